@@ -1,0 +1,12 @@
+//! One line in, one line out. The rest of mcpool reads what arrives through [`message::Message`] and says
+//! what leaves through [`splice::Splice`] and [`outbox::Outbox`]; payloads in between stay the raw bytes
+//! that were received.
+
+pub mod frame;
+pub mod id;
+pub mod json;
+pub mod message;
+pub mod outbox;
+pub mod scan;
+pub mod skim;
+pub mod splice;

@@ -1,0 +1,165 @@
+//! Called by whoever reads a peer (`caller::session`, `pool::instance`, `cli::connect`): cuts a byte stream
+//! into lines of bounded length. While nothing arrives it holds no buffer, so idle peers cost nothing.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::ready;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+
+use super::skim::Skim;
+
+/// How much is read at once.
+const CHUNK: usize = 64 * 1024;
+
+/// One buffer for every reader of a thread: it is in use only inside one poll.
+#[derive(Clone)]
+pub struct Scratch(Rc<RefCell<Box<[u8]>>>);
+
+impl Default for Scratch {
+    fn default() -> Scratch {
+        Scratch(Rc::new(RefCell::new(vec![0; CHUNK].into_boxed_slice())))
+    }
+}
+
+/// What stood between two line ends.
+#[derive(Debug)]
+pub enum Line {
+    /// A line without its end; never blank.
+    Whole(Bytes),
+    /// A line above the limit: its length in bytes, and what could be learnt about it on the way.
+    TooLong(usize, Box<Skim>),
+}
+
+/// Cuts what `R` yields into lines.
+pub struct LineReader<R> {
+    inner: R,
+    scratch: Scratch,
+    limit: usize,
+    partial: BytesMut,
+    /// How much of `partial` is known to hold no line end.
+    searched: usize,
+    skipping: Option<(usize, Box<Skim>)>,
+}
+
+impl<R: AsyncRead + Unpin> LineReader<R> {
+    /// A reader of lines of at most `limit` bytes.
+    pub fn new(inner: R, scratch: Scratch, limit: usize) -> LineReader<R> {
+        LineReader { inner, scratch, limit, partial: BytesMut::new(), searched: 0, skipping: None }
+    }
+
+    /// The next line, or `None` at the end of the stream. Safe to drop and call again.
+    ///
+    /// # Errors
+    /// Whatever the stream reports.
+    pub async fn next(&mut self) -> io::Result<Option<Line>> {
+        loop {
+            if let Some(line) = self.take() {
+                return Ok(Some(line));
+            }
+            if self.read().await? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Whether a line has begun and not ended.
+    pub fn in_a_line(&self) -> bool {
+        !self.partial.is_empty() || self.skipping.is_some()
+    }
+
+    /// The next line of what was already read.
+    pub fn take(&mut self) -> Option<Line> {
+        loop {
+            let Some(end) = memchr::memchr(b'\n', &self.partial[self.searched..]) else {
+                self.keep_partial();
+                return None;
+            };
+            let mut line = self.partial.split_to(self.searched + end + 1);
+            self.searched = 0;
+            line.truncate(line.len() - 1);
+            if let Some((length, mut skim)) = self.skipping.take() {
+                skim.feed(&line);
+                return Some(Line::TooLong(length + line.len(), skim));
+            }
+            if line.len() > self.limit {
+                return Some(Line::TooLong(line.len(), Box::new(Skim::over(&line))));
+            }
+            if !line.trim_ascii().is_empty() {
+                return Some(Line::Whole(line.freeze()));
+            }
+        }
+    }
+
+    fn keep_partial(&mut self) {
+        self.searched = self.partial.len();
+        if self.skipping.is_some() || self.searched > self.limit {
+            let (length, skim) = self.skipping.get_or_insert_default();
+            *length += self.searched;
+            skim.feed(&self.partial);
+            self.partial.clear();
+        }
+        if self.partial.is_empty() {
+            self.partial = BytesMut::new();
+            self.searched = 0;
+        }
+    }
+
+    async fn read(&mut self) -> io::Result<usize> {
+        if !self.partial.is_empty() {
+            self.partial.reserve(CHUNK.max(self.partial.len()));
+            return self.inner.read_buf(&mut self.partial).await;
+        }
+        let LineReader { inner, scratch, partial, .. } = self;
+        poll_fn(|context| {
+            let mut scratch = scratch.0.borrow_mut();
+            let mut buffer = ReadBuf::new(&mut scratch);
+            ready!(Pin::new(&mut *inner).poll_read(context, &mut buffer))?;
+            partial.extend_from_slice(buffer.filled());
+            Ok(buffer.filled().len()).into()
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn lines(input: &[u8], limit: usize) -> Vec<String> {
+        let mut reader = LineReader::new(input, Scratch::default(), limit);
+        let mut lines = Vec::new();
+        while let Some(line) = reader.next().await.unwrap() {
+            lines.push(match line {
+                Line::Whole(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+                Line::TooLong(length, skim) => format!("{length} {}", skim.id().map_or("?", |id| id.as_str())),
+            });
+        }
+        lines
+    }
+
+    #[tokio::test]
+    async fn lines_are_cut_and_blank_ones_skipped() {
+        assert_eq!(lines(b"a\n\n \r\nbc\r\nrest", 10).await, ["a", "bc\r"]);
+    }
+
+    #[tokio::test]
+    async fn a_line_above_the_limit_is_told_by_its_id_and_the_next_one_is_whole() {
+        let long = format!("{{\"result\":\"{}\",\"id\":5}}\nnext\n", "x".repeat(300_000));
+        assert_eq!(lines(long.as_bytes(), 1000).await, [format!("{} 5", long.len() - 6), "next".into()]);
+    }
+
+    #[tokio::test]
+    async fn an_idle_reader_holds_no_buffer() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let mut reader = LineReader::new(server, Scratch::default(), 100);
+        tokio::io::AsyncWriteExt::write_all(&mut client, b"one\n").await.unwrap();
+        assert!(matches!(reader.next().await.unwrap(), Some(Line::Whole(line)) if line == "one"));
+        assert!(reader.take().is_none() && !reader.in_a_line());
+        assert_eq!(reader.partial.capacity(), 0);
+    }
+}

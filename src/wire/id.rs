@@ -1,0 +1,86 @@
+//! Ids have types: what a caller chose, what mcpool chose towards a server, what mcpool chose towards a
+//! caller. A caller's id where a [`WireId`] belongs does not compile.
+
+use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
+
+use compact_str::CompactString;
+
+/// An id or a progress token that a peer chose: the JSON text of a string or a number, kept to the letter.
+/// Two are equal if they mean the same string (`"a"` and `"\u0061"`) or are the same text of a number.
+#[derive(Clone, Debug)]
+pub struct RawId(CompactString);
+
+impl RawId {
+    /// Takes the JSON text of a string or a number; `None` for anything else.
+    pub fn new(json: &str) -> Option<RawId> {
+        matches!(json.as_bytes().first()?, b'"' | b'-' | b'0'..=b'9').then(|| RawId(CompactString::new(json)))
+    }
+
+    /// The JSON text as the peer wrote it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn meaning(&self) -> Cow<'_, str> {
+        if !self.0.contains('\\') {
+            return Cow::Borrowed(&self.0);
+        }
+        // A lone surrogate cannot be decoded; then the letters are the meaning.
+        match serde_json::from_str::<String>(&self.0) {
+            Ok(text) => Cow::Owned(format!("\"{text}\"")),
+            Err(_) => Cow::Borrowed(&self.0),
+        }
+    }
+}
+
+impl PartialEq for RawId {
+    fn eq(&self, other: &RawId) -> bool {
+        self.0 == other.0 || self.meaning() == other.meaning()
+    }
+}
+
+impl Eq for RawId {}
+
+impl Hash for RawId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.meaning().hash(state);
+    }
+}
+
+/// The id of a request that mcpool sent to an instance. It is the progress token of the same request too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WireId(pub u64);
+
+/// The id of an ask that mcpool sent to a caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AskId(pub u64);
+
+/// The number that a peer echoes: plain digits, nothing else.
+pub fn digits(json: &str) -> Option<u64> {
+    json.bytes().all(|byte| byte.is_ascii_digit()).then(|| json.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_kept_to_the_letter_and_compared_by_meaning() {
+        let plain = RawId::new("\"ab\"").unwrap();
+        let escaped = RawId::new("\"\\u0061b\"").unwrap();
+        assert_eq!(plain, escaped);
+        assert_eq!(escaped.as_str(), "\"\\u0061b\"");
+        assert_ne!(RawId::new("1"), RawId::new("1.0"));
+        assert_ne!(RawId::new("1"), RawId::new("\"1\""));
+        assert!(RawId::new("null").is_none() && RawId::new("{}").is_none() && RawId::new("").is_none());
+    }
+
+    #[test]
+    fn only_digits_are_a_number_of_ours() {
+        assert_eq!(digits("17"), Some(17));
+        assert_eq!(digits("1.0"), None);
+        assert_eq!(digits("\"17\""), None);
+        assert_eq!(digits(""), None);
+    }
+}

@@ -1,0 +1,246 @@
+//! Called for every line that a peer sent: what kind of message it is, and its members as raw text.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use super::id::RawId;
+use super::json::{Fault, Reader};
+use super::scan::{Field, Fields, Span};
+use super::skim::Skim;
+use super::splice::Splice;
+
+/// A message that was received, checked and not changed.
+#[derive(Clone, Debug)]
+pub struct Message {
+    line: Bytes,
+    fields: Fields,
+    kind: Kind,
+}
+
+/// What a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Wants an answer.
+    Request,
+    /// Wants none.
+    Notification,
+    /// Answers with a result.
+    Result,
+    /// Answers with an error.
+    Error,
+}
+
+/// Why a line is no message, and whom an error could be addressed to.
+#[derive(Debug)]
+pub struct Malformed {
+    /// What is wrong, in words for the sender.
+    pub why: String,
+    /// -32700 if the line is not JSON, -32600 if it is not JSON-RPC.
+    pub code: i64,
+    /// The id of the message, if one could be found.
+    pub id: Option<RawId>,
+    /// Whether the message would have been an answer: then no error may be sent back.
+    pub answer: bool,
+}
+
+impl Message {
+    /// Reads a line, refusing what is nested deeper than `depth`.
+    ///
+    /// # Errors
+    /// A line that is not one JSON-RPC 2.0 message.
+    pub fn read(line: Bytes, depth: usize) -> Result<Message, Malformed> {
+        let malformed = |code, why: String| {
+            let skim = Skim::over(&line);
+            Malformed { why, code, id: skim.id().cloned(), answer: skim.id().is_some() && !skim.has_method() }
+        };
+        if std::str::from_utf8(&line).is_err() {
+            return Err(malformed(-32700, "not valid UTF-8".into()));
+        }
+        let fields = Fields::of(&line, depth).map_err(|fault| {
+            malformed(if let Fault::Syntax(_) = fault { -32700 } else { -32600 }, fault.to_string())
+        })?;
+        match classify(&line, &fields) {
+            Ok(kind) => Ok(Message { line, fields, kind }),
+            Err(why) => Err(malformed(-32600, why.into())),
+        }
+    }
+
+    /// The elements of a batch, each a line of its own; `None` if the line is no array.
+    pub fn batch(line: &Bytes, depth: usize) -> Option<Result<Vec<Bytes>, Fault>> {
+        if line.trim_ascii_start().first() != Some(&b'[') {
+            return None;
+        }
+        let mut elements = Vec::new();
+        let mut reader = Reader::new(line, depth);
+        reader.space();
+        let read = reader.array(|reader| {
+            let start = reader.position();
+            reader.value()?;
+            elements.push(line.slice(start..reader.position()));
+            Ok(())
+        });
+        Some(read.and_then(|()| reader.end()).map(|()| elements))
+    }
+
+    /// What the message is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The line as it was received.
+    pub fn line(&self) -> &Bytes {
+        &self.line
+    }
+
+    /// The raw text of a member.
+    pub fn raw(&self, field: Field) -> Option<&str> {
+        let span = self.fields.span(field);
+        // Every span lies on the bounds of a JSON value of a line that is UTF-8.
+        if span.found() { std::str::from_utf8(&self.line[span.range()]).ok() } else { None }
+    }
+
+    /// A member that is a string, without its quotes and escapes.
+    pub fn text(&self, field: Field) -> Option<Cow<'_, str>> {
+        unquote(self.raw(field)?)
+    }
+
+    /// A member that is an id or a token.
+    pub fn id(&self, field: Field) -> Option<RawId> {
+        RawId::new(self.raw(field)?)
+    }
+
+    /// The method; empty for an answer.
+    pub fn method(&self) -> Cow<'_, str> {
+        self.text(Field::Method).unwrap_or_default()
+    }
+
+    /// Where a member stands.
+    pub fn span(&self, field: Field) -> Span {
+        self.fields.span(field)
+    }
+
+    /// A member of the parameters that stands twice although mcpool acts on it.
+    pub fn twice(&self) -> Option<Field> {
+        self.fields.twice
+    }
+
+    /// The line, to be forwarded with some ranges replaced.
+    pub fn splice(&self) -> Splice {
+        Splice::new(self.line.clone())
+    }
+}
+
+/// A JSON string without its quotes and escapes; `None` for anything else.
+pub fn unquote(json: &str) -> Option<Cow<'_, str>> {
+    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
+    if !inner.contains('\\') {
+        return Some(Cow::Borrowed(inner));
+    }
+    serde_json::from_str(json).ok().map(Cow::Owned)
+}
+
+/// The members of a raw JSON object, in order, keys without quotes.
+pub fn members(json: &str) -> Vec<(&str, &str)> {
+    let mut members = Vec::new();
+    let mut reader = Reader::new(json.as_bytes(), super::json::DEEPEST);
+    // A text that is no object has no members.
+    let _ = reader.object(|reader, key| {
+        let start = reader.position();
+        reader.value()?;
+        if let (Ok(key), Some(value)) = (std::str::from_utf8(key), json.get(start..reader.position())) {
+            members.push((key, value));
+        }
+        Ok(())
+    });
+    members
+}
+
+/// One member of a raw JSON object.
+pub fn member<'a>(json: &'a str, name: &str) -> Option<&'a str> {
+    members(json).into_iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+}
+
+/// The elements of a raw JSON array.
+pub fn elements(json: &str) -> Vec<&str> {
+    serde_json::from_str::<Vec<&RawValue>>(json).unwrap_or_default().into_iter().map(RawValue::get).collect()
+}
+
+fn classify(line: &[u8], fields: &Fields) -> Result<Kind, &'static str> {
+    let first = |field| {
+        let span: Span = fields.span(field);
+        if span.found() { line.get(span.start as usize).copied() } else { None }
+    };
+    if let Some(Field::Jsonrpc | Field::Id | Field::Method | Field::Params | Field::Result | Field::Error) = fields.twice {
+        return Err("a member stands twice");
+    }
+    if &line[fields.span(Field::Jsonrpc).range()] != b"\"2.0\"" {
+        return Err("`jsonrpc` must be \"2.0\"");
+    }
+    if !matches!(first(Field::Id), None | Some(b'"' | b'-' | b'0'..=b'9')) {
+        return Err("`id` must be a string or a number");
+    }
+    let (method, id) = (first(Field::Method), first(Field::Id));
+    match (method, id, first(Field::Result), first(Field::Error)) {
+        (Some(b'"'), _, None, None) => match first(Field::Params) {
+            None | Some(b'{') if id.is_some() => Ok(Kind::Request),
+            None | Some(b'{') => Ok(Kind::Notification),
+            _ => Err("`params` must be an object"),
+        },
+        (None, Some(_), Some(_), None) => Ok(Kind::Result),
+        (None, Some(_), None, Some(_)) => Ok(Kind::Error),
+        (None, _, Some(_), Some(_)) => Err("an answer has either `result` or `error`, not both"),
+        (None, None, _, Some(_)) => Err("an error without an `id`"),
+        (Some(b'"'), ..) => Err("a request has no `result` or `error`"),
+        (Some(_), ..) => Err("`method` must be a string"),
+        _ => Err("neither a `method` nor an answer with an `id`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Message, Malformed> {
+        Message::read(Bytes::copy_from_slice(line.as_bytes()), 64)
+    }
+
+    #[test]
+    fn messages_are_told_apart() {
+        let kind = |line| read(line).unwrap().kind();
+        assert_eq!(kind(r#"{"method":"a","params":{},"jsonrpc":"2.0","id":0}"#), Kind::Request);
+        assert_eq!(kind(r#"{"jsonrpc":"2.0","method":"a"}"#), Kind::Notification);
+        assert_eq!(kind(r#"{"jsonrpc":"2.0","id":"x","result":null}"#), Kind::Result);
+        assert_eq!(kind(r#"{"jsonrpc":"2.0","id":1.5,"error":{}}"#), Kind::Error);
+        assert_eq!(read(r#"{"jsonrpc":"2.0","id":1,"method":"tools\/call"}"#).unwrap().method(), "tools/call");
+    }
+
+    #[test]
+    fn what_is_no_message_is_addressed_if_it_can_be() {
+        for (line, code, id) in [
+            ("hello", -32700, None),
+            ("[]", -32600, None),
+            ("{\"id\":3}", -32600, Some("3")),
+            ("{\"jsonrpc\":\"1.0\",\"id\":3,\"method\":\"x\"}", -32600, Some("3")),
+            ("{\"jsonrpc\":\"2.0\",\"id\":null,\"method\":\"x\"}", -32600, None),
+            ("{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":1}", -32600, Some("3")),
+            ("{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"x\",\"params\":[1]}", -32600, Some("3")),
+            ("{\"jsonrpc\":\"2.0\",\"id\":3,\"result\":1,\"error\":{}}", -32600, Some("3")),
+            ("{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"x\",\"params\":{]}", -32700, Some("3")),
+        ] {
+            let bad = read(line).unwrap_err();
+            assert_eq!((bad.code, bad.id.as_ref().map(RawId::as_str)), (code, id), "{line}");
+        }
+        let broken = Message::read(Bytes::from_static(b"{\"jsonrpc\":\"2.0\",\"id\":9,\"method\":\"\xff\"}"), 64);
+        assert_eq!(broken.unwrap_err().id.unwrap().as_str(), "9");
+    }
+
+    #[test]
+    fn a_batch_is_cut_into_its_messages() {
+        let cut = Message::batch(&Bytes::from_static(b" [ {\"a\":[1]} , 2]"), 8).unwrap().unwrap();
+        assert_eq!(cut, ["{\"a\":[1]}", "2"]);
+        assert!(Message::batch(&Bytes::from_static(b"{}"), 8).is_none());
+        assert!(Message::batch(&Bytes::from_static(b"[1"), 8).unwrap().is_err());
+    }
+}

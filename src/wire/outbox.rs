@@ -1,0 +1,250 @@
+//! Called by whoever has something to say to a peer: lines waiting to be written, bounded by bytes. Saying
+//! never waits; [`Outbox::write_to`] runs beside it and writes what has gathered in as few calls as it can.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::Notify;
+
+use super::splice::{Piece, Splice};
+
+/// A kept range from this size on is referred to, not copied.
+const LARGE: usize = 16 * 1024;
+/// How many segments go into one write.
+const VECTOR: usize = 16;
+
+/// The lines on their way to one peer. Clones share them.
+#[derive(Clone)]
+pub struct Outbox(Rc<Inner>);
+
+struct Inner {
+    state: RefCell<State>,
+    wake: Notify,
+    drained: Notify,
+}
+
+struct State {
+    ready: VecDeque<Segment>,
+    tail: BytesMut,
+    bytes: usize,
+    limit: usize,
+    end: End,
+}
+
+enum Segment {
+    Data(Bytes),
+    /// What follows goes into a write of its own.
+    Cut,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    Open,
+    /// Write what is there, then end.
+    Closing,
+    /// More gathered than the peer reads: it is lost.
+    Overflown,
+}
+
+impl Outbox {
+    /// An outbox that holds at most `limit` bytes.
+    pub fn new(limit: usize) -> Outbox {
+        let state = State { ready: VecDeque::new(), tail: BytesMut::new(), bytes: 0, limit, end: End::Open };
+        Outbox(Rc::new(Inner { state: RefCell::new(state), wake: Notify::new(), drained: Notify::new() }))
+    }
+
+    /// Says a received line with its replacements.
+    pub fn splice(&self, splice: &Splice) {
+        self.say(|state| {
+            for piece in splice.pieces() {
+                match piece {
+                    Piece::Kept(range) if range.len() >= LARGE => state.refer(splice.line().slice(range)),
+                    Piece::Kept(range) => state.copy(&splice.line()[range]),
+                    Piece::Put(text) => state.copy(text.as_bytes()),
+                }
+            }
+        });
+    }
+
+    /// Says a line of mcpool's own.
+    pub fn line(&self, text: &[u8]) {
+        self.say(|state| state.copy(text));
+    }
+
+    /// What is said from now on goes into another write than what was said before.
+    pub fn cut(&self) {
+        let mut state = self.0.state.borrow_mut();
+        if state.bytes > 0 {
+            state.flush_tail();
+            state.ready.push_back(Segment::Cut);
+        }
+    }
+
+    /// How many bytes wait to be written.
+    pub fn waiting(&self) -> usize {
+        self.0.state.borrow().bytes
+    }
+
+    /// Ends the writer once everything is written; what is said later is dropped.
+    pub fn close(&self) {
+        let mut state = self.0.state.borrow_mut();
+        if state.end == End::Open {
+            state.end = End::Closing;
+        }
+        self.0.wake.notify_one();
+    }
+
+    /// Waits until at most `bytes` wait to be written.
+    pub async fn below(&self, bytes: usize) {
+        while self.waiting() > bytes {
+            self.0.drained.notified().await;
+        }
+    }
+
+    /// Writes what is said until the outbox is closed.
+    ///
+    /// # Errors
+    /// What the writer reports; `OutOfMemory` if the peer reads too slowly to keep.
+    pub async fn write_to<W: AsyncWrite + Unpin>(&self, writer: &mut W) -> io::Result<()> {
+        loop {
+            let (batch, end) = self.batch();
+            if end == End::Overflown {
+                return Err(io::Error::new(io::ErrorKind::OutOfMemory, "the peer does not read what it is sent"));
+            }
+            if batch.is_empty() {
+                if end == End::Closing {
+                    return writer.flush().await;
+                }
+                self.0.wake.notified().await;
+                continue;
+            }
+            let written = batch.iter().map(Bytes::len).sum::<usize>();
+            write_all(writer, batch).await?;
+            self.0.state.borrow_mut().bytes -= written;
+            self.0.drained.notify_waiters();
+        }
+    }
+
+    fn say(&self, write: impl FnOnce(&mut State)) {
+        let mut state = self.0.state.borrow_mut();
+        if state.end != End::Open {
+            return;
+        }
+        let was_empty = state.ready.is_empty() && state.tail.is_empty();
+        write(&mut state);
+        state.copy(b"\n");
+        if state.bytes > state.limit {
+            state.end = End::Overflown;
+        }
+        if was_empty || state.end == End::Overflown {
+            self.0.wake.notify_one();
+        }
+    }
+
+    /// What can be written now, up to the next cut.
+    fn batch(&self) -> (Vec<Bytes>, End) {
+        let mut state = self.0.state.borrow_mut();
+        state.flush_tail();
+        let mut batch = Vec::new();
+        while batch.len() < VECTOR {
+            match state.ready.pop_front() {
+                Some(Segment::Data(bytes)) => batch.push(bytes),
+                Some(Segment::Cut) if batch.is_empty() => {}
+                Some(Segment::Cut) | None => break,
+            }
+        }
+        (batch, state.end)
+    }
+}
+
+impl State {
+    fn copy(&mut self, bytes: &[u8]) {
+        self.tail.extend_from_slice(bytes);
+        self.bytes += bytes.len();
+    }
+
+    fn refer(&mut self, bytes: Bytes) {
+        self.flush_tail();
+        self.bytes += bytes.len();
+        self.ready.push_back(Segment::Data(bytes));
+    }
+
+    fn flush_tail(&mut self) {
+        if !self.tail.is_empty() {
+            let tail = std::mem::take(&mut self.tail).freeze();
+            self.ready.push_back(Segment::Data(tail));
+        }
+    }
+}
+
+async fn write_all<W: AsyncWrite + Unpin>(writer: &mut W, batch: Vec<Bytes>) -> io::Result<()> {
+    let mut batch = VecDeque::from(batch);
+    while let Some(first) = batch.front() {
+        let mut written = if batch.len() == 1 {
+            writer.write(first).await?
+        } else {
+            let slices: Vec<IoSlice<'_>> = batch.iter().map(|bytes| IoSlice::new(bytes)).collect();
+            writer.write_vectored(&slices).await?
+        };
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        while let Some(front) = batch.front_mut().filter(|_| written > 0) {
+            let step = written.min(front.len());
+            front.advance(step);
+            written -= step;
+            if front.is_empty() {
+                batch.pop_front();
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt;
+
+    #[tokio::test]
+    async fn what_was_said_before_a_cut_is_written_alone() {
+        let outbox = Outbox::new(1000);
+        outbox.line(b"progress");
+        outbox.cut();
+        outbox.line(b"answer");
+        outbox.line(b"more");
+        assert_eq!(outbox.batch().0.concat(), b"progress\n");
+        assert_eq!(outbox.batch().0.concat(), b"answer\nmore\n");
+    }
+
+    #[tokio::test]
+    async fn large_pieces_are_written_whole_and_in_order() {
+        let outbox = Outbox::new(1 << 20);
+        let payload = Bytes::from("x".repeat(100_000));
+        outbox.line(b"a");
+        outbox.splice(&Splice::new(payload.clone()));
+        outbox.line(b"b");
+        outbox.close();
+        let (mut near, mut far) = tokio::io::duplex(1000);
+        let writing = async {
+            outbox.write_to(&mut near).await.unwrap();
+            drop(near);
+        };
+        let mut read = Vec::new();
+        let (_, result) = tokio::join!(writing, far.read_to_end(&mut read));
+        result.unwrap();
+        assert_eq!(read, [b"a\n".as_slice(), &payload, b"\nb\n"].concat());
+        assert_eq!(outbox.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_read_is_given_up() {
+        let outbox = Outbox::new(10);
+        outbox.line(b"0123456789");
+        assert!(outbox.write_to(&mut tokio::io::sink()).await.is_err());
+    }
+}

@@ -1,0 +1,87 @@
+//! Called by whoever forwards a line: the line as it was received, with a few ranges replaced. The bytes
+//! between the ranges are the very bytes that came in (promise 3).
+
+use bytes::Bytes;
+
+use super::scan::Span;
+
+/// A line with ranges to be replaced when it is written out.
+#[derive(Clone, Debug)]
+pub struct Splice {
+    line: Bytes,
+    /// Sorted by position, not overlapping.
+    edits: Vec<(Span, Box<str>)>,
+}
+
+impl Splice {
+    /// The line as it is.
+    pub fn new(line: Bytes) -> Splice {
+        Splice { line, edits: Vec::with_capacity(2) }
+    }
+
+    /// Replaces `span` by `text`; an empty span inserts. Spans must not overlap.
+    pub fn put(&mut self, span: Span, text: impl Into<Box<str>>) {
+        let place = self.edits.partition_point(|(other, _)| other.start <= span.start);
+        self.edits.insert(place, (span, text.into()));
+    }
+
+    /// [`Splice::put`] if the span is there at all.
+    pub fn put_if(&mut self, span: Span, text: impl Into<Box<str>>) {
+        if span.found() {
+            self.put(span, text);
+        }
+    }
+
+    /// The pieces in order: kept ranges of the line and replacements.
+    pub fn pieces(&self) -> impl Iterator<Item = Piece<'_>> {
+        let mut at = 0;
+        let kept_then_put = self.edits.iter().flat_map(move |(span, text)| {
+            let kept = at..span.start as usize;
+            at = span.end.max(span.start) as usize;
+            [Piece::Kept(kept), Piece::Put(text)]
+        });
+        let end = self.edits.last().map_or(0, |(span, _)| span.end.max(span.start) as usize);
+        kept_then_put.chain(std::iter::once(Piece::Kept(end..self.line.len())))
+    }
+
+    /// The line that was received.
+    pub fn line(&self) -> &Bytes {
+        &self.line
+    }
+
+    /// The whole line as it will be written.
+    pub fn to_bytes(&self) -> Bytes {
+        let mut whole = Vec::with_capacity(self.line.len() + 32);
+        for piece in self.pieces() {
+            match piece {
+                Piece::Kept(range) => whole.extend_from_slice(&self.line[range]),
+                Piece::Put(text) => whole.extend_from_slice(text.as_bytes()),
+            }
+        }
+        whole.into()
+    }
+}
+
+/// A part of a spliced line.
+#[derive(Debug)]
+pub enum Piece<'a> {
+    /// A range of the line that was received.
+    Kept(std::ops::Range<usize>),
+    /// What stands in place of a range.
+    Put(&'a str),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_replaced_in_any_order() {
+        let mut splice = Splice::new(Bytes::from_static(b"0123456789"));
+        splice.put(Span { start: 6, end: 8 }, "six");
+        splice.put(Span { start: 1, end: 2 }, "");
+        splice.put(Span { start: 4, end: 4 }, "+");
+        assert_eq!(splice.to_bytes(), "023+45six89");
+        assert_eq!(Splice::new(Bytes::from_static(b"ab")).to_bytes(), "ab");
+    }
+}

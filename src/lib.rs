@@ -1,2 +1,18 @@
+//! mcpool: a resilient proxy multiplexer for the Model Context Protocol.
+//!
+//! A map for readers: `wire` reads and writes lines, `guard` admits, `era` knows how the protocol's two eras
+//! differ, `pool` keeps the instances of one server, `mux` tells the story of a call, `caller` is the side of the
+//! clients, `daemon` puts it all together and `cli` is what people type. Imports point that way and never back.
 #![forbid(unsafe_code)]
+
+pub mod config;
+pub mod demo;
+pub mod era;
+pub mod error;
+pub mod guard;
+pub mod metrics;
+pub mod mux;
+pub mod pool;
+pub mod reply;
+pub mod tasks;
 pub mod wire;

@@ -120,7 +120,8 @@ impl Spot {
 
 /// The characters of a line as they may be shown: no secrets, nothing that moves a terminal's cursor.
 fn masked(line: &str, number: usize, hidden: &[Place]) -> Vec<char> {
-    let mut shown: Vec<char> = line.trim_end().chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
+    let mut shown: Vec<char> =
+        line.trim_end().chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
     for place in hidden.iter().filter(|place| place.line <= number && number <= place.last.0) {
         let start = if place.line == number { place.column - 1 } else { 0 };
         let end = if place.last.0 == number { place.last.1 - 1 } else { shown.len() };
@@ -129,7 +130,7 @@ fn masked(line: &str, number: usize, hidden: &[Place]) -> Vec<char> {
             // `${env:NAME}` is no secret but what stands for one, and mistakes in it must be seen.
             reference |= shown[at] == '$' && shown.get(at + 1) == Some(&'{');
             let ends = shown[at] == '}';
-            if !reference && !shown[at].is_whitespace() {
+            if !reference && !shown[at].is_whitespace() && !matches!(shown[at], '"' | '\'') {
                 shown[at] = '*';
             }
             reference &= !ends;
@@ -199,7 +200,8 @@ mod tests {
 
     #[test]
     fn points_at_the_place() {
-        let expected = "error: wrong\n --> x.yaml:1:5\n  |\n1 |     concurency: 32\n  |     ^^^^^^^^^^\nhelp: right\n\n1 mistake";
+        let expected =
+            "error: wrong\n --> x.yaml:1:5\n  |\n1 |     concurency: 32\n  |     ^^^^^^^^^^\nhelp: right\n\n1 mistake";
         assert_eq!(shown("    concurency: 32", 5, 10), expected);
     }
 
@@ -212,7 +214,15 @@ mod tests {
     fn a_long_line_is_cut_around_the_place() {
         let line = format!("{}HERE{}", "a".repeat(5_000), "b".repeat(5_000));
         let text = shown(&line, 5_001, 4);
-        assert!(text.contains(&format!("1 | …{}HERE{}…\n  | {}^^^^\n", "a".repeat(MARGIN), "b".repeat(MARGIN), " ".repeat(MARGIN + 1))), "{text}");
+        assert!(
+            text.contains(&format!(
+                "1 | …{}HERE{}…\n  | {}^^^^\n",
+                "a".repeat(MARGIN),
+                "b".repeat(MARGIN),
+                " ".repeat(MARGIN + 1)
+            )),
+            "{text}"
+        );
     }
 
     #[test]

@@ -89,7 +89,8 @@ fn contents(path: &str) -> Result<String, Fault> {
     if !path.starts_with('/') {
         return Err(fault("is not an absolute path", "write it from `/` on: the daemon may be started anywhere"));
     }
-    let unreadable = |e: std::io::Error| fault(&format!("cannot be read: {e}"), "create it, or let the daemon's user read it");
+    let unreadable =
+        |e: std::io::Error| fault(&format!("cannot be read: {e}"), "create it, or let the daemon's user read it");
     // A pipe or a device could block for ever or never end.
     if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(fault("is not a regular file", "name a regular file that holds the value"));
@@ -140,7 +141,8 @@ mod tests {
 
     #[test]
     fn says_everything_that_it_cannot_fill_in() {
-        let faults = filled("${env:NO} ${HOME} ${env:A:-b} ${file:rel} ${file:/no/such} ${file:/} ${env:TOKEN").unwrap_err();
+        let faults =
+            filled("${env:NO} ${HOME} ${env:A:-b} ${file:rel} ${file:/no/such} ${file:/} ${env:TOKEN").unwrap_err();
         let said: Vec<_> = faults.iter().map(|fault| fault.message.as_str()).collect();
         assert_eq!(said[0], "the environment variable `NO` is not set");
         assert_eq!(said[1], "`${HOME}` is not something to fill in");

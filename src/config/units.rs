@@ -95,14 +95,29 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_duration() {
-        for text in ["", "30", "s", "30 s", "1.5s", "-1s", "30s1m", "1s1s", "1w", "30S", "99999999999999999999s", "213503982335d"] {
+        for text in [
+            "",
+            "30",
+            "s",
+            "30 s",
+            "1.5s",
+            "-1s",
+            "30s1m",
+            "1s1s",
+            "1w",
+            "30S",
+            "99999999999999999999s",
+            "213503982335d",
+        ] {
             assert_eq!(duration(text), None, "{text}");
         }
     }
 
     #[test]
     fn reads_sizes() {
-        for (text, bytes) in [("512", 512), ("64KiB", 65_536), ("10MiB", 10_485_760), ("1GiB", 1 << 30), ("1MB", 1_000_000), ("7B", 7)] {
+        for (text, bytes) in
+            [("512", 512), ("64KiB", 65_536), ("10MiB", 10_485_760), ("1GiB", 1 << 30), ("1MB", 1_000_000), ("7B", 7)]
+        {
             assert_eq!(size(text), Some(bytes), "{text}");
         }
         for text in ["", "MiB", "1mib", "1 MiB", "1.5MiB", "-1", "99999999999GiB"] {

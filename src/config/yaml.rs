@@ -32,7 +32,10 @@ pub(super) struct Node {
 #[derive(Debug)]
 pub(super) enum Value {
     /// `plain`: without quotes. Only then do `null` and `~` mean nothing at all.
-    Scalar { text: String, plain: bool },
+    Scalar {
+        text: String,
+        plain: bool,
+    },
     List(Vec<Node>),
     Map(Vec<Entry>),
 }
@@ -57,13 +60,20 @@ pub(super) fn read(text: &str, notes: &Notes<'_>) -> Option<Node> {
             (Event::StreamEnd, _) => break,
             (Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing, _) => {}
             (_, span) if root.is_some() => {
-                notes.mistake(Place::from(span), "a second YAML document", "one file holds one document: remove the `---` and join the two");
+                notes.mistake(
+                    Place::from(span),
+                    "a second YAML document",
+                    "one file holds one document: remove the `---` and join the two",
+                );
                 return None;
             }
             (event, span) => root = Some(reader.node(event, span, 0)?),
         }
     }
-    Some(root.unwrap_or_else(|| Node { place: Place::new(1, 1, 1), value: Value::Scalar { text: String::new(), plain: true } }))
+    Some(root.unwrap_or_else(|| Node {
+        place: Place::new(1, 1, 1),
+        value: Value::Scalar { text: String::new(), plain: true },
+    }))
 }
 
 struct Reader<'t, 'n> {
@@ -102,7 +112,11 @@ impl<'t> Reader<'t, '_> {
         };
         if anchor != 0 || tag.is_some() {
             let message = "YAML anchors (`&`), aliases (`*`) and tags (`!`) are not supported";
-            self.notes.mistake(place, message, "write the value out; quote it if it begins with one of these characters");
+            self.notes.mistake(
+                place,
+                message,
+                "write the value out; quote it if it begins with one of these characters",
+            );
         }
         Some(Node { place, value })
     }
@@ -145,11 +159,17 @@ impl<'t> Reader<'t, '_> {
         let at = error.marker();
         let begins = self.text.lines().nth(at.line().saturating_sub(1)).and_then(|line| line.chars().nth(at.col()));
         let help = match begins {
-            Some(c @ ('@' | '`' | '*' | '&' | '!' | '%' | '|' | '>')) => format!("a text that begins with `{c}` has to be quoted"),
+            Some(c @ ('@' | '`' | '*' | '&' | '!' | '%' | '|' | '>')) => {
+                format!("a text that begins with `{c}` has to be quoted")
+            }
             _ if error.info().contains("tab") => "indent with spaces".to_owned(),
             _ => String::new(),
         };
-        self.notes.mistake(Place::new(at.line().max(1), at.col() + 1, 1), format!("not valid YAML: {}", error.info()), help);
+        self.notes.mistake(
+            Place::new(at.line().max(1), at.col() + 1, 1),
+            format!("not valid YAML: {}", error.info()),
+            help,
+        );
     }
 }
 

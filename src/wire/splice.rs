@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::scan::Span;
 
 /// A line with ranges to be replaced when it is written out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Splice {
     line: Bytes,
     /// Sorted by position, not overlapping.

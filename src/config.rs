@@ -1,0 +1,217 @@
+//! The config as used: plain checked values, handed out in parts by the daemon. `main` finds and loads it.
+//!
+//! How it is written is the business of `config/file.rs`; nothing behind `Config` knows about YAML.
+
+mod diagnostic;
+mod endpoint;
+mod fields;
+mod file;
+mod name;
+mod secret;
+mod server;
+mod substitute;
+mod units;
+mod yaml;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use diagnostic::{Mistake, Mistakes, Spot};
+pub use endpoint::{ALL, Endpoint};
+pub use secret::Secret;
+pub use server::{EraChoice, Instances, LeaseChoice, Queue, Recycle, Server, Timeouts};
+
+/// The largest config file, in bytes.
+const LARGEST: usize = 1 << 20;
+/// What the file is called where nobody says otherwise.
+const FILE: &str = "mcpool.yaml";
+
+/// Everything that an operator decides.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// Where it was loaded from, an absolute path.
+    pub file: Option<PathBuf>,
+    /// In the order of the file.
+    pub servers: Vec<Server>,
+    /// One for each server, then `all`, then those configured under other names.
+    pub endpoints: Vec<Endpoint>,
+    /// Where callers find the daemon.
+    pub sockets: Sockets,
+    /// What a caller may take up.
+    pub limits: Limits,
+    /// What is remembered of servers.
+    pub catalogue: Catalogue,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// Where callers find the daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sockets {
+    /// An absolute path; None: the directory that follows from the user id alone.
+    pub dir: Option<PathBuf>,
+}
+
+/// What one caller, or one message, may take up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one message in either direction; `max_message` in the file.
+    pub message: usize,
+    /// Callers connected to one endpoint.
+    pub callers: usize,
+    /// Calls of one caller in flight.
+    pub in_flight: usize,
+    /// Bytes buffered towards one caller.
+    pub outgoing: usize,
+    /// How long half a line may wait for the rest.
+    pub line: Duration,
+    /// Levels of objects and arrays within one message.
+    pub nesting: usize,
+    /// Resource subscriptions and open listens of one caller.
+    pub subscriptions: usize,
+    /// Tasks of one caller.
+    pub tasks: usize,
+}
+
+/// What is remembered of servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Catalogue {
+    /// An absolute path; None: the user's cache directory.
+    pub dir: Option<PathBuf>,
+    /// How long the lists of a server that announces no changes are believed.
+    pub max_age: Duration,
+}
+
+/// What is logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// A filter directive of `tracing`: `info`, or `warn,mcpool::pool=debug`.
+    pub level: String,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message: 10 << 20,
+            callers: 10_000,
+            in_flight: 1024,
+            outgoing: 64 << 20,
+            line: Duration::from_secs(30),
+            nesting: 128,
+            subscriptions: 1000,
+            tasks: 1000,
+        }
+    }
+}
+
+impl Default for Catalogue {
+    fn default() -> Self {
+        Self { dir: None, max_age: Duration::from_secs(5 * 60) }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned() }
+    }
+}
+
+impl Config {
+    /// A config of these servers alone, with every default.
+    pub fn of(servers: Vec<Server>) -> Self {
+        Self { endpoints: Endpoint::defaults(&servers), servers, ..Self::default() }
+    }
+
+    /// The file to load: `explicit` (`--config`) or `$MCPOOL_CONFIG`, there or not; else the first that exists of
+    /// `mcpool.yaml` in `cwd` and `mcpool/mcpool.yaml` in the XDG config directory.
+    pub fn find(explicit: Option<&Path>, env: &dyn Fn(&str) -> Option<OsString>, cwd: &Path) -> Option<PathBuf> {
+        let variable = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        if let Some(path) = explicit.map(Path::to_path_buf).or_else(|| variable("MCPOOL_CONFIG")) {
+            return Some(cwd.join(path));
+        }
+        // The XDG specification says that a relative path there is to be ignored.
+        let xdg = variable("XDG_CONFIG_HOME").filter(|dir| dir.is_absolute());
+        let dir = xdg.or_else(|| variable("HOME").map(|home| home.join(".config")));
+        let places = [Some(cwd.join(FILE)), dir.map(|dir| dir.join("mcpool").join(FILE))];
+        places.into_iter().flatten().find(|path| path.is_file())
+    }
+
+    /// Loads and checks a file, with this process's environment.
+    ///
+    /// # Errors
+    /// All mistakes in the file at once, or the one that kept it from being read.
+    pub fn load(path: &Path) -> Result<Self, Mistakes> {
+        let name = path.display().to_string();
+        let unreadable = |e: std::io::Error| {
+            Mistakes::whole(&name, format!("cannot read the config: {e}"), "check the path and who may read it")
+        };
+        let mut bytes = Vec::new();
+        File::open(path).and_then(|file| file.take(LARGEST as u64 + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
+        let text = String::from_utf8(bytes).map_err(|e| {
+            let line = 1 + e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+            Mistakes::whole(&name, format!("the config is not UTF-8 (line {line})"), "save it as UTF-8")
+        })?;
+        let mut config = Self::parse(&text, &name, &|variable| std::env::var_os(variable))?;
+        config.file = Some(std::path::absolute(path).map_err(unreadable)?);
+        Ok(config)
+    }
+
+    /// Reads and checks the text of a file; `name` is what mistakes call it, `env` fills in `${env:NAME}`.
+    ///
+    /// # Errors
+    /// All mistakes at once, or the syntax error.
+    pub fn parse(text: &str, name: &str, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, Mistakes> {
+        if text.len() > LARGEST {
+            return Err(Mistakes::whole(
+                name,
+                "the config is larger than 1MiB".to_owned(),
+                "check that it is the right file",
+            ));
+        }
+        file::read(text, name, env)
+    }
+
+    /// The server of that name.
+    pub fn server(&self, name: &str) -> Option<&Server> {
+        self.servers.iter().find(|server| server.name == name)
+    }
+
+    /// The endpoint of that name.
+    pub fn endpoint(&self, name: &str) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|endpoint| endpoint.name == name)
+    }
+
+    /// What is allowed but probably not meant, a sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.servers.is_empty() {
+            warnings.push("no server is configured: callers can connect, but will find nothing".to_owned());
+        }
+        for server in &self.servers {
+            let (name, timeout) = (&server.name, &server.timeout);
+            if timeout.ask > timeout.max {
+                warnings.push(format!(
+                    "server `{name}`: `timeout.ask` is longer than `timeout.max`, which ends the call and its ask first"
+                ));
+            }
+            if timeout.discover > timeout.start {
+                warnings.push(format!("server `{name}`: `timeout.discover` is longer than `timeout.start`, so a silent server is never tried as legacy"));
+            }
+        }
+        for endpoint in &self.endpoints {
+            if endpoint.tools.as_ref().is_some_and(Vec::is_empty) {
+                warnings.push(format!(
+                    "endpoint `{}`: `tools` is an empty list, so no tool may be used; leave it out to allow all",
+                    endpoint.name
+                ));
+            }
+        }
+        warnings
+    }
+}
+
+#[cfg(test)]
+mod tests;

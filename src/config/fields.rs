@@ -1,0 +1,227 @@
+//! A map of the file being read key by key: each getter says which key there is, of what type, and its default.
+//! Used by everything in `file/`. What is wrong is noted and the default taken, so that one run finds all mistakes.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::diagnostic::Notes;
+use super::yaml::{Entry, Node, Place, Value};
+use super::{name, substitute, units};
+
+/// The longest duration: timers can't count to the end of time.
+const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+
+/// The keys of one map, and which of them have been asked for.
+pub(super) struct Fields<'t> {
+    pub(super) notes: &'t Notes<'t>,
+    /// What is pointed at when a key is missing.
+    pub(super) place: Place,
+    entries: &'t [Entry],
+    known: Vec<&'static str>,
+}
+
+impl<'t> Fields<'t> {
+    /// Reads `node` as a map; nothing at all is an empty one. `place`: where the key stands that it belongs to.
+    pub(super) fn new(notes: &'t Notes<'t>, place: Place, node: &'t Node) -> Self {
+        let entries: &[Entry] = match &node.value {
+            Value::Map(entries) => entries,
+            _ if node.is_null() => &[],
+            _ => {
+                notes.mistake(
+                    node.place,
+                    format!("expected a map of keys, got {}", node.described()),
+                    "write `key: value` lines, indented below it",
+                );
+                &[]
+            }
+        };
+        Self { notes, place, entries, known: Vec::new() }
+    }
+
+    /// The key and its value, if it is there and not null.
+    pub(super) fn entry(&mut self, key: &'static str) -> Option<&'t Entry> {
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
+        self.entries.iter().find(|entry| entry.key == key && !entry.node.is_null())
+    }
+
+    /// The first of some keys that others' files have and this one hasn't: to say more than that they are unknown.
+    pub(super) fn foreign(&self, keys: &[&str]) -> Option<&'t Entry> {
+        self.entries.iter().find(|entry| keys.contains(&entry.key.as_str()))
+    }
+
+    fn node(&mut self, key: &'static str) -> Option<&'t Node> {
+        self.entry(key).map(|entry| &entry.node)
+    }
+
+    /// A map with keys of its own.
+    pub(super) fn section(&mut self, key: &'static str) -> Fields<'t> {
+        match self.entry(key) {
+            Some(entry) => Fields::new(self.notes, entry.place, &entry.node),
+            None => Fields { notes: self.notes, place: self.place, entries: &[], known: Vec::new() },
+        }
+    }
+
+    /// A map whose keys are names that the operator chose.
+    pub(super) fn named(&mut self, key: &'static str) -> impl Iterator<Item = &'t Entry> + use<'t> {
+        let notes = self.notes;
+        self.section(key).entries.iter().filter(move |entry| {
+            if entry.repeated {
+                notes.hide(&entry.node);
+            }
+            !entry.repeated
+        })
+    }
+
+    /// Like `30s`, at least `least`.
+    pub(super) fn duration(&mut self, key: &'static str, default: Duration, least: Duration) -> Duration {
+        let Some(node) = self.node(key) else { return default };
+        let Some(duration) = node.text().and_then(units::duration) else {
+            let help = "units are `ms`, `s`, `m`, `h` and `d`, and can be combined: `1m30s`";
+            return self.expected("a duration like 30s", node, help, default);
+        };
+        if (least..=LONGEST).contains(&duration) {
+            return duration;
+        }
+        let bounds = format!("from {} to {}", units::written(least), units::written(LONGEST));
+        self.expected(
+            &format!("a duration {bounds}"),
+            node,
+            &format!("the default is `{}`", units::written(default)),
+            default,
+        )
+    }
+
+    /// Like `10MiB`, in bytes.
+    pub(super) fn size(&mut self, key: &'static str, default: usize, range: RangeInclusive<usize>) -> usize {
+        let Some(node) = self.node(key) else { return default };
+        let Some(size) = node.text().and_then(units::size) else {
+            let help = "units are `KiB`, `MiB`, `GiB`, `KB`, `MB` and `GB`; a number alone is bytes";
+            return self.expected("a size like 10MiB", node, help, default);
+        };
+        if range.contains(&size) {
+            return size;
+        }
+        let bounds = format!("from {} to {}", units::written_size(*range.start()), units::written_size(*range.end()));
+        self.expected(
+            &format!("a size {bounds}"),
+            node,
+            &format!("the default is `{}`", units::written_size(default)),
+            default,
+        )
+    }
+
+    /// A whole number.
+    pub(super) fn count(&mut self, key: &'static str, default: usize, range: RangeInclusive<usize>) -> usize {
+        let Some(node) = self.node(key) else { return default };
+        match node.text().and_then(|text| text.parse().ok()) {
+            Some(count) if range.contains(&count) => count,
+            _ => {
+                let what = format!("a whole number from {} to {}", range.start(), range.end());
+                self.expected(&what, node, &format!("the default is `{default}`"), default)
+            }
+        }
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy + Default>(&mut self, key: &'static str, words: &[(&str, T)]) -> T {
+        let Some(node) = self.node(key) else { return T::default() };
+        let text = node.text().unwrap_or_default();
+        if let Some((_, choice)) = words.iter().find(|(word, _)| *word == text) {
+            return *choice;
+        }
+        let listed: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+        let help =
+            name::nearest(text, words.iter().map(|(word, _)| *word)).map(|word| format!("did you mean `{word}`?"));
+        self.expected(&format!("one of {}", listed.join(", ")), node, &help.unwrap_or_default(), T::default())
+    }
+
+    /// An absolute path, with `${...}` filled in.
+    pub(super) fn path(&mut self, key: &'static str) -> Option<PathBuf> {
+        let node = self.node(key)?;
+        let path = PathBuf::from(self.filled(node)?);
+        if !path.is_absolute() {
+            let help = if node.text().is_some_and(|text| text.starts_with('~')) {
+                "`~` means nothing here: write `${env:HOME}`"
+            } else {
+                "write it from `/` on: the daemon may be started anywhere"
+            };
+            return self.expected("an absolute path", node, help, None);
+        }
+        Some(path)
+    }
+
+    /// A list.
+    pub(super) fn list(&mut self, key: &'static str) -> Option<&'t [Node]> {
+        let node = self.node(key)?;
+        match &node.value {
+            Value::List(items) => Some(items),
+            _ => self.expected("a list", node, "write `[one, two]`, or `- one` on a line of its own", None),
+        }
+    }
+
+    /// A list of texts, with `${...}` filled in.
+    pub(super) fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
+        let items = self.list(key)?;
+        Some(items.iter().filter_map(|item| self.filled(item)).collect())
+    }
+
+    /// The text of a scalar, filled in. None: it is something else, which has been noted.
+    pub(super) fn filled(&self, node: &Node) -> Option<String> {
+        let Some(text) = node.text() else {
+            return self.expected("a text", node, "quote it if it is meant literally; `\"\"` is the empty text", None);
+        };
+        if text.contains('\0') {
+            self.notes.mistake(
+                node.place,
+                "a text with a NUL character",
+                "no argument or environment variable of a process can hold one",
+            );
+            return None;
+        }
+        Some(substitute::expand(text, self.notes.env, &mut |fault| {
+            self.notes.mistake(node.place, fault.message, fault.help)
+        }))
+    }
+
+    /// Notes that two keys contradict each other, at the first of them that was written.
+    pub(super) fn contradiction(&self, keys: [&str; 2], message: &str, help: &str) {
+        let written = |key: &&str| self.entries.iter().find(|entry| entry.key == *key).map(|entry| entry.node.place);
+        self.notes.mistake(keys.iter().find_map(written).unwrap_or(self.place), message, help);
+    }
+
+    /// Refuses all keys that nobody has asked for; `later` are those that a later version will know.
+    pub(super) fn finish(self, later: &[&str]) {
+        for entry in self.entries {
+            let key = entry.key.as_str();
+            if self.known.contains(&key) && !entry.repeated {
+                continue;
+            }
+            // It may be a misspelt `env`, or a second one.
+            if matches!(entry.node.value, Value::Map(_)) {
+                self.notes.hide(&entry.node);
+            }
+            if entry.repeated {
+                continue;
+            }
+            let (message, help) = if later.contains(&key) {
+                (format!("`{key}` is not supported yet"), "it comes with a later version: remove it for now".to_owned())
+            } else {
+                let help = match name::nearest(key, self.known.iter().copied()) {
+                    Some(meant) => format!("did you mean `{meant}`?"),
+                    None => format!("known here: {}", self.known.join(", ")),
+                };
+                (format!("unknown key {}", super::diagnostic::quoted(key)), help)
+            };
+            self.notes.mistake(entry.place, message, help);
+        }
+    }
+
+    /// Notes that `node` is not `what`, and gives `instead`.
+    pub(super) fn expected<T>(&self, what: &str, node: &Node, help: &str, instead: T) -> T {
+        self.notes.mistake(node.place, format!("expected {what}, got {}", node.described()), help);
+        instead
+    }
+}

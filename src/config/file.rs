@@ -1,0 +1,136 @@
+//! The file as written: which keys there are and what they mean. Called by `Config::parse` alone.
+//!
+//! Every key is read in one place, with its type, its bounds and its default (that of the type it goes into);
+//! whatever is not asked for is unknown. `config/example.yaml` shows the whole shape, and a test here holds it to that.
+
+mod endpoint;
+mod server;
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use super::diagnostic::{Mistakes, Notes, quoted};
+use super::fields::Fields;
+use super::yaml::{self, Entry, Place};
+use super::{Catalogue, Config, Limits, Log, Sockets, name};
+
+/// For durations that may not be zero.
+const MOMENT: Duration = Duration::from_millis(1);
+/// More calls, callers or lines than any machine holds: it only keeps sums from overflowing.
+const MANY: usize = 1_000_000;
+/// The largest buffer that may be configured, in bytes.
+const HUGE: usize = 1 << 30;
+
+/// Reads the whole file.
+pub(super) fn read(text: &str, file: &str, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, Mistakes> {
+    let notes = Notes::new(env);
+    let config = yaml::read(text, &notes).map(|root| config(Fields::new(&notes, Place::new(1, 1, 1), &root)));
+    match (notes.into_mistakes(file, text), config) {
+        (None, Some(config)) => Ok(config),
+        (Some(mistakes), _) => Err(mistakes),
+        // A tree that can't be read has always been noted; this keeps it an error if that is ever forgotten.
+        (None, None) => Err(Mistakes::whole(file, "cannot read the config".to_owned(), "check that it is YAML")),
+    }
+}
+
+fn config(mut root: Fields<'_>) -> Config {
+    let mut entries: Vec<&Entry> = root.named("servers").collect();
+    // What hosts call it: a host's own file can be pasted in.
+    for entry in root.named("mcpServers") {
+        match entries.iter().find(|other| other.key == entry.key) {
+            Some(other) => {
+                let help =
+                    format!("it stands under `servers`, on line {}, already: keep one of the two", other.place.line);
+                root.notes.mistake(entry.place, format!("the server {} is here twice", quoted(&entry.key)), help);
+            }
+            None => entries.push(entry),
+        }
+    }
+    // Also of servers with mistakes: whoever refers to them makes no other.
+    let names: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
+    let servers = entries.iter().filter_map(|entry| server::read(root.notes, entry)).collect();
+    let mut config = Config::of(servers);
+    config.sockets = sockets(root.section("sockets"));
+    config.limits = limits(root.section("limits"));
+    config.catalogue = catalogue(root.section("catalogue"));
+    config.log = log(root.section("log"));
+    for entry in root.named("endpoints") {
+        let endpoint = endpoint::read(root.notes, entry, &names);
+        if endpoint.socket.is_some() && config.endpoints.iter().any(|other| other.socket == endpoint.socket) {
+            root.notes.mistake(
+                entry.place,
+                "another endpoint has the same `socket`",
+                "give each a path of its own, or none",
+            );
+        }
+        match config.endpoints.iter_mut().find(|default| default.name == endpoint.name) {
+            Some(default) => *default = endpoint,
+            None => config.endpoints.push(endpoint),
+        }
+    }
+    root.finish(&[]);
+    config
+}
+
+fn sockets(mut fields: Fields<'_>) -> Sockets {
+    let sockets = Sockets { dir: fields.path("dir") };
+    fields.finish(&[]);
+    sockets
+}
+
+fn limits(mut fields: Fields<'_>) -> Limits {
+    let default = Limits::default();
+    let limits = Limits {
+        // A kibibyte is the least that the errors of mcpool itself fit into.
+        message: fields.size("max_message", default.message, 1 << 10..=HUGE),
+        callers: fields.count("callers", default.callers, 1..=MANY),
+        in_flight: fields.count("in_flight", default.in_flight, 1..=MANY),
+        outgoing: fields.size("outgoing", default.outgoing, 1 << 10..=HUGE),
+        line: fields.duration("line", default.line, MOMENT),
+        nesting: fields.count("nesting", default.nesting, 8..=10_000),
+        subscriptions: fields.count("subscriptions", default.subscriptions, 0..=MANY),
+        tasks: fields.count("tasks", default.tasks, 0..=MANY),
+    };
+    if limits.outgoing < limits.message {
+        let message = "`outgoing` is smaller than `max_message`: the largest message could not be delivered";
+        fields.contradiction(["outgoing", "max_message"], message, "make `outgoing` at least as large");
+    }
+    fields.finish(&[]);
+    limits
+}
+
+fn catalogue(mut fields: Fields<'_>) -> Catalogue {
+    let default = Catalogue::default();
+    let catalogue =
+        Catalogue { dir: fields.path("dir"), max_age: fields.duration("max_age", default.max_age, Duration::ZERO) };
+    fields.finish(&[]);
+    catalogue
+}
+
+fn log(mut fields: Fields<'_>) -> Log {
+    let level = fields.entry("level").and_then(|entry| {
+        let level = entry.node.text().unwrap_or_default();
+        if !level.is_empty() && tracing_subscriber::EnvFilter::try_new(level).is_ok() {
+            return Some(level.to_owned());
+        }
+        let help = "levels are `error`, `warn`, `info`, `debug` and `trace`; `TARGET=LEVEL` sets one for a part";
+        fields.expected("a filter like `info` or `warn,mcpool::pool=debug`", &entry.node, help, None)
+    });
+    fields.finish(&[]);
+    level.map_or_else(Log::default, |level| Log { level })
+}
+
+/// Notes it if `entry` is no name that a server or endpoint may have; `taken` are names with a meaning of their own.
+fn check_name(notes: &Notes<'_>, entry: &Entry, what: &str, taken: &[&str]) {
+    let fault = match name::fault(&entry.key) {
+        None if taken.contains(&entry.key.as_str()) => Some("mcpool itself uses it"),
+        fault => fault,
+    };
+    if let Some(fault) = fault {
+        let help = "use up to 32 letters, digits, `_` and `-`, like `my-files`";
+        notes.mistake(entry.place, format!("{} cannot be the name of {what}: {fault}", quoted(&entry.key)), help);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! `endpoints:` as written. Called by `file.rs` for each entry.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::check_name;
+use crate::config::diagnostic::{Notes, quoted};
+use crate::config::fields::Fields;
+use crate::config::yaml::Entry;
+use crate::config::{ALL, Endpoint, name};
+
+/// How many bytes a socket's path may have: what `sockaddr_un` holds, less the NUL at its end.
+const SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+
+/// Reads one endpoint; `known` are the names of all servers.
+pub(super) fn read(notes: &Notes<'_>, entry: &Entry, known: &[&str]) -> Endpoint {
+    check_name(notes, entry, "an endpoint", &["admin"]);
+    let mut fields = Fields::new(notes, entry.place, &entry.node);
+    let default = Endpoint::new(entry.key.as_str(), servers(&mut fields, &entry.key, known));
+    let endpoint = Endpoint {
+        socket: socket(&mut fields),
+        tools: tools(&mut fields),
+        users: users(&mut fields),
+        patience: fields.duration("patience", default.patience, Duration::ZERO),
+        ..default
+    };
+    fields.finish(&[]);
+    endpoint
+}
+
+/// The servers it shows. What the defaults show need not be said again.
+fn servers(fields: &mut Fields<'_>, endpoint: &str, known: &[&str]) -> Vec<String> {
+    let Some(nodes) = fields.list("servers") else {
+        if endpoint == ALL {
+            return known.iter().map(|name| (*name).to_owned()).collect();
+        }
+        if !known.contains(&endpoint) {
+            fields.notes.mistake(
+                fields.place,
+                "`servers` is missing",
+                "say which servers it shows: `servers: [one, two]`",
+            );
+        }
+        return vec![endpoint.to_owned()];
+    };
+    if nodes.is_empty() {
+        fields.notes.mistake(fields.place, "an endpoint needs a server", "name at least one, or remove the endpoint");
+    }
+    let mut servers: Vec<String> = Vec::new();
+    for node in nodes {
+        match node.text() {
+            None => fields.expected("the name of a server", node, "", ()),
+            Some(name) if !known.contains(&name) => {
+                let help = match name::nearest(name, known.iter().copied()) {
+                    Some(meant) => format!("did you mean `{meant}`?"),
+                    None => format!("the servers are: {}", known.join(", ")),
+                };
+                fields.notes.mistake(node.place, format!("there is no server {}", quoted(name)), help);
+            }
+            Some(name) if servers.iter().any(|other| other == name) => {
+                fields.notes.mistake(
+                    node.place,
+                    format!("the server {} is here twice", quoted(name)),
+                    "remove one of the two",
+                );
+            }
+            Some(name) => servers.push(name.to_owned()),
+        }
+    }
+    servers
+}
+
+fn socket(fields: &mut Fields<'_>) -> Option<PathBuf> {
+    let path = fields.path("socket")?;
+    let length = path.as_os_str().len();
+    if length > SOCKET_PATH {
+        let message = format!("the path of the socket has {length} bytes; the system allows {SOCKET_PATH}");
+        fields.contradiction(["socket", "socket"], &message, "choose a shorter one");
+    }
+    Some(path)
+}
+
+fn tools(fields: &mut Fields<'_>) -> Option<Vec<String>> {
+    let nodes = fields.list("tools")?;
+    let mut tools = Vec::new();
+    for node in nodes {
+        match node.text() {
+            Some(text) if !text.is_empty() => tools.push(text.to_owned()),
+            _ => fields.expected("the name of a tool", node, "write `[read_file, \"list_*\"]`", ()),
+        }
+    }
+    Some(tools)
+}
+
+fn users(fields: &mut Fields<'_>) -> Vec<u32> {
+    let nodes = fields.list("users").unwrap_or_default();
+    let mut users = Vec::new();
+    for node in nodes {
+        match node.text().and_then(|text| text.parse().ok()) {
+            Some(user) => users.push(user),
+            None => fields.expected("a user id like 1000", node, "`id -u NAME` tells it", ()),
+        }
+    }
+    users
+}

@@ -1,0 +1,179 @@
+//! `servers:` (and `mcpServers:`) as written. Called by `file.rs` for each entry.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{MANY, MOMENT, check_name};
+use crate::config::diagnostic::{Notes, quoted};
+use crate::config::fields::Fields;
+use crate::config::yaml::{Entry, Place, Value};
+use crate::config::{ALL, EraChoice, Instances, LeaseChoice, Queue, Recycle, Secret, Server, Timeouts};
+
+const ERAS: [(&str, EraChoice); 3] =
+    [("auto", EraChoice::Auto), ("legacy", EraChoice::Legacy), ("modern", EraChoice::Modern)];
+const LEASES: [(&str, LeaseChoice); 4] = [
+    ("auto", LeaseChoice::Auto),
+    ("shared", LeaseChoice::Shared),
+    ("call", LeaseChoice::Call),
+    ("session", LeaseChoice::Session),
+];
+
+/// Reads one server. None: it can't be one at all, and why has been noted.
+pub(super) fn read(notes: &Notes<'_>, entry: &Entry) -> Option<Server> {
+    check_name(notes, entry, "a server", &[ALL, "admin"]);
+    let mut fields = Fields::new(notes, entry.place, &entry.node);
+    // First, whatever else is wrong: it hides the values from all mistakes.
+    let env = env(&mut fields);
+    if is_remote(&mut fields) {
+        return None;
+    }
+    let default = Server::new(entry.key.as_str(), command(&mut fields));
+    let server = Server {
+        args: fields.texts("args").unwrap_or_default(),
+        env,
+        inherit_env: inherit_env(&mut fields),
+        cwd: fields.path("cwd"),
+        era: fields.choice("era", &ERAS),
+        lease: fields.choice("lease", &LEASES),
+        instances: instances(fields.section("instances")),
+        concurrency: fields.count("concurrency", default.concurrency, 1..=MANY),
+        queue: queue(fields.section("queue")),
+        timeout: timeouts(fields.section("timeout")),
+        recycle: recycle(fields.section("recycle")),
+        stdout_errors: fields.count("stdout_errors", default.stdout_errors, 1..=MANY),
+        ..default
+    };
+    fields.finish(&["when_full", "probe", "breaker", "rate_limit"]);
+    Some(server)
+}
+
+/// Hosts' files also hold servers that are reached by URL; that deserves a better answer than "unknown key".
+fn is_remote(fields: &mut Fields<'_>) -> bool {
+    let kind = fields.entry("type").filter(|entry| entry.node.text() != Some("stdio"));
+    let Some(found) = kind.or_else(|| fields.foreign(&["url", "serverUrl", "httpUrl"])) else { return false };
+    let message =
+        "a server that is reached by URL is not supported: mcpool starts its servers and speaks stdio with them";
+    fields.notes.mistake(
+        found.place,
+        message,
+        "give the `command` that starts the server, or that of a bridge from stdio to its URL",
+    );
+    true
+}
+
+fn command(fields: &mut Fields<'_>) -> String {
+    let Some(entry) = fields.entry("command") else {
+        fields.notes.mistake(fields.place, "`command` is missing", "say how the server is started: `command: npx`");
+        return String::new();
+    };
+    let Some(command) = fields.filled(&entry.node) else { return String::new() };
+    let (fault, help) = if command.trim().is_empty() {
+        ("`command` is empty", "say how the server is started: `command: npx`")
+    } else if command.starts_with("~/") {
+        ("`~` means nothing to a command: no shell reads it", "write `${env:HOME}`")
+    } else if command.contains(' ') && !command.contains('/') {
+        ("`command` holds its arguments too: no shell takes them apart", "move them into `args: [...]`")
+    } else {
+        return command;
+    };
+    fields.notes.mistake(entry.node.place, fault, help);
+    String::new()
+}
+
+fn env(fields: &mut Fields<'_>) -> BTreeMap<String, Secret> {
+    if let Some(entry) = fields.entry("env") {
+        fields.notes.hide(&entry.node);
+        if !matches!(entry.node.value, Value::Map(_)) {
+            // Said here and not by `Fields`, which would quote it.
+            fields.notes.mistake(
+                entry.node.place,
+                "expected a map of variables and their values",
+                "write `env: { NAME: value }`",
+            );
+            return BTreeMap::new();
+        }
+    }
+    let mut env = BTreeMap::new();
+    for entry in fields.named("env") {
+        check_variable(fields.notes, entry.place, &entry.key);
+        if let Some(value) = fields.filled(&entry.node) {
+            env.insert(entry.key.clone(), Secret::new(value));
+        }
+    }
+    env
+}
+
+fn inherit_env(fields: &mut Fields<'_>) -> Vec<String> {
+    let nodes = fields.list("inherit_env").unwrap_or_default();
+    let mut names = Vec::new();
+    for node in nodes {
+        match node.text() {
+            Some(name) => {
+                check_variable(fields.notes, node.place, name);
+                names.push(name.to_owned());
+            }
+            None => fields.expected("the name of a variable", node, "write `inherit_env: [LANG]`", ()),
+        }
+    }
+    names
+}
+
+fn check_variable(notes: &Notes<'_>, place: Place, name: &str) {
+    if name.is_empty() || name.contains(['=', '\0', '$']) || name.contains(char::is_whitespace) {
+        // Only what stands before `=`: the rest is a value.
+        let shown = quoted(name.split('=').next().unwrap_or_default());
+        notes.mistake(
+            place,
+            format!("{shown} cannot be the name of an environment variable"),
+            "write the name alone, like `API_KEY`",
+        );
+    }
+}
+
+fn instances(mut fields: Fields<'_>) -> Instances {
+    let default = Instances::default();
+    let instances =
+        Instances { min: fields.count("min", default.min, 0..=1000), max: fields.count("max", default.max, 1..=1000) };
+    if instances.min > instances.max {
+        let message = format!("`min` is {} but `max` is {}", instances.min, instances.max);
+        fields.contradiction(["min", "max"], &message, "make `max` at least `min`");
+    }
+    fields.finish(&["overflow"]);
+    instances
+}
+
+fn queue(mut fields: Fields<'_>) -> Queue {
+    let default = Queue::default();
+    let queue = Queue {
+        size: fields.count("size", default.size, 0..=MANY),
+        timeout: fields.duration("timeout", default.timeout, MOMENT),
+    };
+    fields.finish(&[]);
+    queue
+}
+
+fn timeouts(mut fields: Fields<'_>) -> Timeouts {
+    let default = Timeouts::default();
+    let timeouts = Timeouts {
+        start: fields.duration("start", default.start, MOMENT),
+        discover: fields.duration("discover", default.discover, MOMENT),
+        call: fields.duration("call", default.call, MOMENT),
+        max: fields.duration("max", default.max, MOMENT),
+        ask: fields.duration("ask", default.ask, MOMENT),
+        hold: fields.duration("hold", default.hold, Duration::ZERO),
+        stop: fields.duration("stop", default.stop, Duration::ZERO),
+    };
+    if timeouts.call > timeouts.max {
+        let message = "`call` is longer than `max`, which ends every call";
+        fields.contradiction(["call", "max"], message, "make `max` at least as long as `call`");
+    }
+    fields.finish(&[]);
+    timeouts
+}
+
+fn recycle(mut fields: Fields<'_>) -> Recycle {
+    let default = Recycle::default();
+    let recycle = Recycle { idle: fields.duration("idle", default.idle, MOMENT) };
+    fields.finish(&["age", "calls", "memory"]);
+    recycle
+}

@@ -1,0 +1,255 @@
+//! Mistakes as they are shown, and the example file held to the keys there are.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+
+use crate::config::{Config, Server};
+
+fn env(name: &str) -> Option<OsString> {
+    (name == "TOKEN").then(|| "hunter2".into())
+}
+
+/// The mistakes in `text` as they are shown; empty if there are none.
+fn mistakes(text: &str) -> String {
+    Config::parse(text, "x.yaml", &env).map_or_else(|mistakes| mistakes.to_string(), |_| String::new())
+}
+
+/// A server with one more line.
+fn server(line: &str) -> String {
+    format!("servers:\n  a:\n    command: npx\n    {line}\n")
+}
+
+#[track_caller]
+fn says(text: &str, message: &str, place: &str) {
+    let shown = mistakes(text);
+    assert!(shown.contains(message), "no `{message}` in:\n{shown}");
+    assert!(shown.contains(&format!("--> x.yaml:{place}\n")), "not at {place}:\n{shown}");
+    assert!(shown.ends_with("\n1 mistake"), "not alone:\n{shown}");
+}
+
+#[test]
+fn a_misspelt_key() {
+    let expected = "\
+error: unknown key `concurency`
+ --> x.yaml:4:5
+  |
+4 |     concurency: 32
+  |     ^^^^^^^^^^
+help: did you mean `concurrency`?
+
+1 mistake";
+    assert_eq!(mistakes(&server("concurency: 32")), expected);
+}
+
+#[test]
+fn all_mistakes_at_once() {
+    let text = "\
+servers:
+  files:
+    command: npx
+    args: npx
+    queue: {size: -1, timeout: 30}
+    instances: {min: 5, max: 2}
+  a__b: {comand: x}
+endpoints:
+  both: {servers: [files, flies]}
+lmits: {}
+";
+    let shown = mistakes(text);
+    let messages: Vec<&str> = shown.lines().filter_map(|line| line.strip_prefix("error: ")).collect();
+    assert_eq!(
+        messages,
+        [
+            "expected a list, got `npx`",
+            "expected a whole number from 0 to 1000000, got `-1`",
+            "expected a duration like 30s, got `30`",
+            "`min` is 5 but `max` is 2",
+            "`a__b` cannot be the name of a server: `__`, or a `_` at the end, would make SERVER__TOOL ambiguous",
+            "`command` is missing",
+            "unknown key `comand`",
+            "there is no server `flies`",
+            "unknown key `lmits`",
+        ]
+    );
+    assert!(shown.ends_with("\n9 mistakes"), "{shown}");
+}
+
+#[test]
+fn wrong_values() {
+    says(&server("timeout: {call: 16m}"), "`call` is longer than `max`", "4:21");
+    says(&server("timeout: {max: 0s}"), "expected a duration from 1ms to 365d, got `0s`", "4:20");
+    says(&server("timeout: {max: [1s]}"), "expected a duration like 30s, got a list", "4:20");
+    says(&server("timeout: 30s"), "expected a map of keys, got `30s`", "4:14");
+    says(&server("concurrency: 0"), "expected a whole number from 1", "4:18");
+    says(&server("instances: {max: 0}"), "expected a whole number from 1", "4:22");
+    says(&server("lease: shred"), "did you mean `shared`?", "4:12");
+    says(&server("cwd: ~/x"), "`~` means nothing here", "4:10");
+    says(&server("cwd: x"), "expected an absolute path", "4:10");
+    says(&server("args: [a, null]"), "expected a text, got nothing", "4:15");
+    says(&server("command: uvx"), "the key `command` is here twice", "4:5");
+    says("limits: {max_message: 1}", "expected a size from 1KiB to 1GiB, got `1`", "1:23");
+    says("limits: {outgoing: 1MiB}", "`outgoing` is smaller than `max_message`", "1:20");
+    says("log: {level: \"a=b=c\"}", "expected a filter", "1:14");
+    says("servers: {a: {command: ''}}", "`command` is empty", "1:24");
+    says("servers: {a: {command: npx -y x}}", "`command` holds its arguments", "1:24");
+    says("servers: {all: {command: x}}", "mcpool itself uses it", "1:11");
+    says("endpoints: {x: {servers: []}}", "an endpoint needs a server", "1:13");
+    says("endpoints: {x: }", "`servers` is missing", "1:13");
+    says("endpoints: {all: {users: [root]}}", "expected a user id like 1000", "1:27");
+    says(
+        &format!("endpoints: {{all: {{socket: /{}}}}}", "x".repeat(107)),
+        "the path of the socket has 108 bytes",
+        "1:27",
+    );
+}
+
+#[test]
+fn what_comes_later_says_so() {
+    for line in ["when_full: wait", "probe: {every: 30s}", "breaker: {}", "rate_limit: {}"] {
+        says(&server(line), "is not supported yet", "4:5");
+    }
+    says(&server("instances: {overflow: 2}"), "`overflow` is not supported yet", "4:17");
+    says(&server("recycle: {memory: 1GiB}"), "`memory` is not supported yet", "4:15");
+}
+
+#[test]
+fn what_is_not_the_yaml_that_is_read() {
+    says("servers: [1\nlog: {}", "not valid YAML", "2:4");
+    says("servers:\n  a: {command: npx, args: [@x/y]}", "a text that begins with `@` has to be quoted", "2:28");
+    says("servers:\n\ta: 1", "indent with spaces", "2:2");
+    says("log: {}\n---\nlog: {}", "a second YAML document", "3:1");
+    says("log: &x {level: info}", "not supported", "1:6");
+    says(&"[".repeat(100), "nested too deeply", "1:34");
+    says("[]", "expected a map of keys, got a list", "1:1");
+}
+
+#[test]
+fn an_empty_file_is_an_empty_config_with_a_warning() -> Result<(), Box<dyn std::error::Error>> {
+    for text in ["", "# nothing\n", "servers:\nlimits:\n"] {
+        let config = Config::parse(text, "x", &env)?;
+        assert_eq!(config, Config::of(Vec::new()));
+        assert_eq!(config.warnings().len(), 1);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_hosts_own_file() -> Result<(), Box<dyn std::error::Error>> {
+    let json = "{\n\t\"mcpServers\": {\n\t\t\"files\": {\n\t\t\t\"type\": \"stdio\", \"command\": \"npx\",\n\t\t\t\"args\": [\"-p\", 80], \"env\": {\"DEBUG\": true, \"N\": 1.0}\n\t\t}\n\t}\n}\n";
+    let config = Config::parse(json, "x", &env)?;
+    let server = config.server("files").ok_or("no server")?;
+    assert_eq!(server.args, ["-p", "80"]);
+    let env: Vec<_> = server.env.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
+    assert_eq!(env, [("DEBUG", "true"), ("N", "1.0")]);
+    says("mcpServers: {a: {type: http, url: 'https://x'}}", "reached by URL is not supported", "1:18");
+    says("mcpServers: {a: {url: 'https://x', headers: {}}}", "reached by URL is not supported", "1:18");
+    says("servers: {a: {command: x}}\nmcpServers: {a: {command: y}}", "the server `a` is here twice", "2:14");
+    Ok(())
+}
+
+#[test]
+fn no_mistake_shows_a_secret() -> Result<(), Box<dyn std::error::Error>> {
+    let filled = server("args: ['--key=${env:TOKEN}']\n    env: {KEY: '${env:TOKEN}', PLAIN: hunter2}");
+    assert_eq!(Config::parse(&filled, "x", &env)?.servers[0].args, ["--key=hunter2"]);
+    assert!(!format!("{:?}", Config::parse(&filled, "x", &env)).contains("hunter2"));
+    for line in [
+        "args: ['${env:TOKEN}${env:NO}']",
+        "env: {A: hunter2, B: '${env:NO} hunter2', ' C': x}",
+        "env: {A: [hunter2]}",
+        "env: ['A=hunter2']",
+        "env: 'A=hunter2'",
+        "env: {A: x}\n    env: {A: hunter2}",
+        "environment: {A: hunter2}",
+        "env: {A: \"hunter2\\0\"}",
+        "env: {A: hunter2, A: hunter2}",
+        "inherit_env: ['A=hun ter2']\n    x: 1",
+    ] {
+        let shown = mistakes(&server(line));
+        assert!(shown.contains("error: ") && !shown.contains("hunter2"), "{shown}");
+    }
+    Ok(())
+}
+
+#[test]
+fn endpoints() -> Result<(), Box<dyn std::error::Error>> {
+    let text = "
+servers: {a: {command: x}, b: {command: y}}
+endpoints:
+  b: {tools: [read]}
+  both: {servers: [b, a], users: [1000], socket: '/run/${env:TOKEN}'}
+  one: {servers: [a]}
+";
+    let config = Config::parse(text, "x", &env)?;
+    let shape: Vec<_> = config.endpoints.iter().map(|e| (e.name.as_str(), e.servers.join(","), e.prefix)).collect();
+    assert_eq!(
+        shape,
+        [
+            ("a", "a".to_owned(), false),
+            ("b", "b".to_owned(), false),
+            ("all", "a,b".to_owned(), true),
+            ("both", "b,a".to_owned(), true),
+            ("one", "a".to_owned(), false),
+        ]
+    );
+    let both = config.endpoint("both").ok_or("no endpoint")?;
+    assert_eq!((both.users.as_slice(), both.socket.as_deref()), ([1000].as_slice(), Some("/run/hunter2".as_ref())));
+    assert_eq!(config.endpoint("b").and_then(|b| b.tools.clone()), Some(vec!["read".to_owned()]));
+    says(
+        "servers: {a: {command: x}}\nendpoints:\n  a: {socket: /s}\n  b: {socket: /s, servers: [a]}",
+        "the same `socket`",
+        "4:3",
+    );
+    Ok(())
+}
+
+const EXAMPLE: &str = include_str!("../../../config/example.yaml");
+
+#[test]
+fn the_example_shows_the_defaults() -> Result<(), Box<dyn std::error::Error>> {
+    let config = Config::parse(EXAMPLE, "example.yaml", &|_| None)?;
+    assert_eq!(config, Config::of(vec![Server::new("files", "npx")]));
+    assert_eq!(config.warnings(), Vec::<String>::new());
+    Config::parse(include_str!("../../../config/minimal.yaml"), "minimal.yaml", &|_| None)?;
+    Ok(())
+}
+
+/// A line's key and indentation, if it has one and is no comment.
+fn key(line: &str) -> Option<(usize, &str)> {
+    let indent = line.len() - line.trim_start().len();
+    let (key, _) = line[indent..].split_once(':')?;
+    (!key.starts_with('#')).then_some((indent, key))
+}
+
+/// Each map of the example gets an unknown key; the mistake tells which keys there are; all of them must stand there.
+#[test]
+fn the_example_mentions_every_key() {
+    let lines: Vec<&str> = EXAMPLE.lines().collect();
+    let opens = |line: &&&str| key(line).is_some() && line.ends_with(':');
+    let mut sections = 0;
+    for at in
+        std::iter::once(None).chain(lines.iter().enumerate().filter(|(_, line)| opens(line)).map(|(at, _)| Some(at)))
+    {
+        let indent = at.map_or(0, |at| key(lines[at]).map_or(0, |(indent, _)| indent + 2));
+        let start = at.map_or(0, |at| at + 1);
+        let within: BTreeSet<&str> = lines[start..]
+            .iter()
+            .filter_map(|line| key(line))
+            .take_while(|(depth, _)| *depth >= indent)
+            .filter_map(|(depth, key)| (depth == indent).then_some(key))
+            .collect();
+        let unknown = format!("{}zzzzzz: {{command: x, servers: [files]}}", " ".repeat(indent));
+        let text = [&lines[..start], &[unknown.as_str()], &lines[start..]].concat().join("\n");
+        let shown = mistakes(&text);
+        // Maps of names take any key.
+        let told = shown.split_once("unknown key `zzzzzz`").and_then(|(_, rest)| rest.split_once("help: known here: "));
+        let Some((_, known)) = told else { continue };
+        let known: BTreeSet<&str> =
+            known.lines().next().unwrap_or_default().split(", ").filter(|key| *key != "mcpServers").collect();
+        let name = at.map_or("the top", |at| lines[at].trim());
+        assert!(known.is_subset(&within), "under {name} there should be {:?}", known.difference(&within));
+        sections += 1;
+    }
+    // The top, a server and its four sections, an endpoint, and four sections of the daemon.
+    assert_eq!(sections, 11);
+    assert!(EXAMPLE.contains("mcpServers"));
+}

@@ -1,0 +1,187 @@
+//! One configured server as used: how to start it, and how its pool behaves. Made by `file/server.rs`;
+//! handed out in parts to the pool. The values of `Default` are the defaults of the file.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Secret;
+
+/// A configured MCP server: a name and how to start it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Letters, digits, `_` and `-`; at most 32; no `__`.
+    pub name: String,
+    /// The program: a path, or a name to be found on `PATH`.
+    pub command: String,
+    /// Its arguments. May hold secrets that were filled in, so `Debug` shows only how many they are.
+    pub args: Vec<String>,
+    /// Variables set for it.
+    pub env: BTreeMap<String, Secret>,
+    /// Names of the daemon's own variables that it gets besides the usual few.
+    pub inherit_env: Vec<String>,
+    /// Where it is started, an absolute path; None: in the daemon's directory.
+    pub cwd: Option<PathBuf>,
+    /// Which protocol era to speak with it.
+    pub era: EraChoice,
+    /// Who shares an instance of it.
+    pub lease: LeaseChoice,
+    /// How many instances of it may run.
+    pub instances: Instances,
+    /// Calls in flight on one instance, at most.
+    pub concurrency: usize,
+    /// Where calls wait when all instances are busy.
+    pub queue: Queue,
+    /// How long things may take.
+    pub timeout: Timeouts,
+    /// When an instance is stopped though nothing is wrong.
+    pub recycle: Recycle,
+    /// Lines on its stdout in a row that are no JSON-RPC, after which an instance is no longer trusted.
+    pub stdout_errors: usize,
+}
+
+/// The protocol era of a server as the operator knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EraChoice {
+    /// Found out by asking it (specification 2026-07-28, basic/transports/stdio).
+    #[default]
+    Auto,
+    /// Revisions up to 2025-11-25, which open with `initialize`.
+    Legacy,
+    /// Revision 2026-07-28, stateless.
+    Modern,
+}
+
+/// Who shares an instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LeaseChoice {
+    /// Decided by what the server is seen to do.
+    #[default]
+    Auto,
+    /// Calls of many callers interleave on one instance.
+    Shared,
+    /// One caller's, as long as that caller has calls in flight.
+    Call,
+    /// One caller's, until that caller disconnects.
+    Session,
+}
+
+/// How many instances of a server may run at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instances {
+    /// Kept running though nobody calls.
+    pub min: usize,
+    /// At least 1 and at least `min`.
+    pub max: usize,
+}
+
+/// Where calls wait when all instances are busy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Calls that may wait at once; 0: none ever waits.
+    pub size: usize,
+    /// How long one may wait.
+    pub timeout: Duration,
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From the start of the process to the end of the handshake.
+    pub start: Duration,
+    /// For an answer to the `server/discover` that tells the eras apart.
+    pub discover: Duration,
+    /// For the answer to a call; progress starts it anew.
+    pub call: Duration,
+    /// For a call altogether, whatever progress it makes.
+    pub max: Duration,
+    /// For a caller's answer to an ask.
+    pub ask: Duration,
+    /// How long an ask that may belong to several callers waits for the other calls to end; zero: not at all.
+    pub hold: Duration,
+    /// For each step of stopping a process: end of input, SIGTERM, SIGKILL.
+    pub stop: Duration,
+}
+
+/// When an instance is stopped though nothing is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recycle {
+    /// After this long without a call; `min` instances stay.
+    pub idle: Duration,
+}
+
+impl Server {
+    /// A server with every default, started as `command`.
+    pub fn new(name: impl Into<String>, command: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            command: command.into(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            inherit_env: Vec::new(),
+            cwd: None,
+            era: EraChoice::default(),
+            lease: LeaseChoice::default(),
+            instances: Instances::default(),
+            concurrency: 32,
+            queue: Queue::default(),
+            timeout: Timeouts::default(),
+            recycle: Recycle::default(),
+            stdout_errors: 100,
+        }
+    }
+}
+
+impl Default for Instances {
+    fn default() -> Self {
+        Self { min: 0, max: 4 }
+    }
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { size: 256, timeout: Duration::from_secs(30) }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            start: Duration::from_secs(30),
+            discover: Duration::from_secs(8),
+            call: Duration::from_secs(60),
+            max: Duration::from_secs(15 * 60),
+            ask: Duration::from_secs(10 * 60),
+            hold: Duration::from_secs(10),
+            stop: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Default for Recycle {
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(5 * 60) }
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("name", &self.name)
+            .field("command", &self.command)
+            .field("args", &format_args!("[{} hidden]", self.args.len()))
+            .field("env", &self.env)
+            .field("inherit_env", &self.inherit_env)
+            .field("cwd", &self.cwd)
+            .field("era", &self.era)
+            .field("lease", &self.lease)
+            .field("instances", &self.instances)
+            .field("concurrency", &self.concurrency)
+            .field("queue", &self.queue)
+            .field("timeout", &self.timeout)
+            .field("recycle", &self.recycle)
+            .field("stdout_errors", &self.stdout_errors)
+            .finish()
+    }
+}

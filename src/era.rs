@@ -1,0 +1,37 @@
+//! Called by `pool` for what a server is told and by `mux` for what a caller said: the only place that knows
+//! how the two eras differ on the wire. Between the two edges there is one kind of call.
+
+pub mod legacy;
+pub mod level;
+pub mod modern;
+pub mod profile;
+
+/// The two families of protocol revisions (revision 2026-07-28, page "Versioning and Compatibility").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Era {
+    /// Opens with `initialize`; the connection has a state.
+    Legacy,
+    /// Stateless: every request carries its own `_meta`.
+    Modern,
+}
+
+impl Era {
+    /// The word for it in configuration, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Era::Legacy => "legacy",
+            Era::Modern => "modern",
+        }
+    }
+}
+
+/// Methods that ask something of a caller in the middle of a call.
+pub fn is_ask(method: &str) -> bool {
+    matches!(method, "sampling/createMessage" | "elicitation/create" | "roots/list")
+}
+
+/// How mcpool names itself to servers and, on an endpoint of several, to callers.
+pub fn implementation() -> String {
+    format!(r#"{{"name":"mcpool","title":"mcpool","version":"{}"}}"#, env!("CARGO_PKG_VERSION"))
+}

@@ -1,0 +1,232 @@
+//! The one place for errors: what mcpool itself answers, with code, reason, message and remedy in one table.
+//! Errors of servers are not here: they pass unchanged.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::wire::id::RawId;
+
+/// Why mcpool, and not a server, answers a request with an error.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// The line is not JSON (JSON-RPC 2.0, section 5.1).
+    #[error("parse error: {0}")]
+    Parse(String),
+    /// The message is not a valid request here.
+    #[error("invalid request: {0}")]
+    InvalidRequest(String),
+    /// Nobody behind the endpoint knows the method.
+    #[error("method not found: {0}")]
+    MethodNotFound(String),
+    /// The parameters name nothing that exists, or miss what the revision requires.
+    #[error("invalid params: {0}")]
+    InvalidParams(String),
+    /// A fault of mcpool's own.
+    #[error("internal error: {0}")]
+    Internal(String),
+    /// No server of the endpoint lists or matches the resource.
+    #[error("resource not found: {uri}")]
+    ResourceNotFound {
+        /// The URI that was asked for.
+        uri: String,
+        /// Whether the caller's revision is a modern one: the code differs.
+        modern: bool,
+    },
+    /// The caller speaks an era that the server lacks (revision 2026-07-28, page "Versioning and Compatibility").
+    #[error("{message}")]
+    UnsupportedVersion {
+        /// What the server speaks and what to do, for clients that show only the message.
+        message: String,
+        /// What the caller asked for.
+        requested: String,
+        /// What would work.
+        supported: Vec<&'static str>,
+    },
+    /// The endpoint may not use that tool.
+    #[error("this endpoint may not use {what}; its `tools` in the configuration say what it may")]
+    Forbidden {
+        /// The tool, as the caller named it.
+        what: String,
+    },
+    /// A message above `limits.max_message`.
+    #[error("a message of {size} bytes is above the limit of {limit} bytes; raise `limits.max_message` if it is wanted")]
+    TooLarge {
+        /// Bytes of the message.
+        size: usize,
+        /// Bytes that are allowed.
+        limit: usize,
+    },
+    /// More calls in flight than one caller may have.
+    #[error("{limit} calls of this connection are in flight already; wait for answers, or raise `limits.in_flight`")]
+    CallerOverloaded {
+        /// Calls that are allowed.
+        limit: usize,
+    },
+    /// The server ended while the call was with it.
+    #[error("server `{server}` ended before it answered ({detail}); it may have begun to carry out the call")]
+    ServerDied {
+        /// The server's name.
+        server: String,
+        /// How it ended.
+        detail: String,
+    },
+    /// The server broke the protocol.
+    #[error("server `{server}` misbehaved: {detail}")]
+    ServerMisbehaved {
+        /// The server's name.
+        server: String,
+        /// What it did.
+        detail: String,
+    },
+    /// All instances are busy and the queue is full.
+    #[error("all instances of server `{server}` are busy and its queue is full; raise its `instances.max`, `concurrency` or `queue.size`")]
+    PoolExhausted {
+        /// The server's name.
+        server: String,
+    },
+    /// The server could not be started.
+    #[error("server `{server}` could not be started: {detail}")]
+    StartFailed {
+        /// The server's name.
+        server: String,
+        /// Why, with the last lines of its stderr.
+        detail: String,
+        /// When a start is tried again.
+        retry: Option<Duration>,
+    },
+    /// mcpool is ending.
+    #[error("mcpool is shutting down; connect again")]
+    Draining,
+    /// The server did not answer in time.
+    #[error("server `{server}` did not answer within {after:?}; the call was cancelled (see its `timeout.call`)")]
+    CallTimeout {
+        /// The server's name.
+        server: String,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// No instance became free in time.
+    #[error("no instance of server `{server}` became free within {after:?} (see its `queue.timeout`)")]
+    QueueTimeout {
+        /// The server's name.
+        server: String,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The caller did not answer a question in time.
+    #[error("the client did not answer {what} in time")]
+    AskTimeout {
+        /// The method of the ask.
+        what: String,
+    },
+}
+
+impl Error {
+    /// The code of the JSON-RPC error object.
+    pub fn code(&self) -> i64 {
+        self.row().0
+    }
+
+    /// The reason in `data.mcpool`; none for JSON-RPC's own errors.
+    pub fn reason(&self) -> Option<&'static str> {
+        self.row().1
+    }
+
+    /// The server whose fault it is, if it is one's.
+    pub fn server(&self) -> Option<&str> {
+        match self {
+            Error::ServerDied { server, .. }
+            | Error::ServerMisbehaved { server, .. }
+            | Error::PoolExhausted { server }
+            | Error::StartFailed { server, .. }
+            | Error::CallTimeout { server, .. }
+            | Error::QueueTimeout { server, .. } => Some(server),
+            Error::Parse(_)
+            | Error::InvalidRequest(_)
+            | Error::MethodNotFound(_)
+            | Error::InvalidParams(_)
+            | Error::Internal(_)
+            | Error::ResourceNotFound { .. }
+            | Error::UnsupportedVersion { .. }
+            | Error::Forbidden { .. }
+            | Error::TooLarge { .. }
+            | Error::CallerOverloaded { .. }
+            | Error::Draining
+            | Error::AskTimeout { .. } => None,
+        }
+    }
+
+    /// The whole reply to the request `id`, as one line without its end. Without an id it is addressed to
+    /// nobody, as JSON-RPC 2.0 (section 5) has it.
+    pub fn reply(&self, id: Option<&RawId>) -> Vec<u8> {
+        let mut object = json!({ "code": self.code(), "message": self.to_string() });
+        if let Some(data) = self.data() {
+            object["data"] = data;
+        }
+        let id = id.map_or("null", RawId::as_str);
+        format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{object}}}").into_bytes()
+    }
+
+    fn data(&self) -> Option<Value> {
+        match self {
+            Error::UnsupportedVersion { requested, supported, .. } => {
+                return Some(json!({ "supported": supported, "requested": requested }));
+            }
+            Error::ResourceNotFound { uri, .. } => return Some(json!({ "uri": uri })),
+            _ => {}
+        }
+        let mut mcpool = json!({ "reason": self.reason()? });
+        if let Some(server) = self.server() {
+            mcpool["server"] = server.into();
+        }
+        if let Error::StartFailed { retry: Some(retry), .. } = self {
+            mcpool["retryAfterMs"] = json!(retry.as_millis() as u64);
+        }
+        Some(json!({ "mcpool": mcpool }))
+    }
+
+    /// The table: code and reason.
+    fn row(&self) -> (i64, Option<&'static str>) {
+        match self {
+            Error::Parse(_) => (-32700, None),
+            Error::InvalidRequest(_) => (-32600, None),
+            Error::MethodNotFound(_) => (-32601, None),
+            Error::InvalidParams(_) => (-32602, None),
+            Error::Internal(_) => (-32603, None),
+            Error::ResourceNotFound { modern, .. } => (if *modern { -32602 } else { -32002 }, None),
+            Error::UnsupportedVersion { .. } => (-32022, None),
+            Error::Forbidden { .. } => (403, Some("forbidden")),
+            Error::TooLarge { .. } => (413, Some("too_large")),
+            Error::CallerOverloaded { .. } => (429, Some("caller_overloaded")),
+            Error::ServerDied { .. } => (502, Some("server_died")),
+            Error::ServerMisbehaved { .. } => (502, Some("server_misbehaved")),
+            Error::PoolExhausted { .. } => (503, Some("pool_exhausted")),
+            Error::StartFailed { .. } => (503, Some("start_failed")),
+            Error::Draining => (503, Some("draining")),
+            Error::CallTimeout { .. } => (504, Some("call_timeout")),
+            Error::QueueTimeout { .. } => (504, Some("queue_timeout")),
+            Error::AskTimeout { .. } => (504, Some("ask_timeout")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_says_what_happened_whose_fault_it_is_and_what_to_do() {
+        let error = Error::StartFailed { server: "files".into(), detail: "no such command".into(), retry: Some(Duration::from_millis(250)) };
+        let reply: Value = serde_json::from_slice(&error.reply(RawId::new("\"a\\\"b\"").as_ref())).unwrap();
+        assert_eq!(reply["id"], "a\"b");
+        assert_eq!(reply["error"]["code"], 503);
+        assert_eq!(reply["error"]["data"], json!({"mcpool": {"reason": "start_failed", "server": "files", "retryAfterMs": 250}}));
+    }
+
+    #[test]
+    fn json_rpcs_own_errors_carry_no_data_of_ours() {
+        let reply: Value = serde_json::from_slice(&Error::Parse("x".into()).reply(None)).unwrap();
+        assert_eq!(reply, json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": "parse error: x"}}));
+    }
+}

@@ -1,0 +1,56 @@
+//! The one timer. Everything that waits has a deadline and tells the alarm; the alarm wakes `mux::sweep` when
+//! the earliest may be over. Deadlines that never come to pass cost nothing but a comparison.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use super::Handle;
+use crate::tasks;
+
+/// Deadlines that lie closer together than this are looked at together.
+const GRAIN: Duration = Duration::from_millis(10);
+
+/// When to look at the deadlines again.
+#[derive(Default)]
+pub struct Alarm {
+    next: Cell<Option<Instant>>,
+    earlier: Notify,
+}
+
+impl Alarm {
+    /// Something waits until `when` at the latest.
+    pub fn at(&self, when: Instant) {
+        if self.next.get().is_none_or(|next| when < next) {
+            self.next.set(Some(when));
+            self.earlier.notify_one();
+        }
+    }
+}
+
+/// Runs the alarm of a multiplexer for as long as that lives.
+pub fn keep(handle: &Handle) {
+    let (mux, alarm) = (Rc::downgrade(&handle.0), handle.0.borrow().alarm.clone());
+    tasks::spawn("alarm", async move {
+        loop {
+            let Some(next) = alarm.next.get() else {
+                alarm.earlier.notified().await;
+                continue;
+            };
+            tokio::select! {
+                biased;
+                () = alarm.earlier.notified() => continue,
+                () = sleep_until(next) => {}
+            }
+            let Some(mux) = mux.upgrade() else { return };
+            alarm.next.set(None);
+            let next = mux.borrow_mut().sweep(Instant::now());
+            if let Some(next) = next {
+                alarm.at(next.max(Instant::now() + GRAIN));
+            }
+        }
+    });
+}

@@ -1,0 +1,98 @@
+//! What is known of one call while it is on its way.
+
+use std::rc::Rc;
+
+use tokio::time::Instant;
+
+use super::errand::Errand;
+use super::lists::ListKind;
+use crate::era::level::Level;
+use crate::era::profile::Profile;
+use crate::guard::inflight::Permit;
+use crate::pool::instance::{InstanceKey, ServerId};
+use crate::reply::{CallerKey, Reply};
+use crate::wire::id::WireId;
+use crate::wire::message::Message;
+use crate::wire::splice::Splice;
+
+/// One call. It leaves `mux.calls` exactly once, and whoever takes it out answers it.
+pub struct Call {
+    pub from: Source,
+    /// For whom it is made: whose turn it takes in the queue, whose profile it needs.
+    pub caller: CallerKey,
+    pub server: ServerId,
+    pub request: Message,
+    /// The request's line with what must be replaced besides ids.
+    pub splice: Splice,
+    pub profile: Profile,
+    /// The instance that it must go to.
+    pub pin: Option<Pin>,
+    pub then: Then,
+    /// The log level that a modern request asks for.
+    pub level: Option<Level>,
+    pub place: Place,
+    /// Since when it is where it is.
+    pub since: Instant,
+    pub deadline: Instant,
+    /// The deadline that progress cannot move.
+    pub limit: Instant,
+}
+
+/// Who wants the answer.
+pub enum Source {
+    /// A caller's request.
+    Caller(Reply, Permit),
+    /// mcpool itself.
+    Mcpool(Errand),
+}
+
+/// Where a call is. Each place but the last is bounded by the call's deadline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Not placed yet.
+    Nowhere,
+    /// Until the roots of its caller are known.
+    Roots,
+    /// In the pool's queue.
+    Queue,
+    /// With an instance.
+    On(InstanceKey, WireId),
+    /// Until these servers have introduced themselves.
+    Introductions(Vec<ServerId>),
+    /// Until these servers' lists are there.
+    Lists(ListKind, Vec<ServerId>),
+    /// An open `subscriptions/listen`: it ends when caller or server says so.
+    Listening,
+}
+
+/// An instance that alone can serve a call.
+#[derive(Clone, Copy, Debug)]
+pub struct Pin {
+    pub to: InstanceKey,
+    /// Whether another instance will do if that one is gone.
+    pub or_any: bool,
+}
+
+/// What else an answer means, beyond being passed on.
+#[derive(Clone, Debug)]
+pub enum Then {
+    Nothing,
+    /// The caller is subscribed to this resource.
+    Subscribed(Rc<str>),
+    /// The answer may create a task, or end in a question with a state.
+    MayCreate,
+    /// The answer lists tasks, of which only the caller's own are shown.
+    ShowOwnTasks,
+}
+
+impl Call {
+    /// Whether it is a caller's request, as opposed to an errand.
+    pub fn is_callers(&self) -> bool {
+        matches!(self.from, Source::Caller(..))
+    }
+
+    /// Whom its being in flight says something about.
+    pub fn owner(&self) -> Option<CallerKey> {
+        self.is_callers().then_some(self.caller)
+    }
+}

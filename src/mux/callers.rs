@@ -1,0 +1,174 @@
+//! Called by `caller::session`: who is connected, and what is known of each.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::config;
+use crate::era::level::Level;
+use crate::era::profile::Profile;
+use crate::guard::inflight::InFlight;
+use crate::pool::instance::{InstanceKey, InstanceRef, ServerId};
+use crate::pool::lease::Lease;
+use crate::reply::{CallKey, CallerKey};
+use crate::wire::id::{AskId, RawId};
+use crate::wire::outbox::Outbox;
+
+use super::Mux;
+use super::roots::Roots;
+
+/// What callers of an endpoint see.
+#[derive(Debug)]
+pub struct Endpoint {
+    pub name: String,
+    /// In the order of the configuration, which settles collisions.
+    pub servers: Vec<ServerId>,
+    /// Whether names are shown as `SERVER__NAME`.
+    pub prefix: bool,
+    /// Patterns of the tools that may be used; all if `None`.
+    pub tools: Option<Vec<String>>,
+    /// How long a cold or broken server may delay a list.
+    pub patience: Duration,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Peer {
+    pub uid: u32,
+    pub pid: Option<i32>,
+}
+
+/// One connected caller.
+pub struct Caller {
+    pub endpoint: Rc<Endpoint>,
+    pub peer: Peer,
+    pub outbox: Outbox,
+    pub bound: InFlight,
+    pub in_flight: HashMap<RawId, CallKey>,
+    /// What it said in `initialize`, if it did.
+    pub session: Option<Session>,
+    pub asks: HashMap<AskId, Asked>,
+    next_ask: u64,
+    pub roots: Roots,
+    /// The instance of each server that it used last.
+    pub last: HashMap<ServerId, InstanceKey>,
+    /// Resources that it is subscribed to.
+    pub subscriptions: usize,
+    /// Servers that were too late for a list of this caller.
+    pub missed: Vec<ServerId>,
+}
+
+/// The state of a legacy caller.
+pub struct Session {
+    pub profile: Profile,
+    pub client: String,
+    /// Whether `notifications/initialized` came.
+    pub initialized: bool,
+    pub level: Option<Level>,
+}
+
+/// An ask that a caller has not answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// On behalf of an instance, by the server's own id.
+    For(InstanceRef, RawId),
+    /// mcpool wants to know its roots.
+    Roots,
+}
+
+impl Caller {
+    /// An id for an ask, never used before on this connection.
+    pub fn next_ask(&mut self) -> AskId {
+        self.next_ask += 1;
+        AskId(self.next_ask)
+    }
+
+    /// Sends a notification of mcpool's own.
+    pub fn notify(&self, method: &str, params: &str) {
+        self.outbox.line(format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#).as_bytes());
+    }
+}
+
+impl Mux {
+    /// The endpoint as callers see it.
+    pub fn endpoint(&self, endpoint: &config::Endpoint) -> Rc<Endpoint> {
+        let place = |name: &String| self.servers.iter().position(|server| server.config.name == *name);
+        Rc::new(Endpoint {
+            name: endpoint.name.clone(),
+            servers: endpoint.servers.iter().filter_map(place).map(ServerId).collect(),
+            prefix: endpoint.prefix,
+            tools: endpoint.tools.clone(),
+            patience: endpoint.patience,
+        })
+    }
+
+    /// Takes a caller in; `None` if the endpoint has as many as it may.
+    pub fn connect(&mut self, endpoint: Rc<Endpoint>, outbox: Outbox, peer: Peer) -> Option<CallerKey> {
+        let there = self.callers.values().filter(|caller| Rc::ptr_eq(&caller.endpoint, &endpoint)).count();
+        if there >= self.config.limits.callers || self.draining {
+            return None;
+        }
+        self.counters.add(&self.counters.callers);
+        // Ask ids start anywhere: an answer to an ask of an earlier daemon then never fits one of this.
+        let next_ask = self.random.borrow_mut().u64(..1 << 48);
+        Some(self.callers.insert(Caller {
+            endpoint,
+            peer,
+            outbox,
+            bound: InFlight::new(self.config.limits.in_flight),
+            in_flight: HashMap::new(),
+            session: None,
+            asks: HashMap::new(),
+            next_ask,
+            roots: Roots::Unknown,
+            last: HashMap::new(),
+            subscriptions: 0,
+            missed: Vec::new(),
+        }))
+    }
+
+    /// A caller is gone: its calls are cancelled, and what was kept for it is let go.
+    pub fn hang_up(&mut self, key: CallerKey) {
+        let Some(caller) = self.callers.get(key) else { return };
+        let calls: Vec<CallKey> = caller.in_flight.values().copied().collect();
+        let waiting: Vec<(InstanceRef, RawId)> = caller
+            .asks
+            .values()
+            .filter_map(|asked| match asked {
+                Asked::For(at, id) => Some((*at, id.clone())),
+                Asked::Roots => None,
+            })
+            .collect();
+        calls.into_iter().for_each(|call| self.cancel(call, Some("the client disconnected")));
+        self.callers.remove(key);
+        waiting.into_iter().for_each(|(at, id)| self.refuse_ask(at, &id, "the client disconnected"));
+        for server in self.server_ids() {
+            self.forget_subscriptions(server, key);
+            self.forget_owned(server, key);
+            self.adjust_level(server);
+            let instances: Vec<InstanceKey> = self.server(server).pool.instances.keys().collect();
+            for instance in instances {
+                self.let_go(InstanceRef { server, key: instance }, key);
+            }
+            self.dispatch(server);
+        }
+    }
+
+    /// Ends what binds an instance to a caller that is gone.
+    fn let_go(&mut self, at: InstanceRef, caller: CallerKey) {
+        let Some(instance) = self.instance_mut(at) else { return };
+        match instance.bound {
+            // What the caller left in it is nobody else's business.
+            Some((owner, Lease::Session)) if owner == caller => {
+                self.server_mut(at.server).pool.drain(at.key, "its caller disconnected");
+            }
+            Some((owner, Lease::Call)) if owner == caller && !instance.pending.has(caller) => instance.bound = None,
+            _ => {}
+        }
+    }
+
+    /// The callers that see a server.
+    pub(crate) fn callers_of(&self, server: ServerId) -> impl Iterator<Item = (CallerKey, &Caller)> {
+        self.callers.iter().filter(move |(_, caller)| caller.endpoint.servers.contains(&server))
+    }
+}

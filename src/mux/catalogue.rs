@@ -1,0 +1,233 @@
+//! What mcpool knows of a server without asking it. It is kept on disk, so that callers can connect, initialise
+//! and list without one server process being started.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+use super::lists::{List, ListKind};
+use crate::config::{self, EraChoice};
+use crate::era::Era;
+use crate::era::profile::Profile;
+
+/// How many variants of a server are remembered; the one used longest ago goes first.
+const VARIANTS: usize = 16;
+/// Raised when what is written changes its form.
+const FORM: u32 = 1;
+
+/// What is known of one server, and where it is kept.
+pub struct Catalogue {
+    file: Option<PathBuf>,
+    pub known: Known,
+}
+
+/// What is known of one server.
+#[derive(Default, Serialize, Deserialize)]
+pub struct Known {
+    /// Eras that it was found not to speak.
+    lacks: Vec<Era>,
+    /// It was seen to ask for a sample or an elicitation.
+    pub has_asked: bool,
+    /// It was seen to ask for roots.
+    pub asks_roots: bool,
+    variants: Vec<Variant>,
+}
+
+/// What a server offers to clients of one kind: servers tell clients of different capabilities different things.
+#[derive(Serialize, Deserialize)]
+pub struct Variant {
+    pub key: VariantKey,
+    /// The raw `InitializeResult` or `DiscoverResult`.
+    pub introduction: Option<Box<RawValue>>,
+    pub lists: Vec<(ListKind, List)>,
+    /// An errand is on its way to have it introduced.
+    #[serde(skip)]
+    pub introducing: bool,
+    /// Lists that are being fetched.
+    #[serde(skip)]
+    pub fetching: Vec<ListKind>,
+    /// Counts announced changes of each list, so that what was fetched before one is known to be old.
+    #[serde(skip)]
+    pub generation: u64,
+}
+
+/// What a server was told about its client, as far as what it offers depends on that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VariantKey {
+    pub era: Era,
+    pub revision: String,
+    pub capabilities: String,
+}
+
+impl VariantKey {
+    /// The variant of a legacy profile, or of modern requests with these capabilities.
+    pub fn new(profile: &Profile, capabilities: &str) -> VariantKey {
+        let capabilities = match profile {
+            Profile::Legacy(legacy) => legacy.capabilities.clone(),
+            Profile::Modern => crate::era::profile::canonical(capabilities),
+        };
+        VariantKey { era: profile.era(), revision: profile.revision().to_owned(), capabilities }
+    }
+
+    /// The variant under which a server's introduction is kept: a modern one is the same for all.
+    pub fn of_introduction(profile: &Profile) -> VariantKey {
+        VariantKey::new(profile, "{}")
+    }
+}
+
+impl Catalogue {
+    /// What is remembered of a server in `dir`; nothing if there is nothing readable.
+    pub fn load(dir: Option<&Path>, server: &config::Server) -> Catalogue {
+        let file = dir.map(|dir| dir.join(format!("{}.json", digest(server))));
+        let read = |file: &PathBuf| serde_json::from_slice(&fs::read(file).ok()?).ok();
+        Catalogue { known: file.as_ref().and_then(read).unwrap_or_default(), file }
+    }
+
+    /// Writes what is known to disk, whole or not at all.
+    pub fn save(&self) {
+        if let Some(file) = &self.file {
+            if let Err(error) = write(file, &self.known) {
+                tracing::warn!(file = %file.display(), %error, "cannot save the catalogue; it will be fetched anew");
+            }
+        }
+    }
+
+    /// Whether the server is known, or configured, not to speak an era.
+    pub fn lacks(&self, era: Era, choice: EraChoice) -> bool {
+        match choice {
+            EraChoice::Auto => self.known.lacks.contains(&era),
+            EraChoice::Legacy => era == Era::Modern,
+            EraChoice::Modern => era == Era::Legacy,
+        }
+    }
+
+    /// Remembers that the server does not speak an era.
+    pub fn note_lack(&mut self, era: Era) {
+        if !self.known.lacks.contains(&era) {
+            self.known.lacks.push(era);
+            self.save();
+        }
+    }
+
+    /// What is known of a variant.
+    pub fn variant(&self, key: &VariantKey) -> Option<&Variant> {
+        self.known.variants.iter().find(|variant| variant.key == *key)
+    }
+
+    /// The variant, made if it is new.
+    pub fn variant_mut(&mut self, key: &VariantKey) -> &mut Variant {
+        let variants = &mut self.known.variants;
+        match variants.iter().position(|variant| variant.key == *key) {
+            Some(place) => variants[..=place].rotate_right(1),
+            None => {
+                variants.truncate(VARIANTS - 1);
+                variants.insert(0, Variant::new(key.clone()));
+            }
+        }
+        &mut variants[0]
+    }
+
+    /// Every variant that is known.
+    pub fn variants(&self) -> impl Iterator<Item = &Variant> {
+        self.known.variants.iter()
+    }
+
+    /// Every variant that is known, to be changed.
+    pub fn variants_mut(&mut self) -> impl Iterator<Item = &mut Variant> {
+        self.known.variants.iter_mut()
+    }
+}
+
+impl Variant {
+    fn new(key: VariantKey) -> Variant {
+        Variant { key, introduction: None, lists: Vec::new(), introducing: false, fetching: Vec::new(), generation: 0 }
+    }
+
+    /// The raw introduction.
+    pub fn introduction(&self) -> Option<&str> {
+        self.introduction.as_deref().map(RawValue::get)
+    }
+
+    /// A list, if it was ever fetched.
+    pub fn list(&self, kind: ListKind) -> Option<&List> {
+        self.lists.iter().find(|(known, _)| *known == kind).map(|(_, list)| list)
+    }
+
+    /// Puts a list in place of what was known; whether the two differ.
+    pub fn put(&mut self, kind: ListKind, list: List) -> bool {
+        match self.lists.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, known)) => {
+                let differ = !known.same_items(&list);
+                *known = list;
+                differ
+            }
+            None => {
+                self.lists.push((kind, list));
+                false
+            }
+        }
+    }
+
+    /// Notes that a list has changed.
+    pub fn changed(&mut self, kind: ListKind) {
+        self.generation += 1;
+        if let Some((_, list)) = self.lists.iter_mut().find(|(known, _)| *known == kind) {
+            list.stale = true;
+        }
+    }
+
+    /// Whether a list can be answered from what is known. `warm` says that asking would start nothing; a cold
+    /// server is believed to offer what it offered last.
+    pub fn believes(&self, kind: ListKind, warm: bool, uid: u32, max_age: Duration, now: Instant) -> bool {
+        let Some(list) = self.list(kind) else { return false };
+        if list.private && list.uid != uid {
+            return false;
+        }
+        if !warm {
+            return true;
+        }
+        let within = |age: Duration| list.fetched.is_some_and(|fetched| now < fetched + age);
+        let announced = self.introduction().is_some_and(|said| crate::era::legacy::announces(said, kind.capability()));
+        match list.ttl {
+            _ if list.stale => false,
+            Some(ttl) => within(Duration::from_millis(ttl)),
+            None => announced && list.fetched.is_some() || within(max_age),
+        }
+    }
+}
+
+/// The name of what a server is: its command, arguments, environment, directory, and what wrote it down.
+fn digest(server: &config::Server) -> String {
+    let mut hash = Sha256::new();
+    let mut word = |word: &[u8]| {
+        hash.update((word.len() as u64).to_le_bytes());
+        hash.update(word);
+    };
+    word(env!("CARGO_PKG_VERSION").as_bytes());
+    word(&FORM.to_le_bytes());
+    word(server.command.as_bytes());
+    server.args.iter().for_each(|arg| word(arg.as_bytes()));
+    for (name, value) in &server.env {
+        word(name.as_bytes());
+        word(value.expose().as_bytes());
+    }
+    word(server.cwd.as_ref().map_or(b"".as_slice(), |cwd| cwd.as_os_str().as_encoded_bytes()));
+    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn write(file: &Path, known: &Known) -> io::Result<()> {
+    if let Some(dir) = file.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    }
+    let new = file.with_extension("new");
+    let mut out = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    out.write_all(&serde_json::to_vec(known)?)?;
+    fs::rename(new, file)
+}

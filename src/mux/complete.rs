@@ -1,0 +1,140 @@
+//! The end of a call: answered, failed or cancelled. A call is taken out of `mux.calls` here and nowhere else
+//! but in `flight::send`, so it ends once.
+
+use super::Mux;
+use super::call::{Call, Place, Source, Then};
+use super::errand::Outcome;
+use crate::error::Error;
+use crate::pool::instance::{InstanceRef, State};
+use crate::pool::pending::Entry;
+use crate::reply::CallKey;
+use crate::wire::message::{Kind, Message};
+use crate::wire::scan::Field;
+
+impl Mux {
+    /// Takes a call out, wherever it is.
+    pub(crate) fn take_out(&mut self, key: CallKey) -> Option<Call> {
+        let call = self.calls.remove(key)?;
+        if let (Source::Caller(reply, _), Some(caller)) = (&call.from, self.callers.get_mut(call.caller)) {
+            caller.in_flight.remove(reply.id());
+        }
+        Some(call)
+    }
+
+    /// The server answered a call.
+    pub(crate) fn answered(&mut self, at: InstanceRef, entry: Entry, answer: &Message) {
+        let Some(call) = self.take_out(entry.call) else { return };
+        if let Some(instance) = self.instance_mut(at) {
+            instance.served += 1;
+        }
+        if let Source::Mcpool(_) = call.from {
+            self.errand_done(entry.call, call, Some(at.key), Outcome::Answer(answer));
+        } else {
+            self.deliver(at, call, answer);
+        }
+        self.released(at);
+    }
+
+    /// Passes the server's answer on, noting what else it means.
+    fn deliver(&mut self, at: InstanceRef, call: Call, answer: &Message) {
+        let mut splice = answer.splice();
+        let result = answer.kind() == Kind::Result;
+        match &call.then {
+            Then::Subscribed(uri) if result => self.subscribed(at, call.caller, uri),
+            Then::MayCreate if result => {
+                self.note_created(at, &call, answer);
+                self.wrap_state(at, answer, &mut splice);
+            }
+            Then::ShowOwnTasks if result => self.hide_foreign_tasks(at, call.caller, answer, &mut splice),
+            Then::MayCreate => self.note_elicitations(at, call.caller, answer),
+            _ => {}
+        }
+        let limit = self.config.limits.message;
+        let Source::Caller(reply, _permit) = call.from else { return };
+        if answer.line().len() > limit {
+            return reply.refuse(&Error::TooLarge { size: answer.line().len(), limit });
+        }
+        reply.answer(answer, splice);
+    }
+
+    /// A call cannot be served.
+    pub(crate) fn fail(&mut self, key: CallKey, error: Error) {
+        let Some(call) = self.take_out(key) else { return };
+        match call.from {
+            Source::Caller(reply, _permit) => {
+                tracing::debug!(server = self.server(call.server).config.name, method = %call.request.method(), %error, "refused");
+                reply.refuse(&error);
+            }
+            Source::Mcpool(_) => self.errand_done(key, call, None, Outcome::Failed(error)),
+        }
+    }
+
+    /// A call is given up: wherever it is, nothing more is done for it, and nothing is answered.
+    pub(crate) fn cancel(&mut self, key: CallKey, reason: Option<&str>) {
+        self.abandon(key, reason);
+        if let Some(Call { from: Source::Caller(reply, _permit), .. }) = self.take_out(key) {
+            reply.forget();
+        }
+    }
+
+    /// A call is given up and its caller told why.
+    pub(crate) fn give_up(&mut self, key: CallKey, error: Error) {
+        self.abandon(key, Some(&error.to_string()));
+        self.fail(key, error);
+    }
+
+    /// Takes a call away from where it is; an instance is told to stop working on it.
+    fn abandon(&mut self, key: CallKey, reason: Option<&str>) {
+        let Some(call) = self.calls.get(key) else { return };
+        let server = call.server;
+        match call.place.clone() {
+            Place::On(instance, id) => {
+                let at = InstanceRef { server, key: instance };
+                if let Some(instance) = self.instance_mut(at) {
+                    instance.pending.abandon(id);
+                    let reason = reason.map(|reason| format!(r#","reason":{}"#, serde_json::json!(reason)));
+                    let params = format!(r#"{{"requestId":{}{}}}"#, id.0, reason.unwrap_or_default());
+                    instance.notify("notifications/cancelled", &params);
+                    self.released(at);
+                }
+            }
+            Place::Queue => drop(self.server_mut(server).pool.queue.remove_where(|ticket| ticket.call == key)),
+            Place::Listening => self.unlisten(key),
+            Place::Nowhere | Place::Roots | Place::Introductions(_) | Place::Lists(..) => {}
+        }
+    }
+
+    /// An instance has one call less: what waited for that goes on.
+    pub(crate) fn released(&mut self, at: InstanceRef) {
+        let Some(instance) = self.instance_mut(at) else { return };
+        instance.release();
+        let (holds, done) = (instance.holds_an_ask(), instance.state == State::Draining && instance.pending.is_empty());
+        let idle = instance.pending.is_empty().then_some(instance.idle_since);
+        let server = self.server_mut(at.server);
+        if done {
+            server.pool.stop(at.key, "drained");
+        }
+        let waiting = !server.pool.queue.is_empty();
+        let recycle = server.config.recycle.idle;
+        if let Some(idle) = idle {
+            self.alarm.at(idle + recycle);
+        }
+        if holds {
+            self.reconsider_asks(at);
+        }
+        if waiting {
+            self.dispatch(at.server);
+        }
+    }
+
+    /// Makes a `requestState` find its way back to the instance that issued it (design, section 4).
+    fn wrap_state(&mut self, at: InstanceRef, answer: &Message, splice: &mut crate::wire::splice::Splice) {
+        if answer.raw(Field::ResultType) != Some(r#""input_required""#) {
+            return;
+        }
+        let (Some(state), Some(instance)) = (answer.raw(Field::ResultState), self.instance(at)) else { return };
+        if let Some(inner) = state.strip_prefix('"') {
+            splice.put(answer.span(Field::ResultState), format!("\"mcpool.{}.{}.{inner}", self.epoch, instance.serial));
+        }
+    }
+}

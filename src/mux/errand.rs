@@ -1,0 +1,116 @@
+//! Requests of mcpool's own. They take the same way as calls do: queue, lease, instance, answer or deadline.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Mux;
+use super::call::{Call, Pin, Place, Source, Then};
+use super::catalogue::VariantKey;
+use super::lists::{ListKind, Page};
+use crate::era::profile::Profile;
+use crate::error::Error;
+use crate::pool::instance::{InstanceKey, InstanceRef, ServerId};
+use crate::reply::{CallKey, CallerKey};
+use crate::wire::message::{Kind, Message};
+
+/// What mcpool wants of a server.
+pub enum Errand {
+    /// An instance: it introduces itself when it starts.
+    Introduce(VariantKey),
+    /// A page of a list, for the catalogue.
+    List { variant: VariantKey, kind: ListKind, pages: Vec<Page>, generation: u64 },
+    /// The merged `subscriptions/listen`.
+    Listen,
+    /// To subscribe a caller anew whose instance is gone.
+    Resubscribe(Rc<str>),
+    /// Something whose answer changes nothing: unsubscribe, set the level.
+    Quiet,
+}
+
+/// How a request of mcpool's own ended.
+pub enum Outcome<'a> {
+    Answer(&'a Message),
+    Failed(Error),
+}
+
+impl Mux {
+    /// Sends an errand on its way, on behalf of a caller.
+    pub(crate) fn send_errand(
+        &mut self,
+        server: ServerId,
+        caller: CallerKey,
+        profile: Profile,
+        pin: Option<InstanceKey>,
+        request: (&str, &str),
+        errand: Errand,
+    ) -> Option<CallKey> {
+        let line = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"{}","params":{}}}"#, request.0, request.1);
+        let request = match Message::read(line.into(), self.config.limits.nesting) {
+            Ok(request) => request,
+            Err(malformed) => {
+                tracing::error!(why = malformed.why, "mcpool made a bad request; this is a bug of mcpool");
+                return None;
+            }
+        };
+        let timeout = &self.server(server).config.timeout;
+        let (now, wait) = (Instant::now(), timeout.start + timeout.call);
+        let endless = matches!(errand, Errand::Listen);
+        let deadline = now + if endless { Duration::from_secs(365 * 24 * 3600) } else { wait };
+        let key = self.calls.insert(Call {
+            from: Source::Mcpool(errand),
+            caller,
+            server,
+            splice: request.splice(),
+            request,
+            profile,
+            pin: pin.map(|to| Pin { to, or_any: false }),
+            then: Then::Nothing,
+            level: None,
+            place: Place::Nowhere,
+            since: now,
+            deadline,
+            limit: deadline,
+        });
+        self.place(key);
+        Some(key)
+    }
+
+    /// Sends something to one instance whose answer changes nothing.
+    pub(crate) fn send_quietly(&mut self, at: InstanceRef, method: &str, params: &str) {
+        if let Some(instance) = self.instance(at) {
+            let profile = instance.profile.clone();
+            self.send_errand(at.server, CallerKey::default(), profile, Some(at.key), (method, params), Errand::Quiet);
+        }
+    }
+
+    /// An errand came to its end.
+    pub(crate) fn errand_done(&mut self, key: CallKey, call: Call, from: Option<InstanceKey>, outcome: Outcome<'_>) {
+        let Source::Mcpool(errand) = call.from else { return };
+        match errand {
+            Errand::Introduce(variant) => {
+                if let Outcome::Failed(error) = outcome {
+                    self.not_introduced(call.server, &variant, &error);
+                }
+            }
+            Errand::List { variant, kind, pages, generation } => {
+                let request = super::lists::Request { server: call.server, caller: call.caller, variant, kind, pages, generation };
+                self.list_page(request, call.profile, outcome);
+            }
+            Errand::Resubscribe(uri) => {
+                let accepted = matches!(&outcome, Outcome::Answer(answer) if answer.kind() == Kind::Result);
+                self.resubscribed(call.server, call.caller, uri, from.filter(|_| accepted));
+            }
+            Errand::Listen => self.listen_ended(call.server, key, outcome),
+            Errand::Quiet => {
+                if let Outcome::Answer(answer) = outcome {
+                    if answer.kind() == Kind::Error {
+                        let error = answer.raw(crate::wire::scan::Field::Error);
+                        tracing::debug!(server = self.server(call.server).config.name, ?from, error, "refused by the server");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The way of a call to an instance: placed, queued if need be, leased, sent.
+
+use tokio::time::Instant;
+
+use super::Mux;
+use super::call::{Call, Pin, Place, Source};
+use super::errand::Errand;
+use crate::era::Era;
+use crate::error::Error;
+use crate::pool::instance::{InstanceKey, InstanceRef, ServerId, State};
+use crate::pool::lease::Need;
+use crate::pool::queue::Ticket;
+use crate::reply::CallKey;
+
+impl Mux {
+    /// Accepts a caller's call and sends it on its way.
+    pub(crate) fn submit(&mut self, call: Call) -> CallKey {
+        let (caller, id) = match &call.from {
+            Source::Caller(reply, _) => (call.caller, Some(reply.id().clone())),
+            Source::Mcpool(_) => (call.caller, None),
+        };
+        let key = self.calls.insert(call);
+        if let (Some(caller), Some(id)) = (self.callers.get_mut(caller), id) {
+            caller.in_flight.insert(id, key);
+        }
+        key
+    }
+
+    /// Gives a call to an instance, or lets it wait for what it needs.
+    pub(crate) fn place(&mut self, key: CallKey) {
+        let Some(call) = self.calls.get(key) else { return };
+        let (caller, server) = (call.caller, call.server);
+        if let Some(pin) = call.pin {
+            return self.place_pinned(key, server, pin);
+        }
+        if let Some(error) = self.lacking(call) {
+            return self.fail(key, error);
+        }
+        let Some(need) = self.need(call) else {
+            let deadline = Instant::now() + super::roots::PATIENCE;
+            self.wait_at(key, Place::Roots, deadline);
+            return self.fetch_roots(caller);
+        };
+        let last = self.callers.get(caller).and_then(|caller| caller.last.get(&server)).copied();
+        let pool = &mut self.servers[server.0].pool;
+        if let Some(instance) = pool.lease_now(caller, &need, last) {
+            return self.send(key, instance);
+        }
+        let since = Instant::now();
+        let deadline = since + pool.config.queue.timeout;
+        match pool.wait(Ticket { call: key, caller, need, since }) {
+            Ok(()) => {
+                self.wait_at(key, Place::Queue, deadline);
+                self.dispatch(server);
+            }
+            Err(error) => self.fail(key, error),
+        }
+    }
+
+    fn place_pinned(&mut self, key: CallKey, server: ServerId, pin: Pin) {
+        let at = InstanceRef { server, key: pin.to };
+        let open = |state| matches!(state, State::Ready | State::Draining);
+        if self.instance(at).is_some_and(|instance| open(instance.state)) {
+            return self.send(key, pin.to);
+        }
+        if pin.or_any {
+            self.calls[key].pin = None;
+            return self.place(key);
+        }
+        let detail = "the instance that this belongs to has ended".to_owned();
+        self.fail(key, Error::ServerDied { server: self.server(server).config.name.clone(), detail });
+    }
+
+    /// Gives instances that have room to the calls that wait.
+    pub(crate) fn dispatch(&mut self, server: ServerId) {
+        loop {
+            let Mux { servers, callers, .. } = self;
+            let pool = &mut servers[server.0].pool;
+            if pool.queue.is_empty() || self.draining {
+                break;
+            }
+            let last = |caller| callers.get(caller)?.last.get(&server).copied();
+            let Some((call, instance)) = pool.next(last) else { break };
+            self.send(call, instance);
+        }
+        // An instance that is starting is given up in time, and a busy one gives way in time.
+        let pool = &self.server(server).pool;
+        let now = Instant::now();
+        if pool.instances.values().any(|instance| instance.state == State::Starting) {
+            self.alarm.at(now + pool.config.timeout.discover.min(pool.config.timeout.start).min(crate::pool::handshake::SETTLE));
+        }
+        if !pool.queue.is_empty() {
+            self.alarm.at(now + crate::pool::GIVE_WAY);
+        }
+    }
+
+    /// What a call needs of an instance; `None` while the roots of its caller are not known.
+    pub(crate) fn need(&self, call: &Call) -> Option<Need> {
+        let server = self.server(call.server);
+        let (lease, _) = server.pool.lease(&call.profile, server.catalogue.known.has_asked);
+        let roots = if call.profile.has_roots() && server.catalogue.known.asks_roots {
+            match self.callers.get(call.caller) {
+                Some(caller) => Some(caller.roots.known()?),
+                None => None,
+            }
+        } else {
+            None
+        };
+        Some(Need { profile: call.profile.clone(), roots, lease })
+    }
+
+    /// Sends a call to an instance, under a lease.
+    fn send(&mut self, key: CallKey, to: InstanceKey) {
+        let Some(call) = self.calls.get(key) else { return };
+        if let Source::Mcpool(Errand::Introduce(_)) = call.from {
+            self.calls.remove(key);
+            return;
+        }
+        let lease = self.server(call.server).pool.lease(&call.profile, self.server(call.server).catalogue.known.has_asked).0;
+        let Mux { calls, servers, callers, .. } = self;
+        let call = &mut calls[key];
+        let server = &mut servers[call.server.0];
+        let Some(instance) = server.pool.instances.get_mut(to) else { return };
+        let id = instance.pending.open(key, call.owner());
+        if let Some(caller) = callers.get_mut(call.caller).filter(|_| matches!(call.from, Source::Caller(..))) {
+            instance.lease(call.caller, lease);
+            caller.last.insert(call.server, to);
+        }
+        instance.send(&call.request, std::mem::take(&mut call.splice), id);
+        let now = Instant::now();
+        call.place = Place::On(to, id);
+        call.since = now;
+        if call.is_callers() {
+            call.deadline = now + server.config.timeout.call;
+            call.limit = now + server.config.timeout.max;
+        }
+        self.alarm.at(self.calls[key].deadline);
+    }
+
+    /// Notes where a call waits, and until when.
+    pub(crate) fn wait_at(&mut self, key: CallKey, place: Place, deadline: Instant) {
+        if let Some(call) = self.calls.get_mut(key) {
+            call.place = place;
+            call.since = Instant::now();
+            if !matches!(call.from, Source::Mcpool(Errand::Listen)) {
+                call.deadline = deadline;
+            }
+            self.alarm.at(call.deadline);
+        }
+    }
+
+    /// Why a call can not be served by its server at all: the server lacks its era.
+    fn lacking(&self, call: &Call) -> Option<Error> {
+        let era = call.profile.era();
+        let server = self.server(call.server);
+        server.catalogue.lacks(era, server.config.era).then(|| self.lacks_error(call.server, era, &call.request.method()))
+    }
+
+    /// The error for a caller whose era a server lacks. Legacy clients show only the message.
+    pub(crate) fn lacks_error(&self, server: ServerId, era: Era, method: &str) -> Error {
+        let name = &self.server(server).config.name;
+        match era {
+            // A client that speaks both eras takes any other error than a modern one as the advice to fall back.
+            Era::Modern if method == "server/discover" => {
+                Error::MethodNotFound(format!("server `{name}` speaks only legacy revisions; open with `initialize`"))
+            }
+            Era::Modern => Error::UnsupportedVersion {
+                message: format!("server `{name}` speaks only legacy revisions; open with `initialize`"),
+                requested: crate::era::modern::REVISION.into(),
+                supported: crate::era::legacy::REVISIONS.to_vec(),
+            },
+            Era::Legacy => Error::UnsupportedVersion {
+                message: format!(
+                    "server `{name}` speaks only {}, which has no `initialize`; use a client that speaks {}",
+                    crate::era::modern::REVISION,
+                    crate::era::modern::REVISION
+                ),
+                requested: "initialize".into(),
+                supported: vec![crate::era::modern::REVISION],
+            },
+        }
+    }
+}

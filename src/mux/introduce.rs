@@ -1,0 +1,238 @@
+//! `initialize` and `server/discover`: answered from the catalogue; where that knows nothing yet, an instance is
+//! started, which introduces itself.
+
+use std::fmt::Write;
+
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+use super::Mux;
+use super::call::{Place, Source};
+use super::callers::Session;
+use super::catalogue::VariantKey;
+use super::errand::Errand;
+use super::request::Accepted;
+use crate::era::profile::Profile;
+use crate::era::{Era, implementation, legacy, modern};
+use crate::error::Error;
+use crate::pool::instance::{InstanceRef, ServerId};
+use crate::reply::{CallKey, CallerKey};
+use crate::wire::message::{member, unquote};
+use crate::wire::scan::Field;
+
+impl Mux {
+    /// A legacy caller opens.
+    pub(crate) fn initialize(&mut self, accepted: Accepted) {
+        let Some(caller) = self.callers.get_mut(accepted.caller) else { return };
+        if caller.session.is_some() {
+            return accepted.refuse(&Error::InvalidRequest("`initialize` was sent already".into()));
+        }
+        let request = &accepted.request;
+        let revision = legacy::negotiate(&request.text(Field::ProtocolVersion).unwrap_or_default());
+        let Some(profile) = request.raw(Field::Capabilities).and_then(|given| Profile::legacy(revision, given)) else {
+            return accepted.refuse(&Error::InvalidParams("`initialize` needs `capabilities`, an object".into()));
+        };
+        let info = request.raw(Field::Params).and_then(|params| member(params, "clientInfo")).unwrap_or("{}");
+        let client = member(info, "name").and_then(unquote).unwrap_or_default().into_owned();
+        caller.session = Some(Session { profile: profile.clone(), client, initialized: false, level: None });
+        self.introduce(accepted, profile);
+    }
+
+    /// A caller wants to know who its servers are.
+    pub(crate) fn introduce(&mut self, accepted: Accepted, profile: Profile) {
+        let caller = accepted.caller;
+        let Some(endpoint) = self.callers.get(caller).map(|caller| caller.endpoint.clone()) else { return };
+        let unknown: Vec<ServerId> = endpoint
+            .servers
+            .iter()
+            .copied()
+            .filter(|server| {
+                let known = &self.server(*server).catalogue;
+                let lacks = known.lacks(profile.era(), self.server(*server).config.era);
+                let introduced = known.variant(&VariantKey::of_introduction(&profile)).is_some_and(|variant| variant.introduction.is_some());
+                !introduced && !(lacks && endpoint.prefix)
+            })
+            .collect();
+        let mut wait = endpoint.patience;
+        if !endpoint.prefix {
+            let config = endpoint.servers.first().map(|server| self.server(*server).config.clone());
+            wait = config.map_or(wait, |config| config.timeout.start + config.queue.timeout);
+        }
+        let server = unknown.first().or(endpoint.servers.first()).copied().unwrap_or(ServerId(0));
+        let key = self.submit(accepted.call(server, profile.clone()));
+        if unknown.is_empty() {
+            return self.answer_introduction(key);
+        }
+        self.wait_at(key, Place::Introductions(unknown.clone()), Instant::now() + wait);
+        for server in unknown {
+            self.have_introduced(server, caller, &profile);
+        }
+    }
+
+    /// Starts an instance so that it introduces itself, unless one is on its way.
+    fn have_introduced(&mut self, server: ServerId, caller: CallerKey, profile: &Profile) {
+        let key = VariantKey::of_introduction(profile);
+        let variant = self.server_mut(server).catalogue.variant_mut(&key);
+        if !std::mem::replace(&mut variant.introducing, true) {
+            self.send_errand(server, caller, profile.clone(), None, ("ping", "{}"), Errand::Introduce(key));
+        }
+    }
+
+    /// An instance introduced itself.
+    pub(crate) fn introduced(&mut self, at: InstanceRef, result: String) {
+        let Some(profile) = self.instance(at).map(|instance| instance.profile.clone()) else { return };
+        let key = VariantKey::of_introduction(&profile);
+        let catalogue = &mut self.server_mut(at.server).catalogue;
+        let variant = catalogue.variant_mut(&key);
+        variant.introducing = false;
+        let new = variant.introduction() != Some(result.as_str());
+        variant.introduction = RawValue::from_string(result).ok();
+        if new {
+            catalogue.save();
+        }
+        self.introduction_settled(at.server, &profile, None);
+    }
+
+    /// No instance could be started to introduce itself.
+    pub(crate) fn not_introduced(&mut self, server: ServerId, key: &VariantKey, error: &Error) {
+        let variant = self.server_mut(server).catalogue.variant_mut(key);
+        variant.introducing = false;
+        let profile = match key.era {
+            Era::Modern => Some(Profile::Modern),
+            Era::Legacy => Profile::legacy(legacy::negotiate(&key.revision), &key.capabilities),
+        };
+        if let Some(profile) = profile {
+            self.introduction_settled(server, &profile, Some(error));
+        }
+    }
+
+    /// Goes on with the callers that waited for the introduction of a server.
+    fn introduction_settled(&mut self, server: ServerId, profile: &Profile, error: Option<&Error>) {
+        let mut done = Vec::new();
+        for (key, call) in &mut self.calls {
+            if let Place::Introductions(missing) = &mut call.place {
+                if call.profile == *profile && missing.contains(&server) {
+                    missing.retain(|other| *other != server);
+                    if missing.is_empty() {
+                        done.push(key);
+                    }
+                }
+            }
+        }
+        for key in done {
+            let alone = self.calls.get(key).and_then(|call| self.callers.get(call.caller)).is_some_and(|caller| !caller.endpoint.prefix);
+            match error.filter(|_| alone) {
+                Some(error) => self.refuse_introduction(key, error),
+                None => self.answer_introduction(key),
+            }
+        }
+        self.announce_arrival(server, profile);
+    }
+
+    /// Refuses a caller's opening; it may try again.
+    pub(crate) fn refuse_introduction(&mut self, key: CallKey, error: &Error) {
+        let Some(call) = self.calls.get(key) else { return };
+        let mut error = error.clone();
+        if let Error::UnsupportedVersion { .. } | Error::MethodNotFound(_) = error {
+            error = self.lacks_error(call.server, call.profile.era(), &call.request.method());
+        }
+        if let Some(caller) = self.callers.get_mut(call.caller).filter(|_| call.profile.era() == Era::Legacy) {
+            caller.session = None;
+        }
+        self.fail(key, error);
+    }
+
+    /// Answers with what is known by now.
+    pub(crate) fn answer_introduction(&mut self, key: CallKey) {
+        let Some(call) = self.calls.get(key) else { return };
+        let Some(caller) = self.callers.get(call.caller) else { return };
+        let variant = VariantKey::of_introduction(&call.profile);
+        let known = |server: &ServerId| {
+            let introduction = self.server(*server).catalogue.variant(&variant)?.introduction()?;
+            Some((self.server(*server).config.name.as_str(), introduction))
+        };
+        let parts: Vec<(&str, &str)> = caller.endpoint.servers.iter().filter_map(known).collect();
+        let result = match parts.as_slice() {
+            [(_, introduction)] if !caller.endpoint.prefix => (*introduction).to_owned(),
+            [] if !caller.endpoint.prefix => {
+                let error = self.lacks_error(call.server, call.profile.era(), &call.request.method());
+                return self.refuse_introduction(key, &error);
+            }
+            parts => united(parts, &call.profile),
+        };
+        let Some(call) = self.take_out(key) else { return };
+        if let Source::Caller(reply, _permit) = call.from {
+            reply.result(&result);
+        }
+    }
+}
+
+/// One introduction for several servers: the union of what they can do, and the instructions of each under its
+/// name. Lists are always announced to change, since a server may join late.
+fn united(parts: &[(&str, &str)], profile: &Profile) -> String {
+    let mut capabilities = Map::new();
+    let mut instructions = String::new();
+    for (name, introduction) in parts {
+        let Ok(Value::Object(said)) = serde_json::from_str::<Value>(introduction) else { continue };
+        if let Some(Value::Object(offered)) = said.get("capabilities") {
+            merge(&mut capabilities, offered);
+        }
+        if let Some(Value::String(text)) = said.get("instructions") {
+            let _ = write!(instructions, "# {name}\n\n{text}\n\n");
+        }
+    }
+    for kind in ["tools", "prompts", "resources"] {
+        let entry = capabilities.entry(kind).or_insert_with(|| json!({}));
+        if let Some(entry) = entry.as_object_mut() {
+            entry.insert("listChanged".into(), json!(true));
+        }
+    }
+    let mut result = json!({ "capabilities": capabilities });
+    if !instructions.is_empty() {
+        result["instructions"] = instructions.trim_end().into();
+    }
+    let implementation: Value = serde_json::from_str(&implementation()).unwrap_or_default();
+    match profile {
+        Profile::Legacy(legacy) => {
+            result["protocolVersion"] = legacy.revision.into();
+            result["serverInfo"] = implementation;
+        }
+        Profile::Modern => {
+            result["resultType"] = "complete".into();
+            result["supportedVersions"] = json!([modern::REVISION]);
+            result["ttlMs"] = 0.into();
+            result["cacheScope"] = "private".into();
+            result["_meta"] = json!({ "io.modelcontextprotocol/serverInfo": implementation });
+        }
+    }
+    result.to_string()
+}
+
+fn merge(into: &mut Map<String, Value>, from: &Map<String, Value>) {
+    for (key, value) in from {
+        match (into.get_mut(key), value) {
+            (Some(Value::Object(known)), Value::Object(more)) => merge(known, more),
+            (Some(Value::Bool(known)), Value::Bool(more)) => *known |= more,
+            (Some(_), _) => {}
+            (None, _) => drop(into.insert(key.clone(), value.clone())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_are_united_and_instructions_stand_under_names() {
+        let one = r#"{"capabilities":{"tools":{},"resources":{"subscribe":true}},"instructions":"Be kind."}"#;
+        let two = r#"{"capabilities":{"resources":{"subscribe":false},"logging":{}},"instructions":"Be brief."}"#;
+        let profile = Profile::legacy("2025-06-18", "{}").unwrap();
+        let result: Value = serde_json::from_str(&united(&[("a", one), ("b", two)], &profile)).unwrap();
+        assert_eq!(result["capabilities"]["resources"], json!({"subscribe": true, "listChanged": true}));
+        assert_eq!(result["capabilities"]["logging"], json!({}));
+        assert_eq!(result["instructions"], "# a\n\nBe kind.\n\n# b\n\nBe brief.");
+        assert_eq!(result["protocolVersion"], "2025-06-18");
+    }
+}

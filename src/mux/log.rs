@@ -1,0 +1,110 @@
+//! Log messages of servers: each caller has a level of its own, a server the most verbose one that anyone wants.
+//! A log line names no call, so it is delivered only where one caller alone can be meant.
+
+use super::Mux;
+use super::call::Source;
+use super::request::Accepted;
+use crate::era::Era;
+use crate::era::level::Level;
+use crate::error::Error;
+use crate::pool::instance::{InstanceRef, ServerId, State};
+use crate::pool::pending::InFlightOf;
+use crate::reply::CallerKey;
+use crate::wire::message::Message;
+use crate::wire::scan::Field;
+
+impl Mux {
+    /// A legacy caller sets its level.
+    pub(crate) fn set_level(&mut self, accepted: Accepted) {
+        let Some(level) = accepted.request.text(Field::Level).and_then(|level| Level::named(&level)) else {
+            return accepted.refuse(&Error::InvalidParams("`level` must be a log level of RFC 5424, as in \"info\"".into()));
+        };
+        let Some(caller) = self.callers.get_mut(accepted.caller) else { return };
+        let endpoint = caller.endpoint.clone();
+        let Some(session) = &mut caller.session else { return };
+        session.level = Some(level);
+        let profile = session.profile.clone();
+        let variant = super::catalogue::VariantKey::of_introduction(&profile);
+        let logs = |id: &ServerId| {
+            let introduction = self.server(*id).catalogue.variant(&variant).and_then(|variant| variant.introduction());
+            introduction.and_then(crate::era::legacy::offers).is_some_and(|offers| offers.logging)
+        };
+        if endpoint.servers.iter().any(logs) {
+            accepted.result("{}");
+            endpoint.servers.iter().for_each(|server| self.adjust_level(*server));
+        } else {
+            // A server that does not log says so itself.
+            self.forward(accepted, profile);
+        }
+    }
+
+    /// Sets the instances of a server to the most verbose level that their callers want.
+    pub(crate) fn adjust_level(&mut self, server: ServerId) {
+        let mut changes = Vec::new();
+        for (key, instance) in &self.server(server).pool.instances {
+            if instance.profile.era() == Era::Modern || instance.state != State::Ready || !instance.offers.logging {
+                continue;
+            }
+            let sessions = self.callers_of(server).filter_map(|(_, caller)| caller.session.as_ref());
+            let wanted = sessions.filter(|session| session.profile == instance.profile).filter_map(|session| session.level).min();
+            if let Some(wanted) = wanted.filter(|wanted| instance.level != Some(*wanted)) {
+                changes.push((InstanceRef { server, key }, wanted));
+            }
+        }
+        for (at, level) in changes {
+            if let Some(instance) = self.instance_mut(at) {
+                instance.level = Some(level);
+            }
+            self.send_quietly(at, "logging/setLevel", &format!(r#"{{"level":"{}"}}"#, level.as_str()));
+        }
+    }
+
+    /// A server logged something.
+    pub(crate) fn logged(&mut self, at: InstanceRef, message: &Message) {
+        let level = message.text(Field::Level).and_then(|level| Level::named(&level));
+        let Some(instance) = self.instance(at) else { return };
+        match instance.profile.era() {
+            Era::Legacy => {
+                let InFlightOf::One(caller) = instance.owner() else {
+                    return self.drop_from(at, "owner_unknown", "notifications/message");
+                };
+                let wanted = self.wanted_level(at, caller);
+                match self.callers.get(caller) {
+                    Some(caller) if level.is_none_or(|level| wanted.is_none_or(|wanted| level >= wanted)) => {
+                        caller.outbox.splice(&message.splice());
+                    }
+                    _ => self.counters.dropped("level_unwanted"),
+                }
+            }
+            Era::Modern => self.logged_modern(at, message, level),
+        }
+    }
+
+    /// The least severe level that a caller gets; none if all. Who sets none while others do gets `info`.
+    fn wanted_level(&self, at: InstanceRef, caller: CallerKey) -> Option<Level> {
+        let own = self.callers.get(caller).and_then(|caller| caller.session.as_ref()?.level);
+        own.or_else(|| self.instance(at)?.level.map(|_| Level::Info))
+    }
+
+    /// A modern server may log only about calls that ask for it (revision 2026-07-28, page "Logging"), so the line
+    /// belongs to the one caller that has such calls in flight.
+    fn logged_modern(&mut self, at: InstanceRef, message: &Message, level: Option<Level>) {
+        let Some(instance) = self.instance(at) else { return };
+        let mut wanting = None;
+        for entry in instance.pending.entries() {
+            let Some(call) = self.calls.get(entry.call) else { continue };
+            if !call.level.is_some_and(|wanted| level.is_none_or(|level| level >= wanted)) {
+                continue;
+            }
+            match wanting {
+                Some((caller, _)) if caller != call.caller => return self.drop_from(at, "owner_unknown", "notifications/message"),
+                _ => wanting = Some((call.caller, entry.call)),
+            }
+        }
+        let call = wanting.and_then(|(_, call)| self.calls.get_mut(call));
+        match call.map(|call| &mut call.from) {
+            Some(Source::Caller(reply, _)) => reply.notify(&message.splice()),
+            _ => self.drop_from(at, "level_unwanted", "notifications/message"),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Names on an endpoint of several servers: `SERVER__NAME`, within the 64 characters of `[A-Za-z0-9_-]` that
+//! hosts accept. Pure functions; nothing is remembered, so a name means the same before and after a restart.
+
+use std::borrow::Cow;
+
+use sha2::{Digest, Sha256};
+
+use super::callers::Endpoint;
+use super::lists::ListKind;
+use crate::wire::message::{member, unquote};
+
+/// Between the server's name and the item's. Server names do not hold it.
+const BETWEEN: &str = "__";
+/// The longest name that hosts accept.
+const LONGEST: usize = 64;
+/// How much of a digest stands for what a name could not hold.
+const DIGEST: usize = 8;
+
+/// The name under which callers see an item of a server. What hosts would not accept, and what would be too
+/// long, is replaced and told apart by a digest of the real name.
+pub fn exposed(server: &str, real: &str) -> String {
+    let plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
+    let whole = format!("{server}{BETWEEN}{real}");
+    if whole.len() <= LONGEST && real.chars().all(plain) {
+        return whole;
+    }
+    let digest: String = Sha256::digest(real.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let kept = LONGEST - server.len() - BETWEEN.len() - DIGEST - 1;
+    let readable: String = real.chars().map(|character| if plain(character) { character } else { '_' }).take(kept).collect();
+    format!("{server}{BETWEEN}{readable}_{}", &digest[..DIGEST])
+}
+
+/// The server's name and the rest of an exposed name.
+pub fn split(exposed: &str) -> Option<(&str, &str)> {
+    exposed.split_once(BETWEEN)
+}
+
+/// An item as callers of an endpoint see it: under its exposed name, left out if it may not be used, or if an
+/// earlier server shows the same URI (`shown` remembers those).
+pub fn shown<'a>(
+    endpoint: &Endpoint,
+    server: &str,
+    kind: ListKind,
+    item: &'a str,
+    shown: &mut Vec<String>,
+) -> Option<Cow<'a, str>> {
+    if !kind.named() {
+        if endpoint.prefix {
+            let key = member(item, if kind == ListKind::Resources { "uri" } else { "uriTemplate" }).unwrap_or_default();
+            if shown.iter().any(|known| known == key) {
+                return None;
+            }
+            shown.push(key.to_owned());
+        }
+        return Some(Cow::Borrowed(item));
+    }
+    let raw = member(item, "name")?;
+    let mut name = unquote(raw)?;
+    if endpoint.prefix {
+        name = Cow::Owned(exposed(server, &name));
+    }
+    if kind == ListKind::Tools && !allowed(endpoint, &name) {
+        return None;
+    }
+    if !endpoint.prefix {
+        return Some(Cow::Borrowed(item));
+    }
+    // The value is a slice of the item, so its place is the distance between the two.
+    let start = raw.as_ptr() as usize - item.as_ptr() as usize;
+    Some(Cow::Owned(format!("{}\"{name}\"{}", &item[..start], &item[start + raw.len()..])))
+}
+
+/// Whether callers of an endpoint may use a tool, by the name they see.
+pub fn allowed(endpoint: &Endpoint, tool: &str) -> bool {
+    endpoint.tools.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| matches(pattern, tool)))
+}
+
+/// Whether a name fits a pattern in which `*` stands for anything.
+pub fn matches(pattern: &str, name: &str) -> bool {
+    let Some((head, tail)) = pattern.split_once('*') else { return pattern == name };
+    let Some(rest) = name.strip_prefix(head) else { return false };
+    (0..=rest.len()).filter(|at| rest.is_char_boundary(*at)).any(|at| matches(tail, &rest[at..]))
+}
+
+/// Whether a URI fits a template (RFC 6570): each expression stands for anything, which is wider than the RFC
+/// but decides only which server is asked.
+pub fn fits_template(template: &str, uri: &str) -> bool {
+    let mut pattern = String::new();
+    let mut rest = template;
+    while let Some((literal, behind)) = rest.split_once('{') {
+        pattern.push_str(&literal.replace('*', ""));
+        pattern.push('*');
+        rest = behind.split_once('}').map_or("", |(_, rest)| rest);
+    }
+    pattern.push_str(rest);
+    pattern.contains('*') && matches(&pattern, uri)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(prefix: bool, tools: Option<&[&str]>) -> Endpoint {
+        let tools = tools.map(|tools| tools.iter().map(|tool| (*tool).to_owned()).collect());
+        Endpoint { name: "all".into(), servers: vec![], prefix, tools, patience: std::time::Duration::ZERO }
+    }
+
+    #[test]
+    fn names_stay_within_what_hosts_accept_and_are_told_apart() {
+        assert_eq!(exposed("files", "read_file"), "files__read_file");
+        let long = exposed("files", &"x".repeat(70));
+        let other = exposed("files", &"x".repeat(71));
+        assert_eq!((long.len(), other.len()), (64, 64));
+        assert_ne!(long, other);
+        assert_ne!(exposed("a", "b.c"), exposed("a", "b_c"));
+        assert_ne!(exposed("a", "b.c"), exposed("a", "b/c"));
+        assert!(exposed("a", "b.ü").bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'));
+        assert_eq!(split("files__a__b"), Some(("files", "a__b")));
+    }
+
+    #[test]
+    fn an_item_is_renamed_and_nothing_else_of_it_changes() {
+        let item = r#"{"description":"name", "name" : "a\u0062" ,"x":1.0}"#;
+        let renamed = shown(&endpoint(true, None), "s", ListKind::Tools, item, &mut vec![]).unwrap();
+        assert_eq!(renamed, r#"{"description":"name", "name" : "s__ab" ,"x":1.0}"#);
+        assert_eq!(shown(&endpoint(false, None), "s", ListKind::Tools, item, &mut vec![]).unwrap(), item);
+        assert!(shown(&endpoint(true, Some(&["t__*"])), "s", ListKind::Tools, item, &mut vec![]).is_none());
+    }
+
+    #[test]
+    fn of_two_resources_with_one_uri_the_first_is_shown() {
+        let mut seen = vec![];
+        let item = r#"{"uri":"a:b","name":"x"}"#;
+        assert!(shown(&endpoint(true, None), "s", ListKind::Resources, item, &mut seen).is_some());
+        assert!(shown(&endpoint(true, None), "t", ListKind::Resources, item, &mut seen).is_none());
+    }
+
+    #[test]
+    fn patterns_and_templates() {
+        assert!(matches("files__*", "files__read") && matches("*", "") && matches("a*c", "abbc"));
+        assert!(!matches("files__*", "other__read") && !matches("a", "ab"));
+        assert!(fits_template("demo://note/{n}", "demo://note/5") && !fits_template("demo://note/{n}", "demo://x"));
+        assert!(!fits_template("demo://fixed", "demo://fixed"));
+    }
+}

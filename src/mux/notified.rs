@@ -1,0 +1,194 @@
+//! Notifications, in both directions: each goes to the one that it belongs to, or nowhere.
+
+use tokio::time::Instant;
+
+use super::Mux;
+use super::call::{Place, Source};
+use super::callers::Asked;
+use super::lists::ListKind;
+use crate::era::Era;
+use crate::era::profile::Profile;
+use crate::pool::instance::{InstanceRef, ServerId, State};
+use crate::pool::pending::InFlightOf;
+use crate::reply::CallerKey;
+use crate::wire::id::{AskId, RawId, WireId, digits};
+use crate::wire::message::Message;
+use crate::wire::scan::Field;
+
+impl Mux {
+    /// A notification of a server.
+    pub(crate) fn heard_notification(&mut self, at: InstanceRef, message: &Message) {
+        let method = message.method();
+        if message.span(Field::MetaSubscription).found() {
+            return self.heard_on_stream(at, message);
+        }
+        match method.as_ref() {
+            "notifications/progress" => self.progressed(at, message),
+            "notifications/message" => self.logged(at, message),
+            "notifications/cancelled" => self.server_cancelled(at, message),
+            "notifications/resources/updated" => self.resource_updated(at, message),
+            "notifications/elicitation/complete" => self.elicitation_complete(at, message),
+            "notifications/tasks/status" | "notifications/tasks" => self.task_status(at, message),
+            "notifications/tools/list_changed" => self.list_changed(at, &[ListKind::Tools]),
+            "notifications/prompts/list_changed" => self.list_changed(at, &[ListKind::Prompts]),
+            "notifications/resources/list_changed" => self.list_changed(at, &[ListKind::Resources, ListKind::Templates]),
+            _ => self.pass_to_owner(at, message),
+        }
+    }
+
+    /// Passes a notification to the one caller that it can be about.
+    pub(crate) fn pass_to_owner(&mut self, at: InstanceRef, message: &Message) {
+        let owner = self.instance(at).map(crate::pool::instance::Instance::owner);
+        match owner.map(|owner| (owner, self.callers_with(owner))) {
+            Some((InFlightOf::One(_), Some(outbox))) => outbox.splice(&message.splice()),
+            _ => self.drop_from(at, "owner_unknown", &message.method()),
+        }
+    }
+
+    fn callers_with(&self, owner: InFlightOf) -> Option<crate::wire::outbox::Outbox> {
+        match owner {
+            InFlightOf::One(caller) => self.callers.get(caller).map(|caller| caller.outbox.clone()),
+            InFlightOf::Nobody | InFlightOf::Several => None,
+        }
+    }
+
+    fn progressed(&mut self, at: InstanceRef, message: &Message) {
+        let id = message.raw(Field::ProgressToken).and_then(digits).map(WireId);
+        let entry = id.and_then(|id| self.instance(at)?.pending.get(id));
+        let timeout = self.server(at.server).config.timeout.call;
+        if let Some(call) = entry.and_then(|entry| self.calls.get_mut(entry.call)) {
+            call.deadline = (Instant::now() + timeout).min(call.limit);
+            if let Source::Caller(reply, _) = &mut call.from {
+                if reply.progress(message) {
+                    return;
+                }
+            }
+        } else if let Some((caller, token)) = id.and_then(|id| self.server(at.server).owned.progress_of(at.key, id)) {
+            // A task goes on after the call that created it was answered, and so does its progress.
+            if let Some(caller) = self.callers.get(caller) {
+                let mut splice = message.splice();
+                splice.put_if(message.span(Field::ProgressToken), token.as_str());
+                return caller.outbox.splice(&splice);
+            }
+        }
+        self.drop_from(at, "progress_unwanted", message.raw(Field::ProgressToken).unwrap_or_default());
+    }
+
+    fn server_cancelled(&mut self, at: InstanceRef, message: &Message) {
+        let Some(id) = message.id(Field::RequestId) else { return self.drop_from(at, "malformed", "cancelled nothing") };
+        if self.instance(at).is_some_and(|instance| instance.asks.contains_key(&id)) {
+            return self.withdraw_ask(at, &id);
+        }
+        match digits(id.as_str()).map(WireId) {
+            Some(wire) if self.stream_cancelled(at, wire) => {}
+            _ => self.drop_from(at, "cancel_of_nothing", id.as_str()),
+        }
+    }
+
+    /// A server announced that lists changed. While it is starting that says nothing: they are fetched anyway.
+    pub(crate) fn list_changed(&mut self, at: InstanceRef, kinds: &[ListKind]) {
+        let Some(instance) = self.instance(at) else { return };
+        let (profile, starting) = (instance.profile.clone(), instance.state == State::Starting);
+        let revision = profile.revision();
+        let server = self.server_mut(at.server);
+        for variant in server.catalogue.variants_mut().filter(|variant| {
+            variant.key.era == profile.era()
+                && variant.key.revision == revision
+                && matches!(&profile, Profile::Modern) | matches!(&profile, Profile::Legacy(legacy) if legacy.capabilities == variant.key.capabilities)
+        }) {
+            kinds.iter().for_each(|kind| variant.changed(*kind));
+        }
+        if !starting {
+            self.announce_change(at.server, &profile, kinds[0]);
+        }
+    }
+
+    /// Tells the callers that share a list that it changed.
+    pub(crate) fn announce_change(&mut self, server: ServerId, profile: &Profile, kind: ListKind) {
+        let method = format!("notifications/{}/list_changed", kind.capability());
+        if profile.era() == Era::Modern {
+            return self.announce_on_streams(server, kind, &method);
+        }
+        for (_, caller) in self.callers_of(server) {
+            if caller.session.as_ref().is_some_and(|session| session.initialized && session.profile == *profile) {
+                caller.outbox.line(format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#).as_bytes());
+            }
+        }
+    }
+
+    /// Tells the callers of endpoints of several servers, who may have been answered without this one.
+    pub(crate) fn announce_arrival(&mut self, server: ServerId, profile: &Profile) {
+        let late = |kind| {
+            let waits = |call: &super::call::Call| matches!(&call.place, Place::Lists(waits, missing) if *waits == kind && missing.contains(&server));
+            self.calls.values().any(waits)
+        };
+        if ListKind::ALL.into_iter().any(late) {
+            return;
+        }
+        let tell: Vec<CallerKey> = self
+            .callers_of(server)
+            .filter(|(_, caller)| caller.endpoint.prefix && caller.missed.contains(&server))
+            .filter(|(_, caller)| caller.session.as_ref().is_some_and(|session| session.profile == *profile))
+            .map(|(key, _)| key)
+            .collect();
+        for key in tell {
+            let Some(caller) = self.callers.get_mut(key) else { continue };
+            caller.missed.retain(|missed| *missed != server);
+            for kind in ["tools", "prompts", "resources"] {
+                caller.outbox.line(format!(r#"{{"jsonrpc":"2.0","method":"notifications/{kind}/list_changed"}}"#).as_bytes());
+            }
+        }
+    }
+
+    /// A notification of a caller.
+    pub(crate) fn notified_by(&mut self, key: CallerKey, message: &Message) {
+        let Some(caller) = self.callers.get_mut(key) else { return };
+        match message.method().as_ref() {
+            "notifications/initialized" => {
+                if let Some(session) = &mut caller.session {
+                    session.initialized = true;
+                    self.may_fetch_roots(key);
+                }
+            }
+            "notifications/cancelled" => {
+                let call = message.id(Field::RequestId).and_then(|id| caller.in_flight.get(&id).copied());
+                let reason = message.raw(Field::Params).and_then(|params| crate::wire::message::member(params, "reason"));
+                if let Some(call) = call {
+                    let reason = reason.and_then(crate::wire::message::unquote).map(|reason| reason.chars().take(500).collect::<String>());
+                    self.cancel(call, reason.as_deref());
+                }
+            }
+            "notifications/roots/list_changed" => self.roots_changed(key),
+            "notifications/progress" => self.ask_progressed(key, message),
+            _ => self.pass_upstream(key, message),
+        }
+    }
+
+    /// Progress of a caller on an ask, under the token that the server gave it.
+    fn ask_progressed(&mut self, key: CallerKey, message: &Message) {
+        let ours = message.raw(Field::ProgressToken).and_then(digits).map(AskId);
+        let asked = self.callers.get(key).and_then(|caller| caller.asks.get(&ours?).cloned());
+        let Some(Asked::For(at, id)) = asked else { return self.counters.dropped("progress_unwanted") };
+        let Some(instance) = self.instance(at) else { return };
+        let token: Option<RawId> = instance.asks.get(&id).and_then(|ask| ask.message.id(Field::MetaProgressToken));
+        match token {
+            Some(token) => {
+                let mut splice = message.splice();
+                splice.put_if(message.span(Field::ProgressToken), token.as_str());
+                instance.outbox.splice(&splice);
+            }
+            None => self.counters.dropped("progress_unwanted"),
+        }
+    }
+
+    /// A notification that mcpool does not know goes to the instance that its sender uses, if that is certain.
+    fn pass_upstream(&mut self, key: CallerKey, message: &Message) {
+        let Some(caller) = self.callers.get(key) else { return };
+        let [server] = caller.endpoint.servers.as_slice() else { return self.counters.dropped("no_server_named") };
+        let at = caller.last.get(server).map(|last| InstanceRef { server: *server, key: *last });
+        match at.and_then(|at| self.instance(at)).filter(|instance| instance.alive()) {
+            Some(instance) => instance.outbox.splice(&message.splice()),
+            None => self.counters.dropped("no_instance_used"),
+        }
+    }
+}

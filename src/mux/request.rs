@@ -1,0 +1,152 @@
+//! What callers say: every message of a caller comes in here. Requests are admitted, then answered here or sent
+//! on their way.
+
+use std::rc::Rc;
+
+use tokio::time::Instant;
+
+use super::Mux;
+use super::call::{Call, Place, Source, Then};
+use super::lists::ListKind;
+use crate::era::level::Level;
+use crate::era::modern;
+use crate::era::profile::Profile;
+use crate::error::Error;
+use crate::guard::inflight::Permit;
+use crate::pool::instance::ServerId;
+use crate::reply::{Batch, CallerKey, Reply};
+use crate::wire::message::{Kind, Message};
+use crate::wire::scan::Field;
+
+/// A request that was admitted.
+pub struct Accepted {
+    pub caller: CallerKey,
+    pub request: Message,
+    reply: Reply,
+    permit: Permit,
+}
+
+impl Accepted {
+    /// Answers with an error.
+    pub fn refuse(self, error: &Error) {
+        self.reply.refuse(error);
+    }
+
+    /// Answers with a result that mcpool knows.
+    pub fn result(self, result: &str) {
+        self.reply.result(result);
+    }
+
+    /// Makes it a call, placed nowhere yet.
+    pub fn call(self, server: ServerId, profile: Profile) -> Call {
+        let now = Instant::now();
+        Call {
+            from: Source::Caller(self.reply, self.permit),
+            caller: self.caller,
+            server,
+            splice: self.request.splice(),
+            level: self.request.text(Field::MetaLogLevel).and_then(|level| Level::named(&level)),
+            request: self.request,
+            profile,
+            pin: None,
+            then: Then::Nothing,
+            place: Place::Nowhere,
+            since: now,
+            deadline: now,
+            limit: now,
+        }
+    }
+}
+
+impl Mux {
+    /// A message of a caller.
+    pub fn received(&mut self, caller: CallerKey, message: Message, batch: Option<Rc<Batch>>) {
+        match message.kind() {
+            Kind::Request => self.requested(caller, message, batch),
+            Kind::Notification => self.notified_by(caller, &message),
+            Kind::Result | Kind::Error => self.ask_answered(caller, &message),
+        }
+    }
+
+    fn requested(&mut self, key: CallerKey, request: Message, batch: Option<Rc<Batch>>) {
+        let (Some(caller), Some(id)) = (self.callers.get(key), request.id(Field::Id)) else { return };
+        self.counters.add(&self.counters.calls);
+        let reply = Reply::new(caller.outbox.clone(), batch, id, request.id(Field::MetaProgressToken));
+        if let Some(field) = request.twice() {
+            return reply.refuse(&Error::InvalidParams(format!("a member that decides ({field:?}) stands twice")));
+        }
+        if caller.in_flight.contains_key(reply.id()) {
+            return reply.refuse(&Error::InvalidRequest("a request with this id is in flight already".into()));
+        }
+        let Some(permit) = caller.bound.admit() else {
+            return reply.refuse(&Error::CallerOverloaded { limit: caller.bound.limit() });
+        };
+        let accepted = Accepted { caller: key, request, reply, permit };
+        if self.draining {
+            return accepted.refuse(&Error::Draining);
+        }
+        if modern::is_modern(&accepted.request) {
+            self.requested_modern(accepted);
+        } else {
+            self.requested_legacy(accepted);
+        }
+    }
+
+    fn requested_modern(&mut self, accepted: Accepted) {
+        if let Err(error) = modern::check(&accepted.request) {
+            return accepted.refuse(&error);
+        }
+        let method = accepted.request.method().into_owned();
+        match method.as_str() {
+            "server/discover" => self.introduce(accepted, Profile::Modern),
+            "subscriptions/listen" => self.listen(accepted),
+            method => match ListKind::of_method(method) {
+                Some(kind) => self.list(accepted, Profile::Modern, kind),
+                None => self.forward(accepted, Profile::Modern),
+            },
+        }
+    }
+
+    fn requested_legacy(&mut self, accepted: Accepted) {
+        let method = accepted.request.method().into_owned();
+        let profile = self.callers.get(accepted.caller).and_then(|caller| Some(caller.session.as_ref()?.profile.clone()));
+        match (method.as_str(), profile) {
+            ("ping", _) => accepted.result("{}"),
+            ("initialize", _) => self.initialize(accepted),
+            ("server/discover", None) => {
+                accepted.refuse(&Error::InvalidParams("`server/discover` needs the `_meta` of revision 2026-07-28".into()));
+            }
+            (_, None) => {
+                let what = format!("`{method}` came before `initialize`, and without the `_meta` of revision 2026-07-28");
+                accepted.refuse(&Error::InvalidRequest(what));
+            }
+            ("logging/setLevel", Some(_)) => self.set_level(accepted),
+            ("resources/subscribe", Some(profile)) => self.subscribe(accepted, profile),
+            ("resources/unsubscribe", Some(profile)) => self.unsubscribe(accepted, profile),
+            (method, Some(profile)) => match ListKind::of_method(method) {
+                Some(kind) => self.list(accepted, profile, kind),
+                None => self.forward(accepted, profile),
+            },
+        }
+    }
+
+    /// Sends a request to the server it is for. Unknown methods go the same way.
+    pub(crate) fn forward(&mut self, accepted: Accepted, profile: Profile) {
+        let Some(caller) = self.callers.get(accepted.caller) else { return };
+        let method = accepted.request.method();
+        if let Some(what) = method.strip_prefix("tasks/") {
+            let what = what.to_owned();
+            return self.forward_task(accepted, profile, &what);
+        }
+        let route = match self.route(caller, &accepted.request, profile == Profile::Modern) {
+            Ok(route) => route,
+            Err(error) => return accepted.refuse(&error),
+        };
+        let may_create = matches!(method.as_ref(), "tools/call" | "prompts/get" | "resources/read" | "sampling/createMessage");
+        let then = if may_create { Then::MayCreate } else { Then::Nothing };
+        drop(method);
+        let call = Call { splice: route.splice, pin: route.pin, then, ..accepted.call(route.server, profile) };
+        let key = self.submit(call);
+        self.place(key);
+    }
+}

@@ -1,0 +1,172 @@
+//! The roots of callers. A server that asks for roots decides by them what its client may touch, so an instance
+//! is told one caller's roots and serves only callers with the same ones.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Mux;
+use super::call::Place;
+use super::callers::Asked;
+use crate::era::profile::canonical;
+use crate::pool::instance::InstanceRef;
+use crate::pool::lease::Lease;
+use crate::reply::{CallKey, CallerKey};
+use crate::wire::id::RawId;
+use crate::wire::message::Message;
+use crate::wire::scan::Field;
+
+/// How long a client may take to tell its roots.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is known of a caller's roots.
+pub enum Roots {
+    Unknown,
+    /// Wanted, but the caller has not said `initialized` yet.
+    Wanted,
+    /// Asked for since then; `true` if they changed in the meantime.
+    Asked(Instant, bool),
+    /// The body of the answer, as a server gets it.
+    Known(Rc<str>),
+}
+
+impl Roots {
+    /// The answer, if it is known.
+    pub fn known(&self) -> Option<Rc<str>> {
+        match self {
+            Roots::Known(roots) => Some(roots.clone()),
+            _ => None,
+        }
+    }
+}
+
+impl Mux {
+    /// A server asks for roots.
+    pub(crate) fn asked_for_roots(&mut self, at: InstanceRef, ask: &Message) {
+        if !self.server(at.server).catalogue.known.asks_roots {
+            let server = self.server_mut(at.server);
+            server.catalogue.known.asks_roots = true;
+            server.catalogue.save();
+            // What waits was placed without looking at roots.
+            let waiting: Vec<CallKey> =
+                self.server_mut(at.server).pool.queue.remove_where(|ticket| ticket.need.profile.has_roots()).into_iter().map(|ticket| ticket.call).collect();
+            self.answer_roots(at, ask);
+            waiting.into_iter().for_each(|call| self.place(call));
+            return;
+        }
+        self.answer_roots(at, ask);
+    }
+
+    fn answer_roots(&mut self, at: InstanceRef, ask: &Message) {
+        let Some(instance) = self.instance(at) else { return };
+        if let Some(roots) = instance.roots.clone() {
+            return instance.reply(ask, &roots);
+        }
+        self.keep_ask(at, ask);
+        self.reconsider_asks(at);
+    }
+
+    /// Answers a held ask with the roots of its owner, which the instance belongs to from then on.
+    pub(crate) fn tell_roots(&mut self, at: InstanceRef, id: &RawId, key: CallerKey) {
+        let Some(caller) = self.callers.get(key) else { return self.refuse_ask(at, id, "its caller is gone") };
+        let Some(roots) = caller.roots.known() else { return self.fetch_roots(key) };
+        let Some(instance) = self.instance_mut(at) else { return };
+        if let Some(ask) = instance.asks.remove(id) {
+            instance.reply(&ask.message, &roots);
+            instance.roots = Some(roots);
+        }
+        self.ask_over(at, key);
+    }
+
+    /// Asks a caller for its roots, as soon as that may be asked.
+    pub(crate) fn fetch_roots(&mut self, key: CallerKey) {
+        let Some(caller) = self.callers.get_mut(key) else { return };
+        if !matches!(caller.roots, Roots::Unknown | Roots::Wanted) {
+            return;
+        }
+        if !caller.session.as_ref().is_some_and(|session| session.initialized) {
+            caller.roots = Roots::Wanted;
+            return;
+        }
+        let ours = caller.next_ask();
+        caller.asks.insert(ours, Asked::Roots);
+        caller.outbox.line(format!(r#"{{"jsonrpc":"2.0","id":{},"method":"roots/list"}}"#, ours.0).as_bytes());
+        let now = Instant::now();
+        caller.roots = Roots::Asked(now, false);
+        self.alarm.at(now + PATIENCE);
+    }
+
+    /// A caller may be asked from now on.
+    pub(crate) fn may_fetch_roots(&mut self, key: CallerKey) {
+        if self.callers.get(key).is_some_and(|caller| matches!(caller.roots, Roots::Wanted)) {
+            self.fetch_roots(key);
+        }
+    }
+
+    /// A caller told its roots, or that it will not.
+    pub(crate) fn roots_told(&mut self, key: CallerKey, answer: &Message) {
+        let body = match (answer.raw(Field::Result), answer.raw(Field::Error)) {
+            (Some(result), _) => format!(r#""result":{}"#, canonical(result)),
+            (_, error) => format!(r#""error":{}"#, canonical(error.unwrap_or("{}"))),
+        };
+        self.settle_roots(key, &body);
+    }
+
+    fn settle_roots(&mut self, key: CallerKey, body: &str) {
+        let Some(caller) = self.callers.get_mut(key) else { return };
+        if let Roots::Asked(_, true) = caller.roots {
+            caller.roots = Roots::Unknown;
+            return self.fetch_roots(key);
+        }
+        caller.roots = Roots::Known(body.into());
+        for server in self.server_ids() {
+            let asking: Vec<InstanceRef> =
+                self.server(server).pool.instances.values().filter(|instance| instance.holds_an_ask()).map(|instance| instance.at).collect();
+            asking.into_iter().for_each(|at| self.reconsider_asks(at));
+        }
+        let waiting: Vec<CallKey> =
+            self.calls.iter().filter(|(_, call)| call.caller == key && call.place == Place::Roots).map(|(call, _)| call).collect();
+        waiting.into_iter().for_each(|call| self.place(call));
+    }
+
+    /// A caller's roots changed: its next call goes to an instance that fits. An instance that is its own for the
+    /// whole session is told, like any server would be.
+    pub(crate) fn roots_changed(&mut self, key: CallerKey) {
+        let Some(caller) = self.callers.get_mut(key) else { return };
+        caller.roots = match caller.roots {
+            Roots::Asked(since, _) => Roots::Asked(since, true),
+            Roots::Known(_) | Roots::Unknown => Roots::Unknown,
+            Roots::Wanted => Roots::Wanted,
+        };
+        for server in &mut self.servers {
+            for instance in server.pool.instances.values_mut() {
+                if instance.bound == Some((key, Lease::Session)) {
+                    instance.roots = None;
+                    instance.notify("notifications/roots/list_changed", "{}");
+                }
+            }
+        }
+    }
+
+    /// Gives up waiting for roots that do not come; when the next may be given up.
+    pub(crate) fn sweep_roots(&mut self, now: Instant) -> Option<Instant> {
+        let mut next = None;
+        let mut over = Vec::new();
+        for (key, caller) in &self.callers {
+            if let Roots::Asked(since, _) = caller.roots {
+                match since + PATIENCE {
+                    due if due <= now => over.push(key),
+                    due => next = Some(next.map_or(due, |next: Instant| next.min(due))),
+                }
+            }
+        }
+        for key in over {
+            if let Some(caller) = self.callers.get_mut(key) {
+                caller.asks.retain(|_, asked| *asked != Asked::Roots);
+            }
+            self.settle_roots(key, r#""error":{"code":-32603,"message":"the client did not tell its roots in time"}"#);
+        }
+        next
+    }
+}

@@ -1,0 +1,106 @@
+//! Called by `admin` for `mcpool status`: what is there, as one JSON object.
+
+use serde_json::{Value, json};
+
+use super::{Mux, Server};
+use crate::pool::instance::Instance;
+use crate::pool::process;
+
+impl Mux {
+    /// Servers, instances, callers, queues, and what sharing saves.
+    pub fn status(&self) -> Value {
+        let servers: Vec<Value> = self.server_ids().map(|id| self.server_status(id)).collect();
+        let sum = |key: &str| servers.iter().filter_map(|server| server[key].as_u64()).sum::<u64>();
+        let (processes, without) = (sum("processes"), sum("processes_without"));
+        let (memory, saved) = (sum("memory"), sum("memory_saved"));
+        json!({
+            "pid": std::process::id(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "config": self.config.file,
+            "callers": self.callers.values().map(|caller| json!({
+                "endpoint": caller.endpoint.name,
+                "pid": caller.peer.pid,
+                "uid": caller.peer.uid,
+                "client": caller.session.as_ref().map(|session| session.client.clone()),
+                "revision": caller.session.as_ref().map(|session| session.profile.revision()),
+                "in_flight": caller.bound.count(),
+                "buffered": caller.outbox.waiting(),
+                "asks": caller.asks.len(),
+            })).collect::<Vec<_>>(),
+            "servers": servers,
+            "counters": {
+                "callers": self.counters.callers.get(),
+                "calls": self.counters.calls.get(),
+                "dropped": self.counters.all_dropped(),
+            },
+            "sharing": {
+                "processes": processes,
+                "processes_without": without,
+                "processes_saved": without.saturating_sub(processes),
+                "memory": memory,
+                "memory_saved": saved,
+            },
+        })
+    }
+
+    fn server_status(&self, id: crate::pool::instance::ServerId) -> Value {
+        let server = self.server(id);
+        let instances: Vec<Value> = server.pool.instances.values().map(instance_status).collect();
+        let sum = |key: &str| instances.iter().filter_map(|instance| instance[key].as_u64()).sum::<u64>();
+        let (memory, count) = (sum("memory"), instances.len() as u64);
+        // Without mcpool every connected caller would run a process of its own.
+        let callers = self.callers_of(id).count() as u64;
+        let each = memory.checked_div(count).unwrap_or(0);
+        json!({
+            "name": server.config.name,
+            "lease": lease_status(server),
+            "eras": eras(server),
+            "callers": callers,
+            "queue": server.pool.queue.len(),
+            "max": server.config.instances.max,
+            "started": server.pool.started,
+            "processes": count,
+            "processes_without": callers,
+            "memory": memory,
+            "memory_saved": (callers * each).saturating_sub(memory),
+            "instances": instances,
+        })
+    }
+}
+
+fn lease_status(server: &Server) -> Value {
+    // What the most demanding profile gets: the one that can be asked.
+    let demanding = crate::era::profile::Profile::legacy(crate::era::legacy::REVISIONS[0], r#"{"sampling":{}}"#);
+    let lease = demanding.map(|profile| server.pool.lease(&profile, server.catalogue.known.has_asked));
+    lease.map_or(Value::Null, |(lease, why)| json!({ "kind": lease.as_str(), "why": why.to_string() }))
+}
+
+fn eras(server: &Server) -> Vec<&'static str> {
+    use crate::era::Era;
+    let known = |era: &Era| {
+        let configured = !server.catalogue.lacks(*era, server.config.era);
+        configured && server.catalogue.variants().any(|variant| variant.key.era == *era && variant.introduction.is_some())
+    };
+    [Era::Legacy, Era::Modern].into_iter().filter(known).map(Era::as_str).collect()
+}
+
+fn instance_status(instance: &Instance) -> Value {
+    let (memory, processes) = instance.pid.and_then(process::memory).unwrap_or((0, 0));
+    json!({
+        "id": instance.serial,
+        "pid": instance.pid,
+        "state": instance.state.as_str(),
+        "era": instance.profile.era().as_str(),
+        "revision": instance.profile.revision(),
+        "callers": instance.pending.callers(),
+        "lease": instance.bound.map_or("shared", |(_, lease)| lease.as_str()),
+        "in_flight": instance.pending.len(),
+        "asks": instance.asks.len(),
+        "subscriptions": instance.subscribers.len(),
+        "tasks": instance.tasks,
+        "age_ms": instance.born.elapsed().as_millis() as u64,
+        "memory": memory,
+        "process_tree": processes,
+        "calls": instance.served,
+    })
+}

@@ -1,0 +1,154 @@
+//! What time brings about: deadlines of calls, asks, handshakes and roots, idle instances. Called by the alarm;
+//! everything that is due is done, and the next time to look is told.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Mux;
+use super::call::Place;
+use crate::era::Era;
+use crate::error::Error;
+use crate::pool::handshake::{Failure, SETTLE, Stage};
+use crate::pool::instance::{InstanceRef, ServerId, State};
+use crate::reply::CallKey;
+
+/// The earliest of what is to come.
+#[derive(Default)]
+struct Next(Option<Instant>);
+
+impl Next {
+    fn at(&mut self, when: impl IntoIterator<Item = Instant>) {
+        for when in when {
+            self.0 = Some(self.0.map_or(when, |next| next.min(when)));
+        }
+    }
+}
+
+impl Mux {
+    /// Does what is due; when to look again.
+    pub(crate) fn sweep(&mut self, now: Instant) -> Option<Instant> {
+        let mut next = Next::default();
+        next.at(self.sweep_roots(now));
+        for server in self.server_ids() {
+            next.at(self.sweep_tasks(server, now));
+            next.at(self.sweep_orphans(server, now));
+            let instances: Vec<InstanceRef> = self.server(server).pool.instances.values().map(|instance| instance.at).collect();
+            for at in instances {
+                next.at(self.sweep_asks(at, now));
+                next.at(self.sweep_instance(at, now));
+            }
+            self.dispatch(server);
+            if !self.server(server).pool.queue.is_empty() {
+                next.at([now + crate::pool::GIVE_WAY]);
+            }
+        }
+        let due: Vec<CallKey> = self.calls.iter().filter(|(_, call)| call.deadline <= now).map(|(key, _)| key).collect();
+        due.into_iter().for_each(|key| self.overdue(key, now));
+        next.at(self.calls.values().map(|call| call.deadline).min());
+        next.0
+    }
+
+    fn sweep_instance(&mut self, at: InstanceRef, now: Instant) -> Option<Instant> {
+        let config = self.server(at.server).config.clone();
+        let instance = self.instance(at)?;
+        match (instance.state, instance.stage) {
+            (State::Starting, Stage::Settling(_, since)) => {
+                let due = since + SETTLE;
+                if due <= now {
+                    self.try_ready(at);
+                }
+                // Asks of the handshake have deadlines of their own.
+                (due > now).then_some(due)
+            }
+            (State::Starting, stage) => {
+                let modern = instance.profile.era() == Era::Modern;
+                let patience = if modern { config.timeout.discover.min(config.timeout.start) } else { config.timeout.start };
+                let due = instance.born + patience;
+                if due > now {
+                    return Some(due);
+                }
+                let silent = format!("it did not open within {patience:?}{}", instance.stderr.quote());
+                let failure = match stage {
+                    Stage::Opening(_) if modern => Failure::Lacks(Era::Modern, silent),
+                    _ => Failure::Broken(silent),
+                };
+                self.start_failed(at, failure);
+                None
+            }
+            (State::Ready, _) => self.sweep_idle(at, now, config.recycle.idle),
+            (State::Draining | State::Stopping, _) => None,
+        }
+    }
+
+    /// Stops an instance that was idle for long enough, down to `instances.min`.
+    fn sweep_idle(&mut self, at: InstanceRef, now: Instant, idle: Duration) -> Option<Instant> {
+        let pool = &self.server(at.server).pool;
+        let instance = pool.instances.get(at.key)?;
+        let wanted = !instance.idle() || !instance.subscribers.is_empty() || pool.living() <= pool.config.instances.min;
+        if wanted {
+            return None;
+        }
+        let due = instance.idle_since + idle;
+        if due > now {
+            return Some(due);
+        }
+        self.server_mut(at.server).pool.stop(at.key, "idle");
+        None
+    }
+
+    /// The deadline of a call is over: what that means depends on where it is.
+    fn overdue(&mut self, key: CallKey, now: Instant) {
+        let Some(call) = self.calls.get(key) else { return };
+        let (server, caller, since) = (call.server, call.caller, call.since);
+        let config = self.server(server).config.clone();
+        match call.place.clone() {
+            Place::Queue if self.is_starting_for(key, server) => {
+                self.calls[key].deadline = now + Duration::from_millis(200);
+            }
+            Place::Queue => self.give_up(key, Error::QueueTimeout { server: config.name.clone(), after: now - since }),
+            Place::On(instance, _) if self.is_asking(InstanceRef { server, key: instance }, caller) => {
+                // A person is answering: the ask has a deadline of its own.
+                self.calls[key].deadline = now + config.timeout.call;
+            }
+            Place::On(..) => self.give_up(key, Error::CallTimeout { server: config.name.clone(), after: now - since }),
+            Place::Roots => self.give_up(key, Error::AskTimeout { what: "roots/list".into() }),
+            Place::Introductions(missing) => {
+                if self.leave_out(key, &missing) {
+                    self.answer_introduction(key);
+                } else {
+                    self.refuse_introduction(key, &Error::QueueTimeout { server: config.name.clone(), after: now - since });
+                }
+            }
+            Place::Lists(kind, missing) => {
+                if self.leave_out(key, &missing) {
+                    self.answer_list(key, kind);
+                } else {
+                    self.give_up(key, Error::QueueTimeout { server: config.name.clone(), after: now - since });
+                }
+            }
+            Place::Nowhere | Place::Listening => {
+                tracing::error!("a call waited for nothing; this is a bug of mcpool");
+                self.give_up(key, Error::Internal("the call was not placed".into()));
+            }
+        }
+    }
+
+    /// On an endpoint of several servers, goes on without those that are late; whether that may be.
+    fn leave_out(&mut self, key: CallKey, missing: &[ServerId]) -> bool {
+        let Some(call) = self.calls.get(key) else { return false };
+        let Some(caller) = self.callers.get_mut(call.caller).filter(|caller| caller.endpoint.prefix) else { return false };
+        for server in missing {
+            if !caller.missed.contains(server) {
+                caller.missed.push(*server);
+            }
+        }
+        true
+    }
+
+    /// Whether an instance that would serve a waiting call is starting: that has a deadline of its own.
+    fn is_starting_for(&self, key: CallKey, server: ServerId) -> bool {
+        let Some(need) = self.calls.get(key).and_then(|call| self.need(call)) else { return false };
+        self.server(server).pool.instances.values().any(|instance| instance.state == State::Starting && instance.serves(&need))
+    }
+}

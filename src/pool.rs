@@ -1,0 +1,205 @@
+//! Called by `mux` for every call: the instances of one server, the queue before them and their limits. The
+//! pool knows calls by their key and what they need, not what they say.
+
+pub mod handshake;
+pub mod instance;
+pub mod launch;
+pub mod lease;
+pub mod pending;
+pub mod pick;
+pub mod process;
+pub mod queue;
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use slotmap::SlotMap;
+use tokio::time::Instant;
+
+use crate::reply::{CallKey, CallerKey};
+use crate::config;
+use crate::era::Era;
+use crate::era::profile::Profile;
+use crate::error::Error;
+use instance::{Instance, InstanceKey, InstanceRef, ServerId, State};
+use launch::Starter;
+use lease::{Lease, Need};
+use pick::{Pick, Situation, View};
+use queue::{Queue, Ticket};
+
+/// The shortest and the longest pause after a start that failed.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+/// How long a call waits before a busy instance of another profile is asked to give way.
+pub const GIVE_WAY: Duration = Duration::from_secs(1);
+
+/// The instances of one server.
+pub struct Pool {
+    pub id: ServerId,
+    pub config: Rc<config::Server>,
+    pub instances: SlotMap<InstanceKey, Instance>,
+    pub queue: Queue,
+    starter: Starter,
+    failures: HashMap<Era, Failure>,
+    /// Processes started since the daemon started.
+    pub started: u64,
+    stateful: Option<&'static str>,
+}
+
+/// Why the last start of an era failed, and until when no other is tried.
+struct Failure {
+    count: u32,
+    until: Instant,
+    detail: String,
+}
+
+impl Pool {
+    /// A pool without instances.
+    pub fn new(id: ServerId, config: Rc<config::Server>, starter: Starter) -> Pool {
+        let stateful = lease::stateful_package(&config);
+        let (instances, queue, failures) = (SlotMap::with_key(), Queue::default(), HashMap::new());
+        Pool { id, config, instances, queue, starter, failures, started: 0, stateful }
+    }
+
+    /// The lease that callers of a profile get, and why. `has_asked` says that the server was seen to ask.
+    pub fn lease(&self, profile: &Profile, has_asked: bool) -> (Lease, lease::Why) {
+        lease::lease(self.config.lease, self.stateful, has_asked && profile.answers_asks())
+    }
+
+    /// The instance a call can go to at once, without waiting: the fast path.
+    pub fn lease_now(&self, caller: CallerKey, need: &Need, last: Option<InstanceKey>) -> Option<InstanceKey> {
+        if !self.queue.is_empty() {
+            return None;
+        }
+        match pick::pick(self.views(caller, need, last), &self.situation(need, 0, Duration::ZERO)) {
+            Pick::Use(key) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// Lets a call wait for an instance.
+    ///
+    /// # Errors
+    /// `pool_exhausted` if the queue is full, `start_failed` while a failed start is being backed off from.
+    pub fn wait(&mut self, ticket: Ticket) -> Result<(), Error> {
+        let now = Instant::now();
+        if let Some(failure) = self.failures.get(&ticket.need.profile.era()).filter(|failure| now < failure.until) {
+            if !self.instances.values().any(|instance| instance.serves(&ticket.need) && instance.alive()) {
+                return Err(self.start_failed(failure, now));
+            }
+        }
+        if self.queue.len() >= self.config.queue.size {
+            return Err(Error::PoolExhausted { server: self.config.name.clone() });
+        }
+        self.queue.push(ticket);
+        Ok(())
+    }
+
+    /// Places the next waiting call for which there is room, starting and stopping instances on the way.
+    pub fn next(&mut self, last_of: impl Fn(CallerKey) -> Option<InstanceKey>) -> Option<(CallKey, InstanceKey)> {
+        for (rank, caller) in self.queue.turns().into_iter().enumerate() {
+            let Some(ticket) = self.queue.head(caller) else { continue };
+            let (need, call, waited) = (ticket.need.clone(), ticket.call, ticket.since.elapsed());
+            let situation = self.situation(&need, rank, waited);
+            let picked = pick::pick(self.views(caller, &need, last_of(caller)), &situation);
+            match picked {
+                Pick::Use(key) => {
+                    self.queue.pop(caller);
+                    return Some((call, key));
+                }
+                Pick::Start => self.start(caller, &need),
+                Pick::Replace(key) => {
+                    self.stop(key, "gives way to another profile");
+                    self.start(caller, &need);
+                }
+                Pick::GiveWay(key) => self.drain(key, "gives way to another profile"),
+                Pick::Wait => {}
+            }
+        }
+        None
+    }
+
+    /// Starts an instance for a caller. What becomes of it is told through the starter's events.
+    pub fn start(&mut self, caller: CallerKey, need: &Need) {
+        self.started += 1;
+        let (config, id, serial) = (self.config.clone(), self.id, self.started);
+        let key = self.instances.insert_with_key(|key| {
+            Instance::new(InstanceRef { server: id, key }, serial, need, caller)
+        });
+        let instance = &mut self.instances[key];
+        instance.open();
+        tracing::info!(server = config.name, instance = instance.serial, era = need.profile.era().as_str(), "starting");
+        self.starter.start(config, instance);
+    }
+
+    /// Lets an instance finish what it has and then stops it.
+    pub fn drain(&mut self, key: InstanceKey, why: &str) {
+        let Some(instance) = self.instances.get_mut(key) else { return };
+        if instance.pending.is_empty() {
+            self.stop(key, why);
+        } else if instance.state != State::Stopping {
+            tracing::info!(server = self.config.name, instance = instance.serial, why, "draining");
+            instance.state = State::Draining;
+        }
+    }
+
+    /// Stops an instance: its stdin is closed, the rest follows from that.
+    pub fn stop(&mut self, key: InstanceKey, why: &str) {
+        let Some(instance) = self.instances.get_mut(key) else { return };
+        if instance.state != State::Stopping {
+            tracing::info!(server = self.config.name, instance = instance.serial, why, "stopping");
+            instance.state = State::Stopping;
+            instance.outbox.close();
+        }
+    }
+
+    /// Notes that an instance became ready: starts of its era are not backed off from any more.
+    pub fn opened(&mut self, era: Era) {
+        self.failures.remove(&era);
+    }
+
+    /// Notes a failed start and refuses the calls that waited for it.
+    pub fn failed(&mut self, profile: &Profile, detail: &str) -> Vec<(CallKey, Error)> {
+        let now = Instant::now();
+        let count = self.failures.get(&profile.era()).map_or(0, |failure| failure.count).saturating_add(1);
+        let pause = BACKOFF.0.saturating_mul(1 << (count - 1).min(7)).min(BACKOFF.1);
+        let until = now + pause.mul_f64(self.starter.jitter());
+        tracing::warn!(server = self.config.name, detail, retry_in = ?until - now, "could not be started");
+        let failure = Failure { count, until, detail: detail.to_owned() };
+        let error = self.start_failed(&failure, now);
+        self.failures.insert(profile.era(), failure);
+        self.queue.remove_where(|ticket| ticket.need.profile == *profile).into_iter().map(|ticket| (ticket.call, error.clone())).collect()
+    }
+
+    /// How many instances count against `instances.max`: those that are not on their way out.
+    pub fn living(&self) -> usize {
+        self.instances.values().filter(|instance| instance.alive()).count()
+    }
+
+    fn start_failed(&self, failure: &Failure, now: Instant) -> Error {
+        let retry = Some(failure.until.saturating_duration_since(now));
+        Error::StartFailed { server: self.config.name.clone(), detail: failure.detail.clone(), retry }
+    }
+
+    fn views<'a>(
+        &'a self,
+        caller: CallerKey,
+        need: &'a Need,
+        last: Option<InstanceKey>,
+    ) -> impl Iterator<Item = View> + Clone + 'a {
+        self.instances.iter().map(move |(key, instance)| instance.view(key, caller, need, last == Some(key), &self.config))
+    }
+
+    fn situation(&self, need: &Need, rank: usize, waited: Duration) -> Situation {
+        Situation {
+            max: self.config.instances.max,
+            living: self.living(),
+            processes: self.instances.len(),
+            concurrency: self.config.concurrency,
+            alone: need.lease != Lease::Shared,
+            rank,
+            waiting: self.queue.len(),
+            waited,
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Called by `mux` for what an instance says before it is ready: how it is opened, and when it takes calls.
+//! Legacy: `initialize`, `initialized`, and for clients with roots a `ping`, because servers that want roots
+//! ask for them right after `initialized` and must have them before the first call. Modern: `server/discover`.
+
+use tokio::time::Instant;
+
+use super::instance::{Instance, State};
+use crate::era::modern::{self, Found};
+use crate::era::profile::Profile;
+use crate::era::{Era, legacy};
+use crate::wire::id::{WireId, digits};
+use crate::wire::message::{Kind, Message, member, unquote};
+use crate::wire::scan::Field;
+
+/// How long the `ping` that ends the handshake is waited for: servers exist that never answer one.
+pub const SETTLE: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// How far the handshake has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing was sent.
+    Unopened,
+    /// `initialize` or `server/discover` was sent.
+    Opening(WireId),
+    /// `ping` was sent behind `initialized`.
+    Settling(WireId, Instant),
+    /// The handshake is over, but an ask of it is not answered.
+    Asking,
+    /// Done.
+    Open,
+}
+
+/// What a line meant for the handshake.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing: it belongs to a call, or is nobody's.
+    NotOurs,
+    /// The server introduced itself: the raw `InitializeResult` or `DiscoverResult`.
+    Introduced(String),
+    /// The instance may be ready now.
+    Settled,
+    /// It cannot be used.
+    Failed(Failure),
+}
+
+/// Why an instance did not become ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The server does not speak this era; what it said.
+    Lacks(Era, String),
+    /// It is broken; in words.
+    Broken(String),
+}
+
+impl Instance {
+    /// Sends the first request.
+    pub fn open(&mut self) {
+        let id = match self.profile.clone() {
+            Profile::Legacy(profile) => self.request("initialize", &legacy::initialize_params(&profile)),
+            Profile::Modern => self.request("server/discover", &format!(r#"{{"_meta":{}}}"#, modern::meta("{}"))),
+        };
+        self.stage = Stage::Opening(id);
+    }
+
+    /// Hears an answer that may belong to the handshake.
+    pub fn hear_handshake(&mut self, answer: &Message) -> Step {
+        let id = answer.raw(Field::Id).and_then(digits).map(WireId);
+        match self.stage {
+            Stage::Opening(opening) if id == Some(opening) => match self.profile.era() {
+                Era::Legacy => self.initialized(answer),
+                Era::Modern => self.discovered(answer),
+            },
+            Stage::Settling(ping, _) if id == Some(ping) => {
+                self.stage = Stage::Asking;
+                Step::Settled
+            }
+            _ => Step::NotOurs,
+        }
+    }
+
+    /// Becomes ready if nothing of the handshake is left.
+    pub fn settle(&mut self) -> bool {
+        let done = match self.stage {
+            Stage::Asking => self.asks.is_empty(),
+            Stage::Settling(_, since) => self.asks.is_empty() && since.elapsed() >= SETTLE,
+            Stage::Unopened | Stage::Opening(_) | Stage::Open => false,
+        };
+        if done && self.state == State::Starting {
+            self.stage = Stage::Open;
+            self.state = State::Ready;
+            self.idle_since = Instant::now();
+        }
+        done
+    }
+
+    fn initialized(&mut self, answer: &Message) -> Step {
+        if answer.kind() == Kind::Error {
+            let error = answer.raw(Field::Error).unwrap_or("{}");
+            let said = member(error, "message").and_then(unquote).unwrap_or_default().into_owned();
+            return Step::Failed(match member(error, "code") {
+                Some("-32022" | "-32601" | "-32602") => Failure::Lacks(Era::Legacy, said),
+                _ => Failure::Broken(format!("it answered `initialize` with an error: {said}")),
+            });
+        }
+        let result = answer.raw(Field::Result).unwrap_or("{}");
+        let Some(offers) = legacy::offers(result) else {
+            return Step::Failed(Failure::Broken("it answered `initialize` without a version or capabilities".into()));
+        };
+        self.offers = offers;
+        self.notify("notifications/initialized", "{}");
+        self.stage = Stage::Asking;
+        if self.profile.has_roots() {
+            let ping = self.request("ping", "{}");
+            self.stage = Stage::Settling(ping, Instant::now());
+        }
+        Step::Introduced(result.to_owned())
+    }
+
+    fn discovered(&mut self, answer: &Message) -> Step {
+        match modern::judge(answer) {
+            Found::Modern(result) => {
+                self.stage = Stage::Asking;
+                Step::Introduced(result)
+            }
+            Found::Unspoken(versions) => Step::Failed(Failure::Lacks(Era::Modern, format!("it speaks {versions}"))),
+            Found::Legacy => Step::Failed(Failure::Lacks(Era::Modern, "it does not know `server/discover`".into())),
+        }
+    }
+}

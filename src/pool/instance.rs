@@ -1,0 +1,251 @@
+//! One running copy of a server, as the pool and `mux` know it. What runs its process is in `pool::launch`.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use tokio::time::Instant;
+
+use super::handshake::Stage;
+use super::launch::Tail;
+use super::lease::{Lease, Need};
+use super::pending::{InFlightOf, Pending};
+use super::pick::View;
+use crate::reply::CallerKey;
+use crate::config;
+use crate::era::legacy::Offers;
+use crate::era::level::Level;
+use crate::era::profile::Profile;
+use crate::wire::id::{AskId, RawId, WireId};
+use crate::wire::message::Message;
+use crate::wire::outbox::Outbox;
+use crate::wire::scan::Field;
+use crate::wire::splice::Splice;
+
+slotmap::new_key_type! {
+    /// One instance within its pool.
+    pub struct InstanceKey;
+}
+
+/// A configured server, by its place in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServerId(pub usize);
+
+/// One instance within the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct InstanceRef {
+    pub server: ServerId,
+    pub key: InstanceKey,
+}
+
+/// How many bytes may wait for an instance that does not read.
+const OUTGOING: usize = 256 * 1024 * 1024;
+
+/// The life of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The handshake is under way.
+    Starting,
+    /// It takes calls.
+    Ready,
+    /// It finishes the calls it has and is then stopped.
+    Draining,
+    /// Its process is being ended.
+    Stopping,
+}
+
+impl State {
+    /// The word for it in status and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Starting => "starting",
+            State::Ready => "ready",
+            State::Draining => "draining",
+            State::Stopping => "stopping",
+        }
+    }
+}
+
+/// Who has used an instance since it started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Users {
+    /// Only this caller, so that whatever the server says unasked is about it.
+    Only(CallerKey),
+    Many,
+}
+
+/// An ask of a server that is not answered yet.
+pub struct Ask {
+    pub message: Message,
+    /// To whom it was delivered; none while it is held because its owner is not known.
+    pub with: Option<(CallerKey, AskId)>,
+    pub since: Instant,
+}
+
+/// One running copy of a server.
+pub struct Instance {
+    pub at: InstanceRef,
+    /// Counts the instances of a server; names this one in logs and status.
+    pub serial: u64,
+    pub profile: Profile,
+    /// The roots that it was told, where its server asks for them.
+    pub roots: Option<Rc<str>>,
+    pub state: State,
+    pub stage: Stage,
+    pub offers: Offers,
+    pub outbox: Outbox,
+    pub stderr: Tail,
+    pub pid: Option<u32>,
+    pub born: Instant,
+    /// Since when it has no calls in flight.
+    pub idle_since: Instant,
+    pub pending: Pending,
+    pub users: Users,
+    /// The caller that it is reserved for, by a `call` or `session` lease.
+    pub bound: Option<(CallerKey, Lease)>,
+    /// Asks by the server's own id.
+    pub asks: HashMap<RawId, Ask>,
+    /// The log level that it was set to.
+    pub level: Option<Level>,
+    /// Who subscribed to which resource through it.
+    pub subscribers: HashMap<String, Vec<CallerKey>>,
+    /// Tasks of callers that live in it.
+    pub tasks: usize,
+    /// Calls answered.
+    pub served: u64,
+    /// Lines in a row that were no messages.
+    pub garbage: usize,
+}
+
+impl Instance {
+    /// An instance that is about to be started for `caller`.
+    pub fn new(at: InstanceRef, serial: u64, need: &Need, caller: CallerKey) -> Instance {
+        let now = Instant::now();
+        Instance {
+            at,
+            serial,
+            profile: need.profile.clone(),
+            roots: need.roots.clone(),
+            state: State::Starting,
+            stage: Stage::Unopened,
+            offers: Offers::default(),
+            outbox: Outbox::new(OUTGOING),
+            stderr: Tail::default(),
+            pid: None,
+            born: now,
+            idle_since: now,
+            pending: Pending::default(),
+            users: Users::Only(caller),
+            bound: (need.lease != Lease::Shared).then_some((caller, need.lease)),
+            asks: HashMap::new(),
+            level: None,
+            subscribers: HashMap::new(),
+            tasks: 0,
+            served: 0,
+            garbage: 0,
+        }
+    }
+
+    /// Sends a request of mcpool's own during the handshake.
+    pub fn request(&mut self, method: &str, params: &str) -> WireId {
+        let id = self.pending.next_id();
+        let line = format!(r#"{{"jsonrpc":"2.0","id":{},"method":"{method}","params":{params}}}"#, id.0);
+        self.outbox.line(line.as_bytes());
+        id
+    }
+
+    /// Sends a notification of mcpool's own.
+    pub fn notify(&self, method: &str, params: &str) {
+        self.outbox.line(format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#).as_bytes());
+    }
+
+    /// Answers a request of the server.
+    pub fn reply(&self, request: &Message, body: &str) {
+        if let Some(id) = request.raw(Field::Id) {
+            self.outbox.line(format!(r#"{{"jsonrpc":"2.0","id":{id},{body}}}"#).as_bytes());
+        }
+    }
+
+    /// Sends a call on: its line with our id and our progress token.
+    pub fn send(&mut self, request: &Message, mut splice: Splice, id: WireId) {
+        splice.put_if(request.span(Field::Id), id.0.to_string());
+        splice.put_if(request.span(Field::MetaProgressToken), id.0.to_string());
+        self.outbox.splice(&splice);
+    }
+
+    /// Notes that a call of `caller` was sent under a lease of this kind.
+    pub fn lease(&mut self, caller: CallerKey, lease: Lease) {
+        if self.users != Users::Only(caller) {
+            self.users = Users::Many;
+        }
+        if lease != Lease::Shared {
+            self.bound = Some((caller, lease));
+        }
+    }
+
+    /// Gives a `call` lease back once its caller has nothing in flight.
+    pub fn release(&mut self) {
+        self.idle_since = Instant::now();
+        if let Some((caller, Lease::Call)) = self.bound {
+            if !self.pending.has(caller) {
+                self.bound = None;
+            }
+        }
+    }
+
+    /// Whether it is not on its way out.
+    pub fn alive(&self) -> bool {
+        matches!(self.state, State::Starting | State::Ready)
+    }
+
+    /// Whether it was told what a call needs it to have been told.
+    pub fn serves(&self, need: &Need) -> bool {
+        self.profile == need.profile && self.roots == need.roots
+    }
+
+    /// Whether an ask waits for its owner to become known: then nothing new is sent.
+    pub fn holds_an_ask(&self) -> bool {
+        self.asks.values().any(|ask| ask.with.is_none())
+    }
+
+    /// Whether nobody would miss it: nothing in flight, nothing that lives in it.
+    pub fn idle(&self) -> bool {
+        self.state == State::Ready
+            && self.pending.is_empty()
+            && self.asks.is_empty()
+            && self.tasks == 0
+            && !matches!(self.bound, Some((_, Lease::Session)))
+    }
+
+    /// Whose an ask or a log line is that names no call: the caller with calls in flight if there is one
+    /// only, or the only one that ever used the instance (design, section 4).
+    pub fn owner(&self) -> InFlightOf {
+        match (self.pending.of(), self.bound, self.users) {
+            (InFlightOf::Nobody, Some((caller, Lease::Session)), _) => InFlightOf::One(caller),
+            (InFlightOf::Nobody, _, Users::Only(caller)) => InFlightOf::One(caller),
+            (of, ..) => of,
+        }
+    }
+
+    /// How a call of `caller` sees the instance when it picks one.
+    pub fn view(&self, key: InstanceKey, caller: CallerKey, need: &Need, last: bool, config: &config::Server) -> View {
+        let own = match (self.bound, need.lease) {
+            (Some((owner, _)), _) => owner == caller,
+            (None, Lease::Shared) => true,
+            (None, Lease::Call) => matches!(self.pending.of(), InFlightOf::Nobody) || self.pending.of() == InFlightOf::One(caller),
+            (None, Lease::Session) => self.users == Users::Only(caller),
+        };
+        // An instance that is a caller's own for the session is told when that caller's roots change.
+        let its_own = self.bound == Some((caller, Lease::Session)) && self.profile == need.profile;
+        View {
+            key,
+            fits: its_own || own && self.serves(need),
+            ready: self.state == State::Ready && !self.holds_an_ask(),
+            starting: self.state == State::Starting,
+            alive: self.alive(),
+            idle: self.idle(),
+            room: self.pending.len() < config.concurrency,
+            in_flight: self.pending.len(),
+            last,
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Called by `mux` for what it sends to an instance and what comes back: which call an id of ours stands for,
+//! and whose calls are in flight.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::reply::{CallKey, CallerKey};
+use crate::wire::id::WireId;
+
+/// How many answered or cancelled ids are remembered, to tell a late answer from an invented one.
+const REMEMBERED: usize = 1024;
+
+/// The requests that an instance has not answered.
+#[derive(Default)]
+pub struct Pending {
+    next: u64,
+    open: HashMap<WireId, Entry>,
+    cancelled: VecDeque<WireId>,
+    callers: Vec<(CallerKey, usize)>,
+}
+
+/// A request that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub call: CallKey,
+    /// Whose call it is; `None` for mcpool's own.
+    pub caller: Option<CallerKey>,
+}
+
+/// What an answer belongs to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// The answer to this call.
+    Answer(Entry),
+    /// The answer to a request that was cancelled: swallow it.
+    Late,
+    /// An id that was answered already, or was never sent.
+    Unknown,
+}
+
+/// Whose calls are in flight on an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InFlightOf {
+    Nobody,
+    One(CallerKey),
+    Several,
+}
+
+impl Pending {
+    /// An id for a request to be sent.
+    pub fn open(&mut self, call: CallKey, caller: Option<CallerKey>) -> WireId {
+        let id = self.next_id();
+        self.open.insert(id, Entry { call, caller });
+        if let Some(caller) = caller {
+            match self.callers.iter_mut().find(|(known, _)| *known == caller) {
+                Some((_, count)) => *count += 1,
+                None => self.callers.push((caller, 1)),
+            }
+        }
+        id
+    }
+
+    /// An id that stands for no call: the handshake's.
+    pub fn next_id(&mut self) -> WireId {
+        self.next += 1;
+        WireId(self.next)
+    }
+
+    /// What an id stands for, without taking it.
+    pub fn get(&self, id: WireId) -> Option<Entry> {
+        self.open.get(&id).copied()
+    }
+
+    /// Takes the request that an answer belongs to. Each can be taken once.
+    pub fn take(&mut self, id: WireId) -> Taken {
+        match self.remove(id) {
+            Some(entry) => Taken::Answer(entry),
+            None => match self.cancelled.iter().position(|known| *known == id) {
+                Some(place) => {
+                    self.cancelled.remove(place);
+                    Taken::Late
+                }
+                None => Taken::Unknown,
+            },
+        }
+    }
+
+    /// Gives a request up: an answer to it is late from now on.
+    pub fn abandon(&mut self, id: WireId) {
+        if self.remove(id).is_some() {
+            if self.cancelled.len() == REMEMBERED {
+                self.cancelled.pop_front();
+            }
+            self.cancelled.push_back(id);
+        }
+    }
+
+    /// Takes every request.
+    pub fn take_all(&mut self) -> Vec<Entry> {
+        self.callers.clear();
+        self.open.drain().map(|(_, entry)| entry).collect()
+    }
+
+    /// How many requests are open.
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether no request is open.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Whose calls are in flight.
+    pub fn of(&self) -> InFlightOf {
+        match self.callers.as_slice() {
+            [] => InFlightOf::Nobody,
+            [(caller, _)] => InFlightOf::One(*caller),
+            _ => InFlightOf::Several,
+        }
+    }
+
+    /// Whether a caller has calls in flight.
+    pub fn has(&self, caller: CallerKey) -> bool {
+        self.callers.iter().any(|(known, _)| *known == caller)
+    }
+
+    /// How many callers have calls in flight.
+    pub fn callers(&self) -> usize {
+        self.callers.len()
+    }
+
+    /// The open requests.
+    pub fn entries(&self) -> impl Iterator<Item = Entry> {
+        self.open.values().copied()
+    }
+
+    fn remove(&mut self, id: WireId) -> Option<Entry> {
+        let entry = self.open.remove(&id)?;
+        if let Some(place) = self.callers.iter().position(|(caller, _)| Some(*caller) == entry.caller) {
+            self.callers[place].1 -= 1;
+            if self.callers[place].1 == 0 {
+                self.callers.swap_remove(place);
+            }
+        }
+        Some(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slotmap::SlotMap;
+
+    #[test]
+    fn an_answer_is_taken_once_and_a_late_one_is_known_as_such() {
+        let call = SlotMap::<CallKey, ()>::with_key().insert(());
+        let caller = SlotMap::<CallerKey, ()>::with_key().insert(());
+        let mut pending = Pending::default();
+        let (first, second) = (pending.open(call, Some(caller)), pending.open(call, None));
+        assert_eq!(pending.of(), InFlightOf::One(caller));
+        assert_eq!(pending.take(first), Taken::Answer(Entry { call, caller: Some(caller) }));
+        assert_eq!(pending.take(first), Taken::Unknown);
+        pending.abandon(second);
+        assert_eq!((pending.take(second), pending.take(second)), (Taken::Late, Taken::Unknown));
+        assert_eq!(pending.take(WireId(99)), Taken::Unknown);
+        assert!(pending.is_empty() && pending.of() == InFlightOf::Nobody);
+    }
+
+    #[test]
+    fn calls_of_several_callers_are_nobodys_in_particular() {
+        let call = SlotMap::<CallKey, ()>::with_key().insert(());
+        let mut callers = SlotMap::<CallerKey, ()>::with_key();
+        let (one, two) = (callers.insert(()), callers.insert(()));
+        let mut pending = Pending::default();
+        let first = pending.open(call, Some(one));
+        pending.open(call, Some(two));
+        assert_eq!(pending.of(), InFlightOf::Several);
+        pending.take(first);
+        assert_eq!(pending.of(), InFlightOf::One(two));
+    }
+}

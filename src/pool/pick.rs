@@ -1,0 +1,144 @@
+//! Called by the pool for every call: which instance it goes to, as a pure function (design, section 4).
+
+use std::time::Duration;
+
+use super::GIVE_WAY;
+use super::instance::InstanceKey;
+
+/// What picking needs to know of one instance, seen by one call.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    pub key: InstanceKey,
+    /// It was told what the call needs it to have been told, and belongs to no other caller.
+    pub fits: bool,
+    /// It takes calls now.
+    pub ready: bool,
+    /// It is on its way to take calls.
+    pub starting: bool,
+    /// It is not on its way out.
+    pub alive: bool,
+    /// Nobody would miss it: no calls, and nothing that binds it to a caller.
+    pub idle: bool,
+    /// Calls in flight are fewer than it takes.
+    pub room: bool,
+    pub in_flight: usize,
+    /// The instance that this caller used last.
+    pub last: bool,
+}
+
+/// What picking needs to know of the pool.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation {
+    pub max: usize,
+    /// Instances that are not on their way out.
+    pub living: usize,
+    /// Instances whose process is not gone yet.
+    pub processes: usize,
+    pub concurrency: usize,
+    /// An instance serves one caller at a time.
+    pub alone: bool,
+    /// How many callers were looked at before this one in the same round, in vain.
+    pub rank: usize,
+    /// Calls in the queue.
+    pub waiting: usize,
+    /// How long this call has waited.
+    pub waited: Duration,
+}
+
+/// What to do for a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pick {
+    /// Send it to this instance.
+    Use(InstanceKey),
+    /// Start an instance; the call waits for it.
+    Start,
+    /// Stop this idle instance of another profile, then start one.
+    Replace(InstanceKey),
+    /// Drain this busy instance of another profile: nothing fits the call and nothing is idle.
+    GiveWay(InstanceKey),
+    /// Wait.
+    Wait,
+}
+
+/// Picks for one call.
+pub fn pick(views: impl Iterator<Item = View> + Clone, pool: &Situation) -> Pick {
+    let fitting = views.clone().filter(|view| view.fits && view.ready && view.room);
+    if let Some(view) = fitting.min_by_key(|view| (!view.last, view.in_flight)) {
+        return Pick::Use(view.key);
+    }
+    let starting = views.clone().filter(|view| view.fits && view.starting).count();
+    let expected = if pool.alone { starting > pool.rank } else { starting * pool.concurrency >= pool.waiting.max(1) };
+    if expected {
+        return Pick::Wait;
+    }
+    if pool.living < pool.max {
+        // A process that is still ending counts: `max` bounds processes, not intentions.
+        return if pool.processes < pool.max + 1 { Pick::Start } else { Pick::Wait };
+    }
+    let others = || views.clone().filter(|view| view.alive && !view.fits);
+    if let Some(idle) = others().find(|view| view.idle) {
+        return if pool.processes < pool.max + 1 { Pick::Replace(idle.key) } else { Pick::Wait };
+    }
+    let served = views.clone().any(|view| view.fits && view.alive);
+    let draining = pool.processes > pool.living;
+    if !served && !draining && pool.waited >= GIVE_WAY {
+        if let Some(other) = others().filter(|view| view.ready).min_by_key(|view| view.in_flight) {
+            return Pick::GiveWay(other.key);
+        }
+    }
+    Pick::Wait
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slotmap::SlotMap;
+
+    const POOL: Situation = Situation { max: 2, living: 1, processes: 1, concurrency: 4, alone: false, rank: 0, waiting: 1, waited: Duration::ZERO };
+
+    fn views<const N: usize>(change: [fn(&mut View); N]) -> Vec<View> {
+        let mut keys = SlotMap::<InstanceKey, ()>::with_key();
+        change
+            .into_iter()
+            .map(|change| {
+                let key = keys.insert(());
+                let mut view = View { key, fits: true, ready: true, starting: false, alive: true, idle: false, room: true, in_flight: 1, last: false };
+                change(&mut view);
+                view
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_last_used_comes_first_then_the_least_busy() {
+        let all = views([|view| view.in_flight = 0, |view| view.last = true]);
+        assert_eq!(pick(all.iter().copied(), &POOL), Pick::Use(all[1].key));
+        let all = views([|view| view.in_flight = 3, |view| view.in_flight = 2]);
+        assert_eq!(pick(all.iter().copied(), &POOL), Pick::Use(all[1].key));
+    }
+
+    #[test]
+    fn one_start_serves_all_that_fit_into_it() {
+        let all = views([|view| (view.ready, view.starting) = (false, true)]);
+        assert_eq!(pick(all.iter().copied(), &Situation { waiting: 4, ..POOL }), Pick::Wait);
+        assert_eq!(pick(all.iter().copied(), &Situation { waiting: 5, ..POOL }), Pick::Start);
+        assert_eq!(pick(all.iter().copied(), &Situation { alone: true, rank: 1, ..POOL }), Pick::Start);
+    }
+
+    #[test]
+    fn an_idle_instance_of_another_profile_gives_way_a_busy_one_only_after_a_while() {
+        let full = Situation { max: 1, ..POOL };
+        let idle = views([|view| (view.fits, view.idle) = (false, true)]);
+        assert_eq!(pick(idle.iter().copied(), &full), Pick::Replace(idle[0].key));
+        let busy = views([|view| view.fits = false]);
+        assert_eq!(pick(busy.iter().copied(), &full), Pick::Wait);
+        assert_eq!(pick(busy.iter().copied(), &Situation { waited: GIVE_WAY, ..full }), Pick::GiveWay(busy[0].key));
+    }
+
+    #[test]
+    fn a_full_pool_of_fitting_instances_is_waited_for() {
+        let all = views([|view| view.room = false]);
+        assert_eq!(pick(all.iter().copied(), &Situation { max: 1, waited: GIVE_WAY, ..POOL }), Pick::Wait);
+        assert_eq!(pick(all.iter().copied(), &POOL), Pick::Start);
+    }
+}

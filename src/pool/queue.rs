@@ -1,0 +1,132 @@
+//! Called by the pool: the calls that wait for an instance, a queue for each caller, served round robin, so that
+//! a caller with a thousand calls waiting delays another by one.
+
+use std::collections::{HashMap, VecDeque};
+
+use tokio::time::Instant;
+
+use super::lease::Need;
+use crate::reply::{CallKey, CallerKey};
+
+/// A call in the queue.
+#[derive(Debug)]
+pub struct Ticket {
+    pub call: CallKey,
+    pub caller: CallerKey,
+    pub need: Need,
+    /// Since when it waits.
+    pub since: Instant,
+}
+
+/// The queue of one pool.
+#[derive(Default)]
+pub struct Queue {
+    turns: VecDeque<CallerKey>,
+    waiting: HashMap<CallerKey, VecDeque<Ticket>>,
+    len: usize,
+}
+
+impl Queue {
+    /// How many calls wait.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no call waits.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Lets a call wait behind the calls of its own caller.
+    pub fn push(&mut self, ticket: Ticket) {
+        let caller = ticket.caller;
+        let tickets = self.waiting.entry(caller).or_default();
+        if tickets.is_empty() {
+            self.turns.push_back(caller);
+        }
+        tickets.push_back(ticket);
+        self.len += 1;
+    }
+
+    /// The callers with calls waiting, the one whose turn it is first.
+    pub fn turns(&self) -> Vec<CallerKey> {
+        self.turns.iter().copied().collect()
+    }
+
+    /// The call of a caller that is next.
+    pub fn head(&self, caller: CallerKey) -> Option<&Ticket> {
+        self.waiting.get(&caller)?.front()
+    }
+
+    /// Takes the next call of a caller, whose turn is over with that.
+    pub fn pop(&mut self, caller: CallerKey) -> Option<Ticket> {
+        let ticket = self.waiting.get_mut(&caller)?.pop_front()?;
+        self.len -= 1;
+        self.turns.retain(|other| *other != caller);
+        if self.waiting[&caller].is_empty() {
+            self.waiting.remove(&caller);
+        } else {
+            self.turns.push_back(caller);
+        }
+        Some(ticket)
+    }
+
+    /// Takes the calls for which `wanted` says so.
+    pub fn remove_where(&mut self, mut wanted: impl FnMut(&Ticket) -> bool) -> Vec<Ticket> {
+        let mut removed = Vec::new();
+        for tickets in self.waiting.values_mut() {
+            let (out, kept) = std::mem::take(tickets).into_iter().partition(&mut wanted);
+            *tickets = kept;
+            removed.extend::<VecDeque<Ticket>>(out);
+        }
+        self.waiting.retain(|_, tickets| !tickets.is_empty());
+        self.turns.retain(|caller| self.waiting.contains_key(caller));
+        self.len -= removed.len();
+        removed
+    }
+
+    /// Every waiting call.
+    pub fn tickets(&self) -> impl Iterator<Item = &Ticket> {
+        self.waiting.values().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::era::profile::Profile;
+    use crate::pool::lease::Lease;
+    use slotmap::SlotMap;
+
+    fn ticket(calls: &mut SlotMap<CallKey, ()>, caller: CallerKey) -> Ticket {
+        let need = Need { profile: Profile::Modern, roots: None, lease: Lease::Shared };
+        Ticket { call: calls.insert(()), caller, need, since: Instant::now() }
+    }
+
+    #[test]
+    fn a_greedy_caller_delays_another_by_one_call() {
+        let (mut calls, mut callers) = (SlotMap::with_key(), SlotMap::<CallerKey, ()>::with_key());
+        let (greedy, modest) = (callers.insert(()), callers.insert(()));
+        let mut queue = Queue::default();
+        (0..1000).for_each(|_| queue.push(ticket(&mut calls, greedy)));
+        queue.push(ticket(&mut calls, modest));
+        let mut served = Vec::new();
+        while served.len() < 3 {
+            let next = queue.turns()[0];
+            served.push(queue.pop(next).unwrap().caller);
+        }
+        assert_eq!(served, [greedy, modest, greedy]);
+        assert_eq!(queue.len(), 998);
+    }
+
+    #[test]
+    fn what_is_removed_is_gone_everywhere() {
+        let (mut calls, mut callers) = (SlotMap::with_key(), SlotMap::<CallerKey, ()>::with_key());
+        let (one, two) = (callers.insert(()), callers.insert(()));
+        let mut queue = Queue::default();
+        queue.push(ticket(&mut calls, one));
+        queue.push(ticket(&mut calls, two));
+        assert_eq!(queue.remove_where(|ticket| ticket.caller == one).len(), 1);
+        assert_eq!((queue.turns(), queue.len()), (vec![two], 1));
+    }
+}

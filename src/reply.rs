@@ -1,0 +1,170 @@
+//! The reply side of a call. `mux` makes it with the call and completes it;
+//! nothing else answers a caller.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::wire::id::RawId;
+use crate::wire::message::Message;
+use crate::wire::outbox::Outbox;
+use crate::wire::scan::Field;
+use crate::wire::splice::Splice;
+
+slotmap::new_key_type! {
+    /// One connected caller.
+    pub struct CallerKey;
+    /// One call, from its acceptance to its terminal response.
+    pub struct CallKey;
+}
+
+/// The caller's side of a call: on it come, in order, notifications and one terminal response. Whoever holds
+/// it must answer: a reply that is dropped answers by itself, so that promise 1 does not hang on attention.
+pub struct Reply {
+    outbox: Outbox,
+    batch: Option<Rc<Batch>>,
+    id: RawId,
+    token: Option<RawId>,
+    talked: bool,
+    open: bool,
+}
+
+impl Reply {
+    /// The reply side of the request `id`, whose progress the caller wants under `token`.
+    pub fn new(outbox: Outbox, batch: Option<Rc<Batch>>, id: RawId, token: Option<RawId>) -> Reply {
+        Reply { outbox, batch, id, token, talked: false, open: true }
+    }
+
+    /// The id that the caller gave the request.
+    pub fn id(&self) -> &RawId {
+        &self.id
+    }
+
+    /// The caller's progress token, if it wants progress.
+    pub fn token(&self) -> Option<&RawId> {
+        self.token.as_ref()
+    }
+
+    /// Passes a notification on. SDKs lose a progress notification that arrives in one read with the answer,
+    /// so the answer is later kept out of its write.
+    pub fn notify(&mut self, notification: &Splice) {
+        self.outbox.splice(notification);
+        self.talked = true;
+    }
+
+    /// Passes a progress notification on, under the caller's own token; `false` if it wanted none.
+    pub fn progress(&mut self, notification: &Message) -> bool {
+        let Some(token) = &self.token else { return false };
+        let mut splice = notification.splice();
+        splice.put_if(notification.span(Field::ProgressToken), token.as_str());
+        self.notify(&splice);
+        true
+    }
+
+    /// The terminal response: the server's, under the caller's own id.
+    pub fn answer(mut self, answer: &Message, mut splice: Splice) {
+        splice.put_if(answer.span(Field::Id), self.id.as_str());
+        self.say(&splice);
+    }
+
+    /// The terminal response: a result that mcpool knows.
+    pub fn result(mut self, result: &str) {
+        let line = format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{result}}}", self.id.as_str());
+        self.say(&Splice::new(line.into()));
+    }
+
+    /// The terminal response: an error of mcpool's own.
+    pub fn refuse(mut self, error: &Error) {
+        self.say(&Splice::new(error.reply(Some(&self.id)).into()));
+    }
+
+    /// No response: the caller cancelled the request or is gone.
+    pub fn forget(mut self) {
+        self.open = false;
+    }
+
+    fn say(&mut self, line: &Splice) {
+        self.open = false;
+        if let Some(batch) = &self.batch {
+            batch.parts.borrow_mut().push(line.to_bytes());
+            return;
+        }
+        if self.talked {
+            self.outbox.cut();
+        }
+        self.outbox.splice(line);
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if self.open {
+            tracing::error!(id = self.id.as_str(), "a call was lost inside mcpool");
+            let lost = Error::Internal("mcpool lost the call; this is a bug of mcpool".into());
+            self.say(&Splice::new(lost.reply(Some(&self.id)).into()));
+        }
+    }
+}
+
+/// The answers to one JSON-RPC batch (revision 2025-03-26, page "Overview"): said as one array when the last
+/// reply that belongs to it is gone.
+pub struct Batch {
+    outbox: Outbox,
+    parts: RefCell<Vec<Bytes>>,
+}
+
+impl Batch {
+    /// A batch whose answers go to `outbox`.
+    pub fn new(outbox: Outbox) -> Rc<Batch> {
+        Rc::new(Batch { outbox, parts: RefCell::default() })
+    }
+
+    /// Adds an answer that belongs to no call.
+    pub fn add(&self, line: Vec<u8>) {
+        self.parts.borrow_mut().push(line.into());
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        let parts = self.parts.take();
+        if !parts.is_empty() {
+            self.outbox.line(&[b"[".as_slice(), &parts.join(b",".as_slice()), b"]"].concat());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn written(outbox: &Outbox) -> String {
+        outbox.close();
+        let mut written = Vec::new();
+        outbox.write_to(&mut written).await.unwrap();
+        String::from_utf8(written).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_reply_that_is_dropped_answers_all_the_same() {
+        let outbox = Outbox::new(1000);
+        drop(Reply::new(outbox.clone(), None, RawId::new("7").unwrap(), None));
+        assert!(written(&outbox).await.starts_with(r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32603"#));
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_answered_as_one_array_when_its_last_call_ends() {
+        let outbox = Outbox::new(1000);
+        let batch = Batch::new(outbox.clone());
+        let reply = |id: &str| Reply::new(outbox.clone(), Some(batch.clone()), RawId::new(id).unwrap(), None);
+        let (first, second, third) = (reply("1"), reply("2"), reply("3"));
+        drop(batch);
+        second.result("{}");
+        third.forget();
+        assert_eq!(outbox.waiting(), 0);
+        first.result("1");
+        assert_eq!(written(&outbox).await, "[{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{}},{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":1}]\n");
+    }
+}

@@ -1,0 +1,52 @@
+// The checklist as the TypeScript SDK 1.x sees it, which speaks the legacy era alone.
+//     ts1_client.mjs --server KIND --dir DIR (--socket PATH | -- COMMAND ARGS...)
+
+import { SocketTransport, main, peer } from './steps.mjs';
+
+const { Client } = peer('@modelcontextprotocol/sdk/client/index.js');
+const { StdioClientTransport } = peer('@modelcontextprotocol/sdk/client/stdio.js');
+const schemas = peer('@modelcontextprotocol/sdk/types.js');
+
+const typed = {
+  'tools/list': (client, params, options) => client.listTools(params, options),
+  'prompts/list': (client, params, options) => client.listPrompts(params, options),
+  'resources/list': (client, params, options) => client.listResources(params, options),
+  'resources/templates/list': (client, params, options) => client.listResourceTemplates(params, options),
+  'tools/call': (client, params, options) => client.callTool(params, undefined, options),
+  'prompts/get': (client, params, options) => client.getPrompt(params, options),
+  'resources/read': (client, params, options) => client.readResource(params, options),
+  'resources/subscribe': (client, params, options) => client.subscribeResource(params, options),
+  'resources/unsubscribe': (client, params, options) => client.unsubscribeResource(params, options),
+  'completion/complete': (client, params, options) => client.complete(params, options),
+  'logging/setLevel': (client, params, options) => client.setLoggingLevel(params.level, options),
+  ping: (client, _params, options) => client.ping(options),
+};
+
+await main(async ({ socket, command }, checklist) => {
+  const client = new Client(
+    { name: 'checklist', version: '1.0.0' },
+    { capabilities: { sampling: {}, elicitation: { form: {}, url: {} }, roots: { listChanged: true } } },
+  );
+  client.setRequestHandler(schemas.CreateMessageRequestSchema, ({ method, params }) => checklist.ask(method, params));
+  client.setRequestHandler(schemas.ElicitRequestSchema, ({ method, params }) => checklist.ask(method, params));
+  client.setRequestHandler(schemas.ListRootsRequestSchema, () => checklist.roots());
+  client.fallbackNotificationHandler = async notification => checklist.hear(notification);
+  await client.connect(
+    socket ? new SocketTransport(socket) : new StdioClientTransport({ command: command[0], args: command.slice(1) }),
+  );
+  return {
+    initialize: () => ({
+      serverInfo: client.getServerVersion(),
+      capabilities: client.getServerCapabilities(),
+      instructions: client.getInstructions(),
+    }),
+    send: (method, params, { raw, ...options }) =>
+      raw || !typed[method]
+        ? client.request({ method, params }, schemas.ResultSchema, options)
+        : typed[method](client, params, options),
+    notify: (method, params) => client.notification({ method, params }),
+    listen: filter => client.listen(filter),
+    rootsChanged: () => client.sendRootsListChanged(),
+    close: () => client.close(),
+  };
+});

@@ -98,6 +98,9 @@ pub enum Error {
     /// mcpool is ending.
     #[error("mcpool is shutting down; connect again")]
     Draining,
+    /// The daemon went away under a connection.
+    #[error("the mcpool daemon went away before it answered; the call may have been carried out")]
+    DaemonLost,
     /// The server did not answer in time.
     #[error("server `{server}` did not answer within {after:?}; the call was cancelled (see its `timeout.call`)")]
     CallTimeout {
@@ -153,6 +156,7 @@ impl Error {
             | Error::TooLarge { .. }
             | Error::CallerOverloaded { .. }
             | Error::Draining
+            | Error::DaemonLost
             | Error::AskTimeout { .. } => None,
         }
     }
@@ -203,7 +207,7 @@ impl Error {
             Error::ServerMisbehaved { .. } => (502, Some("server_misbehaved")),
             Error::PoolExhausted { .. } => (503, Some("pool_exhausted")),
             Error::StartFailed { .. } => (503, Some("start_failed")),
-            Error::Draining => (503, Some("draining")),
+            Error::Draining | Error::DaemonLost => (503, Some("draining")),
             Error::CallTimeout { .. } => (504, Some("call_timeout")),
             Error::QueueTimeout { .. } => (504, Some("queue_timeout")),
             Error::AskTimeout { .. } => (504, Some("ask_timeout")),

@@ -5,7 +5,11 @@
 //! clients, `daemon` puts it all together and `cli` is what people type. Imports point that way and never back.
 #![forbid(unsafe_code)]
 
+pub mod admin;
+pub mod caller;
+pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod demo;
 pub mod era;
 pub mod error;

@@ -1,1 +1,6 @@
-fn main() {}
+//! The binary: see `mcpool --help`.
+#![forbid(unsafe_code)]
+
+fn main() -> std::process::ExitCode {
+    mcpool::cli::main()
+}

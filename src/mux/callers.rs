@@ -154,6 +154,18 @@ impl Mux {
         }
     }
 
+    /// Whether a caller speaks the one revision with JSON-RPC batches.
+    pub fn speaks_batches(&self, caller: CallerKey) -> bool {
+        let session = self.callers.get(caller).and_then(|caller| caller.session.as_ref());
+        session.is_some_and(|session| session.profile.revision() == crate::era::legacy::WITH_BATCHES)
+    }
+
+    /// Whether a caller waits for nothing but notifications.
+    pub fn is_served(&self, caller: CallerKey) -> bool {
+        let calls = self.callers.get(caller).into_iter().flat_map(|caller| caller.in_flight.values());
+        calls.filter_map(|call| self.calls.get(*call)).all(|call| call.place == super::call::Place::Listening)
+    }
+
     /// Ends what binds an instance to a caller that is gone.
     fn let_go(&mut self, at: InstanceRef, caller: CallerKey) {
         let Some(instance) = self.instance_mut(at) else { return };

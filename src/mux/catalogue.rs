@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::lists::{List, ListKind};
 use crate::config::{self, EraChoice};
-use crate::era::Era;
+use crate::era::{Era, legacy};
 use crate::era::profile::Profile;
 
 /// How many variants of a server are remembered; the one used longest ago goes first.
@@ -74,6 +74,14 @@ impl VariantKey {
             Profile::Modern => crate::era::profile::canonical(capabilities),
         };
         VariantKey { era: profile.era(), revision: profile.revision().to_owned(), capabilities }
+    }
+
+    /// The profile of clients to whom this variant is offered.
+    pub fn profile(&self) -> Option<Profile> {
+        match self.era {
+            Era::Modern => Some(Profile::Modern),
+            Era::Legacy => Profile::legacy(legacy::negotiate(&self.revision), &self.capabilities),
+        }
     }
 
     /// The variant under which a server's introduction is kept: a modern one is the same for all.

@@ -4,7 +4,8 @@ use super::Mux;
 use crate::error::Error;
 use crate::pool::handshake::Failure;
 use crate::pool::instance::{InstanceRef, State};
-use crate::reply::CallKey;
+use crate::pool::lease::{Lease, Need};
+use crate::reply::{CallKey, CallerKey};
 use crate::wire::id::RawId;
 
 impl Mux {
@@ -95,12 +96,28 @@ impl Mux {
         self.orphan_subscriptions(at.server, orphans);
     }
 
+    /// Starts what is configured to be there at all times, for the kind of client that came last.
+    pub fn prestart(&mut self) {
+        for id in self.server_ids() {
+            let server = self.server(id);
+            let Some(profile) = server.catalogue.variants().next().and_then(|variant| variant.key.profile()) else { continue };
+            let (lease, _) = server.pool.lease(&profile, server.catalogue.known.has_asked);
+            if lease == Lease::Shared && !(profile.has_roots() && server.catalogue.known.asks_roots) {
+                let need = Need { profile, roots: None, lease };
+                let pool = &mut self.server_mut(id).pool;
+                (0..pool.config.instances.min).for_each(|_| pool.start(CallerKey::default(), &need));
+            }
+            self.dispatch(id);
+        }
+    }
+
     /// Ends everything: no new callers, waiting calls refused, instances stopped.
     pub fn shut_down(&mut self) {
         self.draining = true;
         let calls: Vec<CallKey> = self.calls.keys().collect();
         self.end_listens();
         calls.into_iter().for_each(|call| self.give_up(call, Error::Draining));
+        self.callers.values().for_each(|caller| caller.outbox.close());
         for server in self.server_ids() {
             self.server_mut(server).catalogue.save();
             let instances: Vec<_> = self.server(server).pool.instances.keys().collect();

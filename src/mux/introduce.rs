@@ -98,11 +98,7 @@ impl Mux {
     pub(crate) fn not_introduced(&mut self, server: ServerId, key: &VariantKey, error: &Error) {
         let variant = self.server_mut(server).catalogue.variant_mut(key);
         variant.introducing = false;
-        let profile = match key.era {
-            Era::Modern => Some(Profile::Modern),
-            Era::Legacy => Profile::legacy(legacy::negotiate(&key.revision), &key.capabilities),
-        };
-        if let Some(profile) = profile {
+        if let Some(profile) = key.profile() {
             self.introduction_settled(server, &profile, Some(error));
         }
     }

@@ -2,6 +2,7 @@
 //! starts is ended with it.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -21,7 +22,10 @@ const INHERITED: [&str; 22] = [
 ];
 
 /// Starts servers as child processes.
-pub struct Processes;
+pub struct Processes {
+    /// Where servers run for which no `cwd` is configured: the directory of the config file.
+    pub cwd: Option<PathBuf>,
+}
 
 impl Launcher for Processes {
     fn launch(&self, server: &config::Server) -> io::Result<Connection> {
@@ -33,7 +37,7 @@ impl Launcher for Processes {
             }
         }
         command.envs(server.env.iter().map(|(name, value)| (name, value.expose())));
-        if let Some(cwd) = &server.cwd {
+        if let Some(cwd) = server.cwd.as_ref().or(self.cwd.as_ref()) {
             command.current_dir(cwd);
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);

@@ -61,7 +61,7 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
             if let Some(line) = self.take() {
                 return Ok(Some(line));
             }
-            if self.read().await? == 0 {
+            if self.fill().await? == 0 {
                 return Ok(None);
             }
         }
@@ -109,7 +109,11 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         }
     }
 
-    async fn read(&mut self) -> io::Result<usize> {
+    /// Reads once; the number of bytes, 0 at the end of the stream. Safe to drop and call again.
+    ///
+    /// # Errors
+    /// Whatever the stream reports.
+    pub async fn fill(&mut self) -> io::Result<usize> {
         if !self.partial.is_empty() {
             self.partial.reserve(CHUNK.max(self.partial.len()));
             return self.inner.read_buf(&mut self.partial).await;

@@ -1,0 +1,6 @@
+//! The side of the clients: where they connect, and what their lines become.
+
+pub mod listener;
+pub mod session;
+pub mod sockets;
+pub mod stdio;

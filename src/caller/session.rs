@@ -1,0 +1,176 @@
+//! Called by the listener, and for stdio, with each caller's streams: reads its lines, refuses what is no
+//! message, and hands the rest to the multiplexer; writes what is said to it.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+
+use crate::config::Limits;
+use crate::error::Error;
+use crate::mux::Handle;
+use crate::mux::callers::{Endpoint, Peer};
+use crate::reply::{Batch, CallerKey};
+use crate::wire::frame::{Line, LineReader};
+use crate::wire::message::{Malformed, Message};
+use crate::wire::outbox::Outbox;
+
+/// A caller that leaves more than this unread is not read from until it reads.
+const UNREAD: usize = 4 << 20;
+/// How long a caller that is being left may take to read what was said to it.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Serves one caller until it or mcpool ends. `linger` is how long after the end of its input its last calls may
+/// still be answered.
+pub async fn serve<R, W>(mux: Handle, endpoint: Rc<Endpoint>, peer: Peer, reader: R, mut writer: W, linger: Duration)
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let (limits, scratch) = mux.with(|mux| (mux.config.limits.clone(), mux.scratch.clone()));
+    let outbox = Outbox::new(limits.outgoing);
+    let Some(key) = mux.with(|mux| mux.connect(endpoint, outbox.clone(), peer)) else {
+        tracing::warn!(pid = peer.pid, "refused a caller: the endpoint has as many as it may, or mcpool is ending");
+        return;
+    };
+    let mut session = Session { mux: mux.clone(), key, outbox: outbox.clone(), lines: LineReader::new(reader, scratch, limits.message), limits };
+    let writing = outbox.write_to(&mut writer);
+    tokio::pin!(writing);
+    let ended = tokio::select! {
+        biased;
+        written = &mut writing => Ended::Write(written),
+        ended = session.read(linger) => ended,
+    };
+    tracing::debug!(pid = peer.pid, ?ended, "a caller left");
+    mux.with(|mux| mux.hang_up(key));
+    outbox.close();
+    if !matches!(ended, Ended::Write(_)) {
+        // What was said last is worth a moment, but not more.
+        let _ = timeout(FAREWELL, writing).await;
+    }
+}
+
+/// Why a session ended.
+#[derive(Debug)]
+#[expect(dead_code, reason = "read by the log")]
+enum Ended {
+    /// The caller closed its side.
+    Closed,
+    /// The caller sent what cannot be addressed with an error.
+    Unaddressable(String),
+    /// Half a line, then silence.
+    HalfALine,
+    Read(io::Error),
+    Write(io::Result<()>),
+}
+
+struct Session<R> {
+    mux: Handle,
+    key: CallerKey,
+    outbox: Outbox,
+    lines: LineReader<R>,
+    limits: Limits,
+}
+
+impl<R: AsyncRead + Unpin> Session<R> {
+    async fn read(&mut self, linger: Duration) -> Ended {
+        loop {
+            while let Some(line) = self.lines.take() {
+                if let Err(why) = self.take(line) {
+                    return Ended::Unaddressable(why);
+                }
+            }
+            self.outbox.below(UNREAD).await;
+            let read = if self.lines.in_a_line() {
+                match timeout(self.limits.line, self.lines.fill()).await {
+                    Ok(read) => read,
+                    Err(_) => return Ended::HalfALine,
+                }
+            } else {
+                self.lines.fill().await
+            };
+            match read {
+                Ok(0) => {
+                    self.linger(linger).await;
+                    return Ended::Closed;
+                }
+                Ok(_) => {}
+                Err(error) => return Ended::Read(error),
+            }
+        }
+    }
+
+    /// Waits until the last calls are answered, for so long at most.
+    async fn linger(&self, patience: Duration) {
+        let served = async {
+            while !self.mux.with(|mux| mux.is_served(self.key)) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        // What is not answered by then is cancelled.
+        let _ = timeout(patience, served).await;
+    }
+
+    /// Takes one line; an error if nothing that was wrong with it can be told to anybody.
+    fn take(&mut self, line: Line) -> Result<(), String> {
+        match line {
+            Line::Whole(line) => match Message::batch(&line, self.limits.nesting) {
+                None => self.take_message(line, None),
+                Some(elements) => self.take_batch(elements.map_err(|fault| fault.to_string())),
+            },
+            Line::TooLong(size, skim) => {
+                let error = Error::TooLarge { size, limit: self.limits.message };
+                match skim.id() {
+                    Some(id) if skim.has_method() => self.outbox.line(&error.reply(Some(id))),
+                    Some(_) => tracing::warn!(size, "dropped an answer of a caller: too large"),
+                    None => return self.unaddressable(&error),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn take_message(&mut self, line: Bytes, batch: Option<&Rc<Batch>>) -> Result<(), String> {
+        match Message::read(line, self.limits.nesting) {
+            Ok(message) => {
+                self.mux.with(|mux| mux.received(self.key, message, batch.cloned()));
+                Ok(())
+            }
+            Err(Malformed { answer: true, why, .. }) => {
+                tracing::debug!(why, "dropped an answer of a caller");
+                Ok(())
+            }
+            Err(malformed) => {
+                let error = if malformed.code == -32700 { Error::Parse(malformed.why) } else { Error::InvalidRequest(malformed.why) };
+                match (&malformed.id, batch) {
+                    (id, Some(batch)) => batch.add(error.reply(id.as_ref())),
+                    (Some(id), None) => self.outbox.line(&error.reply(Some(id))),
+                    (None, None) => return self.unaddressable(&error),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn take_batch(&mut self, elements: Result<Vec<Bytes>, String>) -> Result<(), String> {
+        let elements = match elements {
+            Ok(elements) => elements,
+            Err(why) => return self.unaddressable(&Error::Parse(why)),
+        };
+        if elements.is_empty() || !self.mux.with(|mux| mux.speaks_batches(self.key)) {
+            return self.unaddressable(&Error::InvalidRequest("batches exist only in revision 2025-03-26, and are not empty".into()));
+        }
+        let batch = Batch::new(self.outbox.clone());
+        elements.into_iter().try_for_each(|line| self.take_message(line, Some(&batch)))
+    }
+
+    /// Says an error to nobody in particular, as JSON-RPC has it; then the connection is closed, because whoever
+    /// waits for an answer to that line would wait for ever.
+    fn unaddressable(&self, error: &Error) -> Result<(), String> {
+        self.outbox.line(&error.reply(None));
+        Err(error.to_string())
+    }
+}

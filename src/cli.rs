@@ -1,0 +1,131 @@
+//! Called by `main`: what people and hosts type.
+
+mod check;
+mod connect;
+mod reach;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::Config;
+use crate::daemon;
+
+/// A resilient proxy multiplexer for the Model Context Protocol: many callers, few server processes.
+#[derive(Parser)]
+#[command(name = "mcpool", version, propagate_version = true, after_help = "Start with `mcpool demo`. Then write mcpool.yaml, \
+    run `mcpool check`, and put {\"command\": \"mcpool\", \"args\": [\"connect\", \"NAME\"]} into your host's config.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args)]
+struct Where {
+    /// The config file; else $MCPOOL_CONFIG, ./mcpool.yaml, or mcpool/mcpool.yaml in the XDG config directory
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the daemon: one socket for each server, and one, `all`, for all of them
+    Serve {
+        #[command(flatten)]
+        place: Where,
+        /// Serve one caller on stdin and stdout instead, without a daemon and without sockets
+        #[arg(long)]
+        stdio: bool,
+        /// With --stdio: the endpoint to serve
+        #[arg(requires = "stdio", default_value = "all")]
+        name: String,
+        /// Leave the session of whoever started this (used by `connect`)
+        #[arg(long, hide = true)]
+        detached: bool,
+    },
+    /// Connect stdin and stdout to an endpoint of the daemon, starting the daemon if none runs (for hosts)
+    Connect {
+        #[command(flatten)]
+        place: Where,
+        /// The endpoint: a server's name, or `all`
+        name: String,
+        /// Connect to this socket and start nothing
+        #[arg(long, value_name = "PATH")]
+        socket: Option<PathBuf>,
+    },
+    /// Check the config and tell every mistake at once
+    Check {
+        #[command(flatten)]
+        place: Where,
+    },
+}
+
+/// Runs what the command line says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(message) => {
+            eprintln!("mcpool: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, String> {
+    match command {
+        Command::Serve { place, stdio, name, detached } => {
+            let config = load(&find(&place)?)?;
+            log(&config);
+            if detached {
+                // Fails if there is nothing to leave.
+                let _ = rustix::process::setsid();
+            }
+            let serving = async {
+                if stdio { daemon::serve_stdio(config, &name).await } else { daemon::serve(config).await }
+            };
+            runtime()?.block_on(serving).map_err(|failure| failure.to_string())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Connect { place, name, socket } => {
+            let target = match socket {
+                Some(socket) => reach::Target::Socket(socket),
+                None => {
+                    let file = find(&place)?;
+                    reach::Target::Endpoint { config: Box::new(load(&file)?), file, name }
+                }
+            };
+            runtime()?.block_on(connect::run(target))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Check { place } => check::run(&find(&place)?),
+    }
+}
+
+fn find(place: &Where) -> Result<PathBuf, String> {
+    let cwd = std::env::current_dir().map_err(|error| format!("no working directory: {error}"))?;
+    let found = Config::find(place.config.as_deref(), &|name| std::env::var_os(name), &cwd);
+    found.ok_or_else(|| {
+        "no config file: looked at --config, $MCPOOL_CONFIG, ./mcpool.yaml and mcpool/mcpool.yaml in the XDG config directory.\n\
+         Write one like this:\n\n  servers:\n    files:\n      command: npx\n      args: [-y, \"@modelcontextprotocol/server-filesystem\", /srv/docs]"
+            .to_owned()
+    })
+}
+
+fn load(file: &Path) -> Result<Config, String> {
+    Config::load(file).map_err(|mistakes| format!("the config has mistakes\n{mistakes}"))
+}
+
+fn runtime() -> Result<Runtime, String> {
+    Builder::new_current_thread().enable_all().build().map_err(|error| format!("no runtime: {error}"))
+}
+
+/// Logs go to stderr; stdout belongs to the protocol.
+fn log(config: &Config) {
+    let filter = EnvFilter::try_from_env("MCPOOL_LOG").unwrap_or_else(|_| EnvFilter::new(&config.log.level));
+    let colours = rustix::termios::isatty(std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+}

@@ -1,0 +1,33 @@
+//! `mcpool check`: every mistake of a config at once, or what the config means.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::caller::sockets;
+use crate::config::Config;
+use crate::pool::lease;
+
+/// Checks a config file.
+pub fn run(file: &Path) -> Result<ExitCode, String> {
+    let config = match Config::load(file) {
+        Ok(config) => config,
+        Err(mistakes) => {
+            eprintln!("{mistakes}");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    println!("{} is fine.\n", file.display());
+    for server in &config.servers {
+        let (kind, why) = lease::lease(server.lease, lease::stateful_package(server), false);
+        let max = server.instances.max;
+        println!("  {:<20} lease {} ({why}), at most {max} instance{}", server.name, kind.as_str(), if max == 1 { "" } else { "s" });
+    }
+    println!();
+    for endpoint in &config.endpoints {
+        println!("  mcpool connect {:<20} {}", endpoint.name, sockets::path(&config, &endpoint.name).display());
+    }
+    for warning in config.warnings() {
+        println!("\nwarning: {warning}");
+    }
+    Ok(ExitCode::SUCCESS)
+}

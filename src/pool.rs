@@ -83,11 +83,10 @@ impl Pool {
     /// `pool_exhausted` if the queue is full, `start_failed` while a failed start is being backed off from.
     pub fn wait(&mut self, ticket: Ticket) -> Result<(), Error> {
         let now = Instant::now();
-        if let Some(failure) = self.failures.get(&ticket.need.profile.era()).filter(|failure| now < failure.until) {
-            if !self.instances.values().any(|instance| instance.serves(&ticket.need) && instance.alive()) {
+        if let Some(failure) = self.failures.get(&ticket.need.profile.era()).filter(|failure| now < failure.until)
+            && !self.instances.values().any(|instance| instance.serves(&ticket.need) && instance.alive()) {
                 return Err(self.start_failed(failure, now));
             }
-        }
         if self.queue.len() >= self.config.queue.size {
             return Err(Error::PoolExhausted { server: self.config.name.clone() });
         }

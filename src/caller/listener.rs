@@ -94,7 +94,8 @@ impl Drop for Listener {
 
 fn lock(path: &Path) -> Result<File, Taken> {
     let io = |error| Taken::Io(path.to_owned(), error);
-    let beside = path.with_extension("lock");
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let beside = path.with_file_name(format!(".{name}.lock"));
     let mut lock = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&beside).map_err(io)?;
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         let mut pid = String::new();

@@ -90,7 +90,7 @@ impl<R: AsyncRead + Unpin> Shim<R> {
             tokio::select! {
                 biased;
                 line = link.lines.next() => match line {
-                    Ok(Some(line)) => self.from_daemon(line),
+                    Ok(Some(line)) => self.pass_on(line),
                     Ok(None) | Err(_) => return Ended::Daemon,
                 },
                 line = self.lines.next(), if open => match line {
@@ -110,15 +110,14 @@ impl<R: AsyncRead + Unpin> Shim<R> {
         }
     }
 
-    fn from_daemon(&mut self, line: Line) {
-        if let Line::Whole(line) = line {
-            if let Some(answers_progress) = self.ledger.daemon_said(&line) {
+    fn pass_on(&mut self, line: Line) {
+        if let Line::Whole(line) = line
+            && let Some(answers_progress) = self.ledger.daemon_said(&line) {
                 if answers_progress {
                     self.host.cut();
                 }
                 self.host.line(&line);
             }
-        }
     }
 
     /// Reaches the daemon again, however long it takes, and opens the session anew. Requests of the host in the

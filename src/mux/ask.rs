@@ -142,7 +142,7 @@ impl Mux {
 
     /// Gives up asks that were held or left unanswered for too long; when the next may be.
     pub(crate) fn sweep_asks(&mut self, at: InstanceRef, now: Instant) -> Option<Instant> {
-        let timeout = self.server(at.server).config.timeout.clone();
+        let timeout = self.server(at.server).config.timeout;
         let due = |ask: &Ask| ask.since + if ask.with.is_some() { timeout.ask } else { timeout.hold };
         let instance = self.instance(at)?;
         let over: Vec<(RawId, bool, String)> = instance

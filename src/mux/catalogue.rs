@@ -100,11 +100,10 @@ impl Catalogue {
 
     /// Writes what is known to disk, whole or not at all.
     pub fn save(&self) {
-        if let Some(file) = &self.file {
-            if let Err(error) = write(file, &self.known) {
+        if let Some(file) = &self.file
+            && let Err(error) = write(file, &self.known) {
                 tracing::warn!(file = %file.display(), %error, "cannot save the catalogue; it will be fetched anew");
             }
-        }
     }
 
     /// Whether the server is known, or configured, not to speak an era.

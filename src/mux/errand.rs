@@ -104,12 +104,11 @@ impl Mux {
             }
             Errand::Listen => self.listen_ended(call.server, key, outcome),
             Errand::Quiet => {
-                if let Outcome::Answer(answer) = outcome {
-                    if answer.kind() == Kind::Error {
+                if let Outcome::Answer(answer) = outcome
+                    && answer.kind() == Kind::Error {
                         let error = answer.raw(crate::wire::scan::Field::Error);
                         tracing::debug!(server = self.server(call.server).config.name, ?from, error, "refused by the server");
                     }
-                }
             }
         }
     }

@@ -51,7 +51,7 @@ impl Mux {
                 let known = &self.server(*server).catalogue;
                 let lacks = known.lacks(profile.era(), self.server(*server).config.era);
                 let introduced = known.variant(&VariantKey::of_introduction(&profile)).is_some_and(|variant| variant.introduction.is_some());
-                !introduced && !(lacks && endpoint.prefix)
+                !(introduced || lacks && endpoint.prefix)
             })
             .collect();
         let mut wait = endpoint.patience;
@@ -107,14 +107,13 @@ impl Mux {
     fn introduction_settled(&mut self, server: ServerId, profile: &Profile, error: Option<&Error>) {
         let mut done = Vec::new();
         for (key, call) in &mut self.calls {
-            if let Place::Introductions(missing) = &mut call.place {
-                if call.profile == *profile && missing.contains(&server) {
+            if let Place::Introductions(missing) = &mut call.place
+                && call.profile == *profile && missing.contains(&server) {
                     missing.retain(|other| *other != server);
                     if missing.is_empty() {
                         done.push(key);
                     }
                 }
-            }
         }
         for key in done {
             let alone = self.calls.get(key).and_then(|call| self.callers.get(call.caller)).is_some_and(|caller| !caller.endpoint.prefix);

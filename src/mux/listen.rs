@@ -135,11 +135,10 @@ impl Mux {
         }
         let speaks = |id: &ServerId| !self.server(*id).catalogue.lacks(Profile::Modern.era(), self.server(*id).config.era);
         let servers: Vec<ServerId> = endpoint.servers.iter().copied().filter(|id| !endpoint.prefix || speaks(id)).collect();
-        if let [only] = servers.as_slice() {
-            if !speaks(only) {
+        if let [only] = servers.as_slice()
+            && !speaks(only) {
                 return accepted.refuse(&self.lacks_error(*only, Profile::Modern.era(), "subscriptions/listen"));
             }
-        }
         let wants: Vec<(ServerId, Filter)> = servers
             .iter()
             .map(|server| {

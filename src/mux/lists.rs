@@ -136,7 +136,7 @@ impl Mux {
                 let server = self.server(*id);
                 let warm = server.pool.instances.values().any(|instance| instance.alive() && instance.profile == profile);
                 let believed = server.catalogue.variant(&variant).is_some_and(|variant| variant.believes(kind, warm, uid, max_age, now));
-                !believed && !(endpoint.prefix && server.catalogue.lacks(profile.era(), server.config.era))
+                !(believed || endpoint.prefix && server.catalogue.lacks(profile.era(), server.config.era))
             })
             .collect();
         let server = missing.first().or(endpoint.servers.first()).copied().unwrap_or(ServerId(0));

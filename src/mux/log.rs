@@ -16,14 +16,17 @@ use crate::wire::scan::Field;
 impl Mux {
     /// A legacy caller sets its level.
     pub(crate) fn set_level(&mut self, accepted: Accepted) {
-        let Some(level) = accepted.request.text(Field::Level).and_then(|level| Level::named(&level)) else {
-            return accepted.refuse(&Error::InvalidParams("`level` must be a log level of RFC 5424, as in \"info\"".into()));
-        };
+        let level = accepted.request.text(Field::Level).and_then(|level| Level::named(&level));
         let Some(caller) = self.callers.get_mut(accepted.caller) else { return };
         let endpoint = caller.endpoint.clone();
         let Some(session) = &mut caller.session else { return };
-        session.level = Some(level);
         let profile = session.profile.clone();
+        match level {
+            Some(level) => session.level = Some(level),
+            // A server has its own words for that.
+            None if !endpoint.prefix => return self.forward(accepted, profile),
+            None => return accepted.refuse(&Error::InvalidParams("`level` must be a log level of RFC 5424, as in \"info\"".into())),
+        }
         let variant = super::catalogue::VariantKey::of_introduction(&profile);
         let logs = |id: &ServerId| {
             let introduction = self.server(*id).catalogue.variant(&variant).and_then(|variant| variant.introduction());
@@ -93,7 +96,7 @@ impl Mux {
         let mut wanting = None;
         for entry in instance.pending.entries() {
             let Some(call) = self.calls.get(entry.call) else { continue };
-            if !call.level.is_some_and(|wanted| level.is_none_or(|level| level >= wanted)) {
+            if call.level.is_none_or(|wanted| level.is_some_and(|level| level < wanted)) {
                 continue;
             }
             match wanting {

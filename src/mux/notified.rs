@@ -58,11 +58,10 @@ impl Mux {
         let timeout = self.server(at.server).config.timeout.call;
         if let Some(call) = entry.and_then(|entry| self.calls.get_mut(entry.call)) {
             call.deadline = (Instant::now() + timeout).min(call.limit);
-            if let Source::Caller(reply, _) = &mut call.from {
-                if reply.progress(message) {
+            if let Source::Caller(reply, _) = &mut call.from
+                && reply.progress(message) {
                     return;
                 }
-            }
         } else if let Some((caller, token)) = id.and_then(|id| self.server(at.server).owned.progress_of(at.key, id)) {
             // A task goes on after the call that created it was answered, and so does its progress.
             if let Some(caller) = self.callers.get(caller) {

@@ -70,24 +70,27 @@ impl Mux {
     /// A request about tasks goes to the instance that has the task, and only if the task is the caller's.
     pub(crate) fn forward_task(&mut self, accepted: Accepted, profile: Profile, what: &str) {
         let Some(caller) = self.callers.get(accepted.caller) else { return };
+        let servers: Vec<ServerId> = caller.endpoint.servers.clone();
         let mine = |task: &&Task| task.caller == accepted.caller;
-        let servers = caller.endpoint.servers.iter().copied();
-        let found = if what == "list" {
-            let mut newest = servers.flat_map(|id| self.server(id).owned.tasks.values().filter(mine).map(move |task| (id, task)));
-            newest.next().map(|(id, task)| (id, task.instance))
-        } else {
-            let id = accepted.request.text(Field::TaskId).unwrap_or_default();
-            let mut tasks = servers.filter_map(|server| Some((server, self.server(server).owned.task(&id).filter(mine)?.instance)));
-            tasks.next()
+        let id = accepted.request.text(Field::TaskId).unwrap_or_default();
+        let list = what == "list";
+        let found = servers.iter().find_map(|server| {
+            let tasks = &self.server(*server).owned.tasks;
+            let task = if list { tasks.values().filter(mine).max_by_key(|task| task.until) } else { tasks.get(id.as_ref()) };
+            task.map(|task| (*server, task.instance, mine(&task)))
+        });
+        let (server, pin) = match (found, servers.as_slice()) {
+            (Some((.., false)), _) => {
+                return accepted.refuse(&Error::InvalidParams("no task of this connection has that `taskId`".into()));
+            }
+            (Some((server, instance, true)), _) => (server, Some(Pin { to: instance, or_any: list })),
+            // Nobody's task: the server has its own words for that.
+            (None, [only]) => (*only, None),
+            (None, _) if list => return accepted.result(r#"{"tasks":[]}"#),
+            (None, _) => return accepted.refuse(&Error::InvalidParams("no task of this connection has that `taskId`".into())),
         };
-        let Some((server, instance)) = found else {
-            return match what {
-                "list" => accepted.result(r#"{"tasks":[]}"#),
-                _ => accepted.refuse(&Error::InvalidParams("no task of this connection has that `taskId`".into())),
-            };
-        };
-        let pin = Some(Pin { to: instance, or_any: false });
-        let then = if what == "list" { Then::ShowOwnTasks } else { Then::Nothing };
+        let then = if list { Then::ShowOwnTasks } else { Then::Nothing };
+        drop(id);
         let call = Call { pin, then, ..accepted.call(server, profile) };
         let key = self.submit(call);
         self.place(key);
@@ -111,6 +114,7 @@ impl Mux {
         if owned.tasks.values().filter(|task| task.caller == call.caller).count() < limit {
             owned.tasks.insert(id.into_owned(), Task { caller: call.caller, instance: at.key, progress, until });
             self.count_tasks(at);
+            self.alarm.at(until);
         }
     }
 
@@ -161,29 +165,32 @@ impl Mux {
         }
     }
 
-    /// Forgets what a server keeps for a caller that is gone.
+    /// A caller is gone: nobody else gets what a server keeps for it, and nothing is kept running for it.
     pub(crate) fn forget_owned(&mut self, server: ServerId, caller: CallerKey) {
-        self.forget_tasks(server, |task| task.caller == caller);
+        self.count_all_tasks(server);
         self.server_mut(server).owned.elicitations.retain(|(_, owner)| *owner != caller);
     }
 
     /// Forgets tasks that their server does not keep any more; when the next will be.
     pub(crate) fn sweep_tasks(&mut self, server: ServerId, now: Instant) -> Option<Instant> {
-        self.forget_tasks(server, |task| task.until <= now);
+        let tasks = &mut self.server_mut(server).owned.tasks;
+        let before = tasks.len();
+        tasks.retain(|_, task| task.until > now);
+        if tasks.len() != before {
+            self.count_all_tasks(server);
+        }
         self.server(server).owned.tasks.values().map(|task| task.until).min()
     }
 
-    fn forget_tasks(&mut self, server: ServerId, gone: impl Fn(&Task) -> bool) {
-        let owned = &mut self.server_mut(server).owned;
-        if owned.tasks.values().any(&gone) {
-            owned.tasks.retain(|_, task| !gone(task));
-            let instances: Vec<InstanceKey> = self.server(server).pool.instances.keys().collect();
-            instances.into_iter().for_each(|key| self.count_tasks(InstanceRef { server, key }));
-        }
+    fn count_all_tasks(&mut self, server: ServerId) {
+        let instances: Vec<InstanceKey> = self.server(server).pool.instances.keys().collect();
+        instances.into_iter().for_each(|key| self.count_tasks(InstanceRef { server, key }));
     }
 
+    /// An instance with tasks of callers that are connected is not idle.
     fn count_tasks(&mut self, at: InstanceRef) {
-        let count = self.server(at.server).owned.tasks.values().filter(|task| task.instance == at.key).count();
+        let tasks = self.server(at.server).owned.tasks.values();
+        let count = tasks.filter(|task| task.instance == at.key && self.callers.contains_key(task.caller)).count();
         if let Some(instance) = self.instance_mut(at) {
             instance.tasks = count;
         }

@@ -185,11 +185,10 @@ impl Instance {
     /// Gives a `call` lease back once its caller has nothing in flight.
     pub fn release(&mut self) {
         self.idle_since = Instant::now();
-        if let Some((caller, Lease::Call)) = self.bound {
-            if !self.pending.has(caller) {
+        if let Some((caller, Lease::Call)) = self.bound
+            && !self.pending.has(caller) {
                 self.bound = None;
             }
-        }
     }
 
     /// Whether it is not on its way out.

@@ -81,11 +81,10 @@ pub fn pick(views: impl Iterator<Item = View> + Clone, pool: &Situation) -> Pick
     }
     let served = views.clone().any(|view| view.fits && view.alive);
     let draining = pool.processes > pool.living;
-    if !served && !draining && pool.waited >= GIVE_WAY {
-        if let Some(other) = others().filter(|view| view.ready).min_by_key(|view| view.in_flight) {
+    if !served && !draining && pool.waited >= GIVE_WAY
+        && let Some(other) = others().filter(|view| view.ready).min_by_key(|view| view.in_flight) {
             return Pick::GiveWay(other.key);
         }
-    }
     Pick::Wait
 }
 

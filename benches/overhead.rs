@@ -5,6 +5,8 @@
 //! Relay and mcpool take turns, round by round, and what is printed are medians, so that a busy machine
 //! harms both alike. Every answer is checked for its id and its owner: a wrong one ends the run.
 //! FILTER is a part of a name: latency, in-flight, shared, payload, idle, crowd, catalogue, connect.
+#![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "a bench measures the real time")]
+
 use std::env;
 
 use tokio::runtime;

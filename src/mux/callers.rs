@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+
 use crate::config;
 use crate::era::level::Level;
 use crate::era::profile::Profile;
@@ -44,7 +46,7 @@ pub struct Caller {
     pub peer: Peer,
     pub outbox: Outbox,
     pub bound: InFlight,
-    pub in_flight: HashMap<RawId, CallKey>,
+    pub in_flight: HashMap<RawId, CallKey, RandomState>,
     /// What it said in `initialize`, if it did.
     pub session: Option<Session>,
     pub asks: HashMap<AskId, Asked>,
@@ -116,7 +118,7 @@ impl Mux {
             peer,
             outbox,
             bound: InFlight::new(self.config.limits.in_flight),
-            in_flight: HashMap::new(),
+            in_flight: HashMap::default(),
             session: None,
             asks: HashMap::new(),
             next_ask,

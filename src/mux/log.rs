@@ -3,7 +3,7 @@
 
 use super::Mux;
 use super::call::Source;
-use super::request::Accepted;
+use super::request::{Accepted, Verb};
 use crate::era::Era;
 use crate::era::level::Level;
 use crate::error::Error;
@@ -24,7 +24,7 @@ impl Mux {
         match level {
             Some(level) => session.level = Some(level),
             // A server has its own words for that.
-            None if !endpoint.prefix => return self.forward(accepted, profile),
+            None if !endpoint.prefix => return self.forward(accepted, profile, Verb::SetLevel),
             None => return accepted.refuse(&Error::InvalidParams("`level` must be a log level of RFC 5424, as in \"info\"".into())),
         }
         let variant = super::catalogue::VariantKey::of_introduction(&profile);
@@ -37,7 +37,7 @@ impl Mux {
             endpoint.servers.iter().for_each(|server| self.adjust_level(*server));
         } else {
             // A server that does not log says so itself.
-            self.forward(accepted, profile);
+            self.forward(accepted, profile, Verb::SetLevel);
         }
     }
 

@@ -68,12 +68,11 @@ impl Owned {
 
 impl Mux {
     /// A request about tasks goes to the instance that has the task, and only if the task is the caller's.
-    pub(crate) fn forward_task(&mut self, accepted: Accepted, profile: Profile, what: &str) {
+    pub(crate) fn forward_task(&mut self, accepted: Accepted, profile: Profile, list: bool) {
         let Some(caller) = self.callers.get(accepted.caller) else { return };
         let servers: Vec<ServerId> = caller.endpoint.servers.clone();
         let mine = |task: &&Task| task.caller == accepted.caller;
         let id = accepted.request.text(Field::TaskId).unwrap_or_default();
-        let list = what == "list";
         let found = servers.iter().find_map(|server| {
             let tasks = &self.server(*server).owned.tasks;
             let task = if list { tasks.values().filter(mine).max_by_key(|task| task.until) } else { tasks.get(id.as_ref()) };

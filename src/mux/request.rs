@@ -96,57 +96,86 @@ impl Mux {
         if let Err(error) = modern::check(&accepted.request) {
             return accepted.refuse(&error);
         }
-        let method = accepted.request.method().into_owned();
-        match method.as_str() {
-            "server/discover" => self.introduce(accepted, Profile::Modern),
-            "subscriptions/listen" => self.listen(accepted),
-            method => match ListKind::of_method(method) {
-                Some(kind) => self.list(accepted, Profile::Modern, kind),
-                None => self.forward(accepted, Profile::Modern),
-            },
+        match Verb::of(&accepted.request.method()) {
+            Verb::Discover => self.introduce(accepted, Profile::Modern),
+            Verb::Listen => self.listen(accepted),
+            Verb::List(kind) => self.list(accepted, Profile::Modern, kind),
+            verb => self.forward(accepted, Profile::Modern, verb),
         }
     }
 
     fn requested_legacy(&mut self, accepted: Accepted) {
-        let method = accepted.request.method().into_owned();
-        let profile = self.callers.get(accepted.caller).and_then(|caller| Some(caller.session.as_ref()?.profile.clone()));
-        match (method.as_str(), profile) {
-            ("ping", _) => accepted.result("{}"),
-            ("initialize", _) => self.initialize(accepted),
-            ("server/discover", None) => {
+        let session = self.callers.get(accepted.caller).and_then(|caller| caller.session.as_ref());
+        let profile = session.map(|session| session.profile.clone());
+        match (Verb::of(&accepted.request.method()), profile) {
+            (Verb::Ping, _) => accepted.result("{}"),
+            (Verb::Initialize, _) => self.initialize(accepted),
+            (Verb::Discover, None) => {
                 accepted.refuse(&Error::InvalidParams("`server/discover` needs the `_meta` of revision 2026-07-28".into()));
             }
             (_, None) => {
+                let method = accepted.request.method();
                 let what = format!("`{method}` came before `initialize`, and without the `_meta` of revision 2026-07-28");
+                drop(method);
                 accepted.refuse(&Error::InvalidRequest(what));
             }
-            ("logging/setLevel", Some(_)) => self.set_level(accepted),
-            ("resources/subscribe", Some(profile)) => self.subscribe(accepted, profile),
-            ("resources/unsubscribe", Some(profile)) => self.unsubscribe(accepted, profile),
-            (method, Some(profile)) => match ListKind::of_method(method) {
-                Some(kind) => self.list(accepted, profile, kind),
-                None => self.forward(accepted, profile),
-            },
+            (Verb::SetLevel, Some(_)) => self.set_level(accepted),
+            (Verb::Subscribe, Some(profile)) => self.subscribe(accepted, profile),
+            (Verb::Unsubscribe, Some(profile)) => self.unsubscribe(accepted, profile),
+            (Verb::List(kind), Some(profile)) => self.list(accepted, profile, kind),
+            (verb, Some(profile)) => self.forward(accepted, profile, verb),
         }
     }
 
     /// Sends a request to the server it is for. Unknown methods go the same way.
-    pub(crate) fn forward(&mut self, accepted: Accepted, profile: Profile) {
-        let Some(caller) = self.callers.get(accepted.caller) else { return };
-        let method = accepted.request.method();
-        if let Some(what) = method.strip_prefix("tasks/") {
-            let what = what.to_owned();
-            return self.forward_task(accepted, profile, &what);
+    pub(crate) fn forward(&mut self, accepted: Accepted, profile: Profile, verb: Verb) {
+        if let Verb::Task { list } = verb {
+            return self.forward_task(accepted, profile, list);
         }
+        let Some(caller) = self.callers.get(accepted.caller) else { return };
         let route = match self.route(caller, &accepted.request, profile == Profile::Modern) {
             Ok(route) => route,
             Err(error) => return accepted.refuse(&error),
         };
-        let may_create = matches!(method.as_ref(), "tools/call" | "prompts/get" | "resources/read" | "sampling/createMessage");
-        let then = if may_create { Then::MayCreate } else { Then::Nothing };
-        drop(method);
+        let then = if verb == Verb::Create { Then::MayCreate } else { Then::Nothing };
         let call = Call { splice: route.splice, pin: route.pin, then, ..accepted.call(route.server, profile) };
         let key = self.submit(call);
         self.place(key);
+    }
+}
+
+/// What a method asks of mcpool itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Ping,
+    Initialize,
+    Discover,
+    Listen,
+    List(ListKind),
+    SetLevel,
+    Subscribe,
+    Unsubscribe,
+    Task { list: bool },
+    /// To carry out something from which a task or a question may come.
+    Create,
+    /// Nothing but to pass it on.
+    Pass,
+}
+
+impl Verb {
+    fn of(method: &str) -> Verb {
+        match method {
+            "tools/call" | "prompts/get" | "resources/read" => Verb::Create,
+            "ping" => Verb::Ping,
+            "initialize" => Verb::Initialize,
+            "server/discover" => Verb::Discover,
+            "subscriptions/listen" => Verb::Listen,
+            "logging/setLevel" => Verb::SetLevel,
+            "resources/subscribe" => Verb::Subscribe,
+            "resources/unsubscribe" => Verb::Unsubscribe,
+            "tasks/list" => Verb::Task { list: true },
+            _ if method.starts_with("tasks/") => Verb::Task { list: false },
+            _ => ListKind::of_method(method).map_or(Verb::Pass, Verb::List),
+        }
     }
 }

@@ -26,8 +26,7 @@ impl Mux {
     pub(crate) fn route(&self, caller: &Caller, request: &Message, modern: bool) -> Result<Route, Error> {
         let endpoint = &caller.endpoint;
         let mut splice = request.splice();
-        let method = request.method();
-        if method == "tools/call" {
+        if endpoint.tools.is_some() && request.method() == "tools/call" {
             let name = request.text(Field::Name).unwrap_or_default();
             if !names::allowed(endpoint, &name) {
                 return Err(Error::Forbidden { what: format!("tool `{name}`") });
@@ -36,7 +35,7 @@ impl Mux {
         let server = match endpoint.servers.as_slice() {
             [] => return Err(Error::MethodNotFound("this endpoint has no servers".into())),
             [only] if !endpoint.prefix => *only,
-            _ => self.route_among(endpoint, request, &method, modern, &mut splice)?,
+            _ => self.route_among(endpoint, request, &request.method(), modern, &mut splice)?,
         };
         let pin = self.unwrap_state(server, request, &mut splice);
         Ok(Route { server, splice, pin })

@@ -184,7 +184,9 @@ impl Instance {
 
     /// Gives a `call` lease back once its caller has nothing in flight.
     pub fn release(&mut self) {
-        self.idle_since = Instant::now();
+        if self.pending.is_empty() {
+            self.idle_since = Instant::now();
+        }
         if let Some((caller, Lease::Call)) = self.bound
             && !self.pending.has(caller) {
                 self.bound = None;

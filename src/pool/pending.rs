@@ -3,6 +3,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use foldhash::fast::RandomState;
+
 use crate::reply::{CallKey, CallerKey};
 use crate::wire::id::WireId;
 
@@ -13,7 +15,7 @@ const REMEMBERED: usize = 1024;
 #[derive(Default)]
 pub struct Pending {
     next: u64,
-    open: HashMap<WireId, Entry>,
+    open: HashMap<WireId, Entry, RandomState>,
     cancelled: VecDeque<WireId>,
     callers: Vec<(CallerKey, usize)>,
 }

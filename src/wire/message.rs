@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use serde_json::value::RawValue;
 
 use super::id::RawId;
@@ -14,8 +15,9 @@ use super::splice::Splice;
 /// A message that was received, checked and not changed.
 #[derive(Clone, Debug)]
 pub struct Message {
-    line: Bytes,
-    fields: Fields,
+    line: ByteString,
+    /// Behind a pointer, since messages are handed on more often than they are looked into.
+    fields: Box<Fields>,
     kind: Kind,
 }
 
@@ -51,19 +53,19 @@ impl Message {
     /// # Errors
     /// A line that is not one JSON-RPC 2.0 message.
     pub fn read(line: Bytes, depth: usize) -> Result<Message, Malformed> {
-        let malformed = |code, why: String| {
-            let skim = Skim::over(&line);
+        let malformed = |code, why: String, line: &[u8]| {
+            let skim = Skim::over(line);
             Malformed { why, code, id: skim.id().cloned(), answer: skim.id().is_some() && !skim.has_method() }
         };
-        if std::str::from_utf8(&line).is_err() {
-            return Err(malformed(-32700, "not valid UTF-8".into()));
-        }
         let fields = Fields::of(&line, depth).map_err(|fault| {
-            malformed(if let Fault::Syntax(_) = fault { -32700 } else { -32600 }, fault.to_string())
+            malformed(if let Fault::Syntax(_) = fault { -32700 } else { -32600 }, fault.to_string(), &line)
         })?;
         match classify(&line, &fields) {
-            Ok(kind) => Ok(Message { line, fields, kind }),
-            Err(why) => Err(malformed(-32600, why.into())),
+            Err(why) => Err(malformed(-32600, why.into(), &line)),
+            Ok(kind) => match ByteString::try_from(line.clone()) {
+                Ok(line) => Ok(Message { line, fields: Box::new(fields), kind }),
+                Err(_) => Err(malformed(-32700, "not valid UTF-8".into(), &line)),
+            },
         }
     }
 
@@ -91,14 +93,13 @@ impl Message {
 
     /// The line as it was received.
     pub fn line(&self) -> &Bytes {
-        &self.line
+        self.line.as_bytes()
     }
 
     /// The raw text of a member.
     pub fn raw(&self, field: Field) -> Option<&str> {
         let span = self.fields.span(field);
-        // Every span lies on the bounds of a JSON value of a line that is UTF-8.
-        if span.found() { std::str::from_utf8(&self.line[span.range()]).ok() } else { None }
+        if span.found() { self.line.get(span.range()) } else { None }
     }
 
     /// A member that is a string, without its quotes and escapes.
@@ -128,7 +129,7 @@ impl Message {
 
     /// The line, to be forwarded with some ranges replaced.
     pub fn splice(&self) -> Splice {
-        Splice::new(self.line.clone())
+        Splice::new(self.line.as_bytes().clone())
     }
 }
 
@@ -149,7 +150,7 @@ pub fn members(json: &str) -> Vec<(&str, &str)> {
     let _ = reader.object(|reader, key| {
         let start = reader.position();
         reader.value()?;
-        if let (Ok(key), Some(value)) = (std::str::from_utf8(key), json.get(start..reader.position())) {
+        if let (Ok(key), Some(value)) = (std::str::from_utf8(key.raw), json.get(start..reader.position())) {
             members.push((key, value));
         }
         Ok(())

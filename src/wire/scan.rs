@@ -35,8 +35,10 @@ macro_rules! fields {
         }
 
         $(fn $table(key: &[u8]) -> Option<Field> {
-            $(if key == $key { return Some(Field::$name); })*
-            None
+            match key {
+                $($key => Some(Field::$name),)*
+                _ => None,
+            }
         })*
     };
 }
@@ -99,7 +101,7 @@ impl Fields {
 
     fn object(&mut self, reader: &mut Reader<'_>, table: fn(&[u8]) -> Option<Field>) -> Result<(), Fault> {
         reader.object(|reader, key| {
-            let known = table(&plain(key));
+            let known = if key.escaped { table(&plain(key.raw)) } else { table(key.raw) };
             let start = reader.position();
             match known {
                 Some(Field::Params) if reader.peek() == Some(b'{') => self.object(reader, params)?,
@@ -121,9 +123,6 @@ impl Fields {
 
 /// A key without its escapes: `m\u0065thod` is `method` to every JSON parser, so it is here too.
 fn plain(key: &[u8]) -> Cow<'_, [u8]> {
-    if memchr::memchr(b'\\', key).is_none() {
-        return Cow::Borrowed(key);
-    }
     let quoted = [b"\"", key, b"\""].concat();
     serde_json::from_slice::<String>(&quoted).map_or(Cow::Borrowed(key), |text| Cow::Owned(text.into_bytes()))
 }

@@ -2,6 +2,8 @@
 //! between the ranges are the very bytes that came in (promise 3).
 
 use bytes::Bytes;
+use compact_str::CompactString;
+use smallvec::SmallVec;
 
 use super::scan::Span;
 
@@ -10,23 +12,23 @@ use super::scan::Span;
 pub struct Splice {
     line: Bytes,
     /// Sorted by position, not overlapping.
-    edits: Vec<(Span, Box<str>)>,
+    edits: SmallVec<[(Span, CompactString); 3]>,
 }
 
 impl Splice {
     /// The line as it is.
     pub fn new(line: Bytes) -> Splice {
-        Splice { line, edits: Vec::with_capacity(2) }
+        Splice { line, edits: SmallVec::new() }
     }
 
     /// Replaces `span` by `text`; an empty span inserts. Spans must not overlap.
-    pub fn put(&mut self, span: Span, text: impl Into<Box<str>>) {
+    pub fn put(&mut self, span: Span, text: impl Into<CompactString>) {
         let place = self.edits.partition_point(|(other, _)| other.start <= span.start);
         self.edits.insert(place, (span, text.into()));
     }
 
     /// [`Splice::put`] if the span is there at all.
-    pub fn put_if(&mut self, span: Span, text: impl Into<Box<str>>) {
+    pub fn put_if(&mut self, span: Span, text: impl Into<CompactString>) {
         if span.found() {
             self.put(span, text);
         }

@@ -1,0 +1,257 @@
+//! What servers ask in the middle of a call comes to the caller that it is about and to no other; what cannot be
+//! proven to be anybody's is refused.
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    Proxy, after, elicitation, elicitation_by_url, legacy, play, proxy, sampling, script, seconds, settled,
+};
+
+const REVISION: &str = "2025-11-25";
+
+/// The answer to a sampling ask, with that text.
+fn sample(text: &str) -> Value {
+    json!({"role": "assistant", "content": {"type": "text", "text": text}, "model": "test", "stopReason": "endTurn"})
+}
+
+async fn shared() -> Proxy {
+    let shared = mcpool::config::LeaseChoice::Shared;
+    proxy().server("echo", legacy(|_| {})).set(|server| server.lease = shared).start().await
+}
+
+#[test]
+fn a_sample_is_asked_of_the_caller_whose_call_it_is() {
+    play(async {
+        let proxy = shared().await;
+        let a = proxy.legacy(REVISION).with(sampling()).connect("echo").await;
+        let b = proxy.legacy(REVISION).with(sampling()).connect("echo").await;
+        b.call("echo", json!({})).await;
+        let call = a.begin("ask_sampling", json!({"prompt": "how are you?"}));
+        let ask = a.asked("sampling/createMessage").await;
+        assert_eq!(ask.request["params"]["messages"][0]["content"]["text"], "how are you?");
+        ask.answer(sample("well"));
+        assert_eq!(call.answer().await.json()["content"]["text"], "well");
+        b.hears_nothing().await;
+        assert_eq!(proxy.started("echo"), 1);
+    });
+}
+
+#[test]
+fn a_refusal_of_the_caller_reaches_the_server_as_it_is() {
+    play(async {
+        let proxy = shared().await;
+        let caller = proxy.legacy(REVISION).with(sampling()).connect("echo").await;
+        let call = caller.begin("ask_sampling", json!({"prompt": "?"}));
+        caller.asked("sampling/createMessage").await.refuse(-1, "the user said no");
+        let answer = call.answer().await;
+        assert!(answer.text().contains(r#""code":-1"#) && answer.text().contains("the user said no"), "{}", answer.raw);
+    });
+}
+
+#[test]
+fn forms_and_pages_are_put_to_their_user_and_the_end_of_a_page_is_told_to_its_owner_alone() {
+    play(async {
+        let proxy = shared().await;
+        let a = proxy.legacy(REVISION).with(elicitation_by_url()).connect("echo").await;
+        let b = proxy.legacy(REVISION).with(elicitation_by_url()).connect("echo").await;
+        b.call("echo", json!({})).await;
+
+        let form = a.begin("ask_elicit", json!({"message": "your name?"}));
+        let ask = a.asked("elicitation/create").await;
+        assert_eq!((&ask.request["params"]["mode"], &ask.request["params"]["message"]), (&json!("form"), &json!("your name?")));
+        ask.answer(json!({"action": "accept", "content": {"answer": "Ada"}}));
+        assert_eq!(form.answer().await.json()["content"]["answer"], "Ada");
+
+        let page = a.begin("ask_url", json!({}));
+        let ask = a.asked("elicitation/create").await;
+        assert_eq!(ask.request["params"]["mode"], "url");
+        ask.answer(json!({"action": "accept"}));
+        page.answer().await;
+        let complete = a.heard("notifications/elicitation/complete").await;
+        assert_eq!(complete["params"]["elicitationId"], ask.request["params"]["elicitationId"]);
+        b.hears_nothing().await;
+    });
+}
+
+#[test]
+fn an_ask_among_calls_of_several_waits_until_one_caller_remains() {
+    play(async {
+        let proxy = shared().await;
+        let a = proxy.legacy(REVISION).with(sampling()).connect("echo").await;
+        let b = proxy.legacy(REVISION).with(sampling()).connect("echo").await;
+        let others = b.begin("slow", json!({"ms": 3000}));
+        let asking = a.begin("ask_sampling", json!({"prompt": "?"}));
+        a.hears_nothing().await;
+        b.hears_nothing().await;
+        let elsewhere = b.instance().await;
+        assert_eq!(elsewhere, "echo-1", "nothing new goes to an instance that holds an ask");
+        others.answer().await;
+        a.asked("sampling/createMessage").await.answer(sample("yes"));
+        assert_eq!(asking.answer().await.json()["content"]["text"], "yes");
+        b.hears_nothing().await;
+    });
+}
+
+#[test]
+fn an_ask_that_is_nobodys_in_particular_for_too_long_is_refused_and_nothing_is_guessed() {
+    play(async {
+        let proxy = proxy().server("echo", legacy(|_| {})).start().await;
+        let a = proxy.legacy(REVISION).with(sampling()).connect("echo").await;
+        let b = proxy.legacy(REVISION).with(sampling()).connect("echo").await;
+        let others = b.begin("slow", json!({"ms": 30_000}));
+        let clock = tokio::time::Instant::now();
+        let refused = a.call("ask_sampling", json!({"prompt": "?"})).await;
+        assert!(refused.text().contains("mcpool refused `sampling/createMessage`"), "{}", refused.raw);
+        assert!(clock.elapsed() >= seconds(10) && clock.elapsed() < seconds(12), "after {:?}", clock.elapsed());
+        a.hears_nothing().await;
+        b.hears_nothing().await;
+        others.answer().await;
+    });
+}
+
+#[test]
+fn a_pool_whose_server_asks_goes_over_to_call_leases() {
+    play(async {
+        let proxy = proxy().server("echo", legacy(|_| {})).start().await;
+        let a = proxy.legacy(REVISION).with(sampling()).connect("echo").await;
+        let b = proxy.legacy(REVISION).with(sampling()).connect("echo").await;
+        assert_eq!(proxy.server("echo")["lease"]["kind"], "shared");
+        let first = a.begin("ask_sampling", json!({"prompt": "?"}));
+        a.asked("sampling/createMessage").await.answer(sample("one"));
+        first.answer().await;
+        assert_eq!(proxy.server("echo")["lease"]["kind"], "call");
+
+        let (mine, theirs) = (a.begin("ask_sampling", json!({"prompt": "a"})), b.begin("ask_sampling", json!({"prompt": "b"})));
+        let (to_a, to_b) = (a.asked("sampling/createMessage").await, b.asked("sampling/createMessage").await);
+        assert_eq!(to_a.request["params"]["messages"][0]["content"]["text"], "a");
+        assert_eq!(to_b.request["params"]["messages"][0]["content"]["text"], "b");
+        to_b.answer(sample("for b"));
+        to_a.answer(sample("for a"));
+        assert_eq!(mine.answer().await.json()["content"]["text"], "for a");
+        assert_eq!(theirs.answer().await.json()["content"]["text"], "for b");
+        assert_eq!(proxy.started("echo"), 2);
+    });
+}
+
+#[test]
+fn callers_that_cannot_be_asked_still_share_an_instance_of_a_server_that_asks() {
+    play(async {
+        let proxy = proxy().server("echo", legacy(|_| {})).start().await;
+        let asked = proxy.legacy(REVISION).with(sampling()).connect("echo").await;
+        let call = asked.begin("ask_sampling", json!({"prompt": "?"}));
+        asked.asked("sampling/createMessage").await.answer(sample("x"));
+        call.answer().await;
+        let a = proxy.legacy(REVISION).connect("echo").await;
+        let b = proxy.legacy(REVISION).connect("echo").await;
+        let held = a.begin("slow", json!({"ms": 100}));
+        settled().await;
+        assert_eq!(b.instance().await, "echo-1");
+        held.answer().await;
+        assert_eq!(a.instance().await, "echo-1");
+    });
+}
+
+#[test]
+fn an_ask_of_a_cancelled_call_is_taken_back() {
+    play(async {
+        let proxy = shared().await;
+        let caller = proxy.legacy(REVISION).with(sampling()).connect("echo").await;
+        let call = caller.begin("ask_sampling", json!({"prompt": "?"}));
+        let ask = caller.asked("sampling/createMessage").await;
+        call.cancel();
+        let cancelled = caller.heard("notifications/cancelled").await;
+        assert_eq!(cancelled["params"]["requestId"], ask.request["id"]);
+        ask.answer(sample("too late"));
+        caller.hears_nothing().await;
+        assert_eq!(caller.call("echo", json!({})).await.text(), "{}");
+    });
+}
+
+#[test]
+fn an_ask_of_a_dead_server_is_taken_back() {
+    play(async {
+        let proxy = shared().await;
+        let caller = proxy.legacy(REVISION).with(sampling()).connect("echo").await;
+        let call = caller.begin("ask_sampling", json!({"prompt": "?"}));
+        let ask = caller.asked("sampling/createMessage").await;
+        proxy.process("echo", 0).crash().await;
+        assert_eq!(call.answer().await.reason(), Some("server_died"));
+        assert_eq!(caller.heard("notifications/cancelled").await["params"]["requestId"], ask.request["id"]);
+        ask.answer(sample("too late"));
+        caller.hears_nothing().await;
+    });
+}
+
+#[test]
+fn the_server_gets_to_know_when_the_caller_that_it_asked_is_gone() {
+    play(async {
+        let asking = script().on("tools/call", |call, say| {
+            let params = json!({"messages": [], "maxTokens": 1});
+            say.line(&json!({"jsonrpc": "2.0", "id": "q", "method": "sampling/createMessage", "params": params}).to_string());
+            let _ = call;
+        });
+        let proxy = proxy().server("asking", asking.into()).start().await;
+        let caller = proxy.legacy(REVISION).with(sampling()).connect("asking").await;
+        caller.begin("x", json!({}));
+        caller.asked("sampling/createMessage").await;
+        caller.hang_up().await;
+        let answers: Vec<Value> = proxy.process("asking", 0).lines().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let told = answers.iter().filter(|message| message["id"] == "q" && message.get("error").is_some()).count();
+        assert_eq!(told, 1, "{answers:?}");
+    });
+}
+
+#[test]
+fn progress_of_an_ask_goes_back_under_the_servers_own_token() {
+    play(async {
+        let asking = script()
+            .on("tools/call", |_, say| {
+                let params = json!({"messages": [], "maxTokens": 1, "_meta": {"progressToken": "theirs"}});
+                say.line(&json!({"jsonrpc": "2.0", "id": "q", "method": "sampling/createMessage", "params": params}).to_string());
+            })
+            .on("notifications/progress", |_, _| {});
+        let proxy = proxy().server("asking", asking.into()).start().await;
+        let caller = proxy.legacy(REVISION).with(sampling()).connect("asking").await;
+        caller.begin("x", json!({}));
+        let ask = caller.asked("sampling/createMessage").await;
+        let token = &ask.request["params"]["_meta"]["progressToken"];
+        caller.notify("notifications/progress", json!({"progressToken": token, "progress": 0.5}));
+        caller.notify("notifications/progress", json!({"progressToken": "made up", "progress": 1}));
+        settled().await;
+        let told = proxy.got("asking", "notifications/progress");
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0]["params"], json!({"progressToken": "theirs", "progress": 0.5}));
+    });
+}
+
+#[test]
+fn an_answer_to_nothing_is_dropped() {
+    play(async {
+        let proxy = shared().await;
+        let a = proxy.legacy(REVISION).with(sampling()).connect("echo").await;
+        let b = proxy.legacy(REVISION).with(sampling()).connect("echo").await;
+        let call = a.begin("ask_sampling", json!({"prompt": "?"}));
+        let ask = a.asked("sampling/createMessage").await;
+        b.send(&json!({"jsonrpc": "2.0", "id": ask.request["id"], "result": sample("forged")}).to_string());
+        settled().await;
+        assert_eq!(proxy.dropped("answer_to_no_ask"), 1);
+        ask.answer(sample("real"));
+        assert_eq!(call.answer().await.json()["content"]["text"], "real");
+    });
+}
+
+#[test]
+fn a_call_waits_for_a_person_longer_than_for_a_server() {
+    play(async {
+        let proxy = proxy().server("echo", legacy(|_| {})).set(|server| server.timeout.call = seconds(5)).start().await;
+        let caller = proxy.legacy(REVISION).with(elicitation()).connect("echo").await;
+        let call = caller.begin("ask_elicit", json!({"message": "?"}));
+        let ask = caller.asked("elicitation/create").await;
+        after(seconds(120)).await;
+        ask.answer(json!({"action": "decline"}));
+        assert_eq!(call.answer().await.json()["action"], "decline");
+        let call = caller.begin("ask_elicit", json!({"message": "?"}));
+        caller.asked("elicitation/create").await;
+        assert!(call.answer().await.text().contains("did not answer"), "an ask has a deadline too");
+    });
+}

@@ -1,0 +1,77 @@
+//! Called by every test here: a proxy with its servers and callers in one thread, under a clock that stands still
+//! while anything can run. So nothing is slow, nothing depends on chance, and "nothing comes" can be told at once.
+
+mod answer;
+mod caller;
+mod proxy;
+mod script;
+mod servers;
+
+use std::future::Future;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::runtime::Builder;
+use tokio::task::LocalSet;
+
+pub use answer::Answer;
+pub use caller::{Ask, Caller};
+pub use proxy::{Proxy, proxy};
+pub use script::{Heard, Say, Script, script};
+pub use servers::{both_eras, legacy, modern, mute, unstartable};
+
+/// Longer than every deadline of mcpool: what has not come by then never comes.
+pub const FOR_EVER: Duration = Duration::from_secs(2 * 3600);
+
+/// Runs a test.
+pub fn play(test: impl Future<Output = ()>) {
+    let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
+    LocalSet::new().block_on(&runtime, test);
+}
+
+/// Until nothing moves any more: the clock goes on only when no task can run.
+pub async fn settled() {
+    after(Duration::from_millis(1)).await;
+}
+
+/// Lets that much time pass, with everything that is due in it.
+pub async fn after(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+/// Seconds, as the tests read better with.
+pub fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// The capability to be asked for a sample.
+pub fn sampling() -> Value {
+    json!({ "sampling": {} })
+}
+
+/// The capability to be asked to fill in a form.
+pub fn elicitation() -> Value {
+    json!({ "elicitation": {} })
+}
+
+/// The capability to be asked to visit a page as well.
+pub fn elicitation_by_url() -> Value {
+    json!({ "elicitation": { "form": {}, "url": {} } })
+}
+
+/// The capability of modern callers to take a task for an answer.
+pub fn tasks() -> Value {
+    json!({ "extensions": { "io.modelcontextprotocol/tasks": {} } })
+}
+
+/// Puts the members of one JSON object into another.
+fn merge(into: &mut Value, from: &Value) {
+    match (into.as_object_mut(), from.as_object()) {
+        (Some(into), Some(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        _ => *into = from.clone(),
+    }
+}

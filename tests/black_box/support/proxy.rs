@@ -1,0 +1,204 @@
+//! The proxy under test: configured like a sentence, then connected to.
+
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use mcpool::caller::session;
+use mcpool::config::{self, Config};
+use mcpool::mux::callers::Peer;
+use mcpool::mux::{Handle, Parts};
+use serde_json::{Value, json};
+use tokio::io::duplex;
+use tokio::task::spawn_local;
+
+use super::caller::Caller;
+use super::servers::{Behaviour, Launched, Workshop};
+use super::{Answer, merge};
+
+/// What a proxy is to be made of.
+#[derive(Default)]
+pub struct Setup {
+    config: Config,
+    workshop: Workshop,
+    changes: Vec<Box<dyn FnOnce(&mut Config)>>,
+}
+
+/// A proxy of no servers yet.
+pub fn proxy() -> Setup {
+    Setup::default()
+}
+
+impl Setup {
+    /// A server of that name.
+    pub fn server(mut self, name: &str, behaviour: Behaviour) -> Setup {
+        let mut server = config::Server::new(name, name);
+        // Told apart from servers of other tests that share a catalogue.
+        server.args = vec![behaviour.describe()];
+        self.config.servers.push(server);
+        self.workshop.learn(name, behaviour);
+        self
+    }
+
+    /// Sets something about the server that was named last.
+    pub fn set(mut self, change: impl FnOnce(&mut config::Server)) -> Setup {
+        change(self.config.servers.last_mut().expect("a server"));
+        self
+    }
+
+    /// Sets something about everything; the endpoints are there by then.
+    pub fn config(mut self, change: impl FnOnce(&mut Config) + 'static) -> Setup {
+        self.changes.push(Box::new(change));
+        self
+    }
+
+    /// Keeps the catalogue in a directory.
+    pub fn catalogue(mut self, dir: &Path) -> Setup {
+        self.config.catalogue.dir = Some(dir.to_owned());
+        self
+    }
+
+    /// Starts it. No server is started by that.
+    pub async fn start(self) -> Proxy {
+        let mut config = Config { endpoints: Config::of(self.config.servers.clone()).endpoints, ..self.config };
+        self.changes.into_iter().for_each(|change| change(&mut config));
+        let workshop = Rc::new(self.workshop);
+        let catalogue = config.catalogue.dir.clone();
+        let parts = Parts { config: Rc::new(config), launcher: workshop.clone(), catalogue, seed: 7 };
+        Proxy { mux: Handle::new(parts), workshop }
+    }
+}
+
+/// A running proxy.
+pub struct Proxy {
+    pub mux: Handle,
+    workshop: Rc<Workshop>,
+}
+
+/// A caller that is about to connect.
+pub struct Client<'a> {
+    proxy: &'a Proxy,
+    revision: String,
+    capabilities: Value,
+    roots: Option<Value>,
+    modern: bool,
+    meta: Value,
+}
+
+impl Proxy {
+    /// A caller that opens with `initialize`.
+    pub fn legacy(&self, revision: &str) -> Client<'_> {
+        let (capabilities, meta) = (json!({}), json!({}));
+        Client { proxy: self, revision: revision.to_owned(), capabilities, roots: None, modern: false, meta }
+    }
+
+    /// A caller whose every request says its version.
+    pub fn modern(&self) -> Client<'_> {
+        Client { modern: true, ..self.legacy("2026-07-28") }
+    }
+
+    /// A connection on which nothing was said.
+    pub fn dial(&self, endpoint: &str) -> Caller {
+        Caller::on(self.stream(endpoint), None, None)
+    }
+
+    fn stream(&self, endpoint: &str) -> tokio::io::DuplexStream {
+        let (theirs, ours) = duplex(1 << 16);
+        let mux = self.mux.clone();
+        let config = mux.with(|mux| mux.config.clone());
+        let endpoint = config.endpoint(endpoint).unwrap_or_else(|| panic!("no endpoint {endpoint}"));
+        let endpoint = mux.with(|mux| mux.endpoint(endpoint));
+        let (reader, writer) = tokio::io::split(ours);
+        let peer = Peer { uid: 1000, pid: None };
+        spawn_local(session::serve(mux, endpoint, peer, reader, writer, Duration::ZERO));
+        theirs
+    }
+
+    /// How many processes of a server were started.
+    pub fn started(&self, server: &str) -> usize {
+        self.workshop.launched(server).len()
+    }
+
+    /// A process of a server, counted from 0 in the order of their starts.
+    pub fn process(&self, server: &str, number: usize) -> Rc<Launched> {
+        self.workshop.launched(server).get(number).cloned().unwrap_or_else(|| panic!("{server}-{number} was not started"))
+    }
+
+    /// The requests and notifications of a method that all processes of a server got.
+    pub fn got(&self, server: &str, method: &str) -> Vec<Value> {
+        self.workshop.launched(server).iter().flat_map(|launched| launched.got(method)).collect()
+    }
+
+    /// The instances of a server, as `status` shows them.
+    pub fn instances(&self, server: &str) -> Vec<Value> {
+        self.server(server)["instances"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// A server, as `status` shows it.
+    pub fn server(&self, name: &str) -> Value {
+        let status = self.status();
+        let servers = status["servers"].as_array().expect("servers");
+        servers.iter().find(|server| server["name"] == name).expect("a server of that name").clone()
+    }
+
+    /// What `status` shows.
+    pub fn status(&self) -> Value {
+        self.mux.with(|mux| mux.status())
+    }
+
+    /// How many messages were not delivered for that reason.
+    pub fn dropped(&self, reason: &str) -> u64 {
+        self.status()["counters"]["dropped"][reason].as_u64().unwrap_or(0)
+    }
+}
+
+impl Client<'_> {
+    /// With a capability.
+    pub fn with(mut self, capability: Value) -> Self {
+        merge(&mut self.capabilities, &capability);
+        self
+    }
+
+    /// With roots, which it tells whenever it is asked.
+    pub fn with_roots(mut self, uris: &[&str]) -> Self {
+        let roots = uris.iter().map(|uri| json!({ "uri": uri })).collect();
+        self.roots = Some(roots);
+        self.with(json!({ "roots": { "listChanged": true } }))
+    }
+
+    /// A modern caller that wants log lines of that level.
+    pub fn logging(mut self, level: &str) -> Self {
+        self.meta["io.modelcontextprotocol/logLevel"] = json!(level);
+        self
+    }
+
+    /// Connects, and opens the session if its era has one.
+    pub async fn connect(self, endpoint: &str) -> Caller {
+        let modern = self.modern;
+        let (mut caller, opened) = self.open(endpoint).await;
+        if let (false, Some(answer)) = (modern, opened) {
+            caller.introduction = answer.result().clone();
+            caller.notify("notifications/initialized", json!({}));
+        }
+        caller
+    }
+
+    /// Connects; what `initialize` was answered with. `initialized` is left to the test.
+    pub async fn open(self, endpoint: &str) -> (Caller, Option<Answer>) {
+        let stream = self.proxy.stream(endpoint);
+        if self.modern {
+            let mut meta = json!({
+                "io.modelcontextprotocol/protocolVersion": self.revision,
+                "io.modelcontextprotocol/clientCapabilities": self.capabilities,
+                "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
+            });
+            merge(&mut meta, &self.meta);
+            return (Caller::on(stream, Some(meta), self.roots), None);
+        }
+        let caller = Caller::on(stream, None, self.roots);
+        let info = json!({ "name": "test", "version": "1" });
+        let params = json!({ "protocolVersion": self.revision, "capabilities": self.capabilities, "clientInfo": info });
+        let answer = caller.ask("initialize", params).await;
+        (caller, Some(answer))
+    }
+}

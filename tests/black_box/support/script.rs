@@ -1,0 +1,143 @@
+//! A server whose every line a test decides: for what no decent server does.
+
+use std::rc::Rc;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, split};
+use tokio::sync::mpsc;
+
+type Deed = Rc<dyn Fn(&Heard, &Say)>;
+
+/// What a scripted server does with what it hears. Without a word from the test it opens as a legacy server
+/// does, refuses `server/discover`, answers pings, and is silent about the rest.
+#[derive(Clone)]
+pub struct Script {
+    capabilities: Value,
+    deeds: Vec<(&'static str, Deed)>,
+}
+
+/// A server that shows tools, and whatever else the test adds.
+pub fn script() -> Script {
+    Script { capabilities: json!({ "tools": {} }), deeds: Vec::new() }
+}
+
+/// A message that a scripted server got.
+pub struct Heard {
+    /// To the letter.
+    pub raw: String,
+    pub value: Value,
+}
+
+impl Heard {
+    /// The id to answer.
+    pub fn id(&self) -> &Value {
+        &self.value["id"]
+    }
+
+    /// The progress token, if there is one.
+    pub fn token(&self) -> &Value {
+        &self.value["params"]["_meta"]["progressToken"]
+    }
+}
+
+/// The way out of a scripted server.
+#[derive(Clone)]
+pub struct Say(mpsc::UnboundedSender<Vec<u8>>);
+
+/// A way out and where it leads.
+pub fn say() -> (Say, mpsc::UnboundedReceiver<Vec<u8>>) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    (Say(sender), receiver)
+}
+
+impl Say {
+    /// Says a line, whatever it is.
+    pub fn line(&self, line: &str) {
+        self.bytes(format!("{line}\n").into_bytes());
+    }
+
+    /// Says bytes.
+    pub fn bytes(&self, bytes: Vec<u8>) {
+        let _ = self.0.send(bytes);
+    }
+
+    /// Answers a request.
+    pub fn result(&self, to: &Heard, result: Value) {
+        self.line(&json!({ "jsonrpc": "2.0", "id": to.id(), "result": result }).to_string());
+    }
+
+    /// Answers a call with a text.
+    pub fn text(&self, to: &Heard, text: &str) {
+        self.result(to, json!({ "content": [{ "type": "text", "text": text }] }));
+    }
+
+    /// Answers a request with an error.
+    pub fn error(&self, to: &Heard, error: Value) {
+        self.line(&json!({ "jsonrpc": "2.0", "id": to.id(), "error": error }).to_string());
+    }
+
+    /// Says a notification.
+    pub fn notify(&self, method: &str, params: Value) {
+        self.line(&json!({ "jsonrpc": "2.0", "method": method, "params": params }).to_string());
+    }
+}
+
+impl Script {
+    /// Declares these capabilities.
+    pub fn capable(mut self, capabilities: Value) -> Script {
+        self.capabilities = capabilities;
+        self
+    }
+
+    /// What to do about messages of a method; the empty one stands for answers.
+    pub fn on(mut self, method: &'static str, deed: impl Fn(&Heard, &Say) + 'static) -> Script {
+        self.deeds.push((method, Rc::new(deed)));
+        self
+    }
+
+    /// Runs one process.
+    pub async fn run(self, stream: DuplexStream, say: Say, mut said: mpsc::UnboundedReceiver<Vec<u8>>) {
+        let (reader, mut writer) = split(stream);
+        let mut lines = BufReader::new(reader).lines();
+        loop {
+            tokio::select! {
+                biased;
+                Some(bytes) = said.recv() => {
+                    if writer.write_all(&bytes).await.is_err() {
+                        return;
+                    }
+                }
+                line = lines.next_line() => match line {
+                    Ok(Some(raw)) => self.hear(raw, &say),
+                    Ok(None) | Err(_) => return,
+                }
+            }
+        }
+    }
+
+    fn hear(&self, raw: String, say: &Say) {
+        let value: Value = serde_json::from_str(&raw).unwrap_or_else(|_| panic!("the proxy sent no JSON: {raw}"));
+        let heard = Heard { raw, value };
+        let method = heard.value["method"].as_str().unwrap_or_default();
+        match self.deeds.iter().find(|(on, _)| *on == method) {
+            Some((_, deed)) => deed(&heard, say),
+            None => self.usual(method, &heard, say),
+        }
+    }
+
+    fn usual(&self, method: &str, heard: &Heard, say: &Say) {
+        match method {
+            "initialize" => say.result(
+                heard,
+                json!({
+                    "protocolVersion": heard.value["params"]["protocolVersion"],
+                    "capabilities": self.capabilities,
+                    "serverInfo": { "name": "script", "version": "1" },
+                }),
+            ),
+            "server/discover" => say.error(heard, json!({ "code": -32601, "message": "Method not found" })),
+            "ping" => say.result(heard, json!({})),
+            _ => {}
+        }
+    }
+}

@@ -1,8 +1,14 @@
 //! Called by `main`: what people and hosts type.
 
+mod call;
 mod check;
+mod client;
 mod connect;
+mod demo;
+mod print;
 mod reach;
+mod status;
+mod tools;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,8 +22,13 @@ use crate::daemon;
 
 /// A resilient proxy multiplexer for the Model Context Protocol: many callers, few server processes.
 #[derive(Parser)]
-#[command(name = "mcpool", version, propagate_version = true, after_help = "Start with `mcpool demo`. Then write mcpool.yaml, \
-    run `mcpool check`, and put {\"command\": \"mcpool\", \"args\": [\"connect\", \"NAME\"]} into your host's config.")]
+#[command(
+    name = "mcpool",
+    version,
+    propagate_version = true,
+    after_help = "Start with `mcpool demo`. Then write mcpool.yaml, \
+    run `mcpool check`, and put {\"command\": \"mcpool\", \"args\": [\"connect\", \"NAME\"]} into your host's config."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -56,6 +67,41 @@ enum Command {
         #[arg(long, value_name = "PATH")]
         socket: Option<PathBuf>,
     },
+    /// Show servers, their instances, callers and what sharing saves
+    Status {
+        #[command(flatten)]
+        place: Where,
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the tools of an endpoint
+    Tools {
+        #[command(flatten)]
+        place: Where,
+        /// The endpoint: a server's name, or `all`
+        name: String,
+    },
+    /// Call a tool and print its result
+    Call {
+        #[command(flatten)]
+        place: Where,
+        /// The endpoint: a server's name, or `all`
+        name: String,
+        /// The tool, as `mcpool tools NAME` shows it
+        tool: String,
+        /// Its arguments, a JSON object
+        #[arg(default_value = "{}", value_name = "JSON")]
+        arguments: String,
+    },
+    /// Try it: two built-in servers, 32 callers, a few seconds
+    Demo,
+    /// A built-in server on stdin and stdout (used by `demo` and tests)
+    #[command(hide = true)]
+    DemoServer {
+        #[arg(value_parser = ["legacy", "modern"])]
+        era: String,
+    },
     /// Check the config and tell every mistake at once
     Check {
         #[command(flatten)]
@@ -84,9 +130,8 @@ fn run(command: Command) -> Result<ExitCode, String> {
                 // Fails if there is nothing to leave.
                 let _ = rustix::process::setsid();
             }
-            let serving = async {
-                if stdio { daemon::serve_stdio(config, &name).await } else { daemon::serve(config).await }
-            };
+            let serving =
+                async { if stdio { daemon::serve_stdio(config, &name).await } else { daemon::serve(config).await } };
             runtime()?.block_on(serving).map_err(|failure| failure.to_string())?;
             Ok(ExitCode::SUCCESS)
         }
@@ -101,6 +146,23 @@ fn run(command: Command) -> Result<ExitCode, String> {
             runtime()?.block_on(connect::run(target))?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Status { place, json } => {
+            let status = runtime()?.block_on(status::run(&load(&find(&place)?)?, json))?;
+            print::page(&status);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Tools { place, name } => {
+            let file = find(&place)?;
+            let tools = runtime()?.block_on(tools::list(&file, &load(&file)?, &name))?;
+            print::page(&tools);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Call { place, name, tool, arguments } => {
+            let file = find(&place)?;
+            runtime()?.block_on(call::run(&file, &load(&file)?, &name, &tool, &arguments))
+        }
+        Command::Demo => runtime()?.block_on(demo::run()),
+        Command::DemoServer { era } => runtime()?.block_on(demo::server::run(&era)),
         Command::Check { place } => check::run(&find(&place)?),
     }
 }

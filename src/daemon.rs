@@ -38,10 +38,19 @@ pub enum Failure {
 /// A socket is held by another daemon, or cannot be made.
 pub async fn serve(config: Config) -> Result<(), Failure> {
     raise_limit();
+    let ends = Ends::new()?;
+    serve_until(config, ready, async || ends.first().await).await
+}
+
+/// Runs the daemon; calls `ready` when callers can come. It ends when `ended` is over; if that is over once more
+/// meanwhile, it does not wait for servers to end.
+///
+/// # Errors
+/// A socket is held by another daemon, or cannot be made.
+pub async fn serve_until(config: Config, ready: impl FnOnce(), ended: impl AsyncFn()) -> Result<(), Failure> {
     LocalSet::new()
         .run_until(async {
             let config = Rc::new(config);
-            let ends = Ends::new()?;
             let mut listeners = Vec::new();
             for endpoint in &config.endpoints {
                 listeners.push((endpoint, Listener::bind(&sockets::path(&config, &endpoint.name), &endpoint.users)?));
@@ -56,9 +65,9 @@ pub async fn serve(config: Config) -> Result<(), Failure> {
             mux.with(|mux| mux.prestart());
             tracing::info!(pid = std::process::id(), servers = config.servers.len(), directory = %sockets::directory(&config).display(), "listening");
             ready();
-            ends.first().await;
+            ended().await;
             accepting.into_iter().for_each(|task| task.abort());
-            end(&mux, ends).await;
+            end(&mux, ended).await;
             Ok(())
         })
         .await
@@ -75,7 +84,8 @@ pub async fn serve_stdio(config: Config, endpoint: &str) -> Result<(), Failure> 
             let ends = Ends::new()?;
             let mux = Handle::new(parts(&config));
             let Some(endpoint) = config.endpoint(endpoint) else {
-                let names = config.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect::<Vec<_>>().join(", ");
+                let names =
+                    config.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect::<Vec<_>>().join(", ");
                 return Err(Failure::NoEndpoint(endpoint.to_owned(), names));
             };
             let shown = mux.with(|mux| mux.endpoint(endpoint));
@@ -85,7 +95,7 @@ pub async fn serve_stdio(config: Config, endpoint: &str) -> Result<(), Failure> 
                 () = session => {}
                 () = ends.first() => {}
             }
-            end(&mux, ends).await;
+            end(&mux, async || ends.first().await).await;
             Ok(())
         })
         .await
@@ -99,8 +109,8 @@ async fn accept(listener: Listener, mux: Handle, endpoint: Rc<crate::mux::caller
     }
 }
 
-/// Ends every instance; a second signal ends the wait for them.
-async fn end(mux: &Handle, ends: Ends) {
+/// Ends every instance; `hurry` ends the wait for them.
+async fn end(mux: &Handle, hurry: impl AsyncFn()) {
     let (quiet, patience) = mux.with(|mux| {
         let stop = mux.config.servers.iter().map(|server| server.timeout.stop).max().unwrap_or_default();
         mux.shut_down();
@@ -108,7 +118,7 @@ async fn end(mux: &Handle, ends: Ends) {
     });
     tokio::select! {
         _ = timeout(patience, quiet.notified()) => {}
-        () = ends.first() => {}
+        () = hurry() => {}
     }
     // Tasks that say goodbye to callers get their turn.
     tokio::task::yield_now().await;

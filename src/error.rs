@@ -50,7 +50,9 @@ pub enum Error {
         what: String,
     },
     /// A message above `limits.max_message`.
-    #[error("a message of {size} bytes is above the limit of {limit} bytes; raise `limits.max_message` if it is wanted")]
+    #[error(
+        "a message of {size} bytes is above the limit of {limit} bytes; raise `limits.max_message` if it is wanted"
+    )]
     TooLarge {
         /// Bytes of the message.
         size: usize,
@@ -80,7 +82,9 @@ pub enum Error {
         detail: String,
     },
     /// All instances are busy and the queue is full.
-    #[error("all instances of server `{server}` are busy and its queue is full; raise its `instances.max`, `concurrency` or `queue.size`")]
+    #[error(
+        "all instances of server `{server}` are busy and its queue is full; raise its `instances.max`, `concurrency` or `queue.size`"
+    )]
     PoolExhausted {
         /// The server's name.
         server: String,
@@ -221,16 +225,26 @@ mod tests {
 
     #[test]
     fn a_reply_says_what_happened_whose_fault_it_is_and_what_to_do() {
-        let error = Error::StartFailed { server: "files".into(), detail: "no such command".into(), retry: Some(Duration::from_millis(250)) };
+        let error = Error::StartFailed {
+            server: "files".into(),
+            detail: "no such command".into(),
+            retry: Some(Duration::from_millis(250)),
+        };
         let reply: Value = serde_json::from_slice(&error.reply(RawId::new("\"a\\\"b\"").as_ref())).unwrap();
         assert_eq!(reply["id"], "a\"b");
         assert_eq!(reply["error"]["code"], 503);
-        assert_eq!(reply["error"]["data"], json!({"mcpool": {"reason": "start_failed", "server": "files", "retryAfterMs": 250}}));
+        assert_eq!(
+            reply["error"]["data"],
+            json!({"mcpool": {"reason": "start_failed", "server": "files", "retryAfterMs": 250}})
+        );
     }
 
     #[test]
     fn json_rpcs_own_errors_carry_no_data_of_ours() {
         let reply: Value = serde_json::from_slice(&Error::Parse("x".into()).reply(None)).unwrap();
-        assert_eq!(reply, json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": "parse error: x"}}));
+        assert_eq!(
+            reply,
+            json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": "parse error: x"}})
+        );
     }
 }

@@ -17,11 +17,11 @@ use std::time::Duration;
 use slotmap::SlotMap;
 use tokio::time::Instant;
 
-use crate::reply::{CallKey, CallerKey};
 use crate::config;
 use crate::era::Era;
 use crate::era::profile::Profile;
 use crate::error::Error;
+use crate::reply::{CallKey, CallerKey};
 use instance::{Instance, InstanceKey, InstanceRef, ServerId, State};
 use launch::Starter;
 use lease::{Lease, Need};
@@ -84,9 +84,10 @@ impl Pool {
     pub fn wait(&mut self, ticket: Ticket) -> Result<(), Error> {
         let now = Instant::now();
         if let Some(failure) = self.failures.get(&ticket.need.profile.era()).filter(|failure| now < failure.until)
-            && !self.instances.values().any(|instance| instance.serves(&ticket.need) && instance.alive()) {
-                return Err(self.start_failed(failure, now));
-            }
+            && !self.instances.values().any(|instance| instance.serves(&ticket.need) && instance.alive())
+        {
+            return Err(self.start_failed(failure, now));
+        }
         if self.queue.len() >= self.config.queue.size {
             return Err(Error::PoolExhausted { server: self.config.name.clone() });
         }
@@ -122,9 +123,8 @@ impl Pool {
     pub fn start(&mut self, caller: CallerKey, need: &Need) {
         self.started += 1;
         let (config, id, serial) = (self.config.clone(), self.id, self.started);
-        let key = self.instances.insert_with_key(|key| {
-            Instance::new(InstanceRef { server: id, key }, serial, need, caller)
-        });
+        let key =
+            self.instances.insert_with_key(|key| Instance::new(InstanceRef { server: id, key }, serial, need, caller));
         let instance = &mut self.instances[key];
         instance.open();
         tracing::info!(server = config.name, instance = instance.serial, era = need.profile.era().as_str(), "starting");
@@ -167,7 +167,11 @@ impl Pool {
         let failure = Failure { count, until, detail: detail.to_owned() };
         let error = self.start_failed(&failure, now);
         self.failures.insert(profile.era(), failure);
-        self.queue.remove_where(|ticket| ticket.need.profile == *profile).into_iter().map(|ticket| (ticket.call, error.clone())).collect()
+        self.queue
+            .remove_where(|ticket| ticket.need.profile == *profile)
+            .into_iter()
+            .map(|ticket| (ticket.call, error.clone()))
+            .collect()
     }
 
     /// How many instances count against `instances.max`: those that are not on their way out.
@@ -186,7 +190,9 @@ impl Pool {
         need: &'a Need,
         last: Option<InstanceKey>,
     ) -> impl Iterator<Item = View> + Clone + 'a {
-        self.instances.iter().map(move |(key, instance)| instance.view(key, caller, need, last == Some(key), &self.config))
+        self.instances
+            .iter()
+            .map(move |(key, instance)| instance.view(key, caller, need, last == Some(key), &self.config))
     }
 
     fn situation(&self, need: &Need, rank: usize, waited: Duration) -> Situation {

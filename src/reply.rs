@@ -165,6 +165,9 @@ mod tests {
         third.forget();
         assert_eq!(outbox.waiting(), 0);
         first.result("1");
-        assert_eq!(written(&outbox).await, "[{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{}},{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":1}]\n");
+        assert_eq!(
+            written(&outbox).await,
+            "[{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{}},{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":1}]\n"
+        );
     }
 }

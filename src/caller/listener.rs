@@ -25,7 +25,9 @@ pub struct Listener {
 #[derive(Debug, thiserror::Error)]
 pub enum Taken {
     /// Another daemon has it.
-    #[error("{path} is held by another mcpool daemon (pid {pid}); stop that one first, or give this one another `sockets.dir`")]
+    #[error(
+        "{path} is held by another mcpool daemon (pid {pid}); stop that one first, or give this one another `sockets.dir`"
+    )]
     Daemon { path: PathBuf, pid: String },
     /// Something else listens on it.
     #[error("{0} is listened on by another program; choose another socket")]
@@ -43,7 +45,11 @@ impl Listener {
     pub fn bind(path: &Path, users: &[u32]) -> Result<Listener, Taken> {
         let io = |error| Taken::Io(path.to_owned(), error);
         if let Some(dir) = path.parent().filter(|dir| !dir.exists()) {
-            DirBuilder::new().recursive(true).mode(if users.is_empty() { 0o700 } else { 0o711 }).create(dir).map_err(io)?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(if users.is_empty() { 0o700 } else { 0o711 })
+                .create(dir)
+                .map_err(io)?;
         }
         let lock = lock(path)?;
         if path.exists() {
@@ -68,8 +74,12 @@ impl Listener {
             match self.inner.accept().await {
                 Ok((stream, _)) => match stream.peer_cred() {
                     Ok(peer) if self.admits(peer.uid()) => return (stream, Peer { uid: peer.uid(), pid: peer.pid() }),
-                    Ok(peer) => tracing::warn!(socket = %self.path.display(), uid = peer.uid(), "refused a caller of another user"),
-                    Err(error) => tracing::warn!(socket = %self.path.display(), %error, "refused a caller of unknown user"),
+                    Ok(peer) => {
+                        tracing::warn!(socket = %self.path.display(), uid = peer.uid(), "refused a caller of another user")
+                    }
+                    Err(error) => {
+                        tracing::warn!(socket = %self.path.display(), %error, "refused a caller of unknown user")
+                    }
                 },
                 Err(error) => {
                     // Out of descriptors, most likely: those in use will be given back.
@@ -96,7 +106,8 @@ fn lock(path: &Path) -> Result<File, Taken> {
     let io = |error| Taken::Io(path.to_owned(), error);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let beside = path.with_file_name(format!(".{name}.lock"));
-    let mut lock = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&beside).map_err(io)?;
+    let mut lock =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&beside).map_err(io)?;
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         let mut pid = String::new();
         lock.read_to_string(&mut pid).map_err(io)?;

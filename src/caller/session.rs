@@ -36,7 +36,13 @@ where
         tracing::warn!(pid = peer.pid, "refused a caller: the endpoint has as many as it may, or mcpool is ending");
         return;
     };
-    let mut session = Session { mux: mux.clone(), key, outbox: outbox.clone(), lines: LineReader::new(reader, scratch, limits.message), limits };
+    let mut session = Session {
+        mux: mux.clone(),
+        key,
+        outbox: outbox.clone(),
+        lines: LineReader::new(reader, scratch, limits.message),
+        limits,
+    };
     let writing = outbox.write_to(&mut writer);
     tokio::pin!(writing);
     let ended = tokio::select! {
@@ -144,7 +150,11 @@ impl<R: AsyncRead + Unpin> Session<R> {
                 Ok(())
             }
             Err(malformed) => {
-                let error = if malformed.code == -32700 { Error::Parse(malformed.why) } else { Error::InvalidRequest(malformed.why) };
+                let error = if malformed.code == -32700 {
+                    Error::Parse(malformed.why)
+                } else {
+                    Error::InvalidRequest(malformed.why)
+                };
                 match (&malformed.id, batch) {
                     (id, Some(batch)) => batch.add(error.reply(id.as_ref())),
                     (Some(id), None) => self.outbox.line(&error.reply(Some(id))),
@@ -161,7 +171,9 @@ impl<R: AsyncRead + Unpin> Session<R> {
             Err(why) => return self.unaddressable(&Error::Parse(why)),
         };
         if elements.is_empty() || !self.mux.with(|mux| mux.speaks_batches(self.key)) {
-            return self.unaddressable(&Error::InvalidRequest("batches exist only in revision 2025-03-26, and are not empty".into()));
+            return self.unaddressable(&Error::InvalidRequest(
+                "batches exist only in revision 2025-03-26, and are not empty".into(),
+            ));
         }
         let batch = Batch::new(self.outbox.clone());
         elements.into_iter().try_for_each(|line| self.take_message(line, Some(&batch)))

@@ -14,7 +14,9 @@ use tokio::net::unix::pipe;
 /// What the host writes.
 pub fn input() -> Box<dyn AsyncRead + Unpin> {
     match descriptor(io::stdin()) {
-        Some((FileType::Fifo, fd)) => pipe::Receiver::from_file(File::from(fd)).map_or_else(|_| threaded_input(), |pipe| Box::new(pipe) as _),
+        Some((FileType::Fifo, fd)) => {
+            pipe::Receiver::from_file(File::from(fd)).map_or_else(|_| threaded_input(), |pipe| Box::new(pipe) as _)
+        }
         Some((FileType::Socket, fd)) => socket(fd).map_or_else(|_| threaded_input(), |socket| Box::new(socket) as _),
         _ => threaded_input(),
     }
@@ -23,7 +25,9 @@ pub fn input() -> Box<dyn AsyncRead + Unpin> {
 /// What the host reads.
 pub fn output() -> Box<dyn AsyncWrite + Unpin> {
     match descriptor(io::stdout()) {
-        Some((FileType::Fifo, fd)) => pipe::Sender::from_file(File::from(fd)).map_or_else(|_| threaded_output(), |pipe| Box::new(pipe) as _),
+        Some((FileType::Fifo, fd)) => {
+            pipe::Sender::from_file(File::from(fd)).map_or_else(|_| threaded_output(), |pipe| Box::new(pipe) as _)
+        }
         Some((FileType::Socket, fd)) => socket(fd).map_or_else(|_| threaded_output(), |socket| Box::new(socket) as _),
         _ => threaded_output(),
     }

@@ -20,7 +20,12 @@ pub fn run(file: &Path) -> Result<ExitCode, String> {
     for server in &config.servers {
         let (kind, why) = lease::lease(server.lease, lease::stateful_package(server), false);
         let max = server.instances.max;
-        println!("  {:<20} lease {} ({why}), at most {max} instance{}", server.name, kind.as_str(), if max == 1 { "" } else { "s" });
+        println!(
+            "  {:<20} lease {} ({why}), at most {max} instance{}",
+            server.name,
+            kind.as_str(),
+            if max == 1 { "" } else { "s" }
+        );
     }
     println!();
     for endpoint in &config.endpoints {

@@ -45,7 +45,12 @@ pub async fn run(target: Target) -> Result<(), String> {
                 })
             };
             let scratch = Scratch::default();
-            let shim = Shim { lines: LineReader::new(stdio::input(), scratch.clone(), LONGEST), scratch, host: host.clone(), ledger: Ledger::default() };
+            let shim = Shim {
+                lines: LineReader::new(stdio::input(), scratch.clone(), LONGEST),
+                scratch,
+                host: host.clone(),
+                ledger: Ledger::default(),
+            };
             shim.serve(&target, stream).await;
             host.close();
             let _ = timeout(LINGER, saying).await;
@@ -112,12 +117,13 @@ impl<R: AsyncRead + Unpin> Shim<R> {
 
     fn pass_on(&mut self, line: Line) {
         if let Line::Whole(line) = line
-            && let Some(answers_progress) = self.ledger.daemon_said(&line) {
-                if answers_progress {
-                    self.host.cut();
-                }
-                self.host.line(&line);
+            && let Some(answers_progress) = self.ledger.daemon_said(&line)
+        {
+            if answers_progress {
+                self.host.cut();
             }
+            self.host.line(&line);
+        }
     }
 
     /// Reaches the daemon again, however long it takes, and opens the session anew. Requests of the host in the

@@ -34,9 +34,9 @@ impl Target {
     /// In words for people: nobody listens, there is no such endpoint, or the daemon cannot be started.
     pub async fn reach(&self) -> Result<UnixStream, String> {
         match self {
-            Target::Socket(path) => {
-                UnixStream::connect(path).await.map_err(|error| format!("nobody listens on {}: {error}", path.display()))
-            }
+            Target::Socket(path) => UnixStream::connect(path)
+                .await
+                .map_err(|error| format!("nobody listens on {}: {error}", path.display())),
             Target::Endpoint { config, file, name } => endpoint(file, config, name).await,
         }
     }
@@ -56,7 +56,8 @@ pub async fn endpoint(file: &Path, config: &Config, name: &str) -> Result<UnixSt
         return Ok(stream);
     }
     let directory = sockets::directory(config);
-    let _starting = Turn::take(&directory).await.map_err(|error| format!("cannot use {}: {error}", directory.display()))?;
+    let _starting =
+        Turn::take(&directory).await.map_err(|error| format!("cannot use {}: {error}", directory.display()))?;
     if let Ok(stream) = UnixStream::connect(&socket).await {
         return Ok(stream);
     }
@@ -67,7 +68,9 @@ pub async fn endpoint(file: &Path, config: &Config, name: &str) -> Result<UnixSt
         ));
     }
     start(file, &directory).await?;
-    UnixStream::connect(&socket).await.map_err(|error| format!("the daemon was started, but {} cannot be reached: {error}", socket.display()))
+    UnixStream::connect(&socket)
+        .await
+        .map_err(|error| format!("the daemon was started, but {} cannot be reached: {error}", socket.display()))
 }
 
 /// Only one starts the daemon, however many want it.

@@ -58,7 +58,9 @@ pub enum Found {
 pub fn judge(answer: &Message) -> Found {
     if let Some(result) = answer.raw(Field::Result) {
         return match member(result, "supportedVersions") {
-            Some(versions) if elements(versions).into_iter().any(|version| unquote(version).as_deref() == Some(REVISION)) => {
+            Some(versions)
+                if elements(versions).into_iter().any(|version| unquote(version).as_deref() == Some(REVISION)) =>
+            {
                 Found::Modern(result.to_owned())
             }
             Some(versions) => Found::Unspoken(versions.to_owned()),
@@ -87,17 +89,28 @@ mod tests {
     fn any_error_that_is_not_a_modern_one_means_legacy() {
         let judged = |answer: &str| judge(&message(&format!(r#"{{"jsonrpc":"2.0","id":1,{answer}}}"#)));
         assert!(matches!(judged(r#""result":{"supportedVersions":["2026-07-28"]}"#), Found::Modern(_)));
-        assert_eq!(judged(r#""result":{"supportedVersions":["2099-01-01"]}"#), Found::Unspoken(r#"["2099-01-01"]"#.into()));
+        assert_eq!(
+            judged(r#""result":{"supportedVersions":["2099-01-01"]}"#),
+            Found::Unspoken(r#"["2099-01-01"]"#.into())
+        );
         assert_eq!(judged(r#""error":{"code":-32601,"message":"x"}"#), Found::Legacy);
-        assert_eq!(judged(r#""error":{"code":-32022,"message":"x","data":{"supported":["2099-01-01"]}}"#), Found::Unspoken(r#"["2099-01-01"]"#.into()));
+        assert_eq!(
+            judged(r#""error":{"code":-32022,"message":"x","data":{"supported":["2099-01-01"]}}"#),
+            Found::Unspoken(r#"["2099-01-01"]"#.into())
+        );
         assert_eq!(judged(r#""result":{}"#), Found::Legacy);
     }
 
     #[test]
     fn a_request_says_its_version_and_capabilities() {
-        let request = |meta: &str| message(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{{"_meta":{meta}}}}}"#));
+        let request = |meta: &str| {
+            message(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{{"_meta":{meta}}}}}"#))
+        };
         assert!(check(&request(&meta("{}"))).is_ok());
-        assert_eq!(check(&request(r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#)).unwrap_err().code(), -32602);
+        assert_eq!(
+            check(&request(r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#)).unwrap_err().code(),
+            -32602
+        );
         assert_eq!(check(&request(&meta("{}").replace("2026-07-28", "1900-01-01"))).unwrap_err().code(), -32022);
         assert!(!is_modern(&request("{}")));
     }

@@ -43,8 +43,12 @@ impl Mux {
     /// Delivers every held ask whose owner is known by now.
     pub(crate) fn reconsider_asks(&mut self, at: InstanceRef) {
         let Some(instance) = self.instance(at) else { return };
-        let held: Vec<(RawId, Message)> =
-            instance.asks.iter().filter(|(_, ask)| ask.with.is_none()).map(|(id, ask)| (id.clone(), ask.message.clone())).collect();
+        let held: Vec<(RawId, Message)> = instance
+            .asks
+            .iter()
+            .filter(|(_, ask)| ask.with.is_none())
+            .map(|(id, ask)| (id.clone(), ask.message.clone()))
+            .collect();
         for (id, message) in held {
             let Some(owner) = self.instance(at).map(crate::pool::instance::Instance::owner) else { return };
             let owner = self.owner_by_task(at, &message).map_or(owner, InFlightOf::One);
@@ -153,7 +157,11 @@ impl Mux {
             .collect();
         let next = instance.asks.values().map(due).filter(|due| *due > now).min();
         for (id, delivered, what) in over {
-            let why = if delivered { Error::AskTimeout { what }.to_string() } else { "several calls are in flight that it could belong to".into() };
+            let why = if delivered {
+                Error::AskTimeout { what }.to_string()
+            } else {
+                "several calls are in flight that it could belong to".into()
+            };
             self.refuse_ask(at, &id, &why);
         }
         next
@@ -161,7 +169,8 @@ impl Mux {
 
     /// Whether calls of `caller` on an instance wait for a person.
     pub(crate) fn is_asking(&self, at: InstanceRef, caller: CallerKey) -> bool {
-        self.instance(at).is_some_and(|instance| instance.asks.values().any(|ask| ask.with.is_some_and(|(with, _)| with == caller)))
+        self.instance(at)
+            .is_some_and(|instance| instance.asks.values().any(|ask| ask.with.is_some_and(|(with, _)| with == caller)))
     }
 
     fn owner_by_task(&self, at: InstanceRef, message: &Message) -> Option<CallerKey> {

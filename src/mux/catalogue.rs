@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use super::lists::{List, ListKind};
 use crate::config::{self, EraChoice};
-use crate::era::{Era, legacy};
 use crate::era::profile::Profile;
+use crate::era::{Era, legacy};
 
 /// How many variants of a server are remembered; the one used longest ago goes first.
 const VARIANTS: usize = 16;
@@ -101,9 +101,10 @@ impl Catalogue {
     /// Writes what is known to disk, whole or not at all.
     pub fn save(&self) {
         if let Some(file) = &self.file
-            && let Err(error) = write(file, &self.known) {
-                tracing::warn!(file = %file.display(), %error, "cannot save the catalogue; it will be fetched anew");
-            }
+            && let Err(error) = write(file, &self.known)
+        {
+            tracing::warn!(file = %file.display(), %error, "cannot save the catalogue; it will be fetched anew");
+        }
     }
 
     /// Whether the server is known, or configured, not to speak an era.

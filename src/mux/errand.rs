@@ -95,7 +95,14 @@ impl Mux {
                 }
             }
             Errand::List { variant, kind, pages, generation } => {
-                let request = super::lists::Request { server: call.server, caller: call.caller, variant, kind, pages, generation };
+                let request = super::lists::Request {
+                    server: call.server,
+                    caller: call.caller,
+                    variant,
+                    kind,
+                    pages,
+                    generation,
+                };
                 self.list_page(request, call.profile, outcome);
             }
             Errand::Resubscribe(uri) => {
@@ -105,10 +112,16 @@ impl Mux {
             Errand::Listen => self.listen_ended(call.server, key, outcome),
             Errand::Quiet => {
                 if let Outcome::Answer(answer) = outcome
-                    && answer.kind() == Kind::Error {
-                        let error = answer.raw(crate::wire::scan::Field::Error);
-                        tracing::debug!(server = self.server(call.server).config.name, ?from, error, "refused by the server");
-                    }
+                    && answer.kind() == Kind::Error
+                {
+                    let error = answer.raw(crate::wire::scan::Field::Error);
+                    tracing::debug!(
+                        server = self.server(call.server).config.name,
+                        ?from,
+                        error,
+                        "refused by the server"
+                    );
+                }
             }
         }
     }

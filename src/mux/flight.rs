@@ -87,7 +87,9 @@ impl Mux {
         let pool = &self.server(server).pool;
         let now = Instant::now();
         if pool.instances.values().any(|instance| instance.state == State::Starting) {
-            self.alarm.at(now + pool.config.timeout.discover.min(pool.config.timeout.start).min(crate::pool::handshake::SETTLE));
+            self.alarm
+                .at(now
+                    + pool.config.timeout.discover.min(pool.config.timeout.start).min(crate::pool::handshake::SETTLE));
         }
         if !pool.queue.is_empty() {
             self.alarm.at(now + crate::pool::GIVE_WAY);
@@ -116,7 +118,8 @@ impl Mux {
             self.calls.remove(key);
             return;
         }
-        let lease = self.server(call.server).pool.lease(&call.profile, self.server(call.server).catalogue.known.has_asked).0;
+        let lease =
+            self.server(call.server).pool.lease(&call.profile, self.server(call.server).catalogue.known.has_asked).0;
         let Mux { calls, servers, callers, .. } = self;
         let call = &mut calls[key];
         let server = &mut servers[call.server.0];
@@ -153,7 +156,10 @@ impl Mux {
     fn lacking(&self, call: &Call) -> Option<Error> {
         let era = call.profile.era();
         let server = self.server(call.server);
-        server.catalogue.lacks(era, server.config.era).then(|| self.lacks_error(call.server, era, &call.request.method()))
+        server
+            .catalogue
+            .lacks(era, server.config.era)
+            .then(|| self.lacks_error(call.server, era, &call.request.method()))
     }
 
     /// The error for a caller whose era a server lacks. Legacy clients show only the message.

@@ -100,7 +100,9 @@ impl Mux {
     pub fn prestart(&mut self) {
         for id in self.server_ids() {
             let server = self.server(id);
-            let Some(profile) = server.catalogue.variants().next().and_then(|variant| variant.key.profile()) else { continue };
+            let Some(profile) = server.catalogue.variants().next().and_then(|variant| variant.key.profile()) else {
+                continue;
+            };
             let (lease, _) = server.pool.lease(&profile, server.catalogue.known.has_asked);
             if lease == Lease::Shared && !(profile.has_roots() && server.catalogue.known.asks_roots) {
                 let need = Need { profile, roots: None, lease };

@@ -50,7 +50,9 @@ impl Mux {
             .filter(|server| {
                 let known = &self.server(*server).catalogue;
                 let lacks = known.lacks(profile.era(), self.server(*server).config.era);
-                let introduced = known.variant(&VariantKey::of_introduction(&profile)).is_some_and(|variant| variant.introduction.is_some());
+                let introduced = known
+                    .variant(&VariantKey::of_introduction(&profile))
+                    .is_some_and(|variant| variant.introduction.is_some());
                 !(introduced || lacks && endpoint.prefix)
             })
             .collect();
@@ -108,15 +110,21 @@ impl Mux {
         let mut done = Vec::new();
         for (key, call) in &mut self.calls {
             if let Place::Introductions(missing) = &mut call.place
-                && call.profile == *profile && missing.contains(&server) {
-                    missing.retain(|other| *other != server);
-                    if missing.is_empty() {
-                        done.push(key);
-                    }
+                && call.profile == *profile
+                && missing.contains(&server)
+            {
+                missing.retain(|other| *other != server);
+                if missing.is_empty() {
+                    done.push(key);
                 }
+            }
         }
         for key in done {
-            let alone = self.calls.get(key).and_then(|call| self.callers.get(call.caller)).is_some_and(|caller| !caller.endpoint.prefix);
+            let alone = self
+                .calls
+                .get(key)
+                .and_then(|call| self.callers.get(call.caller))
+                .is_some_and(|caller| !caller.endpoint.prefix);
             match error.filter(|_| alone) {
                 Some(error) => self.refuse_introduction(key, error),
                 None => self.answer_introduction(key),

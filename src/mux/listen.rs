@@ -77,7 +77,11 @@ impl Filter {
 
     fn to_json(&self) -> String {
         let mut json = serde_json::Map::new();
-        let flags = [("toolsListChanged", self.tools), ("promptsListChanged", self.prompts), ("resourcesListChanged", self.resources)];
+        let flags = [
+            ("toolsListChanged", self.tools),
+            ("promptsListChanged", self.prompts),
+            ("resourcesListChanged", self.resources),
+        ];
         json.extend(flags.into_iter().filter(|(_, set)| *set).map(|(name, _)| (name.to_owned(), true.into())));
         if !self.uris.is_empty() {
             json.insert("resourceSubscriptions".into(), serde_json::json!(self.uris));
@@ -129,16 +133,23 @@ impl Mux {
         let (endpoint, Some(id)) = (caller.endpoint.clone(), accepted.request.id(Field::Id)) else { return };
         let filter = Filter::read(accepted.request.raw(Field::Notifications).unwrap_or("{}"));
         let limit = self.config.limits.subscriptions;
-        let open = self.listeners.values().filter(|listener| listener.caller == key).map(|listener| 1 + listener.wants.iter().map(|(_, wants)| wants.uris.len()).sum::<usize>());
+        let open = self
+            .listeners
+            .values()
+            .filter(|listener| listener.caller == key)
+            .map(|listener| 1 + listener.wants.iter().map(|(_, wants)| wants.uris.len()).sum::<usize>());
         if open.sum::<usize>() + 1 + filter.uris.len() > limit {
             return accepted.refuse(&Error::CallerOverloaded { limit });
         }
-        let speaks = |id: &ServerId| !self.server(*id).catalogue.lacks(Profile::Modern.era(), self.server(*id).config.era);
-        let servers: Vec<ServerId> = endpoint.servers.iter().copied().filter(|id| !endpoint.prefix || speaks(id)).collect();
+        let speaks =
+            |id: &ServerId| !self.server(*id).catalogue.lacks(Profile::Modern.era(), self.server(*id).config.era);
+        let servers: Vec<ServerId> =
+            endpoint.servers.iter().copied().filter(|id| !endpoint.prefix || speaks(id)).collect();
         if let [only] = servers.as_slice()
-            && !speaks(only) {
-                return accepted.refuse(&self.lacks_error(*only, Profile::Modern.era(), "subscriptions/listen"));
-            }
+            && !speaks(only)
+        {
+            return accepted.refuse(&self.lacks_error(*only, Profile::Modern.era(), "subscriptions/listen"));
+        }
         let wants: Vec<(ServerId, Filter)> = servers
             .iter()
             .map(|server| {
@@ -152,7 +163,10 @@ impl Mux {
         let call = self.submit(accepted.call(servers.first().copied().unwrap_or(ServerId(0)), Profile::Modern));
         self.wait_at(call, Place::Listening, Instant::now() + ENDLESS);
         let waiting = wants.iter().filter(|(_, wanted)| !wanted.is_empty()).map(|(server, _)| *server).collect();
-        self.listeners.insert(call, Listener { caller: key, id, wants, waiting, granted: Filter::default(), acknowledged: false });
+        self.listeners.insert(
+            call,
+            Listener { caller: key, id, wants, waiting, granted: Filter::default(), acknowledged: false },
+        );
         self.acknowledge(call);
         servers.into_iter().for_each(|server| self.adjust_stream(server));
     }
@@ -182,9 +196,13 @@ impl Mux {
             self.cancel(outdated.call, Some("a wider one is opened"));
         }
         let params = format!(r#"{{"_meta":{},"notifications":{}}}"#, modern::meta("{}"), wanted.to_json());
-        let call = self.send_errand(server, caller, Profile::Modern, None, ("subscriptions/listen", &params), Errand::Listen);
+        let call =
+            self.send_errand(server, caller, Profile::Modern, None, ("subscriptions/listen", &params), Errand::Listen);
         match call.filter(|call| self.calls.contains_key(*call)) {
-            Some(call) => self.server_mut(server).upstream.next = Some(Stream { call, asked: wanted, granted: None, opened: Instant::now() }),
+            Some(call) => {
+                self.server_mut(server).upstream.next =
+                    Some(Stream { call, asked: wanted, granted: None, opened: Instant::now() })
+            }
             // It was refused at once.
             None => self.end_stream(server, None),
         }
@@ -217,7 +235,12 @@ impl Mux {
     fn note_change(&mut self, at: InstanceRef, method: &str) {
         let kind = method.strip_prefix("notifications/").and_then(|rest| rest.strip_suffix("/list_changed"));
         let changed = |list: &ListKind| Some(list.capability()) == kind;
-        for variant in self.server_mut(at.server).catalogue.variants_mut().filter(|variant| variant.key.era == crate::era::Era::Modern) {
+        for variant in self
+            .server_mut(at.server)
+            .catalogue
+            .variants_mut()
+            .filter(|variant| variant.key.era == crate::era::Era::Modern)
+        {
             ListKind::ALL.into_iter().filter(changed).for_each(|list| variant.changed(list));
         }
     }
@@ -226,7 +249,8 @@ impl Mux {
         let (method, uri) = (message.method(), message.text(Field::Uri).unwrap_or_default());
         let mut delivered = false;
         for listener in self.listeners.values().filter(|listener| listener.acknowledged) {
-            let wants = listener.wants.iter().any(|(server, wants)| *server == at.server && wants.lets_through(&method, &uri));
+            let wants =
+                listener.wants.iter().any(|(server, wants)| *server == at.server && wants.lets_through(&method, &uri));
             if let Some(caller) = self.callers.get(listener.caller).filter(|_| wants) {
                 let mut splice = message.splice();
                 splice.put_if(message.span(Field::MetaSubscription), listener.id.as_str());
@@ -242,7 +266,8 @@ impl Mux {
     /// Tells listeners of a change that mcpool found by itself.
     pub(crate) fn announce_on_streams(&mut self, server: ServerId, kind: ListKind, method: &str) {
         for listener in self.listeners.values().filter(|listener| listener.acknowledged) {
-            let wants = listener.wants.iter().any(|(id, wants)| *id == server && wants.lets_through(method, kind.capability()));
+            let wants =
+                listener.wants.iter().any(|(id, wants)| *id == server && wants.lets_through(method, kind.capability()));
             if let Some(caller) = self.callers.get(listener.caller).filter(|_| wants) {
                 let id = listener.id.as_str();
                 caller.notify(method, &format!(r#"{{"_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}"#));
@@ -252,7 +277,10 @@ impl Mux {
 
     /// Gives the listeners that wait for a server what its stream grants.
     fn grant(&mut self, server: ServerId) {
-        let Some(granted) = self.server(server).upstream.current.as_ref().and_then(|stream| stream.granted.clone()) else { return };
+        let Some(granted) = self.server(server).upstream.current.as_ref().and_then(|stream| stream.granted.clone())
+        else {
+            return;
+        };
         let mut ready = Vec::new();
         for (call, listener) in &mut self.listeners {
             if !listener.waiting.contains(&server) {
@@ -325,8 +353,12 @@ impl Mux {
 
     /// No stream to a server can be had: its listeners get to know.
     fn end_stream(&mut self, server: ServerId, refusal: Option<&Message>) {
-        let of_server: Vec<CallKey> =
-            self.listeners.iter().filter(|(_, listener)| listener.wants.iter().any(|(id, wants)| *id == server && !wants.is_empty())).map(|(call, _)| call).collect();
+        let of_server: Vec<CallKey> = self
+            .listeners
+            .iter()
+            .filter(|(_, listener)| listener.wants.iter().any(|(id, wants)| *id == server && !wants.is_empty()))
+            .map(|(call, _)| call)
+            .collect();
         for call in of_server {
             let Some(listener) = self.listeners.get_mut(call) else { continue };
             if listener.wants.len() > 1 {
@@ -352,7 +384,9 @@ impl Mux {
         let Some(listener) = self.listeners.remove(call) else { return };
         if let Some(Source::Caller(reply, _permit)) = self.take_out(call).map(|call| call.from) {
             let id = listener.id.as_str();
-            reply.result(&format!(r#"{{"resultType":"complete","_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}"#));
+            reply.result(&format!(
+                r#"{{"resultType":"complete","_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}"#
+            ));
         }
     }
 
@@ -382,7 +416,10 @@ mod tests {
         both.join(&two);
         assert!(both.covers(&one) && both.covers(&two) && !one.covers(&two));
         assert_eq!(one.meet(&two).to_json(), r#"{"resourceSubscriptions":["b"]}"#);
-        assert!(one.lets_through("notifications/resources/updated", "a") && !one.lets_through("notifications/resources/updated", "c"));
+        assert!(
+            one.lets_through("notifications/resources/updated", "a")
+                && !one.lets_through("notifications/resources/updated", "c")
+        );
         assert!(!one.lets_through("notifications/prompts/list_changed", ""));
     }
 }

@@ -98,7 +98,8 @@ pub struct List {
 impl List {
     /// Whether another list holds the same items.
     pub fn same_items(&self, other: &List) -> bool {
-        self.items.len() == other.items.len() && self.items.iter().zip(&other.items).all(|(one, two)| one.get() == two.get())
+        self.items.len() == other.items.len()
+            && self.items.iter().zip(&other.items).all(|(one, two)| one.get() == two.get())
     }
 }
 
@@ -125,7 +126,10 @@ impl Mux {
     /// A caller wants a list.
     pub(crate) fn list(&mut self, accepted: Accepted, profile: Profile, kind: ListKind) {
         let caller = accepted.caller;
-        let Some((endpoint, uid)) = self.callers.get(caller).map(|caller| (caller.endpoint.clone(), caller.peer.uid)) else { return };
+        let Some((endpoint, uid)) = self.callers.get(caller).map(|caller| (caller.endpoint.clone(), caller.peer.uid))
+        else {
+            return;
+        };
         let variant = VariantKey::new(&profile, accepted.request.raw(Field::MetaCapabilities).unwrap_or("{}"));
         let (now, max_age) = (Instant::now(), self.config.catalogue.max_age);
         let missing: Vec<ServerId> = endpoint
@@ -134,8 +138,12 @@ impl Mux {
             .copied()
             .filter(|id| {
                 let server = self.server(*id);
-                let warm = server.pool.instances.values().any(|instance| instance.alive() && instance.profile == profile);
-                let believed = server.catalogue.variant(&variant).is_some_and(|variant| variant.believes(kind, warm, uid, max_age, now));
+                let warm =
+                    server.pool.instances.values().any(|instance| instance.alive() && instance.profile == profile);
+                let believed = server
+                    .catalogue
+                    .variant(&variant)
+                    .is_some_and(|variant| variant.believes(kind, warm, uid, max_age, now));
                 !(believed || endpoint.prefix && server.catalogue.lacks(profile.era(), server.config.era))
             })
             .collect();
@@ -145,7 +153,11 @@ impl Mux {
         if missing.is_empty() {
             return self.answer_list(key, kind);
         }
-        let wait = if endpoint.prefix { endpoint.patience } else { config.timeout.start + config.queue.timeout + config.timeout.call };
+        let wait = if endpoint.prefix {
+            endpoint.patience
+        } else {
+            config.timeout.start + config.queue.timeout + config.timeout.call
+        };
         self.wait_at(key, Place::Lists(kind, missing.clone()), now + wait);
         for server in missing {
             self.fetch_list(server, caller, profile.clone(), variant.clone(), kind);
@@ -153,7 +165,14 @@ impl Mux {
     }
 
     /// Fetches a list unless that is under way.
-    fn fetch_list(&mut self, server: ServerId, caller: CallerKey, profile: Profile, variant: VariantKey, kind: ListKind) {
+    fn fetch_list(
+        &mut self,
+        server: ServerId,
+        caller: CallerKey,
+        profile: Profile,
+        variant: VariantKey,
+        kind: ListKind,
+    ) {
         let known = self.server_mut(server).catalogue.variant_mut(&variant);
         if known.fetching.contains(&kind) {
             return;
@@ -220,12 +239,21 @@ impl Mux {
     }
 
     /// Goes on with the callers that waited for a list of a server.
-    fn list_settled(&mut self, server: ServerId, variant: &VariantKey, kind: ListKind, failure: Option<Result<Error, &crate::wire::message::Message>>) {
+    fn list_settled(
+        &mut self,
+        server: ServerId,
+        variant: &VariantKey,
+        kind: ListKind,
+        failure: Option<Result<Error, &crate::wire::message::Message>>,
+    ) {
         let mut done = Vec::new();
         for (key, call) in &mut self.calls {
             let Place::Lists(waits_for, missing) = &mut call.place else { continue };
             let capabilities = call.request.raw(Field::MetaCapabilities).unwrap_or("{}");
-            if *waits_for == kind && missing.contains(&server) && VariantKey::new(&call.profile, capabilities) == *variant {
+            if *waits_for == kind
+                && missing.contains(&server)
+                && VariantKey::new(&call.profile, capabilities) == *variant
+            {
                 missing.retain(|other| *other != server);
                 if missing.is_empty() {
                     done.push(key);
@@ -233,7 +261,11 @@ impl Mux {
             }
         }
         for key in done {
-            let alone = self.calls.get(key).and_then(|call| self.callers.get(call.caller)).is_some_and(|caller| !caller.endpoint.prefix);
+            let alone = self
+                .calls
+                .get(key)
+                .and_then(|call| self.callers.get(call.caller))
+                .is_some_and(|caller| !caller.endpoint.prefix);
             match failure.as_ref().filter(|_| alone) {
                 None => self.answer_list(key, kind),
                 Some(Ok(error)) => self.fail(key, error.clone()),
@@ -251,10 +283,12 @@ impl Mux {
         let Some(call) = self.calls.get(key) else { return };
         let cursor = match call.request.raw(Field::Cursor) {
             None | Some("null") => 0,
-            Some(_) => match call.request.text(Field::Cursor).and_then(|cursor| cursor.strip_prefix("mcpool.")?.parse().ok()) {
-                Some(index) => index,
-                None => return self.fail(key, Error::InvalidParams("this cursor is none that mcpool gave".into())),
-            },
+            Some(_) => {
+                match call.request.text(Field::Cursor).and_then(|cursor| cursor.strip_prefix("mcpool.")?.parse().ok()) {
+                    Some(index) => index,
+                    None => return self.fail(key, Error::InvalidParams("this cursor is none that mcpool gave".into())),
+                }
+            }
         };
         let result = self.render_list(call, kind, cursor);
         let Some(call) = self.take_out(key) else { return };
@@ -275,7 +309,8 @@ impl Mux {
         let (mut index, mut next, mut shown) = (0, None, Vec::new());
         let (mut ttl, mut rest) = (None, String::new());
         for (server, list) in lists {
-            let remaining = list.ttl.map(|ttl| ttl.saturating_sub(list.fetched.map_or(ttl, |at| at.elapsed().as_millis() as u64)));
+            let remaining =
+                list.ttl.map(|ttl| ttl.saturating_sub(list.fetched.map_or(ttl, |at| at.elapsed().as_millis() as u64)));
             ttl = ttl.map_or(remaining, |least: u64| remaining.map(|more| least.min(more)).or(Some(least)));
             rest.clone_from(&list.rest);
             for item in &list.items {
@@ -295,7 +330,10 @@ impl Mux {
         if endpoint.prefix {
             rest = match call.profile {
                 Profile::Modern => {
-                    format!(r#","resultType":"complete","cacheScope":"private","_meta":{{"io.modelcontextprotocol/serverInfo":{}}}"#, implementation())
+                    format!(
+                        r#","resultType":"complete","cacheScope":"private","_meta":{{"io.modelcontextprotocol/serverInfo":{}}}"#,
+                        implementation()
+                    )
                 }
                 Profile::Legacy(_) => String::new(),
             };
@@ -315,11 +353,15 @@ impl Mux {
             crate::pool::instance::Users::Many => CallerKey::default(),
         };
         let known = self.server(at.server).catalogue.variants().filter(|variant| {
-            variant.key.era == profile.era() && (profile == Profile::Modern || variant.key == VariantKey::of_introduction(&profile))
+            variant.key.era == profile.era()
+                && (profile == Profile::Modern || variant.key == VariantKey::of_introduction(&profile))
         });
-        let old = |list: &List| list.fetched.is_none_or(|fetched| fetched.elapsed() > std::time::Duration::from_secs(1));
+        let old =
+            |list: &List| list.fetched.is_none_or(|fetched| fetched.elapsed() > std::time::Duration::from_secs(1));
         let wanted: Vec<(VariantKey, ListKind)> = known
-            .flat_map(|variant| variant.lists.iter().filter(|(_, list)| old(list)).map(|(kind, _)| (variant.key.clone(), *kind)))
+            .flat_map(|variant| {
+                variant.lists.iter().filter(|(_, list)| old(list)).map(|(kind, _)| (variant.key.clone(), *kind))
+            })
             .collect();
         for (variant, kind) in wanted {
             self.fetch_list(at.server, caller, profile.clone(), variant, kind);
@@ -350,7 +392,10 @@ mod tests {
 
     #[test]
     fn a_page_keeps_what_else_the_result_held() {
-        let page = read_page(ListKind::Tools, r#"{"ttlMs":5,"tools":[{"name":"a"} , 1],"nextCursor":"x","cacheScope":"private","_meta":{"k":1}}"#);
+        let page = read_page(
+            ListKind::Tools,
+            r#"{"ttlMs":5,"tools":[{"name":"a"} , 1],"nextCursor":"x","cacheScope":"private","_meta":{"k":1}}"#,
+        );
         assert_eq!(page.items.iter().map(|item| item.get()).collect::<Vec<_>>(), [r#"{"name":"a"}"#, "1"]);
         assert_eq!(page.rest, r#","cacheScope":"private","_meta":{"k":1}"#);
         assert_eq!((page.cursor.as_deref(), page.ttl, page.private), (Some("\"x\""), Some(5), true));

@@ -25,7 +25,10 @@ impl Mux {
             Some(level) => session.level = Some(level),
             // A server has its own words for that.
             None if !endpoint.prefix => return self.forward(accepted, profile, Verb::SetLevel),
-            None => return accepted.refuse(&Error::InvalidParams("`level` must be a log level of RFC 5424, as in \"info\"".into())),
+            None => {
+                return accepted
+                    .refuse(&Error::InvalidParams("`level` must be a log level of RFC 5424, as in \"info\"".into()));
+            }
         }
         let variant = super::catalogue::VariantKey::of_introduction(&profile);
         let logs = |id: &ServerId| {
@@ -49,7 +52,10 @@ impl Mux {
                 continue;
             }
             let sessions = self.callers_of(server).filter_map(|(_, caller)| caller.session.as_ref());
-            let wanted = sessions.filter(|session| session.profile == instance.profile).filter_map(|session| session.level).min();
+            let wanted = sessions
+                .filter(|session| session.profile == instance.profile)
+                .filter_map(|session| session.level)
+                .min();
             if let Some(wanted) = wanted.filter(|wanted| instance.level != Some(*wanted)) {
                 changes.push((InstanceRef { server, key }, wanted));
             }
@@ -100,7 +106,9 @@ impl Mux {
                 continue;
             }
             match wanting {
-                Some((caller, _)) if caller != call.caller => return self.drop_from(at, "owner_unknown", "notifications/message"),
+                Some((caller, _)) if caller != call.caller => {
+                    return self.drop_from(at, "owner_unknown", "notifications/message");
+                }
                 _ => wanting = Some((call.caller, entry.call)),
             }
         }

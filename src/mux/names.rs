@@ -26,7 +26,8 @@ pub fn exposed(server: &str, real: &str) -> String {
     }
     let digest: String = Sha256::digest(real.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
     let kept = LONGEST - server.len() - BETWEEN.len() - DIGEST - 1;
-    let readable: String = real.chars().map(|character| if plain(character) { character } else { '_' }).take(kept).collect();
+    let readable: String =
+        real.chars().map(|character| if plain(character) { character } else { '_' }).take(kept).collect();
     format!("{server}{BETWEEN}{readable}_{}", &digest[..DIGEST])
 }
 

@@ -31,7 +31,9 @@ impl Mux {
             "notifications/tasks/status" | "notifications/tasks" => self.task_status(at, message),
             "notifications/tools/list_changed" => self.list_changed(at, &[ListKind::Tools]),
             "notifications/prompts/list_changed" => self.list_changed(at, &[ListKind::Prompts]),
-            "notifications/resources/list_changed" => self.list_changed(at, &[ListKind::Resources, ListKind::Templates]),
+            "notifications/resources/list_changed" => {
+                self.list_changed(at, &[ListKind::Resources, ListKind::Templates])
+            }
             _ => self.pass_to_owner(at, message),
         }
     }
@@ -59,9 +61,10 @@ impl Mux {
         if let Some(call) = entry.and_then(|entry| self.calls.get_mut(entry.call)) {
             call.deadline = (Instant::now() + timeout).min(call.limit);
             if let Source::Caller(reply, _) = &mut call.from
-                && reply.progress(message) {
-                    return;
-                }
+                && reply.progress(message)
+            {
+                return;
+            }
         } else if let Some((caller, token)) = id.and_then(|id| self.server(at.server).owned.progress_of(at.key, id)) {
             // A task goes on after the call that created it was answered, and so does its progress.
             if let Some(caller) = self.callers.get(caller) {
@@ -74,7 +77,9 @@ impl Mux {
     }
 
     fn server_cancelled(&mut self, at: InstanceRef, message: &Message) {
-        let Some(id) = message.id(Field::RequestId) else { return self.drop_from(at, "malformed", "cancelled nothing") };
+        let Some(id) = message.id(Field::RequestId) else {
+            return self.drop_from(at, "malformed", "cancelled nothing");
+        };
         if self.instance(at).is_some_and(|instance| instance.asks.contains_key(&id)) {
             return self.withdraw_ask(at, &id);
         }
@@ -93,7 +98,8 @@ impl Mux {
         for variant in server.catalogue.variants_mut().filter(|variant| {
             variant.key.era == profile.era()
                 && variant.key.revision == revision
-                && matches!(&profile, Profile::Modern) | matches!(&profile, Profile::Legacy(legacy) if legacy.capabilities == variant.key.capabilities)
+                && matches!(&profile, Profile::Modern)
+                    | matches!(&profile, Profile::Legacy(legacy) if legacy.capabilities == variant.key.capabilities)
         }) {
             kinds.iter().for_each(|kind| variant.changed(*kind));
         }
@@ -134,7 +140,9 @@ impl Mux {
             let Some(caller) = self.callers.get_mut(key) else { continue };
             caller.missed.retain(|missed| *missed != server);
             for kind in ["tools", "prompts", "resources"] {
-                caller.outbox.line(format!(r#"{{"jsonrpc":"2.0","method":"notifications/{kind}/list_changed"}}"#).as_bytes());
+                caller
+                    .outbox
+                    .line(format!(r#"{{"jsonrpc":"2.0","method":"notifications/{kind}/list_changed"}}"#).as_bytes());
             }
         }
     }
@@ -151,9 +159,12 @@ impl Mux {
             }
             "notifications/cancelled" => {
                 let call = message.id(Field::RequestId).and_then(|id| caller.in_flight.get(&id).copied());
-                let reason = message.raw(Field::Params).and_then(|params| crate::wire::message::member(params, "reason"));
+                let reason =
+                    message.raw(Field::Params).and_then(|params| crate::wire::message::member(params, "reason"));
                 if let Some(call) = call {
-                    let reason = reason.and_then(crate::wire::message::unquote).map(|reason| reason.chars().take(500).collect::<String>());
+                    let reason = reason
+                        .and_then(crate::wire::message::unquote)
+                        .map(|reason| reason.chars().take(500).collect::<String>());
                     self.cancel(call, reason.as_deref());
                 }
             }

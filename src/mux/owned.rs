@@ -48,7 +48,10 @@ impl Owned {
 
     /// Whose progress comes under a token of ours that belongs to a task.
     pub fn progress_of(&self, instance: InstanceKey, id: WireId) -> Option<(CallerKey, RawId)> {
-        let task = self.tasks.values().find(|task| task.instance == instance && task.progress.as_ref().is_some_and(|(wire, _)| *wire == id))?;
+        let task = self
+            .tasks
+            .values()
+            .find(|task| task.instance == instance && task.progress.as_ref().is_some_and(|(wire, _)| *wire == id))?;
         task.progress.as_ref().map(|(_, token)| (task.caller, token.clone()))
     }
 
@@ -75,7 +78,8 @@ impl Mux {
         let id = accepted.request.text(Field::TaskId).unwrap_or_default();
         let found = servers.iter().find_map(|server| {
             let tasks = &self.server(*server).owned.tasks;
-            let task = if list { tasks.values().filter(mine).max_by_key(|task| task.until) } else { tasks.get(id.as_ref()) };
+            let task =
+                if list { tasks.values().filter(mine).max_by_key(|task| task.until) } else { tasks.get(id.as_ref()) };
             task.map(|task| (*server, task.instance, mine(&task)))
         });
         let (server, pin) = match (found, servers.as_slice()) {
@@ -86,7 +90,9 @@ impl Mux {
             // Nobody's task: the server has its own words for that.
             (None, [only]) => (*only, None),
             (None, _) if list => return accepted.result(r#"{"tasks":[]}"#),
-            (None, _) => return accepted.refuse(&Error::InvalidParams("no task of this connection has that `taskId`".into())),
+            (None, _) => {
+                return accepted.refuse(&Error::InvalidParams("no task of this connection has that `taskId`".into()));
+            }
         };
         let then = if list { Then::ShowOwnTasks } else { Then::Nothing };
         drop(id);
@@ -102,9 +108,14 @@ impl Mux {
         let Some(task) = legacy.or(modern) else { return };
         let inner = member(task, "task").unwrap_or(task);
         let Some(id) = member(inner, "taskId").and_then(unquote) else { return };
-        let ttl = member(inner, "ttl").or_else(|| member(inner, "ttlMs")).and_then(|ttl| ttl.parse().ok()).map_or(KEPT, Duration::from_millis);
+        let ttl = member(inner, "ttl")
+            .or_else(|| member(inner, "ttlMs"))
+            .and_then(|ttl| ttl.parse().ok())
+            .map_or(KEPT, Duration::from_millis);
         let progress = match (&call.from, &call.place) {
-            (Source::Caller(reply, _), super::call::Place::On(_, wire)) => reply.token().map(|token| (*wire, token.clone())),
+            (Source::Caller(reply, _), super::call::Place::On(_, wire)) => {
+                reply.token().map(|token| (*wire, token.clone()))
+            }
             _ => None,
         };
         let limit = self.config.limits.tasks;

@@ -111,11 +111,13 @@ impl Mux {
             (Verb::Ping, _) => accepted.result("{}"),
             (Verb::Initialize, _) => self.initialize(accepted),
             (Verb::Discover, None) => {
-                accepted.refuse(&Error::InvalidParams("`server/discover` needs the `_meta` of revision 2026-07-28".into()));
+                accepted
+                    .refuse(&Error::InvalidParams("`server/discover` needs the `_meta` of revision 2026-07-28".into()));
             }
             (_, None) => {
                 let method = accepted.request.method();
-                let what = format!("`{method}` came before `initialize`, and without the `_meta` of revision 2026-07-28");
+                let what =
+                    format!("`{method}` came before `initialize`, and without the `_meta` of revision 2026-07-28");
                 drop(method);
                 accepted.refuse(&Error::InvalidRequest(what));
             }
@@ -155,7 +157,9 @@ pub enum Verb {
     SetLevel,
     Subscribe,
     Unsubscribe,
-    Task { list: bool },
+    Task {
+        list: bool,
+    },
     /// To carry out something from which a task or a question may come.
     Create,
     /// Nothing but to pass it on.

@@ -49,8 +49,14 @@ impl Mux {
             server.catalogue.known.asks_roots = true;
             server.catalogue.save();
             // What waits was placed without looking at roots.
-            let waiting: Vec<CallKey> =
-                self.server_mut(at.server).pool.queue.remove_where(|ticket| ticket.need.profile.has_roots()).into_iter().map(|ticket| ticket.call).collect();
+            let waiting: Vec<CallKey> = self
+                .server_mut(at.server)
+                .pool
+                .queue
+                .remove_where(|ticket| ticket.need.profile.has_roots())
+                .into_iter()
+                .map(|ticket| ticket.call)
+                .collect();
             self.answer_roots(at, ask);
             waiting.into_iter().for_each(|call| self.place(call));
             return;
@@ -121,12 +127,22 @@ impl Mux {
         }
         caller.roots = Roots::Known(body.into());
         for server in self.server_ids() {
-            let asking: Vec<InstanceRef> =
-                self.server(server).pool.instances.values().filter(|instance| instance.holds_an_ask()).map(|instance| instance.at).collect();
+            let asking: Vec<InstanceRef> = self
+                .server(server)
+                .pool
+                .instances
+                .values()
+                .filter(|instance| instance.holds_an_ask())
+                .map(|instance| instance.at)
+                .collect();
             asking.into_iter().for_each(|at| self.reconsider_asks(at));
         }
-        let waiting: Vec<CallKey> =
-            self.calls.iter().filter(|(_, call)| call.caller == key && call.place == Place::Roots).map(|(call, _)| call).collect();
+        let waiting: Vec<CallKey> = self
+            .calls
+            .iter()
+            .filter(|(_, call)| call.caller == key && call.place == Place::Roots)
+            .map(|(call, _)| call)
+            .collect();
         waiting.into_iter().for_each(|call| self.place(call));
     }
 

@@ -41,7 +41,14 @@ impl Mux {
         Ok(Route { server, splice, pin })
     }
 
-    fn route_among(&self, endpoint: &Endpoint, request: &Message, method: &str, modern: bool, splice: &mut Splice) -> Result<ServerId, Error> {
+    fn route_among(
+        &self,
+        endpoint: &Endpoint,
+        request: &Message,
+        method: &str,
+        modern: bool,
+        splice: &mut Splice,
+    ) -> Result<ServerId, Error> {
         match method {
             "tools/call" | "prompts/get" => {
                 let kind = if method == "tools/call" { ListKind::Tools } else { ListKind::Prompts };
@@ -61,10 +68,18 @@ impl Mux {
         }
     }
 
-    fn route_completion(&self, endpoint: &Endpoint, request: &Message, modern: bool, splice: &mut Splice) -> Result<ServerId, Error> {
+    fn route_completion(
+        &self,
+        endpoint: &Endpoint,
+        request: &Message,
+        modern: bool,
+        splice: &mut Splice,
+    ) -> Result<ServerId, Error> {
         let reference = request.raw(Field::Ref).unwrap_or("{}");
         if let Some(uri) = member(reference, "uri").and_then(unquote) {
-            return self.owner_of(endpoint, &uri).ok_or_else(|| Error::ResourceNotFound { uri: uri.into_owned(), modern });
+            return self
+                .owner_of(endpoint, &uri)
+                .ok_or_else(|| Error::ResourceNotFound { uri: uri.into_owned(), modern });
         }
         let raw = member(reference, "name").unwrap_or_default();
         let (server, real) = self.named(endpoint, ListKind::Prompts, &unquote(raw).unwrap_or_default())?;
@@ -77,12 +92,24 @@ impl Mux {
 
     /// The server and the real name behind an exposed name.
     fn named(&self, endpoint: &Endpoint, kind: ListKind, exposed: &str) -> Result<(ServerId, String), Error> {
-        let unknown = || Error::InvalidParams(format!("unknown name {exposed:?}; names here are SERVER__NAME, as the lists show them"));
+        let unknown = || {
+            Error::InvalidParams(format!(
+                "unknown name {exposed:?}; names here are SERVER__NAME, as the lists show them"
+            ))
+        };
         let (name, rest) = names::split(exposed).ok_or_else(unknown)?;
-        let server = endpoint.servers.iter().copied().find(|id| self.server(*id).config.name == name).ok_or_else(unknown)?;
+        let server =
+            endpoint.servers.iter().copied().find(|id| self.server(*id).config.name == name).ok_or_else(unknown)?;
         // A name that had to be shortened is found by what it was shortened from.
-        let items = self.server(server).catalogue.variants().filter_map(|variant| variant.list(kind)).flat_map(|list| &list.items);
-        let mut real = items.filter_map(|item| unquote(member(item.get(), "name")?)).filter(|real| names::exposed(name, real) == exposed);
+        let items = self
+            .server(server)
+            .catalogue
+            .variants()
+            .filter_map(|variant| variant.list(kind))
+            .flat_map(|list| &list.items);
+        let mut real = items
+            .filter_map(|item| unquote(member(item.get(), "name")?))
+            .filter(|real| names::exposed(name, real) == exposed);
         Ok((server, real.next().map_or_else(|| rest.to_owned(), |real| real.into_owned())))
     }
 
@@ -90,11 +117,15 @@ impl Mux {
     pub(crate) fn owner_of(&self, endpoint: &Endpoint, uri: &str) -> Option<ServerId> {
         let has = |id: &ServerId, kind, key, fits: &dyn Fn(&str) -> bool| {
             let lists = self.server(*id).catalogue.variants().filter_map(|variant| variant.list(kind));
-            lists.flat_map(|list| &list.items).any(|item| member(item.get(), key).and_then(unquote).is_some_and(|text| fits(&text)))
+            lists
+                .flat_map(|list| &list.items)
+                .any(|item| member(item.get(), key).and_then(unquote).is_some_and(|text| fits(&text)))
         };
         let lists = |id: &&ServerId| has(id, ListKind::Resources, "uri", &|listed| listed == uri);
         let matches = |id: &&ServerId| {
-            has(id, ListKind::Templates, "uriTemplate", &|template| template == uri || names::fits_template(template, uri))
+            has(id, ListKind::Templates, "uriTemplate", &|template| {
+                template == uri || names::fits_template(template, uri)
+            })
         };
         endpoint.servers.iter().find(lists).or_else(|| endpoint.servers.iter().find(matches)).copied()
     }

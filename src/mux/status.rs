@@ -79,7 +79,8 @@ fn eras(server: &Server) -> Vec<&'static str> {
     use crate::era::Era;
     let known = |era: &Era| {
         let configured = !server.catalogue.lacks(*era, server.config.era);
-        configured && server.catalogue.variants().any(|variant| variant.key.era == *era && variant.introduction.is_some())
+        configured
+            && server.catalogue.variants().any(|variant| variant.key.era == *era && variant.introduction.is_some())
     };
     [Era::Legacy, Era::Modern].into_iter().filter(known).map(Era::as_str).collect()
 }

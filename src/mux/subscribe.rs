@@ -45,9 +45,17 @@ impl Mux {
         if caller.subscriptions >= limit {
             return accepted.refuse(&Error::CallerOverloaded { limit });
         }
-        let subscribed = |instance: &&Instance| instance.alive() && instance.profile == profile && instance.subscribers.contains_key(&uri);
+        let subscribed = |instance: &&Instance| {
+            instance.alive() && instance.profile == profile && instance.subscribers.contains_key(&uri)
+        };
         let roots = caller.roots.known();
-        let there = self.server(route.server).pool.instances.values().filter(subscribed).find(|instance| instance.roots.is_none() || instance.roots == roots);
+        let there = self
+            .server(route.server)
+            .pool
+            .instances
+            .values()
+            .filter(subscribed)
+            .find(|instance| instance.roots.is_none() || instance.roots == roots);
         if let Some(at) = there.map(|instance| instance.at) {
             self.subscribed(at, accepted.caller, &uri);
             return accepted.result("{}");
@@ -106,7 +114,9 @@ impl Mux {
         let mut ended = Vec::new();
         for (key, instance) in &mut self.server_mut(server).pool.instances {
             let uris: Vec<String> = instance.subscribers.keys().cloned().collect();
-            ended.extend(uris.into_iter().filter(|uri| leave(instance, caller, uri) == Left::Last).map(|uri| (key, uri)));
+            ended.extend(
+                uris.into_iter().filter(|uri| leave(instance, caller, uri) == Left::Last).map(|uri| (key, uri)),
+            );
         }
         for (key, uri) in ended {
             self.send_quietly(InstanceRef { server, key }, "resources/unsubscribe", &params(&uri));
@@ -119,9 +129,15 @@ impl Mux {
         let Some(instance) = self.instance(at) else { return };
         let mut told = instance.subscribers.get(uri.as_ref()).cloned().unwrap_or_default();
         if told.is_empty() {
-            let part_of = |whole: &str| uri.starts_with(whole) && (whole.ends_with('/') || uri[whole.len()..].starts_with(['/', '#', '?']));
+            let part_of = |whole: &str| {
+                uri.starts_with(whole) && (whole.ends_with('/') || uri[whole.len()..].starts_with(['/', '#', '?']))
+            };
             for (_, callers) in instance.subscribers.iter().filter(|(whole, _)| part_of(whole)) {
-                callers.iter().for_each(|caller| if !told.contains(caller) { told.push(*caller) });
+                callers.iter().for_each(|caller| {
+                    if !told.contains(caller) {
+                        told.push(*caller)
+                    }
+                });
             }
         }
         if told.is_empty() {
@@ -156,10 +172,18 @@ impl Mux {
             std::mem::take(&mut self.server_mut(server).orphans).into_iter().partition(|orphan| orphan.again <= now);
         self.server_mut(server).orphans = later;
         for orphan in due {
-            let profile = self.callers.get(orphan.caller).and_then(|caller| Some(caller.session.as_ref()?.profile.clone()));
+            let profile =
+                self.callers.get(orphan.caller).and_then(|caller| Some(caller.session.as_ref()?.profile.clone()));
             if let Some(profile) = profile {
                 let request = ("resources/subscribe", params(&orphan.uri));
-                self.send_errand(server, orphan.caller, profile, None, (request.0, &request.1), Errand::Resubscribe(orphan.uri));
+                self.send_errand(
+                    server,
+                    orphan.caller,
+                    profile,
+                    None,
+                    (request.0, &request.1),
+                    Errand::Resubscribe(orphan.uri),
+                );
             }
         }
         self.server(server).orphans.iter().map(|orphan| orphan.again).min()

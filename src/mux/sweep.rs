@@ -33,7 +33,8 @@ impl Mux {
         for server in self.server_ids() {
             next.at(self.sweep_tasks(server, now));
             next.at(self.sweep_orphans(server, now));
-            let instances: Vec<InstanceRef> = self.server(server).pool.instances.values().map(|instance| instance.at).collect();
+            let instances: Vec<InstanceRef> =
+                self.server(server).pool.instances.values().map(|instance| instance.at).collect();
             for at in instances {
                 next.at(self.sweep_asks(at, now));
                 next.at(self.sweep_instance(at, now));
@@ -43,7 +44,8 @@ impl Mux {
                 next.at([now + crate::pool::GIVE_WAY]);
             }
         }
-        let due: Vec<CallKey> = self.calls.iter().filter(|(_, call)| call.deadline <= now).map(|(key, _)| key).collect();
+        let due: Vec<CallKey> =
+            self.calls.iter().filter(|(_, call)| call.deadline <= now).map(|(key, _)| key).collect();
         due.into_iter().for_each(|key| self.overdue(key, now));
         next.at(self.calls.values().map(|call| call.deadline).min());
         next.0
@@ -63,7 +65,8 @@ impl Mux {
             }
             (State::Starting, stage) => {
                 let modern = instance.profile.era() == Era::Modern;
-                let patience = if modern { config.timeout.discover.min(config.timeout.start) } else { config.timeout.start };
+                let patience =
+                    if modern { config.timeout.discover.min(config.timeout.start) } else { config.timeout.start };
                 let due = instance.born + patience;
                 if due > now {
                     return Some(due);
@@ -117,7 +120,10 @@ impl Mux {
                 if self.leave_out(key, &missing) {
                     self.answer_introduction(key);
                 } else {
-                    self.refuse_introduction(key, &Error::QueueTimeout { server: config.name.clone(), after: now - since });
+                    self.refuse_introduction(
+                        key,
+                        &Error::QueueTimeout { server: config.name.clone(), after: now - since },
+                    );
                 }
             }
             Place::Lists(kind, missing) => {
@@ -137,7 +143,9 @@ impl Mux {
     /// On an endpoint of several servers, goes on without those that are late; whether that may be.
     fn leave_out(&mut self, key: CallKey, missing: &[ServerId]) -> bool {
         let Some(call) = self.calls.get(key) else { return false };
-        let Some(caller) = self.callers.get_mut(call.caller).filter(|caller| caller.endpoint.prefix) else { return false };
+        let Some(caller) = self.callers.get_mut(call.caller).filter(|caller| caller.endpoint.prefix) else {
+            return false;
+        };
         for server in missing {
             if !caller.missed.contains(server) {
                 caller.missed.push(*server);
@@ -149,6 +157,10 @@ impl Mux {
     /// Whether an instance that would serve a waiting call is starting: that has a deadline of its own.
     fn is_starting_for(&self, key: CallKey, server: ServerId) -> bool {
         let Some(need) = self.calls.get(key).and_then(|call| self.need(call)) else { return false };
-        self.server(server).pool.instances.values().any(|instance| instance.state == State::Starting && instance.serves(&need))
+        self.server(server)
+            .pool
+            .instances
+            .values()
+            .any(|instance| instance.state == State::Starting && instance.serves(&need))
     }
 }

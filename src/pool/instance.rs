@@ -10,11 +10,11 @@ use super::launch::Tail;
 use super::lease::{Lease, Need};
 use super::pending::{InFlightOf, Pending};
 use super::pick::View;
-use crate::reply::CallerKey;
 use crate::config;
 use crate::era::legacy::Offers;
 use crate::era::level::Level;
 use crate::era::profile::Profile;
+use crate::reply::CallerKey;
 use crate::wire::id::{AskId, RawId, WireId};
 use crate::wire::message::Message;
 use crate::wire::outbox::Outbox;
@@ -188,9 +188,10 @@ impl Instance {
             self.idle_since = Instant::now();
         }
         if let Some((caller, Lease::Call)) = self.bound
-            && !self.pending.has(caller) {
-                self.bound = None;
-            }
+            && !self.pending.has(caller)
+        {
+            self.bound = None;
+        }
     }
 
     /// Whether it is not on its way out.
@@ -232,7 +233,9 @@ impl Instance {
         let own = match (self.bound, need.lease) {
             (Some((owner, _)), _) => owner == caller,
             (None, Lease::Shared) => true,
-            (None, Lease::Call) => matches!(self.pending.of(), InFlightOf::Nobody) || self.pending.of() == InFlightOf::One(caller),
+            (None, Lease::Call) => {
+                matches!(self.pending.of(), InFlightOf::Nobody) || self.pending.of() == InFlightOf::One(caller)
+            }
             (None, Lease::Session) => self.users == Users::Only(caller),
         };
         // An instance that is a caller's own for the session is told when that caller's roots change.

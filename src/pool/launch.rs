@@ -125,7 +125,10 @@ impl Attendant {
         let Connection { reader, mut writer, stderr, mut process } = connection;
         let mut reader = LineReader::new(reader, self.starter.scratch.clone(), self.starter.message);
         if let Some(stderr) = stderr {
-            tasks::spawn("stderr", log_stderr(stderr, self.stderr.clone(), self.server.clone(), self.starter.scratch.clone()));
+            tasks::spawn(
+                "stderr",
+                log_stderr(stderr, self.stderr.clone(), self.server.clone(), self.starter.scratch.clone()),
+            );
         }
         let grace = self.server.timeout.stop;
         let how = {

@@ -81,10 +81,13 @@ pub fn pick(views: impl Iterator<Item = View> + Clone, pool: &Situation) -> Pick
     }
     let served = views.clone().any(|view| view.fits && view.alive);
     let draining = pool.processes > pool.living;
-    if !served && !draining && pool.waited >= GIVE_WAY
-        && let Some(other) = others().filter(|view| view.ready).min_by_key(|view| view.in_flight) {
-            return Pick::GiveWay(other.key);
-        }
+    if !served
+        && !draining
+        && pool.waited >= GIVE_WAY
+        && let Some(other) = others().filter(|view| view.ready).min_by_key(|view| view.in_flight)
+    {
+        return Pick::GiveWay(other.key);
+    }
     Pick::Wait
 }
 
@@ -93,7 +96,16 @@ mod tests {
     use super::*;
     use slotmap::SlotMap;
 
-    const POOL: Situation = Situation { max: 2, living: 1, processes: 1, concurrency: 4, alone: false, rank: 0, waiting: 1, waited: Duration::ZERO };
+    const POOL: Situation = Situation {
+        max: 2,
+        living: 1,
+        processes: 1,
+        concurrency: 4,
+        alone: false,
+        rank: 0,
+        waiting: 1,
+        waited: Duration::ZERO,
+    };
 
     fn views<const N: usize>(change: [fn(&mut View); N]) -> Vec<View> {
         let mut keys = SlotMap::<InstanceKey, ()>::with_key();
@@ -101,7 +113,17 @@ mod tests {
             .into_iter()
             .map(|change| {
                 let key = keys.insert(());
-                let mut view = View { key, fits: true, ready: true, starting: false, alive: true, idle: false, room: true, in_flight: 1, last: false };
+                let mut view = View {
+                    key,
+                    fits: true,
+                    ready: true,
+                    starting: false,
+                    alive: true,
+                    idle: false,
+                    room: true,
+                    in_flight: 1,
+                    last: false,
+                };
                 change(&mut view);
                 view
             })

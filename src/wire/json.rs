@@ -330,8 +330,17 @@ mod tests {
     #[test]
     fn what_is_json_passes() {
         for text in [
-            "0", "-0.5e+7", "1e400", "\"\\ud800 \\\"\"", "[]", "{}", "[[],{},[1,{\"a\":[null]}]]", " { \"a\" : [ true , false ] } ",
-            "123456789012345678901234567890", "{\"a\":1,\"a\":2}", "\"0123456789012345678901234567890123456789\\n\"",
+            "0",
+            "-0.5e+7",
+            "1e400",
+            "\"\\ud800 \\\"\"",
+            "[]",
+            "{}",
+            "[[],{},[1,{\"a\":[null]}]]",
+            " { \"a\" : [ true , false ] } ",
+            "123456789012345678901234567890",
+            "{\"a\":1,\"a\":2}",
+            "\"0123456789012345678901234567890123456789\\n\"",
         ] {
             assert_eq!(check(text), Ok(()), "{text}");
         }
@@ -339,7 +348,26 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_refused() {
-        for text in ["", "01", "1.", "-", "[1,]", "{,}", "{\"a\"}", "{\"a\":}", "tru", "\"\\x\"", "\"\\u12g4\"", "\"a", "[1", "{\"a\":1", "1 2", "[}", "\"\t\"", "{1:2}"] {
+        for text in [
+            "",
+            "01",
+            "1.",
+            "-",
+            "[1,]",
+            "{,}",
+            "{\"a\"}",
+            "{\"a\":}",
+            "tru",
+            "\"\\x\"",
+            "\"\\u12g4\"",
+            "\"a",
+            "[1",
+            "{\"a\":1",
+            "1 2",
+            "[}",
+            "\"\t\"",
+            "{1:2}",
+        ] {
             assert!(matches!(check(text), Err(Fault::Syntax(_))), "{text}");
         }
     }
@@ -366,7 +394,10 @@ mod tests {
     #[test]
     fn the_judgement_is_that_of_serde_json_on_random_texts() {
         let mut random = fastrand::Rng::with_seed(7);
-        let alphabet = ["{", "}", "[", "]", ",", ":", "\"", "\"a\"", "1", "-", ".5", "e3", "true", "null", " ", "\\", "\\u00e9", "0"];
+        let alphabet = [
+            "{", "}", "[", "]", ",", ":", "\"", "\"a\"", "1", "-", ".5", "e3", "true", "null", " ", "\\", "\\u00e9",
+            "0",
+        ];
         for _ in 0..200_000 {
             let text: String = (0..random.usize(1..9)).map(|_| alphabet[random.usize(..alphabet.len())]).collect();
             let judged = check(&text).is_ok();

@@ -173,7 +173,9 @@ fn classify(line: &[u8], fields: &Fields) -> Result<Kind, &'static str> {
         let span: Span = fields.span(field);
         if span.found() { line.get(span.start as usize).copied() } else { None }
     };
-    if let Some(Field::Jsonrpc | Field::Id | Field::Method | Field::Params | Field::Result | Field::Error) = fields.twice {
+    if let Some(Field::Jsonrpc | Field::Id | Field::Method | Field::Params | Field::Result | Field::Error) =
+        fields.twice
+    {
         return Err("a member stands twice");
     }
     if &line[fields.span(Field::Jsonrpc).range()] != b"\"2.0\"" {

@@ -137,7 +137,8 @@ mod tests {
 
     #[test]
     fn members_are_found_wherever_they_stand() {
-        let line = r#" {"params":{"_meta":{"progressToken":0},"name":"a"} , "id" : -7 ,"m\u0065thod":"x","jsonrpc":"2.0"}"#;
+        let line =
+            r#" {"params":{"_meta":{"progressToken":0},"name":"a"} , "id" : -7 ,"m\u0065thod":"x","jsonrpc":"2.0"}"#;
         let fields = Fields::of(line.as_bytes(), 64).unwrap();
         assert_eq!(text(line, &fields, Field::Id), "-7");
         assert_eq!(text(line, &fields, Field::Method), "\"x\"");

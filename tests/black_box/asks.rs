@@ -58,7 +58,10 @@ fn forms_and_pages_are_put_to_their_user_and_the_end_of_a_page_is_told_to_its_ow
 
         let form = a.begin("ask_elicit", json!({"message": "your name?"}));
         let ask = a.asked("elicitation/create").await;
-        assert_eq!((&ask.request["params"]["mode"], &ask.request["params"]["message"]), (&json!("form"), &json!("your name?")));
+        assert_eq!(
+            (&ask.request["params"]["mode"], &ask.request["params"]["message"]),
+            (&json!("form"), &json!("your name?"))
+        );
         ask.answer(json!({"action": "accept", "content": {"answer": "Ada"}}));
         assert_eq!(form.answer().await.json()["content"]["answer"], "Ada");
 
@@ -121,7 +124,8 @@ fn a_pool_whose_server_asks_goes_over_to_call_leases() {
         first.answer().await;
         assert_eq!(proxy.server("echo")["lease"]["kind"], "call");
 
-        let (mine, theirs) = (a.begin("ask_sampling", json!({"prompt": "a"})), b.begin("ask_sampling", json!({"prompt": "b"})));
+        let (mine, theirs) =
+            (a.begin("ask_sampling", json!({"prompt": "a"})), b.begin("ask_sampling", json!({"prompt": "b"})));
         let (to_a, to_b) = (a.asked("sampling/createMessage").await, b.asked("sampling/createMessage").await);
         assert_eq!(to_a.request["params"]["messages"][0]["content"]["text"], "a");
         assert_eq!(to_b.request["params"]["messages"][0]["content"]["text"], "b");
@@ -187,7 +191,9 @@ fn the_server_gets_to_know_when_the_caller_that_it_asked_is_gone() {
     play(async {
         let asking = script().on("tools/call", |call, say| {
             let params = json!({"messages": [], "maxTokens": 1});
-            say.line(&json!({"jsonrpc": "2.0", "id": "q", "method": "sampling/createMessage", "params": params}).to_string());
+            say.line(
+                &json!({"jsonrpc": "2.0", "id": "q", "method": "sampling/createMessage", "params": params}).to_string(),
+            );
             let _ = call;
         });
         let proxy = proxy().server("asking", asking.into()).start().await;
@@ -195,7 +201,8 @@ fn the_server_gets_to_know_when_the_caller_that_it_asked_is_gone() {
         caller.begin("x", json!({}));
         caller.asked("sampling/createMessage").await;
         caller.hang_up().await;
-        let answers: Vec<Value> = proxy.process("asking", 0).lines().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let answers: Vec<Value> =
+            proxy.process("asking", 0).lines().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
         let told = answers.iter().filter(|message| message["id"] == "q" && message.get("error").is_some()).count();
         assert_eq!(told, 1, "{answers:?}");
     });
@@ -207,7 +214,10 @@ fn progress_of_an_ask_goes_back_under_the_servers_own_token() {
         let asking = script()
             .on("tools/call", |_, say| {
                 let params = json!({"messages": [], "maxTokens": 1, "_meta": {"progressToken": "theirs"}});
-                say.line(&json!({"jsonrpc": "2.0", "id": "q", "method": "sampling/createMessage", "params": params}).to_string());
+                say.line(
+                    &json!({"jsonrpc": "2.0", "id": "q", "method": "sampling/createMessage", "params": params})
+                        .to_string(),
+                );
             })
             .on("notifications/progress", |_, _| {});
         let proxy = proxy().server("asking", asking.into()).start().await;

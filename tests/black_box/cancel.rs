@@ -57,9 +57,12 @@ fn who_hangs_up_has_all_its_calls_cancelled_and_nobody_else() {
         settled().await;
         leaving.hang_up().await;
         let ids = |method| proxy.got("echo", method).into_iter();
-        let forgotten: Vec<Value> =
-            ids("tools/call").filter(|call| call["params"]["name"] == "forget").map(|call| call["id"].clone()).collect();
-        let mut cancelled: Vec<Value> = ids("notifications/cancelled").map(|it| it["params"]["requestId"].clone()).collect();
+        let forgotten: Vec<Value> = ids("tools/call")
+            .filter(|call| call["params"]["name"] == "forget")
+            .map(|call| call["id"].clone())
+            .collect();
+        let mut cancelled: Vec<Value> =
+            ids("notifications/cancelled").map(|it| it["params"]["requestId"].clone()).collect();
         cancelled.sort_by_key(Value::as_u64);
         assert_eq!(cancelled, forgotten);
         assert_eq!(theirs.answer().await.text(), "slept 50 ms in 1 steps");
@@ -131,7 +134,8 @@ fn what_is_cancelled_while_it_waits_never_reaches_a_server() {
         assert_eq!(proxy.server("echo")["queue"], 0);
         running.answer().await;
         caller.hears_nothing().await;
-        let tools: Vec<Value> = proxy.got("echo", "tools/call").into_iter().map(|call| call["params"]["name"].clone()).collect();
+        let tools: Vec<Value> =
+            proxy.got("echo", "tools/call").into_iter().map(|call| call["params"]["name"].clone()).collect();
         assert_eq!(tools, ["slow"]);
         assert_eq!(proxy.got("echo", "notifications/cancelled").len(), 0);
     });
@@ -185,7 +189,10 @@ fn a_server_cannot_cancel_what_a_caller_asked() {
         let call = caller.begin("x", json!({}));
         caller.hears_nothing().await;
         let id = ids.borrow().clone().expect("a call");
-        proxy.process("odd", 0).say(&json!({"jsonrpc": "2.0", "id": id, "result": {"content": [{"type": "text", "text": "still"}]}}).to_string());
+        proxy.process("odd", 0).say(
+            &json!({"jsonrpc": "2.0", "id": id, "result": {"content": [{"type": "text", "text": "still"}]}})
+                .to_string(),
+        );
         assert_eq!(call.answer().await.text(), "still");
     });
 }

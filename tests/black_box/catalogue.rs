@@ -173,7 +173,8 @@ fn a_list_is_asked_for_once_however_many_callers_want_it() {
         let proxy = proxy().server("echo", legacy(|_| {})).start().await;
         let a = proxy.legacy(REVISION).connect("echo").await;
         let b = proxy.legacy(REVISION).connect("echo").await;
-        let wanted: Vec<_> = [&a, &b, &a, &b].into_iter().map(|caller| caller.request("tools/list", json!({}))).collect();
+        let wanted: Vec<_> =
+            [&a, &b, &a, &b].into_iter().map(|caller| caller.request("tools/list", json!({}))).collect();
         for list in &wanted {
             assert!(list.answer().await.names().contains(&"echo"));
         }
@@ -230,7 +231,10 @@ fn a_list_lives_as_long_as_its_server_says() {
         let proxy = proxy().server("echo", modern(|options| options.ttl = seconds(10))).start().await;
         let caller = proxy.modern().connect("echo").await;
         let fresh = caller.ask("tools/list", json!({})).await;
-        assert_eq!((&fresh.result()["resultType"], &fresh.result()["cacheScope"]), (&json!("complete"), &json!("public")));
+        assert_eq!(
+            (&fresh.result()["resultType"], &fresh.result()["cacheScope"]),
+            (&json!("complete"), &json!("public"))
+        );
         after(seconds(4)).await;
         let older = caller.ask("tools/list", json!({})).await;
         let left = older.result()["ttlMs"].as_u64().expect("a ttl");
@@ -270,7 +274,10 @@ fn a_list_comes_as_the_server_wrote_it() {
     play(async {
         let tool = r#"{"inputSchema":{"type":"object","x":1.0,"y":100000000000000000000},"name":"a","name2":"\u0061","_meta":{"z":1,"a":2}}"#;
         let exact = script().on("tools/list", move |list, say| {
-            say.line(&format!(r#"{{"id":{},"result":{{"tools":[{tool}],"_meta":{{"k":1e2}}}},"jsonrpc":"2.0"}}"#, list.id()));
+            say.line(&format!(
+                r#"{{"id":{},"result":{{"tools":[{tool}],"_meta":{{"k":1e2}}}},"jsonrpc":"2.0"}}"#,
+                list.id()
+            ));
         });
         let proxy = proxy().server("exact", exact.into()).start().await;
         let caller = proxy.legacy(REVISION).connect("exact").await;

@@ -78,7 +78,10 @@ fn two_callers_with_the_same_progress_token_each_hear_their_own_progress() {
                 for step in 1..=steps {
                     let progress = caller.heard("notifications/progress").await;
                     assert_eq!(progress["params"]["progressToken"], token);
-                    assert_eq!((&progress["params"]["progress"], &progress["params"]["total"]), (&json!(step), &json!(steps)));
+                    assert_eq!(
+                        (&progress["params"]["progress"], &progress["params"]["total"]),
+                        (&json!(step), &json!(steps))
+                    );
                 }
             }
             first.answer().await;

@@ -179,7 +179,8 @@ fn a_busy_pool_grows_up_to_its_bound_and_no_further() {
         let callers = futures((0..10).map(|_| proxy.legacy(REVISION).connect("echo"))).await;
         let calls: Vec<_> = callers.iter().map(|caller| caller.begin("slow", json!({"ms": 1000}))).collect();
         settled().await;
-        let in_flight: Vec<Value> = proxy.instances("echo").iter().map(|instance| instance["in_flight"].clone()).collect();
+        let in_flight: Vec<Value> =
+            proxy.instances("echo").iter().map(|instance| instance["in_flight"].clone()).collect();
         assert_eq!(in_flight, [2, 2, 2]);
         assert_eq!(proxy.server("echo")["queue"], 4);
         for call in &calls {
@@ -231,7 +232,8 @@ fn an_idle_process_of_another_profile_gives_way_and_a_busy_one_after_a_while() {
 #[test]
 fn an_idle_process_is_stopped_and_the_next_call_starts_another_that_is_initialised() {
     play(async {
-        let proxy = proxy().server("echo", legacy(|_| {})).set(|server| server.recycle.idle = seconds(60)).start().await;
+        let proxy =
+            proxy().server("echo", legacy(|_| {})).set(|server| server.recycle.idle = seconds(60)).start().await;
         let caller = proxy.legacy(REVISION).connect("echo").await;
         caller.call("echo", json!({})).await;
         after(seconds(59)).await;

@@ -15,9 +15,9 @@ use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
 pub use answer::Answer;
-pub use caller::{Ask, Caller};
-pub use proxy::{Proxy, proxy};
-pub use script::{Heard, Say, Script, script};
+pub use caller::Caller;
+pub use proxy::{Proxy, Setup, proxy};
+pub use script::{Say, Script, script};
 pub use servers::{both_eras, legacy, modern, mute, unstartable};
 
 /// Longer than every deadline of mcpool: what has not come by then never comes.

@@ -126,7 +126,10 @@ impl Ledger {
             host.line(&Error::DaemonLost.reply(Some(&id)));
         }
         for id in self.asks.drain() {
-            let line = format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{}}}}}"#, id.as_str());
+            let line = format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{}}}}}"#,
+                id.as_str()
+            );
             host.line(line.as_bytes());
         }
     }

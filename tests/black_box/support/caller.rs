@@ -226,11 +226,6 @@ impl Drop for Caller {
 }
 
 impl Pending<'_> {
-    /// The id of the request.
-    pub fn id(&self) -> &Value {
-        &self.id
-    }
-
     /// Tells that the answer is not wanted any more.
     pub fn cancel(&self) {
         self.caller.notify("notifications/cancelled", json!({ "requestId": self.id, "reason": "changed my mind" }));

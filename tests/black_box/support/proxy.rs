@@ -16,12 +16,14 @@ use super::caller::Caller;
 use super::servers::{Behaviour, Launched, Workshop};
 use super::{Answer, merge};
 
+type Change = Box<dyn FnOnce(&mut Config)>;
+
 /// What a proxy is to be made of.
 #[derive(Default)]
 pub struct Setup {
     config: Config,
     workshop: Workshop,
-    changes: Vec<Box<dyn FnOnce(&mut Config)>>,
+    changes: Vec<Change>,
 }
 
 /// A proxy of no servers yet.
@@ -121,7 +123,11 @@ impl Proxy {
 
     /// A process of a server, counted from 0 in the order of their starts.
     pub fn process(&self, server: &str, number: usize) -> Rc<Launched> {
-        self.workshop.launched(server).get(number).cloned().unwrap_or_else(|| panic!("{server}-{number} was not started"))
+        self.workshop
+            .launched(server)
+            .get(number)
+            .cloned()
+            .unwrap_or_else(|| panic!("{server}-{number} was not started"))
     }
 
     /// The requests and notifications of a method that all processes of a server got.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, split};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::sync::mpsc;
 
 type Deed = Rc<dyn Fn(&Heard, &Say)>;
@@ -23,8 +23,7 @@ pub fn script() -> Script {
 
 /// A message that a scripted server got.
 pub struct Heard {
-    /// To the letter.
-    pub raw: String,
+    /// The message; without its params where this parser, other than the proxy, cannot follow.
     pub value: Value,
 }
 
@@ -38,6 +37,13 @@ impl Heard {
     pub fn token(&self) -> &Value {
         &self.value["params"]["_meta"]["progressToken"]
     }
+}
+
+/// What is needed of a message whose strings hold lone surrogates.
+#[derive(serde::Deserialize)]
+struct Envelope {
+    id: Value,
+    method: Value,
 }
 
 /// The way out of a scripted server.
@@ -96,14 +102,19 @@ impl Script {
     }
 
     /// Runs one process.
-    pub async fn run(self, stream: DuplexStream, say: Say, mut said: mpsc::UnboundedReceiver<Vec<u8>>) {
-        let (reader, mut writer) = split(stream);
-        let mut lines = BufReader::new(reader).lines();
+    pub async fn run(
+        self,
+        stdin: DuplexStream,
+        mut stdout: DuplexStream,
+        say: Say,
+        mut said: mpsc::UnboundedReceiver<Vec<u8>>,
+    ) {
+        let mut lines = BufReader::new(stdin).lines();
         loop {
             tokio::select! {
                 biased;
                 Some(bytes) = said.recv() => {
-                    if writer.write_all(&bytes).await.is_err() {
+                    if stdout.write_all(&bytes).await.is_err() {
                         return;
                     }
                 }
@@ -116,8 +127,11 @@ impl Script {
     }
 
     fn hear(&self, raw: String, say: &Say) {
-        let value: Value = serde_json::from_str(&raw).unwrap_or_else(|_| panic!("the proxy sent no JSON: {raw}"));
-        let heard = Heard { raw, value };
+        let read = serde_json::from_str(&raw).or_else(|_| {
+            let Envelope { id, method } = serde_json::from_str(&raw)?;
+            Ok::<Value, serde_json::Error>(json!({ "id": id, "method": method }))
+        });
+        let heard = Heard { value: read.unwrap_or_else(|_| panic!("the proxy sent no JSON: {raw}")) };
         let method = heard.value["method"].as_str().unwrap_or_default();
         match self.deeds.iter().find(|(on, _)| *on == method) {
             Some((_, deed)) => deed(&heard, say),

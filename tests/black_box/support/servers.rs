@@ -11,7 +11,7 @@ use mcpool::config;
 use mcpool::demo::{self, Options};
 use mcpool::pool::launch::{Connection, Launcher};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, BufReader, DuplexStream, duplex, split};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, BufReader, DuplexStream, duplex};
 use tokio::task::{AbortHandle, spawn_local};
 
 use super::script::{self, Say, Script};
@@ -131,23 +131,24 @@ impl Workshop {
 impl Launcher for Workshop {
     fn launch(&self, server: &config::Server) -> io::Result<Connection> {
         let number = self.launched(&server.name).len();
-        let (ours, theirs) = duplex(1 << 16);
-        let (reader, writer) = split(ours);
+        // Two pipes, as processes have: closing stdin is not closing stdout.
+        let (writer, stdin) = duplex(1 << 16);
+        let (stdout, reader) = duplex(1 << 16);
         let (say, said) = script::say();
         let mut options = Options { seed: number as u64, ..Options::new(format!("{}-{number}", server.name)) };
         let task = match &self.behaviours[&server.name] {
             Behaviour::Unstartable => return Err(io::Error::new(io::ErrorKind::NotFound, "no such command")),
             Behaviour::Legacy(set) => {
                 set(&mut options);
-                spawn_local(serve(theirs, options, Some(demo_era(false))))
+                spawn_local(serve(stdin, stdout, options, Some(demo_era(false))))
             }
             Behaviour::Modern(set) => {
                 set(&mut options);
-                spawn_local(serve(theirs, options, Some(demo_era(true))))
+                spawn_local(serve(stdin, stdout, options, Some(demo_era(true))))
             }
-            Behaviour::BothEras => spawn_local(serve(theirs, options, None)),
-            Behaviour::Script(script) => spawn_local(script.clone().run(theirs, say.clone(), said)),
-            Behaviour::Mute => spawn_local(listen(theirs)),
+            Behaviour::BothEras => spawn_local(serve(stdin, stdout, options, None)),
+            Behaviour::Script(script) => spawn_local(script.clone().run(stdin, stdout, say.clone(), said)),
+            Behaviour::Mute => spawn_local(listen(stdin, stdout)),
         };
         let lines = Rc::<RefCell<Vec<u8>>>::default();
         let launched = Launched { lines: lines.clone(), task: task.abort_handle(), say };
@@ -162,9 +163,8 @@ fn demo_era(modern: bool) -> &'static str {
 }
 
 /// Serves one process. Without an era, the first line that comes decides.
-async fn serve(stream: DuplexStream, options: Options, first: Option<&'static str>) {
-    let (reader, writer) = split(stream);
-    let mut reader = BufReader::new(reader);
+async fn serve(stdin: DuplexStream, writer: DuplexStream, options: Options, first: Option<&'static str>) {
+    let mut reader = BufReader::new(stdin);
     let mut line = first.unwrap_or_default().to_owned();
     let mut seen = String::new();
     if first.is_none() {
@@ -180,9 +180,10 @@ async fn serve(stream: DuplexStream, options: Options, first: Option<&'static st
     };
 }
 
-async fn listen(mut stream: DuplexStream) {
+async fn listen(mut stdin: DuplexStream, stdout: DuplexStream) {
     let mut heard = [0; 1024];
-    while stream.read(&mut heard).await.is_ok_and(|count| count > 0) {}
+    while stdin.read(&mut heard).await.is_ok_and(|count| count > 0) {}
+    drop(stdout);
 }
 
 /// Writes, and remembers what was written.

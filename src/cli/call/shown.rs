@@ -1,0 +1,147 @@
+//! Called by `call`: a tool's result as a person reads it.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::cli::print::plain;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ToolResult {
+    result_type: Option<String>,
+    #[serde(default)]
+    content: Vec<Value>,
+    structured_content: Option<Box<RawValue>>,
+    #[serde(default)]
+    is_error: bool,
+}
+
+/// Prints a result: on stdout with success, on stderr with 1 if the tool says that it failed.
+///
+/// # Errors
+/// In words for people: it is no tool result, or one that needs more than this command can give.
+pub fn result(raw: &RawValue) -> Result<ExitCode, String> {
+    let result: ToolResult =
+        serde_json::from_str(raw.get()).map_err(|error| format!("the result is no tool result: {error}"))?;
+    match result.result_type.as_deref() {
+        None | Some("complete") => {}
+        Some("input_required") => {
+            return Err("the tool asks for input, which `mcpool call` cannot give; use an MCP host".into());
+        }
+        Some(other) => {
+            return Err(format!("the result is of a kind that `mcpool call` does not know: {}", plain(other)));
+        }
+    }
+    let text = page(&result);
+    // Whoever reads has seen enough if they close their side.
+    let _ = if result.is_error {
+        write(io::stderr(), rustix::termios::isatty(io::stderr()), &text)
+    } else {
+        write(io::stdout(), rustix::termios::isatty(io::stdout()), &text)
+    };
+    Ok(if result.is_error { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn page(result: &ToolResult) -> String {
+    let mut page: Vec<String> = result.content.iter().map(shown).collect();
+    let has_text = result.content.iter().any(|block| block["type"] == "text");
+    if let Some(structured) = result.structured_content.as_ref().filter(|_| !has_text) {
+        page.push(pretty(structured.get()));
+    }
+    page.join("\n")
+}
+
+/// One block of content.
+fn shown(block: &Value) -> String {
+    let word = |key: &str| block[key].as_str().map(plain).unwrap_or_default();
+    match block["type"].as_str() {
+        Some("text") => block["text"].as_str().unwrap_or_default().to_owned(),
+        Some("image" | "audio") => format!("[{}, {} bytes]", word("mimeType"), decoded(&block["data"])),
+        Some("resource_link") => format!("[{} {}]", word("name"), word("uri")),
+        Some("resource") => match block["resource"]["text"].as_str() {
+            Some(text) => text.to_owned(),
+            None => {
+                let uri = block["resource"]["uri"].as_str().map(plain).unwrap_or_default();
+                format!("[{uri}, {} bytes]", decoded(&block["resource"]["blob"]))
+            }
+        },
+        _ => block.to_string(),
+    }
+}
+
+/// How many bytes a Base64 text stands for.
+fn decoded(base64: &Value) -> usize {
+    base64.as_str().map_or(0, |text| text.trim_end_matches('=').len() * 3 / 4)
+}
+
+/// Writes for a reader; a terminal gets nothing that moves its cursor or changes its settings.
+fn write(mut out: impl Write, terminal: bool, text: &str) -> io::Result<()> {
+    if terminal {
+        let kept: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
+        writeln!(out, "{kept}")
+    } else {
+        writeln!(out, "{text}")
+    }
+}
+
+/// JSON with line breaks and indents; numbers and strings stay as they were written.
+fn pretty(json: &str) -> String {
+    let mut out = String::with_capacity(json.len() * 2);
+    let (mut depth, mut quoted, mut escaped, mut opened) = (0_usize, false, false, false);
+    let line = |out: &mut String, depth: usize| {
+        out.push('\n');
+        out.extend(std::iter::repeat_n("  ", depth));
+    };
+    for c in json.chars().filter(|c| !c.is_control()) {
+        if quoted {
+            out.push(c);
+            quoted = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+            continue;
+        }
+        if c == ' ' {
+            continue;
+        }
+        let closes = matches!(c, '}' | ']');
+        depth -= usize::from(closes && depth > 0);
+        if opened != closes {
+            line(&mut out, depth);
+        }
+        opened = matches!(c, '{' | '[');
+        out.push(c);
+        match c {
+            '{' | '[' => depth += 1,
+            ',' => line(&mut out, depth),
+            ':' => out.push(' '),
+            '"' => quoted = true,
+            _ => {}
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paged(json: &str) -> String {
+        page(&serde_json::from_str(json).unwrap())
+    }
+
+    #[test]
+    fn text_is_text_and_the_rest_is_named() {
+        let result = r#"{"content":[{"type":"text","text":"a\nb"},{"type":"image","mimeType":"image/png","data":"AAAAAA=="}],"structuredContent":{"a":1}}"#;
+        assert_eq!(paged(result), "a\nb\n[image/png, 4 bytes]");
+    }
+
+    #[test]
+    fn structured_content_is_shown_where_there_is_no_text() {
+        let result = r#"{"content":[],"structuredContent":{"n": 12345678901234567890123,"l":[],"o":{},"d":[1,{"s":"a, \"b\": {c}\\"}]}}"#;
+        let shown = "{\n  \"n\": 12345678901234567890123,\n  \"l\": [],\n  \"o\": {},\n  \"d\": [\n    1,\n    {\n      \"s\": \"a, \\\"b\\\": {c}\\\\\"\n    }\n  ]\n}";
+        assert_eq!(paged(result), shown);
+    }
+}

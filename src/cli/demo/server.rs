@@ -1,0 +1,26 @@
+//! `mcpool demo-server legacy|modern`: one of the built-in servers on stdin and stdout, as `demo` and the tests
+//! start it.
+
+use tokio::task::LocalSet;
+
+use crate::caller::stdio;
+use crate::demo::{Options, legacy, modern};
+
+/// Serves until the input ends, then ends the process.
+pub async fn run(era: &str) -> ! {
+    let options = Options::new(format!("{era}-{}", std::process::id()));
+    let serving = async {
+        let (stdin, stdout) = (stdio::input(), stdio::output());
+        if era == "modern" {
+            modern::serve(stdin, stdout, options).await
+        } else {
+            legacy::serve(stdin, stdout, options).await
+        }
+    };
+    let served = LocalSet::new().run_until(serving).await;
+    if let Err(error) = &served {
+        eprintln!("demo-server {era}: {error}");
+    }
+    // A read of a terminal cannot be given up, so the runtime would never end by itself.
+    std::process::exit(i32::from(served.is_err()));
+}

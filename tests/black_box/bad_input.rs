@@ -1,0 +1,374 @@
+//! Whatever callers and servers write, mcpool answers what can be answered, closes what cannot, and nobody else
+//! notices.
+
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Caller, Proxy, after, legacy, modern, play, proxy, script, seconds, settled};
+
+const REVISION: &str = "2025-06-18";
+
+async fn echo() -> Proxy {
+    proxy().server("echo", legacy(|_| {})).config(|config| config.limits.message = 4 << 20).start().await
+}
+
+/// What a caller is told about a line, and that another caller of the same process does not notice.
+async fn told(line: &[u8], then: impl AsyncFnOnce(&Caller, Answer)) {
+    let proxy = echo().await;
+    let bad = proxy.legacy(REVISION).connect("echo").await;
+    let good = proxy.legacy(REVISION).connect("echo").await;
+    let working = good.begin("slow", json!({"ms": 20}));
+    bad.send_bytes(line);
+    let answer = bad.line().await;
+    then(&bad, answer).await;
+    assert_eq!(working.answer().await.text(), "slept 20 ms in 1 steps");
+    good.hears_nothing().await;
+    assert_eq!(proxy.started("echo"), 1);
+}
+
+#[test]
+fn what_cannot_be_addressed_is_answered_to_nobody_and_the_connection_closed() {
+    play(async {
+        for (line, code) in [
+            ("hello\n", -32700),
+            ("{\"jsonrpc\":\n", -32700),
+            ("7\n", -32600),
+            ("\"text\"\n", -32600),
+            ("null\n", -32600),
+            ("[]\n", -32600),
+            ("{}\n", -32600),
+            ("{\"jsonrpc\":\"2.0\",\"id\":null,\"method\":\"ping\"}\n", -32600),
+            ("{\"jsonrpc\":\"2.0\",\"id\":{},\"method\":\"ping\"}\n", -32600),
+        ] {
+            told(line.as_bytes(), async |caller, answer| {
+                assert_eq!((answer.code(), &answer.value["id"]), (code, &Value::Null), "{line}");
+                caller.closed().await;
+            })
+            .await;
+        }
+    });
+}
+
+#[test]
+fn what_can_be_addressed_is_answered_and_the_connection_stays() {
+    play(async {
+        for (line, code) in [
+            ("{\"jsonrpc\":\"2.0\",\"id\":9}\n", -32600),
+            ("{\"jsonrpc\":\"1.0\",\"id\":9,\"method\":\"ping\"}\n", -32600),
+            ("{\"id\":9,\"method\":\"ping\"}\n", -32600),
+            ("{\"jsonrpc\":\"2.0\",\"id\":9,\"method\":7}\n", -32600),
+            ("{\"jsonrpc\":\"2.0\",\"id\":9,\"method\":\"ping\",\"params\":[1]}\n", -32600),
+            ("{\"jsonrpc\":\"2.0\",\"id\":9,\"method\":\"ping\",\"params\":{]}\n", -32700),
+            ("{\"jsonrpc\":\"2.0\",\"id\":9,\"method\":\"initialize\",\"params\":{}}\n", -32600),
+        ] {
+            told(line.as_bytes(), async |caller, answer| {
+                assert_eq!((answer.code(), &answer.value["id"]), (code, &json!(9)), "{line}");
+                assert_eq!(caller.call("echo", json!({})).await.text(), "{}");
+            })
+            .await;
+        }
+    });
+}
+
+#[test]
+fn invalid_utf8_never_reaches_a_server() {
+    play(async {
+        let line = b"{\"jsonrpc\":\"2.0\",\"id\":9,\"method\":\"tools/call\",\"params\":{\"name\":\"\xff\"}}\n";
+        told(line, async |caller, answer| {
+            assert_eq!((answer.code(), &answer.value["id"]), (-32700, &json!(9)));
+            assert_eq!(caller.call("echo", json!({})).await.text(), "{}");
+        })
+        .await;
+    });
+}
+
+#[test]
+fn nesting_has_a_bound() {
+    play(async {
+        for depth in [1_000, 100_000] {
+            let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+            let line = format!(
+                "{{\"jsonrpc\":\"2.0\",\"id\":9,\"method\":\"tools/call\",\"params\":{{\"x\":{open}{close}}}}}\n"
+            );
+            told(line.as_bytes(), async |_, answer| assert_eq!(answer.value["id"], 9, "{}", answer.raw)).await;
+        }
+    });
+}
+
+#[test]
+fn a_line_above_the_limit_is_refused_by_its_id_and_the_connection_stays() {
+    play(async {
+        let (huge, big) = ("x".repeat(100 << 20), "x".repeat(5 << 20));
+        for line in [
+            format!(
+                "{{\"jsonrpc\":\"2.0\",\"id\":9,\"method\":\"tools/call\",\"params\":{{\"name\":\"echo\",\"arguments\":{{\"x\":\"{huge}\"}}}}}}\n"
+            ),
+            format!(
+                "{{\"method\":\"tools/call\",\"params\":{{\"id\":5,\"x\":\"{big}\"}},\"jsonrpc\":\"2.0\",\"id\":9}}\n"
+            ),
+        ] {
+            told(line.as_bytes(), async |caller, answer| {
+                assert_eq!((answer.code(), answer.reason(), &answer.value["id"]), (413, Some("too_large"), &json!(9)));
+                assert_eq!(caller.call("echo", json!({})).await.text(), "{}");
+            })
+            .await;
+        }
+    });
+}
+
+#[test]
+fn a_line_above_a_mebibyte_passes_both_ways() {
+    play(async {
+        let proxy = echo().await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        let big = "x".repeat(5 << 19);
+        assert_eq!(caller.call("echo", json!({"big": big})).await.code(), 413, "the answer holds it twice");
+        let half = "x".repeat(5 << 18);
+        assert!(caller.call("echo", json!({"big": half})).await.text().len() > 1 << 20);
+    });
+}
+
+#[test]
+fn an_id_in_flight_cannot_be_used_again() {
+    play(async {
+        let proxy = echo().await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        let first = caller.request_as(json!("a"), "tools/call", json!({"name": "slow", "arguments": {"ms": 100}}));
+        settled().await;
+        caller.send(r#"{"jsonrpc":"2.0","id":"\u0061","method":"ping"}"#);
+        assert_eq!(caller.line().await.code(), -32600, "the same id in other letters");
+        assert_eq!(first.answer().await.text(), "slept 100 ms in 1 steps");
+    });
+}
+
+#[test]
+fn half_a_line_and_then_silence_ends_the_connection() {
+    play(async {
+        let proxy = echo().await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        let other = proxy.legacy(REVISION).connect("echo").await;
+        caller.send_bytes(b"{\"jsonrpc\":\"2.0\",");
+        caller.closed().await;
+        assert_eq!(other.call("echo", json!({})).await.text(), "{}");
+        assert_eq!(proxy.status()["callers"].as_array().map(Vec::len), Some(1));
+    });
+}
+
+#[test]
+fn a_caller_that_closes_its_side_is_let_go_with_all_its_calls() {
+    play(async {
+        let proxy = echo().await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        caller.begin("forget", json!({}));
+        settled().await;
+        caller.end_input();
+        caller.closed().await;
+        assert_eq!(proxy.instances("echo")[0]["in_flight"], 0);
+    });
+}
+
+#[test]
+fn an_idle_caller_is_left_in_peace() {
+    play(async {
+        let proxy = echo().await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        after(seconds(24 * 3600)).await;
+        assert_eq!(caller.call("echo", json!({})).await.text(), "{}");
+    });
+}
+
+#[test]
+fn nothing_but_ping_goes_before_initialize() {
+    play(async {
+        let proxy = echo().await;
+        let caller = proxy.dial("echo");
+        assert_eq!(caller.call("echo", json!({})).await.code(), -32600);
+        assert_eq!(caller.ask("tools/list", json!({})).await.code(), -32600);
+        assert_eq!(*caller.ask("ping", json!({})).await.result(), json!({}));
+        assert_eq!(caller.ask("initialize", json!({"protocolVersion": REVISION})).await.code(), -32602);
+        caller.ask("initialize", json!({"protocolVersion": REVISION, "capabilities": {}})).await.result();
+        assert_eq!(proxy.started("echo"), 1);
+    });
+}
+
+#[test]
+fn unknown_methods_and_notifications_pass_to_the_letter() {
+    play(async {
+        let odd = script()
+            .on("x/y", |it, say| say.error(it, json!({"code": 7, "message": "seven"})))
+            .on("notifications/z", |_, _| {});
+        let proxy = proxy().server("odd", odd.into()).start().await;
+        let caller = proxy.legacy(REVISION).connect("odd").await;
+        assert_eq!(caller.ask("x/y", json!({"b": 1, "a": 2})).await.code(), 7);
+        caller.send(r#"{"params":{"n":1.00},"method":"notifications/z","jsonrpc":"2.0"}"#);
+        settled().await;
+        assert!(
+            proxy
+                .process("odd", 0)
+                .lines()
+                .contains(&r#"{"params":{"n":1.00},"method":"notifications/z","jsonrpc":"2.0"}"#.to_owned())
+        );
+    });
+}
+
+#[test]
+fn params_and_results_come_out_byte_for_byte() {
+    play(async {
+        let result =
+            r#"{"z":1,"a":1.0,"a":1e400,"big":123456789012345678901234567890,"s":"\ud800\u0041\/","_meta":{"k":[ ]}}"#;
+        let exact = script()
+            .on("x", move |it, say| say.line(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, it.id())));
+        let proxy = proxy().server("exact", exact.into()).start().await;
+        let caller = proxy.legacy(REVISION).connect("exact").await;
+        let request = r#"{"method":"x","id":5,"params":{"d":1,"d":2,"f":1.0,"s":"\ud800","_meta":{"q":1}},"jsonrpc":"2.0","more":[1,2]}"#;
+        caller.send(request);
+        assert_eq!(caller.line().await.raw, format!(r#"{{"jsonrpc":"2.0","id":5,"result":{result}}}"#));
+        let sent = proxy
+            .process("exact", 0)
+            .lines()
+            .into_iter()
+            .find(|line| line.contains(r#""method":"x""#))
+            .expect("it was sent");
+        let (before, behind) = request.split_once("\"id\":5").expect("an id");
+        assert!(sent.starts_with(before) && sent.ends_with(behind), "{sent}");
+    });
+}
+
+#[test]
+fn errors_of_servers_keep_their_code_and_data() {
+    play(async {
+        let proxy = proxy().server("old", legacy(|_| {})).server("new", modern(|_| {})).start().await;
+        let (old, new) = (proxy.legacy(REVISION).connect("old").await, proxy.modern().connect("new").await);
+        for caller in [&old, &new] {
+            for code in [-32042, -32002, 0, 1, 42, -32603] {
+                let answer = caller.call("error", json!({"code": code, "message": "m", "data": {"k": [1]}})).await;
+                assert_eq!(answer.value["error"], json!({"code": code, "message": "m", "data": {"k": [1]}}));
+            }
+        }
+        assert_eq!(old.ask("resources/read", json!({"uri": "demo://none"})).await.code(), -32002);
+        assert_eq!(new.ask("resources/read", json!({"uri": "demo://none"})).await.code(), -32602);
+    });
+}
+
+#[test]
+fn noise_of_a_server_is_dropped_counted_and_harms_nobody() {
+    play(async {
+        let noisy = script().on("tools/call", |call, say| {
+            say.line("starting up...");
+            say.line("[1, 2]");
+            say.bytes(b"\xff\xfe\n\n\r\n".to_vec());
+            say.line(r#"{"jsonrpc":"2.0","id":424242,"result":{}}"#);
+            say.line(r#"{"jsonrpc":"2.0","id":"made up","result":{}}"#);
+            say.line(r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"x"}}"#);
+            say.text(call, "first");
+            say.text(call, "second");
+        });
+        let proxy = proxy().server("noisy", noisy.into()).start().await;
+        let a = proxy.legacy(REVISION).connect("noisy").await;
+        let b = proxy.legacy(REVISION).connect("noisy").await;
+        for caller in [&a, &b, &a] {
+            assert_eq!(caller.call("x", json!({})).await.text(), "first");
+            caller.hears_nothing().await;
+        }
+        assert_eq!((proxy.dropped("unknown_id"), proxy.started("noisy")), (9, 1));
+        assert!(proxy.dropped("malformed") >= 9);
+    });
+}
+
+#[test]
+fn an_answer_with_both_result_and_error_fails_its_call_at_once() {
+    play(async {
+        let both = script().on("tools/call", |call, say| {
+            say.line(
+                &json!({"jsonrpc": "2.0", "id": call.id(), "result": {}, "error": {"code": 1, "message": "x"}})
+                    .to_string(),
+            );
+        });
+        let proxy = proxy().server("both", both.into()).start().await;
+        let caller = proxy.legacy(REVISION).connect("both").await;
+        let answer = caller.call("x", json!({})).await;
+        assert_eq!((answer.code(), answer.reason()), (502, Some("server_misbehaved")));
+        assert_eq!(proxy.dropped("malformed"), 1);
+    });
+}
+
+#[test]
+fn a_server_that_writes_nothing_but_noise_stops_being_used() {
+    play(async {
+        let hopeless = script().on("tools/call", |_, say| (0..200).for_each(|_| say.line("noise")));
+        let proxy = proxy().server("hopeless", hopeless.into()).start().await;
+        let caller = proxy.legacy(REVISION).connect("hopeless").await;
+        let answer = caller.call("x", json!({})).await;
+        assert_eq!((answer.code(), answer.reason()), (502, Some("server_misbehaved")));
+        assert_eq!(answer.value["error"]["data"]["mcpool"]["server"], "hopeless");
+    });
+}
+
+#[test]
+fn an_answer_above_the_limit_becomes_an_error_and_the_process_goes_on() {
+    play(async {
+        let huge = script().on("tools/call", |call, say| {
+            let size = if call.value["params"]["name"] == "big" { 6 << 20 } else { 2 };
+            say.text(call, &"x".repeat(size));
+        });
+        let proxy = proxy().server("huge", huge.into()).config(|config| config.limits.message = 4 << 20).start().await;
+        let a = proxy.legacy(REVISION).connect("huge").await;
+        let b = proxy.legacy(REVISION).connect("huge").await;
+        let (big, small) = (a.begin("big", json!({})), b.begin("small", json!({})));
+        let answer = big.answer().await;
+        assert_eq!((answer.code(), answer.reason()), (413, Some("too_large")));
+        assert_eq!(small.answer().await.text(), "xx");
+        assert_eq!((a.call("small", json!({})).await.text(), proxy.started("huge")), ("xx", 1));
+    });
+}
+
+#[test]
+fn a_ping_of_a_server_is_answered_and_what_it_may_not_ask_is_refused() {
+    play(async {
+        let asking = script().on("tools/call", |call, say| {
+            say.line(r#"{"jsonrpc":"2.0","id":"p\"1","method":"ping"}"#);
+            say.line(r#"{"jsonrpc":"2.0","id":-1,"method":"secrets/list"}"#);
+            say.text(call, "done");
+        });
+        let proxy = proxy().server("asking", asking.into()).start().await;
+        let caller = proxy.legacy(REVISION).connect("asking").await;
+        caller.call("x", json!({})).await;
+        caller.hears_nothing().await;
+        let lines = proxy.process("asking", 0).lines();
+        assert!(lines.contains(&r#"{"jsonrpc":"2.0","id":"p\"1","result":{}}"#.to_owned()), "{lines:?}");
+        let refused: Vec<Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        assert!(refused.iter().any(|it| it["id"] == -1 && it["error"]["code"] == -32601), "{lines:?}");
+    });
+}
+
+#[test]
+fn what_a_modern_call_carries_reaches_the_last_hop() {
+    play(async {
+        let proxy = proxy().server("new", modern(|_| {})).start().await;
+        let caller = proxy.modern().connect("new").await;
+        let extra = json!({"com.example/trace": {"z": 1, "a": [2]}});
+        let params = json!({"name": "echo", "arguments": {}, "_meta": extra, "inputResponses": {"k": {"v": 1}}, "requestState": "opaque"});
+        caller.ask("tools/call", params).await;
+        let sent = proxy.got("new", "tools/call").pop().expect("a call");
+        assert_eq!(sent["params"]["_meta"]["com.example/trace"], extra["com.example/trace"]);
+        assert_eq!(sent["params"]["inputResponses"], json!({"k": {"v": 1}}));
+        assert_eq!(sent["params"]["requestState"], "opaque");
+    });
+}
+
+#[test]
+fn nothing_is_left_of_callers_that_came_and_went() {
+    play(async {
+        let proxy = echo().await;
+        for _ in 0..20 {
+            let caller = proxy.legacy(REVISION).connect("echo").await;
+            caller.begin("forget", json!({}));
+            caller.send_bytes(b"{\"half\":");
+            settled().await;
+            caller.hang_up().await;
+        }
+        let instance = &proxy.instances("echo")[0];
+        assert_eq!((&instance["in_flight"], &instance["asks"]), (&json!(0), &json!(0)));
+        assert_eq!(proxy.status()["callers"], json!([]));
+        assert_eq!(proxy.started("echo"), 1);
+    });
+}

@@ -1,0 +1,100 @@
+//! Each caller sets its own level and gets only what is provably about its calls.
+
+use serde_json::json;
+
+use crate::support::{Caller, legacy, modern, play, proxy, script};
+
+const REVISION: &str = "2025-06-18";
+const MESSAGE: &str = "notifications/message";
+
+async fn level(caller: &Caller, level: &str) {
+    caller.ask("logging/setLevel", json!({"level": level})).await.result();
+}
+
+#[test]
+fn the_server_is_told_the_most_verbose_level_and_each_caller_gets_its_own() {
+    play(async {
+        let proxy = proxy().server("echo", legacy(|_| {})).start().await;
+        let verbose = proxy.legacy(REVISION).connect("echo").await;
+        let terse = proxy.legacy(REVISION).connect("echo").await;
+        level(&terse, "error").await;
+        level(&verbose, "debug").await;
+        verbose.call("log", json!({"level": "debug", "count": 2})).await;
+        for line in 1..=2 {
+            assert_eq!(verbose.heard(MESSAGE).await["params"]["data"]["line"], line);
+        }
+        terse.call("log", json!({"level": "warning"})).await;
+        terse.hears_nothing().await;
+        terse.call("log", json!({"level": "error"})).await;
+        assert_eq!(terse.heard(MESSAGE).await["params"]["level"], "error");
+        verbose.hears_nothing().await;
+        let told: Vec<_> =
+            proxy.got("echo", "logging/setLevel").into_iter().map(|it| it["params"]["level"].clone()).collect();
+        assert_eq!(told.last(), Some(&json!("debug")));
+    });
+}
+
+#[test]
+fn a_new_process_is_told_the_level_too() {
+    play(async {
+        let proxy = proxy().server("echo", legacy(|_| {})).start().await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        level(&caller, "debug").await;
+        caller.call("echo", json!({})).await;
+        proxy.process("echo", 0).crash().await;
+        caller.call("log", json!({"level": "debug"})).await;
+        caller.heard(MESSAGE).await;
+    });
+}
+
+#[test]
+fn a_line_that_may_be_about_several_callers_is_delivered_to_none() {
+    play(async {
+        let proxy = proxy().server("echo", legacy(|_| {})).start().await;
+        let a = proxy.legacy(REVISION).connect("echo").await;
+        let b = proxy.legacy(REVISION).connect("echo").await;
+        let held = a.begin("slow", json!({"ms": 1000}));
+        b.call("log", json!({"level": "error"})).await;
+        a.hears_nothing().await;
+        b.hears_nothing().await;
+        assert_eq!(proxy.dropped("owner_unknown"), 1);
+        held.answer().await;
+    });
+}
+
+#[test]
+fn a_level_that_is_none_is_refused() {
+    play(async {
+        let proxy = proxy().server("echo", legacy(|_| {})).start().await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        assert_eq!(caller.ask("logging/setLevel", json!({"level": "loud"})).await.code(), -32602);
+        assert_eq!(caller.ask("logging/setLevel", json!({})).await.code(), -32602);
+    });
+}
+
+#[test]
+fn a_server_without_logging_says_so_itself() {
+    play(async {
+        let plain =
+            script().on("logging/setLevel", |it, say| say.error(it, json!({"code": -32601, "message": "mine"})));
+        let proxy = proxy().server("plain", plain.into()).start().await;
+        let caller = proxy.legacy(REVISION).connect("plain").await;
+        let answer = caller.ask("logging/setLevel", json!({"level": "info"})).await;
+        assert_eq!((answer.code(), answer.message()), (-32601, "mine"));
+    });
+}
+
+#[test]
+fn a_modern_caller_says_the_level_with_every_request() {
+    play(async {
+        let proxy = proxy().server("echo", modern(|_| {})).start().await;
+        let wanting = proxy.modern().logging("warning").connect("echo").await;
+        let silent = proxy.modern().connect("echo").await;
+        wanting.call("log", json!({"level": "error"})).await;
+        assert_eq!(wanting.heard(MESSAGE).await["params"]["level"], "error");
+        wanting.call("log", json!({"level": "info"})).await;
+        silent.call("log", json!({"level": "emergency"})).await;
+        wanting.hears_nothing().await;
+        silent.hears_nothing().await;
+    });
+}

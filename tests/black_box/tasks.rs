@@ -1,0 +1,168 @@
+//! A task belongs to who created it, lives in the process that runs it, and is nobody else's business.
+
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Caller, Proxy, after, legacy, modern, play, proxy, seconds, settled, tasks};
+
+const REVISION: &str = "2025-11-25";
+
+/// Creates a legacy task that works for so long.
+async fn begin(caller: &Caller, ms: u64) -> String {
+    let params = json!({"name": "slow", "arguments": {"ms": ms}, "task": {"ttl": 60_000}});
+    let created = caller.ask("tools/call", params).await;
+    created.result()["task"]["taskId"].as_str().expect("a task").to_owned()
+}
+
+async fn about(caller: &Caller, what: &str, task: &str) -> Answer {
+    caller.ask(&format!("tasks/{what}"), json!({"taskId": task})).await
+}
+
+async fn echo() -> Proxy {
+    proxy().server("echo", legacy(|_| {})).start().await
+}
+
+#[test]
+fn a_task_is_followed_to_its_result() {
+    play(async {
+        let proxy = echo().await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        let task = begin(&caller, 500).await;
+        assert_eq!(about(&caller, "get", &task).await.result()["status"], "working");
+        assert_eq!(about(&caller, "result", &task).await.text(), "slept 500 ms in 1 steps");
+        assert_eq!(about(&caller, "get", &task).await.result()["status"], "completed");
+        assert_eq!(caller.heard("notifications/tasks/status").await["params"]["taskId"], json!(task));
+    });
+}
+
+#[test]
+fn the_task_of_another_caller_does_not_exist() {
+    play(async {
+        let proxy = echo().await;
+        let a = proxy.legacy(REVISION).connect("echo").await;
+        let b = proxy.legacy(REVISION).connect("echo").await;
+        let task = begin(&a, 500).await;
+        for what in ["get", "result", "cancel"] {
+            assert_eq!(about(&b, what, &task).await.code(), -32602);
+        }
+        assert_eq!(about(&b, "get", "never was").await.code(), -32602);
+        assert_eq!(about(&a, "result", &task).await.text(), "slept 500 ms in 1 steps");
+        b.hears_nothing().await;
+    });
+}
+
+#[test]
+fn a_list_of_tasks_shows_only_ones_own() {
+    play(async {
+        let proxy = echo().await;
+        let a = proxy.legacy(REVISION).connect("echo").await;
+        let b = proxy.legacy(REVISION).connect("echo").await;
+        let stranger = proxy.legacy(REVISION).connect("echo").await;
+        let (first, second, other) = (begin(&a, 500).await, begin(&a, 500).await, begin(&b, 500).await);
+        let shown = |list: &Answer| {
+            let tasks = list.result()["tasks"].as_array().expect("tasks").clone();
+            tasks.into_iter().map(|task| task["taskId"].clone()).collect::<Vec<Value>>()
+        };
+        assert_eq!(shown(&a.ask("tasks/list", json!({})).await), [json!(first), json!(second)]);
+        assert_eq!(shown(&b.ask("tasks/list", json!({})).await), [json!(other)]);
+        assert_eq!(shown(&stranger.ask("tasks/list", json!({})).await), Vec::<Value>::new());
+    });
+}
+
+#[test]
+fn a_task_is_cancelled_by_its_owner() {
+    play(async {
+        let proxy = echo().await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        let task = begin(&caller, 50_000).await;
+        assert_eq!(about(&caller, "cancel", &task).await.result()["status"], "cancelled");
+        assert_eq!(about(&caller, "get", &task).await.result()["status"], "cancelled");
+    });
+}
+
+#[test]
+fn requests_about_a_task_go_to_the_process_that_has_it() {
+    play(async {
+        let proxy = proxy()
+            .server("echo", legacy(|_| {}))
+            .set(|server| (server.concurrency, server.instances.max) = (1, 2))
+            .start()
+            .await;
+        let a = proxy.legacy(REVISION).connect("echo").await;
+        let b = proxy.legacy(REVISION).connect("echo").await;
+        let held = a.begin("slow", json!({"ms": 100}));
+        settled().await;
+        let task = begin(&b, 5000).await;
+        held.answer().await;
+        let held = b.begin("slow", json!({"ms": 100}));
+        settled().await;
+        assert_eq!(about(&b, "get", &task).await.result()["status"], "working");
+        assert_eq!(about(&b, "result", &task).await.text(), "slept 5000 ms in 1 steps");
+        held.answer().await;
+        assert_eq!(
+            (proxy.process("echo", 0).got("tasks/get").len(), proxy.process("echo", 1).got("tasks/get").len()),
+            (0, 1)
+        );
+    });
+}
+
+#[test]
+fn progress_of_a_task_goes_on_behind_the_answer_that_created_it() {
+    play(async {
+        let proxy = echo().await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        let meta = json!({"progressToken": 0});
+        let params = json!({"name": "slow", "arguments": {"ms": 300, "steps": 3}, "task": {}, "_meta": meta});
+        caller.ask("tools/call", params).await.result();
+        for step in 1..=3 {
+            let progress = caller.heard("notifications/progress").await;
+            assert_eq!(
+                (&progress["params"]["progressToken"], &progress["params"]["progress"]),
+                (&json!(0), &json!(step))
+            );
+        }
+    });
+}
+
+#[test]
+fn a_process_with_a_task_is_not_stopped_as_idle() {
+    play(async {
+        let proxy = proxy().server("echo", legacy(|_| {})).set(|server| server.recycle.idle = seconds(5)).start().await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        let task = begin(&caller, 40_000).await;
+        after(seconds(30)).await;
+        assert_eq!(about(&caller, "result", &task).await.text(), "slept 40000 ms in 1 steps");
+        after(seconds(120)).await;
+        assert_eq!(proxy.instances("echo").len(), 0, "the time of the task is over");
+    });
+}
+
+#[test]
+fn a_task_that_died_with_its_process_is_gone() {
+    play(async {
+        let proxy = echo().await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        let task = begin(&caller, 5000).await;
+        proxy.process("echo", 0).crash().await;
+        assert!(matches!(about(&caller, "get", &task).await.code(), -32602 | 502));
+        assert_eq!(caller.call("echo", json!({})).await.text(), "{}");
+    });
+}
+
+#[test]
+fn a_task_of_the_extension_is_its_creators_too() {
+    play(async {
+        let proxy = proxy().server("echo", modern(|_| {})).start().await;
+        let a = proxy.modern().with(tasks()).connect("echo").await;
+        let b = proxy.modern().with(tasks()).connect("echo").await;
+        let created = a.call("slow", json!({"ms": 500, "task": true})).await;
+        assert_eq!(created.result()["resultType"], "task");
+        let task = created.result()["taskId"].as_str().expect("a task").to_owned();
+        assert_eq!(about(&b, "get", &task).await.code(), -32602);
+        assert_eq!(about(&b, "cancel", &task).await.code(), -32602);
+        assert_eq!(about(&a, "get", &task).await.result()["status"], "working");
+        after(seconds(1)).await;
+        let done = about(&a, "get", &task).await;
+        assert_eq!(done.result()["status"], "completed");
+        assert_eq!(done.result()["result"]["content"][0]["text"], "slept 500 ms in 1 steps");
+    });
+}

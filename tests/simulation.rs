@@ -1,0 +1,89 @@
+//! The whole multiplexer in a simulation: in-memory callers and servers, a paused clock, and every choice drawn
+//! from one seed, so that a seed which fails can be run again to the letter. What must hold is checked by
+//! `simulation/caller` and `simulation/server` on every message, and by `run` at the end.
+//!
+//! `MCPOOL_SEEDS` says how many seeds are tried, `MCPOOL_SEED` runs a single one aloud.
+
+mod simulation {
+    pub mod caller;
+    pub mod json;
+    pub mod run;
+    pub mod server;
+    pub mod world;
+}
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use simulation::run::{Outcome, run};
+
+/// Longer than any seed takes; one that takes longer goes in circles without time passing.
+const STUCK: Duration = Duration::from_secs(60);
+
+/// After this many seeds that failed the rest is not tried.
+const ENOUGH: usize = 5;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn no_message_is_lost_doubled_or_misrouted() {
+    if let Some(seed) = number("MCPOOL_SEED") {
+        let outcome = run(seed, true);
+        assert!(outcome.faults.is_empty(), "{}", told(&outcome));
+        return;
+    }
+    let seeds = number("MCPOOL_SEEDS").unwrap_or(if cfg!(debug_assertions) { 1_000 } else { 10_000 });
+    let next = AtomicU64::new(0);
+    let failed = Mutex::new(Vec::new());
+    let enough = || failed.lock().map_or(true, |failed| failed.len() >= ENOUGH);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(seed) =
+                    Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < seeds && !enough())
+                {
+                    let outcome = watched(seed);
+                    if !outcome.faults.is_empty() {
+                        failed.lock().expect("no thread panics with it").push(told(&outcome));
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().expect("no thread panics with it");
+    assert!(failed.is_empty(), "{}", failed.join("\n\n"));
+}
+
+#[test]
+fn a_seed_runs_the_same_way_every_time() {
+    for seed in 0..40 {
+        let (once, again) = (watched(seed), watched(seed));
+        assert_eq!(once.digest, again.digest, "seed {seed} ran in two ways");
+    }
+}
+
+/// Runs a seed on a thread of its own, so that one which never ends is told.
+fn watched(seed: u64) -> Outcome {
+    let (done, outcome) = mpsc::channel();
+    let thread = std::thread::spawn(move || done.send(run(seed, false)));
+    match outcome.recv_timeout(STUCK) {
+        Ok(outcome) => outcome,
+        Err(RecvTimeoutError::Timeout) => panic!("seed {seed} goes in circles; {}", replay(seed)),
+        Err(RecvTimeoutError::Disconnected) => {
+            panic!("seed {seed} panicked: {:?}; {}", thread.join().is_err(), replay(seed))
+        }
+    }
+}
+
+fn told(outcome: &Outcome) -> String {
+    let more = outcome.faults.len() - 1;
+    format!("seed {}: {}\n({more} more)\n{}", outcome.seed, outcome.faults[0], replay(outcome.seed))
+}
+
+fn replay(seed: u64) -> String {
+    format!("replay with: MCPOOL_SEED={seed} cargo test --release --test simulation")
+}

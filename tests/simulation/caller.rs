@@ -1,0 +1,245 @@
+//! The clients of a simulation: legacy ones of every revision and modern ones, which send requests by chance,
+//! answer what they are asked, change their minds and hang up. `hear` checks everything that reaches them.
+
+mod act;
+mod answer;
+mod hear;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
+use tokio::sync::{Mutex, Notify};
+use tokio::time::{sleep, timeout};
+
+use super::world::World;
+
+/// The longest that any request may take: queue, start, roots and the longest call with its asks.
+pub const BOUND: Duration = Duration::from_secs(300);
+
+/// One connected client.
+pub struct Caller {
+    pub world: Rc<World>,
+    pub no: usize,
+    pub kind: Kind,
+    /// The servers of its endpoint.
+    pub servers: Vec<usize>,
+    /// Whether names are `SERVER__NAME` there.
+    pub prefix: bool,
+    rng: RefCell<Rng>,
+    writer: Mutex<tokio::io::WriteHalf<DuplexStream>>,
+    next: Cell<u64>,
+    pending: RefCell<BTreeMap<String, Request>>,
+    /// Woken when something is answered.
+    answered: Notify,
+    ready: Cell<bool>,
+    opened: Cell<Option<bool>>,
+    roots: RefCell<Option<String>>,
+    /// Resources for which updates may come.
+    subscribed: RefCell<BTreeSet<String>>,
+    streams: RefCell<BTreeMap<String, Stream>>,
+    /// Updates that were seen, with the stream that they came on.
+    updates: RefCell<BTreeSet<(String, String)>>,
+    logs: RefCell<BTreeSet<String>>,
+    /// Asks that were delivered: whether they still wait for an answer.
+    asks: RefCell<BTreeMap<String, bool>>,
+    gone: Cell<bool>,
+}
+
+/// What a client speaks.
+#[derive(Clone)]
+pub enum Kind {
+    Legacy { revision: &'static str, capabilities: String },
+    Modern,
+}
+
+/// A request that was not answered.
+pub struct Request {
+    pub what: What,
+    pub token: Option<String>,
+    pub batch: Option<u64>,
+    pub cancelled: Option<Duration>,
+}
+
+/// What a request is for, as far as that says what its answer may be.
+#[derive(Clone, PartialEq)]
+pub enum What {
+    Open,
+    /// For a server; by its cause.
+    Call(String),
+    List(&'static str),
+    Subscribe(String),
+    Unsubscribe(String),
+    Listen,
+    /// A ping or a log level: `{}`.
+    Nothing,
+}
+
+/// An open stream.
+pub struct Stream {
+    pub wanted: String,
+    pub acknowledged: bool,
+}
+
+impl Caller {
+    /// A client of an endpoint, on its end of a connection.
+    pub fn new(
+        world: Rc<World>,
+        no: usize,
+        servers: Vec<usize>,
+        prefix: bool,
+        writer: tokio::io::WriteHalf<DuplexStream>,
+    ) -> Rc<Caller> {
+        let mut rng = world.fork();
+        let kind = Kind::random(&mut rng);
+        let roots = (rng.u32(..4) > 0).then(|| format!("file:///{}", rng.u32(..2)));
+        world.roots.borrow_mut().insert(no, vec![roots.clone()]);
+        Rc::new(Caller {
+            no,
+            kind,
+            servers,
+            prefix,
+            rng: RefCell::new(rng),
+            writer: Mutex::new(writer),
+            next: Cell::default(),
+            pending: RefCell::default(),
+            answered: Notify::new(),
+            ready: Cell::default(),
+            opened: Cell::default(),
+            roots: RefCell::new(roots),
+            subscribed: RefCell::default(),
+            streams: RefCell::default(),
+            updates: RefCell::default(),
+            logs: RefCell::default(),
+            asks: RefCell::default(),
+            gone: Cell::default(),
+            world,
+        })
+    }
+
+    fn name(&self) -> String {
+        format!("c{}", self.no)
+    }
+
+    /// A number below `limit`, by chance.
+    fn roll(&self, limit: u32) -> u32 {
+        self.rng.borrow_mut().u32(..limit)
+    }
+
+    async fn rest(&self, most: u64) {
+        let millis = self.rng.borrow_mut().u64(..=most);
+        if millis > 0 {
+            sleep(Duration::from_millis(millis)).await;
+        }
+    }
+
+    async fn say(&self, line: String) {
+        self.world.note(&self.name(), &line);
+        let mut writer = self.writer.lock().await;
+        if writer.write_all(format!("{line}\n").as_bytes()).await.is_err() && !self.gone.get() {
+            self.world.fault(format!("{} was hung up on", self.name()));
+        }
+    }
+
+    /// Lives from the first request to the last.
+    pub async fn live(self: Rc<Caller>, reader: tokio::io::ReadHalf<DuplexStream>) {
+        let hearing = tokio::task::spawn_local(self.clone().listen_to(reader));
+        if self.open().await {
+            let acts = self.roll(25);
+            let haste = [0, 5, 50, 500][self.roll(4) as usize];
+            for _ in 0..acts {
+                self.act().await;
+                self.rest(haste).await;
+            }
+        }
+        if self.roll(3) > 0 {
+            let all_answered = async {
+                while self.waits() {
+                    self.answered.notified().await;
+                }
+            };
+            if timeout(BOUND, all_answered).await.is_err() {
+                let left: Vec<String> = self
+                    .pending
+                    .borrow()
+                    .iter()
+                    .filter(|(_, request)| request.waits())
+                    .map(|(id, _)| id.clone())
+                    .collect();
+                self.world.fault(format!("{} got no answer to {left:?}", self.name()));
+            }
+            // What comes twice or late comes now.
+            self.rest(5000).await;
+        }
+        self.world.note(&self.name(), "hangs up");
+        self.gone.set(true);
+        self.abandon_all();
+        if self.roll(2) == 0 {
+            let _ = self.writer.lock().await.shutdown().await;
+            self.rest(3000).await;
+        }
+        hearing.abort();
+    }
+
+    fn waits(&self) -> bool {
+        self.pending.borrow().values().any(Request::waits)
+    }
+
+    fn abandon_all(&self) {
+        for request in self.pending.borrow().values() {
+            self.abandon(request);
+        }
+    }
+
+    fn abandon(&self, request: &Request) {
+        if let What::Call(cause) = &request.what {
+            let now = self.world.now();
+            self.world.truth(cause, |truth| truth.abandoned = truth.abandoned.or(Some(now)));
+        }
+    }
+
+    async fn listen_to(self: Rc<Caller>, reader: tokio::io::ReadHalf<DuplexStream>) {
+        let mut lines = BufReader::new(reader).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            self.world.note(&self.name(), &format!("<- {line}"));
+            self.hear(&line);
+        }
+        if !self.gone.get() {
+            self.world.fault(format!("{} was hung up on", self.name()));
+        }
+    }
+}
+
+impl Request {
+    /// Whether an answer must come.
+    fn waits(&self) -> bool {
+        self.cancelled.is_none() && self.what != What::Listen
+    }
+}
+
+impl Kind {
+    fn random(rng: &mut Rng) -> Kind {
+        if rng.bool() {
+            return Kind::Modern;
+        }
+        let revision = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"][rng.usize(..4)];
+        let mut capabilities = Vec::new();
+        for name in ["sampling", "elicitation", "roots"] {
+            if rng.bool() {
+                capabilities.push(format!("\"{name}\":{{}}"));
+            }
+        }
+        Kind::Legacy { revision, capabilities: format!("{{{}}}", capabilities.join(",")) }
+    }
+
+    fn is_modern(&self) -> bool {
+        matches!(self, Kind::Modern)
+    }
+
+    fn speaks_batches(&self) -> bool {
+        matches!(self, Kind::Legacy { revision: "2025-03-26", .. })
+    }
+}

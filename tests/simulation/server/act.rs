@@ -1,0 +1,221 @@
+//! Called for each call that reaches a model server: a few steps by chance, then an end.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use mcpool::wire::message::Message;
+use mcpool::wire::scan::Field;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::{Flag, Server, uri};
+use crate::simulation::json;
+use crate::simulation::world::{ID, TOKEN};
+
+/// A call that is being served.
+pub(super) struct Act {
+    pub id: String,
+    pub cause: String,
+    pub token: Option<String>,
+    pub params: String,
+    pub modern: bool,
+    /// Whether the caller wants log lines about it.
+    pub logs: bool,
+    /// It is the second half of a call that wanted input.
+    pub resumed: bool,
+    pub flag: Rc<Flag>,
+    obeys: bool,
+}
+
+impl Server {
+    /// A call reached the server: it must be exactly what its caller sent, and once.
+    pub(super) fn called(self: &Rc<Server>, request: &Message, line: &str, cause: String, tasks: &mut JoinSet<()>) {
+        let raw = |field| request.raw(field).map(str::to_owned);
+        let id = raw(Field::Id).unwrap_or_default();
+        let token = raw(Field::MetaProgressToken);
+        let modern = request.span(Field::MetaVersion).found();
+        let fault = self.world.truth(&cause, |truth| {
+            let expected = truth.request.replacen(ID, &id, 1).replacen(TOKEN, token.as_deref().unwrap_or_default(), 1);
+            let told = self.roots.borrow().clone();
+            let fault = match (truth.arrived.replace(self.no), told) {
+                (Some(other), _) => Some(format!("{cause} reached #{other} and then {}", self.name())),
+                _ if expected != line => {
+                    Some(format!("{cause} reached {} changed:\n  {line}\nis not\n  {expected}", self.name()))
+                }
+                (None, Some(told))
+                    if !modern
+                        && self.can_ask.borrow().contains(&"roots/list")
+                        && !self.world.had_roots(truth, told.as_ref()) =>
+                {
+                    Some(format!("{cause} reached {}, which was told the roots {told:?}", self.name()))
+                }
+                _ => None,
+            };
+            fault
+        });
+        if let Some(fault) = fault.flatten() {
+            self.world.fault(fault);
+        }
+        let flag = Rc::new(Flag::default());
+        if self.calls.borrow_mut().insert(id.clone(), flag.clone()).is_some() {
+            self.world.fault(format!("{} was sent the id {id} twice", self.name()));
+        }
+        let resumed = modern && self.resumes(request, line);
+        let obeys = self.roll(100) >= self.habits.ignores_cancel;
+        let params = raw(Field::Params).unwrap_or_default();
+        let logs = !modern || request.span(Field::MetaLogLevel).found();
+        tasks.spawn_local(self.clone().act(Act { id, cause, token, params, modern, logs, resumed, flag, obeys }));
+    }
+
+    async fn act(self: Rc<Server>, act: Act) {
+        for _ in 0..self.roll(5) {
+            if !self.pause(&act).await {
+                return;
+            }
+            match self.roll(14) {
+                0..=3 => self.progress(&act),
+                4 | 5 => self.log(&act),
+                6 | 7 if self.habits.asks && !act.modern => self.ask(&act).await,
+                6 | 7 if self.habits.asks && !act.resumed => return self.want_input(&act),
+                8 | 9 => self.update(),
+                10 => self.announce(),
+                11 | 12 if self.roll(100) < self.habits.talks_nonsense => self.nonsense(&act),
+                _ => {}
+            }
+        }
+        if self.pause(&act).await {
+            self.finish(&act);
+        }
+    }
+
+    /// Lets time pass; `false` if the call was cancelled meanwhile and the server heeds that.
+    async fn pause(&self, act: &Act) -> bool {
+        let pause = self.rng.borrow_mut().u64(..=self.habits.pause);
+        if pause > 0 {
+            tokio::select! {
+                biased;
+                () = act.flag.changed.notified(), if act.obeys && !act.flag.cancelled.get() => {}
+                () = sleep(Duration::from_millis(pause)) => {}
+            }
+        }
+        !(act.obeys && act.flag.cancelled.get())
+    }
+
+    fn progress(&self, act: &Act) {
+        let Some(token) = &act.token else { return };
+        let count = self.world.truth(&act.cause, |truth| {
+            truth.progress.0 += 1;
+            truth.progress.0
+        });
+        self.say(format!(
+            r#"{{"params":{{"progressToken":{token},"cause":"{}","progress":{}}},"method":"notifications/progress","jsonrpc":"2.0"}}"#,
+            act.cause,
+            count.unwrap_or_default()
+        ));
+    }
+
+    fn log(&self, act: &Act) {
+        if act.logs {
+            let level = ["debug", "info", "error"][self.roll(3) as usize];
+            self.say(format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"level":"{level}","data":{{"cause":"{}","log":"{}"}}}}}}"#,
+                act.cause,
+                self.world.next()
+            ));
+        }
+    }
+
+    /// A resource changed: whoever listens on this copy is told, on each of its streams once.
+    fn update(&self) {
+        let uri = uri(self.which, self.roll(3) as usize);
+        let sequence = self.world.next();
+        let line = |meta: String| {
+            format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{{{meta}"uri":"{uri}","seq":"{sequence}"}}}}"#
+            )
+        };
+        if self.subscribed.borrow().contains(&uri) {
+            self.say(line(String::new()));
+        }
+        for (id, filter) in &*self.streams.borrow() {
+            if filter.contains(&format!("\"{uri}\"")) {
+                self.say(line(format!(r#""_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}},"#)));
+            }
+        }
+    }
+
+    fn announce(&self) {
+        if self.streams.borrow().is_empty() && !self.can_ask.borrow().is_empty() {
+            self.say(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#.to_owned());
+        }
+        for (id, filter) in &*self.streams.borrow() {
+            if filter.contains(r#""toolsListChanged":true"#) {
+                self.say(format!(r#"{{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{{"_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}}}"#));
+            }
+        }
+    }
+
+    fn nonsense(&self, act: &Act) {
+        self.say(match self.roll(8) {
+            0 => "listening on port 3000".to_owned(),
+            1 => r#"{"jsonrpc":"2.0","id":987654,"result":{"stray":true}}"#.to_owned(),
+            2 => r#"{"jsonrpc":"2.0","id":"never","error":{"code":1,"message":"stray"}}"#.to_owned(),
+            3 => r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":987654,"progress":1}}"#.to_owned(),
+            4 => r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":987654}}"#.to_owned(),
+            5 if act.token.is_none() => format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{},"progress":1,"cause":"{}"}}}}"#,
+                act.id, act.cause
+            ),
+            6 => r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"what?"}}"#.to_owned(),
+            _ => "[]".to_owned(),
+        });
+    }
+
+    fn finish(&self, act: &Act) {
+        let chance = self.roll(100);
+        let habits = &self.habits;
+        if chance < habits.crashes {
+            return self.crash.notify_one();
+        }
+        if chance < habits.crashes + habits.never_answers {
+            return;
+        }
+        let line = self.answer(act);
+        if chance >= 100 - habits.talks_nonsense / 8 {
+            let both =
+                format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}},"error":{{"code":1,"message":"both"}}}}"#, act.id);
+            return self.say(both);
+        }
+        self.end(act, &line);
+        if chance >= 100 - habits.talks_nonsense / 2 {
+            self.say_with_id(&line.replacen("cause", "again", 1), &act.id);
+        }
+    }
+
+    /// Gives the answer that the caller is to get.
+    pub(super) fn end(&self, act: &Act, line: &str) {
+        let now = self.world.now();
+        self.world.truth(&act.cause, |truth| truth.answer = Some((line.to_owned(), now)));
+        self.say_with_id(line, &act.id);
+    }
+
+    fn answer(&self, act: &Act) -> String {
+        let mut rng = self.rng.borrow_mut();
+        let text = |key: &str, value: String| (key.to_owned(), value);
+        let cause = text("cause", format!("\"{}\"", act.cause));
+        let body = if rng.u32(..8) == 0 {
+            let data = format!(r#"{{"cause":"{}","x":{}}}"#, act.cause, json::value(&mut rng, 2));
+            let error =
+                vec![text("code", "-32099".into()), text("message", json::string(&mut rng)), text("data", data)];
+            text("error", json::members_in_any_order(&mut rng, error))
+        } else {
+            let mut result = vec![cause, text("echo", act.params.clone()), text("x", json::value(&mut rng, 2))];
+            if act.modern {
+                result.push(text("resultType", "\"complete\"".into()));
+            }
+            text("result", json::members_in_any_order(&mut rng, result))
+        };
+        let members = vec![text("jsonrpc", "\"2.0\"".into()), text("id", ID.to_string()), body];
+        json::members_in_any_order(&mut rng, members)
+    }
+}

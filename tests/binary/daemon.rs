@@ -118,8 +118,8 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if let Some(pid) = self.daemon() {
-            // It may have ended in the meantime.
-            let _ = kill_process(pid, Signal::TERM);
+            // At once, so that it writes nothing more into what is about to go. It may have ended in the meantime.
+            let _ = kill_process(pid, Signal::KILL);
         }
         let _ = fs::remove_dir_all(&self.0);
     }

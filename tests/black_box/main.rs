@@ -4,11 +4,13 @@
 mod all_endpoint;
 mod asks;
 mod bad_input;
+mod bad_servers;
 mod batches;
 mod cancel;
 mod catalogue;
 mod eras;
 mod ids_and_tokens;
+mod leases;
 mod logging;
 mod roots;
 mod sharing;

@@ -1,4 +1,4 @@
-//! Who shares which process, how many there are, and how the others wait for theirs.
+//! How many processes there are, how they start and end, and how calls wait for them.
 
 use mcpool::config::LeaseChoice;
 use serde_json::{Value, json};
@@ -6,39 +6,6 @@ use serde_json::{Value, json};
 use crate::support::{after, legacy, mute, play, proxy, sampling, script, seconds, settled, unstartable};
 
 const REVISION: &str = "2025-06-18";
-
-#[test]
-fn callers_of_equal_profile_share_one_process() {
-    play(async {
-        let proxy = proxy().server("echo", legacy(|_| {})).start().await;
-        for _ in 0..5 {
-            let caller = proxy.legacy(REVISION).connect("echo").await;
-            let told = caller.call("whoami", json!({})).await.json();
-            assert_eq!((&told["instance"], &told["initializes"]), (&json!("echo-0"), &json!(1)));
-        }
-        assert_eq!(proxy.started("echo"), 1);
-    });
-}
-
-#[test]
-fn a_process_is_told_exactly_what_its_callers_are() {
-    play(async {
-        let proxy = proxy().server("echo", legacy(|_| {})).start().await;
-        let plain = proxy.legacy("2024-11-05").connect("echo").await;
-        let newer = proxy.legacy("2025-11-25").connect("echo").await;
-        let asked = proxy.legacy("2025-11-25").with(sampling()).connect("echo").await;
-        let mut seen = Vec::new();
-        for (caller, revision, capabilities) in
-            [(&plain, "2024-11-05", json!({})), (&newer, "2025-11-25", json!({})), (&asked, "2025-11-25", sampling())]
-        {
-            let told = caller.call("whoami", json!({})).await.json();
-            assert_eq!(told["protocolVersion"], revision);
-            assert_eq!(told["capabilities"], capabilities);
-            assert!(!seen.contains(&told["instance"]));
-            seen.push(told["instance"].clone());
-        }
-    });
-}
 
 #[test]
 fn ten_cold_callers_cause_one_initialize() {
@@ -69,57 +36,6 @@ async fn futures<T: 'static>(all: impl Iterator<Item = impl Future<Output = T>>)
     })
     .await;
     done.into_iter().flatten().collect()
-}
-
-#[test]
-fn under_a_session_lease_a_process_is_one_callers_until_it_leaves() {
-    play(async {
-        let proxy =
-            proxy().server("shell", legacy(|_| {})).set(|server| server.lease = LeaseChoice::Session).start().await;
-        let a = proxy.legacy(REVISION).connect("shell").await;
-        let b = proxy.legacy(REVISION).connect("shell").await;
-        let (first, second) = (a.instance().await, b.instance().await);
-        assert_ne!(first, second);
-        assert_eq!((a.instance().await, b.instance().await), (first.clone(), second.clone()));
-        a.hang_up().await;
-        let c = proxy.legacy(REVISION).connect("shell").await;
-        let third = c.instance().await;
-        assert!(third != first && third != second, "what a caller left in its process is nobody else's business");
-    });
-}
-
-#[test]
-fn under_a_call_lease_a_process_is_one_callers_as_long_as_it_has_calls() {
-    play(async {
-        let proxy = proxy().server("echo", legacy(|_| {})).set(|server| server.lease = LeaseChoice::Call).start().await;
-        let a = proxy.legacy(REVISION).connect("echo").await;
-        let b = proxy.legacy(REVISION).connect("echo").await;
-        let held = a.begin("slow", json!({"ms": 100}));
-        settled().await;
-        assert_eq!(a.instance().await, "echo-0", "its own calls share it");
-        assert_eq!(b.instance().await, "echo-1");
-        held.answer().await;
-        b.hang_up().await;
-        let c = proxy.legacy(REVISION).connect("echo").await;
-        assert_eq!((c.instance().await, proxy.started("echo")), ("echo-0".to_owned(), 2));
-    });
-}
-
-#[test]
-fn a_known_stateful_package_gets_sessions_unless_the_config_says_otherwise() {
-    play(async {
-        let browser = |server: &mut mcpool::config::Server| server.args = vec!["@playwright/mcp@latest".into()];
-        let proxy = proxy()
-            .server("browser", legacy(|_| {}))
-            .set(browser)
-            .server("shared", legacy(|_| {}))
-            .set(browser)
-            .set(|server| server.lease = LeaseChoice::Shared)
-            .start()
-            .await;
-        assert_eq!(proxy.server("browser")["lease"]["kind"], "session");
-        assert_eq!(proxy.server("shared")["lease"], json!({"kind": "shared", "why": "configured"}));
-    });
 }
 
 #[test]
@@ -208,24 +124,6 @@ fn a_caller_with_many_calls_waiting_delays_another_by_one() {
         for call in &many {
             call.answer().await;
         }
-    });
-}
-
-#[test]
-fn an_idle_process_of_another_profile_gives_way_and_a_busy_one_after_a_while() {
-    play(async {
-        let proxy = proxy().server("echo", legacy(|_| {})).set(|server| server.instances.max = 1).start().await;
-        let a = proxy.legacy("2024-11-05").connect("echo").await;
-        a.call("echo", json!({})).await;
-        let b = proxy.legacy("2025-11-25").connect("echo").await;
-        assert_eq!(b.instance().await, "echo-1");
-        let held = b.begin("slow", json!({"ms": 5000}));
-        settled().await;
-        let waiting = a.begin("whoami", json!({}));
-        assert_eq!(held.answer().await.text(), "slept 5000 ms in 1 steps", "what runs is not cut");
-        assert_eq!(waiting.answer().await.json()["protocolVersion"], "2024-11-05");
-        settled().await;
-        assert_eq!(proxy.instances("echo").len(), 1);
     });
 }
 

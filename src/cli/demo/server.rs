@@ -22,5 +22,6 @@ pub async fn run(era: &str) -> ! {
         eprintln!("demo-server {era}: {error}");
     }
     // A read of a terminal cannot be given up, so the runtime would never end by itself.
+    #[expect(clippy::disallowed_methods, reason = "a read of stdin that blocks would keep the process alive")]
     std::process::exit(i32::from(served.is_err()));
 }

@@ -105,6 +105,9 @@ pub enum Error {
     /// The daemon went away under a connection.
     #[error("the mcpool daemon went away before it answered; the call may have been carried out")]
     DaemonLost,
+    /// No daemon can be reached, so the request was not sent.
+    #[error("the mcpool daemon cannot be reached; the request was not sent, so it is safe to send it again ({0})")]
+    Unreachable(String),
     /// The server did not answer in time.
     #[error("server `{server}` did not answer within {after:?}; the call was cancelled (see its `timeout.call`)")]
     CallTimeout {
@@ -161,6 +164,7 @@ impl Error {
             | Error::CallerOverloaded { .. }
             | Error::Draining
             | Error::DaemonLost
+            | Error::Unreachable(_)
             | Error::AskTimeout { .. } => None,
         }
     }
@@ -211,7 +215,7 @@ impl Error {
             Error::ServerMisbehaved { .. } => (502, Some("server_misbehaved")),
             Error::PoolExhausted { .. } => (503, Some("pool_exhausted")),
             Error::StartFailed { .. } => (503, Some("start_failed")),
-            Error::Draining | Error::DaemonLost => (503, Some("draining")),
+            Error::Draining | Error::DaemonLost | Error::Unreachable(_) => (503, Some("draining")),
             Error::CallTimeout { .. } => (504, Some("call_timeout")),
             Error::QueueTimeout { .. } => (504, Some("queue_timeout")),
             Error::AskTimeout { .. } => (504, Some("ask_timeout")),

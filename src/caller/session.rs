@@ -130,8 +130,8 @@ impl<R: AsyncRead + Unpin> Session<R> {
             Line::TooLong(size, skim) => {
                 let error = Error::TooLarge { size, limit: self.limits.message };
                 match skim.id() {
-                    Some(id) if skim.has_method() => self.outbox.line(&error.reply(Some(id))),
-                    Some(_) => tracing::warn!(size, "dropped an answer of a caller: too large"),
+                    _ if skim.is_answer() => tracing::warn!(size, "dropped an answer of a caller: too large"),
+                    Some(id) => self.outbox.line(&error.reply(Some(id))),
                     None => return self.unaddressable(&error),
                 }
                 Ok(())

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::reach::Target;
 use crate::caller::stdio;
+use crate::error::Error;
 use crate::tasks;
 use crate::wire::frame::{Line, LineReader, Scratch};
 use crate::wire::outbox::Outbox;
@@ -58,6 +59,8 @@ pub async fn run(target: Target) -> Result<(), String> {
         })
         .await
 }
+/// How long the host's requests wait for a new daemon before they are refused.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 struct Shim<R> {
     lines: LineReader<R>,
@@ -76,7 +79,7 @@ impl<R: AsyncRead + Unpin> Shim<R> {
     async fn serve(mut self, target: &Target, stream: UnixStream) {
         let mut link = Link::new(stream, &self.scratch);
         while let Ended::Daemon = self.carry(&mut link).await {
-            self.ledger.daemon_lost(&self.host);
+            self.ledger.daemon_lost(&self.host, &Error::DaemonLost);
             match self.reconnect(target).await {
                 Some(again) => link = again,
                 None => return,
@@ -126,22 +129,29 @@ impl<R: AsyncRead + Unpin> Shim<R> {
         }
     }
 
-    /// Reaches the daemon again, however long it takes, and opens the session anew. Requests of the host in the
-    /// meantime are answered with an error once an attempt has failed. `None` when the host closed its side.
+    /// Reaches the daemon again, however long it takes, and opens the session anew. What the host says in the
+    /// meantime waits; when that takes too long, its requests are refused. `None` when the host closed its side.
     async fn reconnect(&mut self, target: &Target) -> Option<Link> {
-        let mut pause = PAUSE.0;
+        let (since, mut pause) = (Instant::now(), PAUSE.0);
         loop {
-            match target.reach().await {
+            let why = match target.reach().await {
                 Ok(stream) => {
                     let mut link = Link::new(stream, &self.scratch);
                     if self.ledger.reopen(&mut link).await {
                         return Some(link);
                     }
+                    "it ended the connection".to_owned()
                 }
-                Err(why) => eprintln!("mcpool: {why}"),
-            }
+                Err(why) => why,
+            };
             let again = Instant::now() + pause;
             pause = (pause * 2).min(PAUSE.1);
+            if since.elapsed() < PATIENCE {
+                sleep_until(again).await;
+                continue;
+            }
+            eprintln!("mcpool: {why}");
+            let error = Error::Unreachable(why);
             loop {
                 tokio::select! {
                     biased;
@@ -149,7 +159,7 @@ impl<R: AsyncRead + Unpin> Shim<R> {
                     line = self.lines.next() => match line {
                         Ok(Some(Line::Whole(line))) => {
                             self.ledger.host_said(&line);
-                            self.ledger.daemon_lost(&self.host);
+                            self.ledger.daemon_lost(&self.host, &error);
                         }
                         Ok(Some(Line::TooLong(..)) | None) | Err(_) => return None,
                     }

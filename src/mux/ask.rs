@@ -5,6 +5,7 @@
 use tokio::time::Instant;
 
 use super::Mux;
+use super::call::Place;
 use super::callers::Asked;
 use crate::error::Error;
 use crate::pool::instance::{Ask, InstanceRef};
@@ -99,19 +100,23 @@ impl Mux {
         }
     }
 
-    /// An ask is over: the calls of its caller run against the clock again, and the handshake may go on.
+    /// An ask is over: the handshake may go on, and what was held back for it.
     pub(crate) fn ask_over(&mut self, at: InstanceRef, caller: CallerKey) {
-        let timeout = self.server(at.server).config.timeout.call;
-        let deadline = Instant::now() + timeout;
+        self.restart_clock(at, caller);
+        self.try_ready(at);
+        self.dispatch(at.server);
+    }
+
+    /// The calls of a caller that was asked run against the clock again.
+    fn restart_clock(&mut self, at: InstanceRef, caller: CallerKey) {
+        let deadline = Instant::now() + self.server(at.server).config.timeout.call;
         for call in self.calls.values_mut().filter(|call| call.caller == caller && call.server == at.server) {
-            if matches!(call.place, super::call::Place::On(instance, _) if instance == at.key) {
+            if matches!(call.place, Place::On(instance, _) if instance == at.key) {
                 call.deadline = deadline;
                 call.limit = call.limit.max(deadline);
                 self.alarm.at(deadline);
             }
         }
-        self.try_ready(at);
-        self.dispatch(at.server);
     }
 
     /// Answers an ask with an error, since nobody will.
@@ -123,6 +128,9 @@ impl Mux {
         let error = serde_json::json!({ "code": -32603, "message": format!("mcpool refused `{method}`: {why}") });
         if let Some(instance) = self.instance(at) {
             instance.reply(&ask.message, &format!(r#""error":{error}"#));
+        }
+        if let Some((caller, _)) = ask.with {
+            self.restart_clock(at, caller);
         }
         self.try_ready(at);
         self.dispatch(at.server);

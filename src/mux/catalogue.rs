@@ -168,11 +168,11 @@ impl Variant {
         self.lists.iter().find(|(known, _)| *known == kind).map(|(_, list)| list)
     }
 
-    /// Puts a list in place of what was known; whether the two differ.
+    /// Puts a list in place of what was known; whether that is news: the two differ, and nobody said they would.
     pub fn put(&mut self, kind: ListKind, list: List) -> bool {
         match self.lists.iter_mut().find(|(known, _)| *known == kind) {
             Some((_, known)) => {
-                let differ = !known.same_items(&list);
+                let differ = !known.stale && !known.same_items(&list);
                 *known = list;
                 differ
             }

@@ -23,8 +23,8 @@ pub enum Errand {
     List { variant: VariantKey, kind: ListKind, pages: Vec<Page>, generation: u64 },
     /// The merged `subscriptions/listen`.
     Listen,
-    /// To subscribe a caller anew whose instance is gone.
-    Resubscribe(Rc<str>),
+    /// To subscribe callers anew whose instance is gone.
+    Resubscribe(Rc<str>, Vec<CallerKey>),
     /// Something whose answer changes nothing: unsubscribe, set the level.
     Quiet,
 }
@@ -105,9 +105,9 @@ impl Mux {
                 };
                 self.list_page(request, call.profile, outcome);
             }
-            Errand::Resubscribe(uri) => {
+            Errand::Resubscribe(uri, callers) => {
                 let accepted = matches!(&outcome, Outcome::Answer(answer) if answer.kind() == Kind::Result);
-                self.resubscribed(call.server, call.caller, uri, from.filter(|_| accepted));
+                self.resubscribed(call.server, callers, &uri, from.filter(|_| accepted));
             }
             Errand::Listen => self.listen_ended(call.server, key, outcome),
             Errand::Quiet => {

@@ -18,7 +18,7 @@ impl Mux {
         let Some(instance) = self.instance(at) else { return };
         match line {
             Line::TooLong(size, skim) => {
-                let id = skim.id().filter(|_| !skim.has_method()).and_then(|id| digits(id.as_str()));
+                let id = skim.id().filter(|_| skim.is_answer()).and_then(|id| digits(id.as_str()));
                 let error = Error::TooLarge { size, limit: self.config.limits.message };
                 if id.is_none_or(|id| !self.fail_answer(at, WireId(id), error)) {
                     self.drop_from(at, "too_large", &format!("{size} bytes"));

@@ -199,9 +199,9 @@ impl Mux {
             Outcome::Failed(error) => return self.list_failed(&request, Ok(error)),
         };
         let page = read_page(request.kind, answer.raw(Field::Result).unwrap_or("{}"));
-        let before = request.pages.last().and_then(|page| page.cursor.clone());
-        // A server that answers a cursor with the same cursor would be asked for ever.
-        let more = page.cursor.is_some() && page.cursor != before && request.pages.len() < PAGES;
+        // A server that comes back to a cursor would be asked for ever.
+        let known = request.pages.iter().any(|before| before.cursor == page.cursor);
+        let more = page.cursor.is_some() && !known && request.pages.len() < PAGES;
         request.pages.push(page);
         if more { self.fetch_page(request, profile) } else { self.list_fetched(request, &profile) }
     }

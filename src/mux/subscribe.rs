@@ -171,34 +171,42 @@ impl Mux {
         let (due, later): (Vec<Orphan>, Vec<Orphan>) =
             std::mem::take(&mut self.server_mut(server).orphans).into_iter().partition(|orphan| orphan.again <= now);
         self.server_mut(server).orphans = later;
+        // Callers of one profile are subscribed together, as they were.
+        let mut together: Vec<(Rc<str>, Profile, Option<Rc<str>>, Vec<CallerKey>)> = Vec::new();
         for orphan in due {
-            let profile =
-                self.callers.get(orphan.caller).and_then(|caller| Some(caller.session.as_ref()?.profile.clone()));
-            if let Some(profile) = profile {
-                let request = ("resources/subscribe", params(&orphan.uri));
-                self.send_errand(
-                    server,
-                    orphan.caller,
-                    profile,
-                    None,
-                    (request.0, &request.1),
-                    Errand::Resubscribe(orphan.uri),
-                );
+            let Some(caller) = self.callers.get(orphan.caller) else { continue };
+            let Some(profile) = caller.session.as_ref().map(|session| session.profile.clone()) else { continue };
+            let roots = caller.roots.known();
+            match together.iter_mut().find(|(uri, of, with, _)| *uri == orphan.uri && *of == profile && *with == roots)
+            {
+                Some((.., callers)) => callers.push(orphan.caller),
+                None => together.push((orphan.uri, profile, roots, vec![orphan.caller])),
             }
+        }
+        for (uri, profile, _, callers) in together {
+            let params = params(&uri);
+            let errand = Errand::Resubscribe(uri, callers.clone());
+            self.send_errand(server, callers[0], profile, None, ("resources/subscribe", &params), errand);
         }
         self.server(server).orphans.iter().map(|orphan| orphan.again).min()
     }
 
     /// A subscription was taken over, or could not be yet.
-    pub(crate) fn resubscribed(&mut self, server: ServerId, caller: CallerKey, uri: Rc<str>, to: Option<InstanceKey>) {
-        match to {
-            Some(key) => self.subscribed(InstanceRef { server, key }, caller, &uri),
-            None if self.callers.contains_key(caller) => {
-                let again = Instant::now() + AGAIN;
-                self.server_mut(server).orphans.push(Orphan { caller, uri, again });
-                self.alarm.at(again);
+    pub(crate) fn resubscribed(
+        &mut self,
+        server: ServerId,
+        callers: Vec<CallerKey>,
+        uri: &Rc<str>,
+        to: Option<InstanceKey>,
+    ) {
+        for caller in callers.into_iter().filter(|caller| self.callers.contains_key(*caller)).collect::<Vec<_>>() {
+            if let Some(key) = to {
+                self.subscribed(InstanceRef { server, key }, caller, uri);
+                continue;
             }
-            None => {}
+            let again = Instant::now() + AGAIN;
+            self.server_mut(server).orphans.push(Orphan { caller, uri: uri.clone(), again });
+            self.alarm.at(again);
         }
     }
 }

@@ -243,6 +243,8 @@ impl Instance {
         View {
             key,
             fits: its_own || own && self.serves(need),
+            foreign: !its_own && !self.serves(need),
+            kept: matches!(self.bound, Some((_, Lease::Session))),
             ready: self.state == State::Ready && !self.holds_an_ask(),
             starting: self.state == State::Starting,
             alive: self.alive(),

@@ -11,6 +11,10 @@ pub struct View {
     pub key: InstanceKey,
     /// It was told what the call needs it to have been told, and belongs to no other caller.
     pub fits: bool,
+    /// It was told something else, so that it can never serve the call.
+    pub foreign: bool,
+    /// It belongs to its caller for the whole session.
+    pub kept: bool,
     /// It takes calls now.
     pub ready: bool,
     /// It is on its way to take calls.
@@ -75,16 +79,16 @@ pub fn pick(views: impl Iterator<Item = View> + Clone, pool: &Situation) -> Pick
         // A process that is still ending counts: `max` bounds processes, not intentions.
         return if pool.processes < pool.max + 1 { Pick::Start } else { Pick::Wait };
     }
-    let others = || views.clone().filter(|view| view.alive && !view.fits);
-    if let Some(idle) = others().find(|view| view.idle) {
+    if let Some(idle) = views.clone().find(|view| view.alive && !view.fits && view.idle) {
         return if pool.processes < pool.max + 1 { Pick::Replace(idle.key) } else { Pick::Wait };
     }
-    let served = views.clone().any(|view| view.fits && view.alive);
+    let served = views.clone().any(|view| !view.foreign && view.alive);
     let draining = pool.processes > pool.living;
     if !served
         && !draining
         && pool.waited >= GIVE_WAY
-        && let Some(other) = others().filter(|view| view.ready).min_by_key(|view| view.in_flight)
+        && let Some(other) =
+            views.filter(|view| view.ready && view.foreign && !view.kept).min_by_key(|view| view.in_flight)
     {
         return Pick::GiveWay(other.key);
     }
@@ -116,6 +120,8 @@ mod tests {
                 let mut view = View {
                     key,
                     fits: true,
+                    foreign: false,
+                    kept: false,
                     ready: true,
                     starting: false,
                     alive: true,
@@ -149,11 +155,20 @@ mod tests {
     #[test]
     fn an_idle_instance_of_another_profile_gives_way_a_busy_one_only_after_a_while() {
         let full = Situation { max: 1, ..POOL };
-        let idle = views([|view| (view.fits, view.idle) = (false, true)]);
+        let idle = views([|view| (view.fits, view.foreign, view.idle) = (false, true, true)]);
         assert_eq!(pick(idle.iter().copied(), &full), Pick::Replace(idle[0].key));
-        let busy = views([|view| view.fits = false]);
+        let busy = views([|view| (view.fits, view.foreign) = (false, true)]);
         assert_eq!(pick(busy.iter().copied(), &full), Pick::Wait);
         assert_eq!(pick(busy.iter().copied(), &Situation { waited: GIVE_WAY, ..full }), Pick::GiveWay(busy[0].key));
+    }
+
+    #[test]
+    fn what_belongs_to_another_caller_never_gives_way() {
+        let waited = Situation { max: 1, waited: GIVE_WAY, alone: true, ..POOL };
+        let of_another = views([|view| (view.fits, view.kept) = (false, true)]);
+        assert_eq!(pick(of_another.iter().copied(), &waited), Pick::Wait);
+        let foreign_and_kept = views([|view| (view.fits, view.foreign, view.kept) = (false, true, true)]);
+        assert_eq!(pick(foreign_and_kept.iter().copied(), &waited), Pick::Wait);
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl Message {
     pub fn read(line: Bytes, depth: usize) -> Result<Message, Malformed> {
         let malformed = |code, why: String, line: &[u8]| {
             let skim = Skim::over(line);
-            Malformed { why, code, id: skim.id().cloned(), answer: skim.id().is_some() && !skim.has_method() }
+            Malformed { why, code, id: skim.id().cloned(), answer: skim.is_answer() }
         };
         let fields = Fields::of(&line, depth).map_err(|fault| {
             malformed(if let Fault::Syntax(_) = fault { -32700 } else { -32600 }, fault.to_string(), &line)

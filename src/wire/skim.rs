@@ -19,6 +19,7 @@ pub struct Skim {
     token: Vec<u8>,
     id: Option<RawId>,
     method: bool,
+    outcome: bool,
 }
 
 impl Skim {
@@ -41,9 +42,9 @@ impl Skim {
         self.id.as_ref()
     }
 
-    /// Whether the message names a method: then it is a request, else an answer.
-    pub fn has_method(&self) -> bool {
-        self.method
+    /// Whether the message is an answer: it has a result or an error, and no method.
+    pub fn is_answer(&self) -> bool {
+        self.outcome && !self.method && self.id.is_some()
     }
 
     fn step(&mut self, byte: u8) {
@@ -73,6 +74,7 @@ impl Skim {
             b':' if self.depth == 1 => {
                 self.key_is_id = self.token == b"\"id\"";
                 self.method |= self.token == b"\"method\"";
+                self.outcome |= self.token == b"\"result\"" || self.token == b"\"error\"";
                 self.value = true;
                 self.token.clear();
             }
@@ -114,7 +116,7 @@ mod tests {
             let mut skim = Skim::default();
             line.as_bytes().chunks(3).for_each(|chunk| skim.feed(chunk));
             assert_eq!(skim.id().map(RawId::as_str), Some("7"));
-            assert!(!skim.has_method());
+            assert!(skim.is_answer());
         }
     }
 
@@ -123,6 +125,7 @@ mod tests {
         assert!(Skim::over(br#"{"id":{"a":1},"method":"x"}"#).id().is_none());
         assert!(Skim::over(br#"{"id":null}"#).id().is_none());
         assert!(Skim::over(br#"[{"id":1}]"#).id().is_none());
-        assert!(Skim::over(br#"{"id":1,"method":"x"}"#).has_method());
+        assert!(!Skim::over(br#"{"id":1,"method":"x","result":1}"#).is_answer());
+        assert!(!Skim::over(br#"{"id":1}"#).is_answer());
     }
 }

@@ -121,9 +121,9 @@ impl Ledger {
     }
 
     /// The daemon is gone: what it owes is answered with an error, what it asked is withdrawn.
-    pub fn daemon_lost(&mut self, host: &Outbox) {
+    pub fn daemon_lost(&mut self, host: &Outbox, error: &Error) {
         for id in self.in_flight.drain().map(|(id, _)| id) {
-            host.line(&Error::DaemonLost.reply(Some(&id)));
+            host.line(&error.reply(Some(&id)));
         }
         for id in self.asks.drain() {
             let line = format!(

@@ -84,7 +84,8 @@ def seen_processes(daemon: int) -> dict[str, int]:
     parents = {pid: parent for pid, (parent, _state) in processes().items()}
     counts = {}
     for name, mark in MARKS.items():
-        marked = {pid for pid in descendants(daemon) if mark in command_line(pid)}
+        # Who was born since then is not looked at: its parent is not known.
+        marked = {pid for pid in descendants(daemon) if pid in parents and mark in command_line(pid)}
         # A server's child that has not yet become another program still bears its mark.
         counts[name] = sum(parents.get(pid) not in marked for pid in marked)
     return counts

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use compact_str::ToCompactString;
 use tokio::time::Instant;
 
 use super::handshake::Stage;
@@ -167,8 +168,11 @@ impl Instance {
 
     /// Sends a call on: its line with our id and our progress token.
     pub fn send(&mut self, request: &Message, mut splice: Splice, id: WireId) {
-        splice.put_if(request.span(Field::Id), id.0.to_string());
-        splice.put_if(request.span(Field::MetaProgressToken), id.0.to_string());
+        let digits = id.0.to_compact_string();
+        if request.span(Field::MetaProgressToken).found() {
+            splice.put(request.span(Field::MetaProgressToken), digits.clone());
+        }
+        splice.put_if(request.span(Field::Id), digits);
         self.outbox.splice(&splice);
     }
 

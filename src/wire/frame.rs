@@ -115,7 +115,9 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
     /// Whatever the stream reports.
     pub async fn fill(&mut self) -> io::Result<usize> {
         if !self.partial.is_empty() {
-            self.partial.reserve(CHUNK.max(self.partial.len()));
+            if self.partial.capacity() - self.partial.len() < CHUNK {
+                self.partial.reserve(CHUNK.max(self.partial.len()));
+            }
             return self.inner.read_buf(&mut self.partial).await;
         }
         let LineReader { inner, scratch, partial, .. } = self;
@@ -123,8 +125,11 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
             let mut scratch = scratch.0.borrow_mut();
             let mut buffer = ReadBuf::new(&mut scratch);
             ready!(Pin::new(&mut *inner).poll_read(context, &mut buffer))?;
-            partial.extend_from_slice(buffer.filled());
-            Ok(buffer.filled().len()).into()
+            let filled = buffer.filled();
+            // A full buffer may be the beginning of a long line: room for more of it, so that it need not be moved.
+            partial.reserve(if filled.len() == CHUNK { 4 * CHUNK } else { filled.len() });
+            partial.extend_from_slice(filled);
+            Ok(filled.len()).into()
         })
         .await
     }

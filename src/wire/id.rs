@@ -44,7 +44,10 @@ impl Eq for RawId {}
 
 impl Hash for RawId {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.meaning().hash(state);
+        match self.0.contains('\\') {
+            true => self.meaning().hash(state),
+            false => self.0.as_str().hash(state),
+        }
     }
 }
 

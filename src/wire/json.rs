@@ -283,25 +283,26 @@ impl<'a> Reader<'a> {
 }
 
 /// How many bytes at the front of `text` are neither a quote, a backslash nor a control character. Most strings
-/// are short, so the first bytes are looked at eight at a time; blocks of 32 compile to vector instructions,
-/// which is what makes large strings cheap.
+/// are short, so the first bytes are looked at eight at a time; for the rest of a long one two passes at memory
+/// speed are cheaper: where it ends, and whether a control character stands before that.
 fn plain_prefix(text: &[u8]) -> usize {
     let mut at = 0;
     for _ in 0..8 {
-        let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk::<8>) else { break };
+        let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk::<8>) else {
+            let rest = &text[at..];
+            return at + rest.iter().position(|&byte| is_special(byte)).unwrap_or(rest.len());
+        };
         match special_bytes(u64::from_le_bytes(*word)) {
             0 => at += 8,
             found => return at + found.trailing_zeros() as usize / 8,
         }
     }
-    let (blocks, rest) = text[at..].as_chunks::<32>();
-    for block in blocks {
-        if block.iter().fold(false, |any, &byte| any | is_special(byte)) {
-            return at + block.iter().position(|&byte| is_special(byte)).unwrap_or(32);
-        }
-        at += 32;
+    let rest = &text[at..];
+    let end = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+    if rest[..end].iter().fold(u8::MAX, |least, &byte| least.min(byte)) >= 0x20 {
+        return at + end;
     }
-    at + rest.iter().position(|&byte| is_special(byte)).unwrap_or(rest.len())
+    at + rest.iter().position(|&byte| is_special(byte)).unwrap_or(end)
 }
 
 fn is_special(byte: u8) -> bool {

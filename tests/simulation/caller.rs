@@ -176,7 +176,6 @@ impl Caller {
         }
         self.world.note(&self.name(), "hangs up");
         self.gone.set(true);
-        self.abandon_all();
         if self.roll(2) == 0 {
             let _ = self.writer.lock().await.shutdown().await;
             self.rest(3000).await;
@@ -188,12 +187,7 @@ impl Caller {
         self.pending.borrow().values().any(Request::waits)
     }
 
-    fn abandon_all(&self) {
-        for request in self.pending.borrow().values() {
-            self.abandon(request);
-        }
-    }
-
+    /// Nothing more is to be done for a request.
     fn abandon(&self, request: &Request) {
         if let What::Call(cause) = &request.what {
             let now = self.world.now();

@@ -3,6 +3,7 @@
 
 mod act;
 mod legacy;
+mod list;
 mod modern;
 
 use std::cell::{Cell, RefCell};
@@ -20,6 +21,9 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+
+use list::modern_rest;
+pub use list::uri;
 
 use super::world::{ID, World, mark};
 
@@ -86,8 +90,18 @@ impl Launcher for Yard {
         let size = [40, 1000, 100_000][rng.usize(..3)];
         let ((stdin, writer), (stdout, reader)) = (tokio::io::duplex(size), tokio::io::duplex(size));
         let (out, lines) = mpsc::unbounded_channel();
-        let (no, stop) = (world.next() as usize, config.timeout.stop);
-        let server = Rc::new(Server { world, which, no, habits, rng: RefCell::new(rng), out, stop, ..Server::blank() });
+        let (no, stop, obstinacy) = (world.next() as usize, config.timeout.stop, config.timeout.call);
+        let server = Rc::new(Server {
+            world,
+            which,
+            no,
+            habits,
+            rng: RefCell::new(rng),
+            out,
+            stop,
+            obstinacy,
+            ..Server::blank()
+        });
         server.world.note(&server.name(), "starts");
         server.world.reading.borrow_mut().insert(no);
         tokio::task::spawn_local(server.run(stdin, stdout, lines));
@@ -104,6 +118,8 @@ pub struct Server {
     rng: RefCell<Rng>,
     out: mpsc::UnboundedSender<String>,
     stop: Duration,
+    /// How long it goes on with a call that was given up.
+    obstinacy: Duration,
     crash: Notify,
     /// What its client can be asked.
     can_ask: RefCell<Vec<&'static str>>,
@@ -125,7 +141,7 @@ pub struct Server {
 /// Whether a call was cancelled.
 #[derive(Default)]
 pub struct Flag {
-    cancelled: Cell<bool>,
+    cancelled: Cell<Option<Duration>>,
     changed: Notify,
 }
 
@@ -141,6 +157,7 @@ impl Server {
             rng: RefCell::new(Rng::with_seed(0)),
             out: mpsc::unbounded_channel().0,
             stop: Duration::ZERO,
+            obstinacy: Duration::ZERO,
             crash: Notify::new(),
             can_ask: RefCell::default(),
             roots: RefCell::default(),
@@ -229,7 +246,7 @@ impl Server {
     fn cancelled(&self, id: &str) {
         self.streams.borrow_mut().remove(id);
         if let Some(flag) = self.calls.borrow().get(id) {
-            flag.cancelled.set(true);
+            flag.cancelled.set(Some(self.world.now()));
             flag.changed.notify_waiters();
         }
     }
@@ -259,28 +276,6 @@ impl Server {
         };
         self.say(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{body}}}"#));
     }
-
-    /// Half of a list; the cursor leads to the other half.
-    fn page(&self, request: &Message, kind: &str, key: &str, modern: bool) -> String {
-        let second = request.raw(Field::Cursor).is_some();
-        let item = |n: usize| {
-            let name = if key == "uri" { uri(self.which, n) } else { format!("{}{n}", &kind[..1]) };
-            format!(r#"{{"{key}":"{name}","n":1.0}}"#)
-        };
-        let (items, next) =
-            if second { (vec![item(2)], "") } else { (vec![item(0), item(1)], r#","nextCursor":"more""#) };
-        format!(r#"{{"{kind}":[{}]{next}{}}}"#, items.join(","), modern_rest(modern))
-    }
-}
-
-/// What modern lists carry besides their items.
-fn modern_rest(modern: bool) -> &'static str {
-    if modern { r#","resultType":"complete","ttlMs":1000,"cacheScope":"public""# } else { "" }
-}
-
-/// The resources that a server has.
-pub fn uri(server: usize, n: usize) -> String {
-    format!("sim://s{server}/r{n}")
 }
 
 async fn write(mut stdout: DuplexStream, mut lines: mpsc::UnboundedReceiver<String>) {

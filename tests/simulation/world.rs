@@ -57,7 +57,7 @@ pub struct Truth {
     pub answer: Option<(String, Duration)>,
     /// Progress notifications sent and seen.
     pub progress: (u32, u32),
-    /// Since when its caller wants no answer any more: cancelled, refused, or gone.
+    /// Since when nothing is to be done for it any more: cancelled or refused.
     pub abandoned: Option<Duration>,
 }
 

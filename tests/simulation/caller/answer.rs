@@ -74,7 +74,7 @@ impl Caller {
             let roots = caller.roots.borrow().clone();
             let body = match roots {
                 Some(roots) => format!(r#""result":{{"roots":[{{"uri":"{roots}"}}]}}"#),
-                None if caller.no % 2 == 0 => return,
+                None if caller.no.is_multiple_of(2) => return,
                 None => r#""error":{"code":-32601,"message":"no roots today"}"#.to_owned(),
             };
             caller.say(format!(r#"{{"jsonrpc":"2.0","id":{id},{body}}}"#)).await;
@@ -111,7 +111,7 @@ impl Caller {
         let Some(said) = answer.raw(Field::ResultState).map(str::to_owned) else { return };
         let real = self.world.truth(cause, |truth| {
             truth.answer.as_ref().and_then(|(answer, _)| {
-                let start = answer.find("\"requestState\":")? + "\"requestState\":".len();
+                let start = answer.rfind("\"requestState\":")? + "\"requestState\":".len();
                 Some(answer[start..].trim_end_matches('}').to_owned())
             })
         });

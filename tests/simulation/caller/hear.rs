@@ -21,7 +21,8 @@ impl Caller {
         let batches: Vec<Option<u64>> =
             parts.iter().map(|part| self.hear_one(&String::from_utf8_lossy(part), true)).collect();
         let whole = batches.iter().all(|batch| *batch == batches[0]);
-        let left = self.pending.borrow().values().any(|request| request.batch == batches[0] && request.waits());
+        let left = self.pending.borrow().values().any(|request| request.batch == batches[0] && request.waits())
+            && !self.gone.get();
         if !self.kind.speaks_batches() || !whole || left {
             self.world.fault(format!("{} got a batch that is none of its batches: {line}", self.name()));
         }
@@ -57,7 +58,7 @@ impl Caller {
                 self.name()
             ));
         }
-        if request.cancelled.is_some_and(|since| since < self.world.now()) && !in_batch {
+        if request.cancelled.is_some_and(|since| since < self.world.now()) && !in_batch && !self.gone.get() {
             self.world.fault(format!("{} got an answer to what it had cancelled: {line}", self.name()));
         }
         let batch = request.batch;
@@ -241,7 +242,7 @@ impl Caller {
 
     fn changed(&self, stream: Option<&str>, line: &str) {
         let good = match stream {
-            None => !self.kind.is_modern() && self.ready.get(),
+            None => !self.kind.is_modern() && self.opened.get() == Some(true),
             Some(id) => self.listens(id, "toolsListChanged"),
         };
         if !good {

@@ -23,6 +23,8 @@ pub(super) struct Act {
     pub logs: bool,
     /// It is the second half of a call that wanted input.
     pub resumed: bool,
+    /// Whether the specification lets such a call end in a question (page "Multi Round-Trip Requests").
+    pub may_ask: bool,
     pub flag: Rc<Flag>,
     obeys: bool,
 }
@@ -37,8 +39,11 @@ impl Server {
         let fault = self.world.truth(&cause, |truth| {
             let expected = truth.request.replacen(ID, &id, 1).replacen(TOKEN, token.as_deref().unwrap_or_default(), 1);
             let told = self.roots.borrow().clone();
-            let fault = match (truth.arrived.replace(self.no), told) {
+            match (truth.arrived.replace(self.no), told) {
                 (Some(other), _) => Some(format!("{cause} reached #{other} and then {}", self.name())),
+                _ if truth.abandoned.is_some_and(|since| since < self.world.now()) => {
+                    Some(format!("{cause} reached {} though it was given up", self.name()))
+                }
                 _ if expected != line => {
                     Some(format!("{cause} reached {} changed:\n  {line}\nis not\n  {expected}", self.name()))
                 }
@@ -50,8 +55,7 @@ impl Server {
                     Some(format!("{cause} reached {}, which was told the roots {told:?}", self.name()))
                 }
                 _ => None,
-            };
-            fault
+            }
         });
         if let Some(fault) = fault.flatten() {
             self.world.fault(fault);
@@ -62,9 +66,21 @@ impl Server {
         }
         let resumed = modern && self.resumes(request, line);
         let obeys = self.roll(100) >= self.habits.ignores_cancel;
+        let may_ask = matches!(request.method().as_ref(), "tools/call" | "prompts/get" | "resources/read");
         let params = raw(Field::Params).unwrap_or_default();
         let logs = !modern || request.span(Field::MetaLogLevel).found();
-        tasks.spawn_local(self.clone().act(Act { id, cause, token, params, modern, logs, resumed, flag, obeys }));
+        tasks.spawn_local(self.clone().act(Act {
+            id,
+            cause,
+            token,
+            params,
+            modern,
+            logs,
+            resumed,
+            may_ask,
+            flag,
+            obeys,
+        }));
     }
 
     async fn act(self: Rc<Server>, act: Act) {
@@ -76,7 +92,7 @@ impl Server {
                 0..=3 => self.progress(&act),
                 4 | 5 => self.log(&act),
                 6 | 7 if self.habits.asks && !act.modern => self.ask(&act).await,
-                6 | 7 if self.habits.asks && !act.resumed => return self.want_input(&act),
+                6 | 7 if self.habits.asks && act.may_ask && !act.resumed => return self.want_input(&act),
                 8 | 9 => self.update(),
                 10 => self.announce(),
                 11 | 12 if self.roll(100) < self.habits.talks_nonsense => self.nonsense(&act),
@@ -94,11 +110,11 @@ impl Server {
         if pause > 0 {
             tokio::select! {
                 biased;
-                () = act.flag.changed.notified(), if act.obeys && !act.flag.cancelled.get() => {}
+                () = act.flag.changed.notified(), if act.obeys && act.flag.cancelled.get().is_none() => {}
                 () = sleep(Duration::from_millis(pause)) => {}
             }
         }
-        !(act.obeys && act.flag.cancelled.get())
+        act.flag.cancelled.get().is_none_or(|since| !act.obeys && self.world.now() < since + self.obstinacy)
     }
 
     fn progress(&self, act: &Act) {

@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::Server;
 use super::act::Act;
-use super::{Server, modern_rest};
 use crate::simulation::json;
 use crate::simulation::world::{Ask, ID, mark};
 
@@ -63,7 +63,7 @@ impl Server {
         } else {
             subscribed.remove(&uri)
         };
-        format!("{{{}}}", modern_rest(false))
+        "{}".to_owned()
     }
 
     /// Asks the caller of a call and waits for the answer.
@@ -89,7 +89,7 @@ impl Server {
         let (answered, answer) = oneshot::channel();
         self.asks.borrow_mut().insert(id.clone(), (nonce, answered));
         self.say_with_id(&line, &id);
-        let changes_its_mind = cause != "" && self.roll(8) == 0;
+        let changes_its_mind = !cause.is_empty() && self.roll(8) == 0;
         let patience = if changes_its_mind { Duration::from_millis(self.roll(500).into()) } else { PATIENCE };
         if timeout(patience, answer).await.is_ok() {
             return;

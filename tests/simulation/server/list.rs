@@ -1,0 +1,30 @@
+//! What a model server lists: three items of each kind, on two pages.
+
+use mcpool::wire::message::Message;
+use mcpool::wire::scan::Field;
+
+use super::Server;
+
+impl Server {
+    /// Half of a list; the cursor leads to the other half.
+    pub(super) fn page(&self, request: &Message, kind: &str, key: &str, modern: bool) -> String {
+        let second = request.raw(Field::Cursor).is_some();
+        let item = |n: usize| {
+            let name = if key == "uri" { uri(self.which, n) } else { format!("{}{n}", &kind[..1]) };
+            format!(r#"{{"{key}":"{name}","n":1.0}}"#)
+        };
+        let (items, next) =
+            if second { (vec![item(2)], "") } else { (vec![item(0), item(1)], r#","nextCursor":"more""#) };
+        format!(r#"{{"{kind}":[{}]{next}{}}}"#, items.join(","), modern_rest(modern))
+    }
+}
+
+/// What modern lists carry besides their items.
+pub(super) fn modern_rest(modern: bool) -> &'static str {
+    if modern { r#","resultType":"complete","ttlMs":1000,"cacheScope":"public""# } else { "" }
+}
+
+/// The resources that a server has.
+pub fn uri(server: usize, n: usize) -> String {
+    format!("sim://s{server}/r{n}")
+}

@@ -61,7 +61,7 @@ pub enum Place {
     Introductions(Vec<ServerId>),
     /// Until these servers' lists are there.
     Lists(ListKind, Vec<ServerId>),
-    /// An open `subscriptions/listen`: it ends when caller or server says so.
+    /// An open `subscriptions/listen`: once acknowledged, it ends when caller or server says so.
     Listening,
 }
 

@@ -1,6 +1,6 @@
 //! Called by `caller::session`: who is connected, and what is known of each.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::wire::id::{AskId, RawId};
 use crate::wire::outbox::Outbox;
 
 use super::Mux;
+use super::call::Place;
 use super::roots::Roots;
 
 /// What callers of an endpoint see.
@@ -49,7 +50,7 @@ pub struct Caller {
     pub in_flight: HashMap<RawId, CallKey, RandomState>,
     /// What it said in `initialize`, if it did.
     pub session: Option<Session>,
-    pub asks: HashMap<AskId, Asked>,
+    pub asks: BTreeMap<AskId, Asked>,
     next_ask: u64,
     pub roots: Roots,
     /// The instance of each server that it used last.
@@ -120,7 +121,7 @@ impl Mux {
             bound: InFlight::new(self.config.limits.in_flight),
             in_flight: HashMap::default(),
             session: None,
-            asks: HashMap::new(),
+            asks: BTreeMap::new(),
             next_ask,
             roots: Roots::Unknown,
             last: HashMap::new(),
@@ -132,7 +133,10 @@ impl Mux {
     /// A caller is gone: its calls are cancelled, and what was kept for it is let go.
     pub fn hang_up(&mut self, key: CallerKey) {
         let Some(caller) = self.callers.get(key) else { return };
-        let calls: Vec<CallKey> = caller.in_flight.values().copied().collect();
+        // What waits goes first: else the room that a cancelled call leaves would be given to the next one of the same
+        // caller, which the server would begin in vain.
+        let mut calls: Vec<CallKey> = caller.in_flight.values().copied().collect();
+        calls.sort_by_key(|key| (self.calls.get(*key).is_some_and(|call| matches!(call.place, Place::On(..))), *key));
         let waiting: Vec<(InstanceRef, RawId)> = caller
             .asks
             .values()

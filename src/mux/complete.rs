@@ -1,6 +1,8 @@
 //! The end of a call: answered, failed or cancelled. A call is taken out of `mux.calls` here and nowhere else
 //! but in `flight::send`, so it ends once.
 
+use tokio::time::Instant;
+
 use super::Mux;
 use super::call::{Call, Place, Source, Then};
 use super::errand::Outcome;
@@ -90,8 +92,9 @@ impl Mux {
         match call.place.clone() {
             Place::On(instance, id) => {
                 let at = InstanceRef { server, key: instance };
+                let until = Instant::now() + self.server(server).config.timeout.call;
                 if let Some(instance) = self.instance_mut(at) {
-                    instance.pending.abandon(id);
+                    instance.pending.abandon(id, until);
                     let reason = reason.map(|reason| format!(r#","reason":{}"#, serde_json::json!(reason)));
                     let params = format!(r#"{{"requestId":{}{}}}"#, id.0, reason.unwrap_or_default());
                     instance.notify("notifications/cancelled", &params);

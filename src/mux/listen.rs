@@ -23,7 +23,7 @@ use crate::wire::scan::Field;
 
 /// A stream that ends sooner than this is not opened again.
 const LASTING: Duration = Duration::from_secs(1);
-/// An open stream has no deadline of its own.
+/// A stream that was acknowledged has no deadline.
 const ENDLESS: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What a stream carries.
@@ -161,7 +161,12 @@ impl Mux {
             })
             .collect();
         let call = self.submit(accepted.call(servers.first().copied().unwrap_or(ServerId(0)), Profile::Modern));
-        self.wait_at(call, Place::Listening, Instant::now() + ENDLESS);
+        let patience = servers
+            .iter()
+            .map(|server| &self.server(*server).config.timeout)
+            .map(|timeout| timeout.start + timeout.call);
+        let patience = patience.max().unwrap_or_default();
+        self.wait_at(call, Place::Listening, Instant::now() + patience);
         let waiting = wants.iter().filter(|(_, wanted)| !wanted.is_empty()).map(|(server, _)| *server).collect();
         self.listeners.insert(
             call,
@@ -302,6 +307,9 @@ impl Mux {
             return;
         }
         listener.acknowledged = true;
+        if let Some(call) = self.calls.get_mut(call) {
+            call.deadline = Instant::now() + ENDLESS;
+        }
         if let Some(caller) = self.callers.get(listener.caller) {
             let params = format!(
                 r#"{{"_meta":{{"io.modelcontextprotocol/subscriptionId":{}}},"notifications":{}}}"#,
@@ -342,7 +350,7 @@ impl Mux {
             return false;
         }
         if let Some(instance) = self.instance_mut(at) {
-            instance.pending.abandon(id);
+            instance.pending.abandon(id, Instant::now());
         }
         self.take_out(call);
         let ended = Error::Internal("the server ended the stream".into());
@@ -353,12 +361,14 @@ impl Mux {
 
     /// No stream to a server can be had: its listeners get to know.
     fn end_stream(&mut self, server: ServerId, refusal: Option<&Message>) {
-        let of_server: Vec<CallKey> = self
-            .listeners
-            .iter()
-            .filter(|(_, listener)| listener.wants.iter().any(|(id, wants)| *id == server && !wants.is_empty()))
-            .map(|(call, _)| call)
-            .collect();
+        // While an older stream lives, only those are affected who wait for the wider one that could not be had.
+        let alive = self.server(server).upstream.current.is_some();
+        let affected = |listener: &Listener| match alive {
+            true => listener.waiting.contains(&server),
+            false => listener.wants.iter().any(|(id, wants)| *id == server && !wants.is_empty()),
+        };
+        let of_server: Vec<CallKey> =
+            self.listeners.iter().filter(|(_, listener)| affected(listener)).map(|(call, _)| call).collect();
         for call in of_server {
             let Some(listener) = self.listeners.get_mut(call) else { continue };
             if listener.wants.len() > 1 {
@@ -376,6 +386,11 @@ impl Mux {
                 }
                 None => self.end_listener(call),
             }
+        }
+        let wants = |listener: &Listener| listener.wants.iter().any(|(id, wants)| *id == server && !wants.is_empty());
+        if !self.listeners.values().any(wants) {
+            // A stream that is still open, or about to be, is open for nobody.
+            self.adjust_stream(server);
         }
     }
 

@@ -112,6 +112,9 @@ impl Mux {
                 _ => wanting = Some((call.caller, entry.call)),
             }
         }
+        if wanting.is_some_and(|(caller, _)| instance.pending.given_up().any(|other| other != caller)) {
+            return self.drop_from(at, "owner_unknown", "notifications/message");
+        }
         let call = wanting.and_then(|(_, call)| self.calls.get_mut(call));
         match call.map(|call| &mut call.from) {
             Some(Source::Caller(reply, _)) => reply.notify(&message.splice()),

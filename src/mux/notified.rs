@@ -133,7 +133,9 @@ impl Mux {
         let tell: Vec<CallerKey> = self
             .callers_of(server)
             .filter(|(_, caller)| caller.endpoint.prefix && caller.missed.contains(&server))
-            .filter(|(_, caller)| caller.session.as_ref().is_some_and(|session| session.profile == *profile))
+            .filter(|(_, caller)| {
+                caller.session.as_ref().is_some_and(|session| session.initialized && session.profile == *profile)
+            })
             .map(|(key, _)| key)
             .collect();
         for key in tell {

@@ -2,7 +2,7 @@
 //! "Tasks", and the extension `io.modelcontextprotocol/tasks`) and elicitations that end on a web page. What is
 //! said of them later goes to that caller, and requests about a task only to the instance that has it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -27,7 +27,7 @@ const KEPT: Duration = Duration::from_secs(24 * 3600);
 /// What one server keeps for callers.
 #[derive(Default)]
 pub struct Owned {
-    tasks: HashMap<String, Task>,
+    tasks: BTreeMap<String, Task>,
     elicitations: VecDeque<(String, CallerKey)>,
 }
 

@@ -27,6 +27,7 @@ impl Mux {
                 "buffered": caller.outbox.waiting(),
                 "asks": caller.asks.len(),
             })).collect::<Vec<_>>(),
+            "calls": self.calls.len(),
             "servers": servers,
             "counters": {
                 "callers": self.counters.callers.get(),

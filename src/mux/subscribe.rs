@@ -1,7 +1,7 @@
 //! `resources/subscribe` of legacy callers: the server is subscribed once for all callers of an instance, and
 //! unsubscribed when the last one leaves. When an instance ends, another takes its subscriptions over.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -26,6 +26,13 @@ pub struct Orphan {
     caller: CallerKey,
     uri: Rc<str>,
     again: Instant,
+}
+
+/// Callers that are subscribed to a resource together: by URI, profile and roots.
+struct Group {
+    alike: (Rc<str>, Profile, Option<Rc<str>>),
+    first: CallerKey,
+    callers: Vec<CallerKey>,
 }
 
 fn params(uri: &str) -> String {
@@ -149,7 +156,7 @@ impl Mux {
     }
 
     /// An instance is gone with its subscriptions: another is to take them over.
-    pub(crate) fn orphan_subscriptions(&mut self, server: ServerId, orphans: HashMap<String, Vec<CallerKey>>) {
+    pub(crate) fn orphan_subscriptions(&mut self, server: ServerId, orphans: BTreeMap<String, Vec<CallerKey>>) {
         let again = Instant::now();
         for (uri, callers) in orphans {
             let uri: Rc<str> = uri.into();
@@ -172,21 +179,20 @@ impl Mux {
             std::mem::take(&mut self.server_mut(server).orphans).into_iter().partition(|orphan| orphan.again <= now);
         self.server_mut(server).orphans = later;
         // Callers of one profile are subscribed together, as they were.
-        let mut together: Vec<(Rc<str>, Profile, Option<Rc<str>>, Vec<CallerKey>)> = Vec::new();
+        let mut groups: Vec<Group> = Vec::new();
         for orphan in due {
             let Some(caller) = self.callers.get(orphan.caller) else { continue };
             let Some(profile) = caller.session.as_ref().map(|session| session.profile.clone()) else { continue };
-            let roots = caller.roots.known();
-            match together.iter_mut().find(|(uri, of, with, _)| *uri == orphan.uri && *of == profile && *with == roots)
-            {
-                Some((.., callers)) => callers.push(orphan.caller),
-                None => together.push((orphan.uri, profile, roots, vec![orphan.caller])),
+            let alike = (orphan.uri, profile, caller.roots.known());
+            match groups.iter_mut().find(|group| group.alike == alike) {
+                Some(group) => group.callers.push(orphan.caller),
+                None => groups.push(Group { alike, first: orphan.caller, callers: vec![orphan.caller] }),
             }
         }
-        for (uri, profile, _, callers) in together {
+        for Group { alike: (uri, profile, _), first, callers } in groups {
             let params = params(&uri);
-            let errand = Errand::Resubscribe(uri, callers.clone());
-            self.send_errand(server, callers[0], profile, None, ("resources/subscribe", &params), errand);
+            let errand = Errand::Resubscribe(uri, callers);
+            self.send_errand(server, first, profile, None, ("resources/subscribe", &params), errand);
         }
         self.server(server).orphans.iter().map(|orphan| orphan.again).min()
     }

@@ -133,7 +133,10 @@ impl Mux {
                     self.give_up(key, Error::QueueTimeout { server: config.name.clone(), after: now - since });
                 }
             }
-            Place::Nowhere | Place::Listening => {
+            Place::Listening => {
+                self.give_up(key, Error::CallTimeout { server: config.name.clone(), after: now - since })
+            }
+            Place::Nowhere => {
                 tracing::error!("a call waited for nothing; this is a bug of mcpool");
                 self.give_up(key, Error::Internal("the call was not placed".into()));
             }

@@ -1,6 +1,6 @@
 //! One running copy of a server, as the pool and `mux` know it. What runs its process is in `pool::launch`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use compact_str::ToCompactString;
@@ -104,11 +104,11 @@ pub struct Instance {
     /// The caller that it is reserved for, by a `call` or `session` lease.
     pub bound: Option<(CallerKey, Lease)>,
     /// Asks by the server's own id.
-    pub asks: HashMap<RawId, Ask>,
+    pub asks: BTreeMap<RawId, Ask>,
     /// The log level that it was set to.
     pub level: Option<Level>,
     /// Who subscribed to which resource through it.
-    pub subscribers: HashMap<String, Vec<CallerKey>>,
+    pub subscribers: BTreeMap<String, Vec<CallerKey>>,
     /// Tasks of callers that live in it.
     pub tasks: usize,
     /// Calls answered.
@@ -137,9 +137,9 @@ impl Instance {
             pending: Pending::default(),
             users: Users::Only(caller),
             bound: (need.lease != Lease::Shared).then_some((caller, need.lease)),
-            asks: HashMap::new(),
+            asks: BTreeMap::new(),
             level: None,
-            subscribers: HashMap::new(),
+            subscribers: BTreeMap::new(),
             tasks: 0,
             served: 0,
             garbage: 0,
@@ -225,7 +225,7 @@ impl Instance {
     /// Whose an ask or a log line is that names no call: the caller with calls in flight if there is one
     /// only, or the only one that ever used the instance (design, section 4).
     pub fn owner(&self) -> InFlightOf {
-        match (self.pending.of(), self.bound, self.users) {
+        match (self.pending.talked_of(), self.bound, self.users) {
             (InFlightOf::Nobody, Some((caller, Lease::Session)), _) => InFlightOf::One(caller),
             (InFlightOf::Nobody, _, Users::Only(caller)) => InFlightOf::One(caller),
             (of, ..) => of,
@@ -238,7 +238,8 @@ impl Instance {
             (Some((owner, _)), _) => owner == caller,
             (None, Lease::Shared) => true,
             (None, Lease::Call) => {
-                matches!(self.pending.of(), InFlightOf::Nobody) || self.pending.of() == InFlightOf::One(caller)
+                matches!(self.pending.talked_of(), InFlightOf::Nobody)
+                    || self.pending.talked_of() == InFlightOf::One(caller)
             }
             (None, Lease::Session) => self.users == Users::Only(caller),
         };

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
+use tokio::time::Instant;
 
 use crate::reply::{CallKey, CallerKey};
 use crate::wire::id::WireId;
@@ -16,7 +17,7 @@ const REMEMBERED: usize = 1024;
 pub struct Pending {
     next: u64,
     open: HashMap<WireId, Entry, RandomState>,
-    cancelled: VecDeque<WireId>,
+    given_up: VecDeque<Ghost>,
     callers: Vec<(CallerKey, usize)>,
 }
 
@@ -26,6 +27,14 @@ pub struct Entry {
     pub call: CallKey,
     /// Whose call it is; `None` for mcpool's own.
     pub caller: Option<CallerKey>,
+}
+
+/// A request that was given up and not answered: its server may go on talking about it for a while.
+#[derive(Clone, Copy, Debug)]
+struct Ghost {
+    id: WireId,
+    caller: Option<CallerKey>,
+    until: Instant,
 }
 
 /// What an answer belongs to.
@@ -76,9 +85,9 @@ impl Pending {
     pub fn take(&mut self, id: WireId) -> Taken {
         match self.remove(id) {
             Some(entry) => Taken::Answer(entry),
-            None => match self.cancelled.iter().position(|known| *known == id) {
+            None => match self.given_up.iter().position(|ghost| ghost.id == id) {
                 Some(place) => {
-                    self.cancelled.remove(place);
+                    self.given_up.remove(place);
                     Taken::Late
                 }
                 None => Taken::Unknown,
@@ -86,20 +95,45 @@ impl Pending {
         }
     }
 
-    /// Gives a request up: an answer to it is late from now on.
-    pub fn abandon(&mut self, id: WireId) {
-        if self.remove(id).is_some() {
-            if self.cancelled.len() == REMEMBERED {
-                self.cancelled.pop_front();
+    /// Gives a request up: an answer to it is late from now on, and what the server says unasked may be about it
+    /// until then, or until `until`.
+    pub fn abandon(&mut self, id: WireId, until: Instant) {
+        if let Some(entry) = self.remove(id) {
+            if self.given_up.len() == REMEMBERED {
+                self.given_up.pop_front();
             }
-            self.cancelled.push_back(id);
+            self.given_up.push_back(Ghost { id, caller: entry.caller, until });
         }
     }
 
-    /// Takes every request.
+    /// Whose requests the server may still be busy with: those in flight, and those given up a while ago.
+    pub fn talked_of(&self) -> InFlightOf {
+        let mut of = self.of();
+        for caller in self.given_up() {
+            of = match of {
+                InFlightOf::Nobody => InFlightOf::One(caller),
+                InFlightOf::One(other) if other == caller => of,
+                InFlightOf::One(_) | InFlightOf::Several => return InFlightOf::Several,
+            };
+        }
+        of
+    }
+
+    /// The callers of requests that were given up a while ago.
+    pub fn given_up(&self) -> impl Iterator<Item = CallerKey> {
+        let now = (!self.given_up.is_empty()).then(Instant::now);
+        self.given_up
+            .iter()
+            .filter(move |ghost| now.is_some_and(|now| now < ghost.until))
+            .filter_map(|ghost| ghost.caller)
+    }
+
+    /// Takes every request, in the order in which they were sent.
     pub fn take_all(&mut self) -> Vec<Entry> {
         self.callers.clear();
-        self.open.drain().map(|(_, entry)| entry).collect()
+        let mut all: Vec<(WireId, Entry)> = self.open.drain().collect();
+        all.sort_unstable_by_key(|(id, _)| *id);
+        all.into_iter().map(|(_, entry)| entry).collect()
     }
 
     /// How many requests are open.
@@ -162,7 +196,7 @@ mod tests {
         assert_eq!(pending.of(), InFlightOf::One(caller));
         assert_eq!(pending.take(first), Taken::Answer(Entry { call, caller: Some(caller) }));
         assert_eq!(pending.take(first), Taken::Unknown);
-        pending.abandon(second);
+        pending.abandon(second, Instant::now());
         assert_eq!((pending.take(second), pending.take(second)), (Taken::Late, Taken::Unknown));
         assert_eq!(pending.take(WireId(99)), Taken::Unknown);
         assert!(pending.is_empty() && pending.of() == InFlightOf::Nobody);

@@ -1,7 +1,7 @@
 //! Called by the pool: the calls that wait for an instance, a queue for each caller, served round robin, so that
 //! a caller with a thousand calls waiting delays another by one.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use tokio::time::Instant;
 
@@ -22,7 +22,7 @@ pub struct Ticket {
 #[derive(Default)]
 pub struct Queue {
     turns: VecDeque<CallerKey>,
-    waiting: HashMap<CallerKey, VecDeque<Ticket>>,
+    waiting: BTreeMap<CallerKey, VecDeque<Ticket>>,
     len: usize,
 }
 

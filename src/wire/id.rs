@@ -2,6 +2,7 @@
 //! caller. A caller's id where a [`WireId`] belongs does not compile.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 
 use compact_str::CompactString;
@@ -41,6 +42,18 @@ impl PartialEq for RawId {
 }
 
 impl Eq for RawId {}
+
+impl Ord for RawId {
+    fn cmp(&self, other: &RawId) -> Ordering {
+        if self.0 == other.0 { Ordering::Equal } else { self.meaning().cmp(&other.meaning()) }
+    }
+}
+
+impl PartialOrd for RawId {
+    fn partial_cmp(&self, other: &RawId) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl Hash for RawId {
     fn hash<H: Hasher>(&self, state: &mut H) {

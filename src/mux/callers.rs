@@ -54,7 +54,7 @@ pub struct Caller {
     next_ask: u64,
     pub roots: Roots,
     /// The instance of each server that it used last.
-    pub last: HashMap<ServerId, InstanceKey>,
+    pub last: HashMap<ServerId, InstanceKey, RandomState>,
     /// Resources that it is subscribed to.
     pub subscriptions: usize,
     /// Servers that were too late for a list of this caller.
@@ -124,7 +124,7 @@ impl Mux {
             asks: BTreeMap::new(),
             next_ask,
             roots: Roots::Unknown,
-            last: HashMap::new(),
+            last: HashMap::default(),
             subscriptions: 0,
             missed: Vec::new(),
         }))

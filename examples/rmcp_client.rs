@@ -1,8 +1,8 @@
 //! A client on rmcp that goes through a checklist: the tests run it against a server and against mcpool before the same
 //! server, and compare what it says.
 //!
-//! `rmcp_client [--era legacy|modern|auto] [--revision REVISION] -- COMMAND [ARG]...` prints one JSON object: for each check
-//! what came of it, `{"error": ...}` where it failed, or `"not offered"` where the server has nothing of the kind.
+//! `rmcp_client [--era legacy|modern|auto] [--revision REVISION] (--socket PATH | -- COMMAND [ARG]...)` prints one JSON
+//! object: for each check what came of it, `{"error": ...}` where it failed, or `"not offered"` where the server has nothing of the kind.
 //! It leaves with 0 either way: what is right is for the reader to say.
 //! Tools and prompts are those of the reference server `everything` and of `rmcp_server`.
 
@@ -14,10 +14,11 @@ use std::time::Duration;
 
 use rmcp::model::*;
 use rmcp::service::{NotificationContext, PeerRequestOptions, RequestContext, RunningService, ServiceError};
-use rmcp::transport::TokioChildProcess;
+use rmcp::transport::{IntoTransport, TokioChildProcess};
 use rmcp::{ClientHandler, ClientServiceExt, ErrorData, RoleClient, service::ClientLifecycleMode};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use tokio::net::UnixStream;
 use tokio::process::Command;
 use tokio::sync::Notify;
 
@@ -30,16 +31,15 @@ const WORK: &str = "trigger-long-running-operation";
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
-    let (mut era, mut revision) = ("legacy".to_owned(), "2025-11-25".to_owned());
+    let (mut era, mut revision, mut socket) = ("legacy".to_owned(), "2025-11-25".to_owned(), None);
     while let Some(arg) = args.next().filter(|arg| arg != "--") {
         match (arg.as_str(), args.next()) {
             ("--era", Some(value)) => era = value,
             ("--revision", Some(value)) => revision = value,
+            ("--socket", Some(value)) => socket = Some(value),
             _ => return Err(format!("{arg}: not an option with a value").into()),
         }
     }
-    let mut command = Command::new(args.next().ok_or("no command after --")?);
-    command.args(args);
     let revision: ProtocolVersion = serde_json::from_value(json!(revision))?;
     let modern = vec![ProtocolVersion::V_2026_07_28];
     let lifecycle = match era.as_str() {
@@ -49,14 +49,28 @@ async fn main() -> Result<(), Box<dyn Error>> {
         _ => return Err(format!("{era}: not an era").into()),
     };
     let client = Client { revision, seen: Arc::default(), changed: Arc::default() };
-    let connecting = client.serve_with_lifecycle(TokioChildProcess::new(command)?, lifecycle);
-    let outcomes = match tokio::time::timeout(PATIENCE, connecting).await {
-        Ok(Ok(client)) => Checklist::new(client).run().await,
-        Ok(Err(error)) => failed("initialize", error.to_string()),
-        Err(_) => failed("initialize", format!("no answer within {PATIENCE:?}")),
+    let outcomes = if let Some(path) = socket {
+        check(client, UnixStream::connect(path).await?, lifecycle).await
+    } else {
+        let mut command = Command::new(args.next().ok_or("neither a socket nor a command after --")?);
+        command.args(args);
+        check(client, TokioChildProcess::new(command)?, lifecycle).await
     };
     println!("{}", Value::Object(outcomes));
     Ok(())
+}
+
+/// Opens the connection as the era does, and goes through the list.
+async fn check<E: Error + Send + Sync + 'static, A>(
+    client: Client,
+    over: impl IntoTransport<RoleClient, E, A>,
+    lifecycle: ClientLifecycleMode,
+) -> Map<String, Value> {
+    match tokio::time::timeout(PATIENCE, client.serve_with_lifecycle(over, lifecycle)).await {
+        Ok(Ok(client)) => Checklist::new(client).run().await,
+        Ok(Err(error)) => failed("initialize", error.to_string()),
+        Err(_) => failed("initialize", format!("no answer within {PATIENCE:?}")),
+    }
 }
 
 fn failed(check: &str, error: String) -> Map<String, Value> {
@@ -293,9 +307,11 @@ impl Checklist {
         let Some(uri) = resources.first().map(|resource| resource.uri.clone()) else {
             return Ok(json!("not offered"));
         };
-        let (tool, arguments) = match self.tools.iter().any(|tool| tool == "touch") {
-            true => ("touch", json!({ "uri": uri })),
-            false => ("toggle-subscriber-updates", json!({})),
+        let changes = ["touch", "toggle-subscriber-updates"];
+        let (tool, arguments) = match changes.into_iter().find(|name| self.tools.iter().any(|tool| tool == name)) {
+            Some("touch") => ("touch", json!({ "uri": uri })),
+            Some(toggle) => (toggle, json!({})),
+            None => return Ok(json!("not offered")),
         };
         let change = CallToolRequestParams::new(tool).with_arguments(object(arguments));
         if self.modern {

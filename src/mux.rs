@@ -77,6 +77,8 @@ pub struct Server {
     pub owned: Owned,
     /// Subscriptions whose instance is gone.
     orphans: Vec<Orphan>,
+    /// When subscriptions were taken over last.
+    taken_over: Option<tokio::time::Instant>,
 }
 
 /// The multiplexer, shared by the tasks that bring lines in. Each borrows it for one message.
@@ -113,6 +115,7 @@ impl Handle {
                     upstream: Upstream::default(),
                     owned: Owned::default(),
                     orphans: Vec::new(),
+                    taken_over: None,
                     config,
                 }
             };

@@ -18,7 +18,6 @@ use slotmap::SlotMap;
 use tokio::time::Instant;
 
 use crate::config;
-use crate::era::Era;
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::reply::{CallKey, CallerKey};
@@ -30,6 +29,8 @@ use queue::{Queue, Ticket};
 
 /// The shortest and the longest pause after a start that failed.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+/// How many profiles with failed starts are remembered.
+const FAILURES: usize = 64;
 /// How long a call waits before a busy instance of another profile is asked to give way.
 pub const GIVE_WAY: Duration = Duration::from_secs(1);
 
@@ -40,7 +41,8 @@ pub struct Pool {
     pub instances: SlotMap<InstanceKey, Instance>,
     pub queue: Queue,
     starter: Starter,
-    failures: HashMap<Era, Failure>,
+    /// Failed starts, by what the server was told: what one kind of client causes is not held against others.
+    failures: HashMap<Profile, Failure>,
     /// Processes started since the daemon started.
     pub started: u64,
     stateful: Option<&'static str>,
@@ -77,22 +79,27 @@ impl Pool {
         }
     }
 
-    /// Lets a call wait for an instance.
+    /// Lets a call wait for an instance. If it takes the place of another call, that one is returned.
     ///
     /// # Errors
     /// `pool_exhausted` if the queue is full, `start_failed` while a failed start is being backed off from.
-    pub fn wait(&mut self, ticket: Ticket) -> Result<(), Error> {
+    pub fn wait(&mut self, ticket: Ticket) -> Result<Option<CallKey>, Error> {
         let now = Instant::now();
-        if let Some(failure) = self.failures.get(&ticket.need.profile.era()).filter(|failure| now < failure.until)
+        if let Some(failure) = self.failures.get(&ticket.need.profile).filter(|failure| now < failure.until)
             && !self.instances.values().any(|instance| instance.serves(&ticket.need) && instance.alive())
         {
             return Err(self.start_failed(failure, now));
         }
+        let mut crowded_out = None;
         if self.queue.len() >= self.config.queue.size {
-            return Err(Error::PoolExhausted { server: self.config.name.clone() });
+            // The place goes to whom it is owed: a greedy caller does not keep a modest one out.
+            crowded_out = self.queue.crowd_out(ticket.caller).map(|out| out.call);
+            if crowded_out.is_none() {
+                return Err(Error::PoolExhausted { server: self.config.name.clone() });
+            }
         }
         self.queue.push(ticket);
-        Ok(())
+        Ok(crowded_out)
     }
 
     /// Places the next waiting call for which there is room, starting and stopping instances on the way.
@@ -107,6 +114,7 @@ impl Pool {
                     self.queue.pop(caller);
                     return Some((call, key));
                 }
+                Pick::Start | Pick::Replace(_) if self.backs_off(&need.profile) => {}
                 Pick::Start => self.start(caller, &need),
                 Pick::Replace(key) => {
                     self.stop(key, "gives way to another profile");
@@ -134,7 +142,7 @@ impl Pool {
     /// Lets an instance finish what it has and then stops it.
     pub fn drain(&mut self, key: InstanceKey, why: &str) {
         let Some(instance) = self.instances.get_mut(key) else { return };
-        if instance.pending.is_empty() {
+        if instance.pending.callers() == 0 {
             self.stop(key, why);
         } else if instance.state != State::Stopping {
             tracing::info!(server = self.config.name, instance = instance.serial, why, "draining");
@@ -152,23 +160,30 @@ impl Pool {
         }
     }
 
-    /// Notes that an instance became ready: starts of its era are not backed off from any more.
-    pub fn opened(&mut self, era: Era) {
-        self.failures.remove(&era);
+    /// Notes that an instance became ready: starts of its profile are not backed off from any more.
+    pub fn opened(&mut self, profile: &Profile) {
+        self.failures.remove(profile);
     }
 
     /// Notes a failed start and refuses the calls that waited for it.
     pub fn failed(&mut self, profile: &Profile, detail: &str) -> Vec<(CallKey, Error)> {
         let now = Instant::now();
-        let count = self.failures.get(&profile.era()).map_or(0, |failure| failure.count).saturating_add(1);
+        let count = self.failures.get(profile).map_or(0, |failure| failure.count).saturating_add(1);
         let pause = BACKOFF.0.saturating_mul(1 << (count - 1).min(7)).min(BACKOFF.1);
         let until = now + pause.mul_f64(self.starter.jitter());
         tracing::warn!(server = self.config.name, detail, retry_in = ?until - now, "could not be started");
         let failure = Failure { count, until, detail: detail.to_owned() };
         let error = self.start_failed(&failure, now);
-        self.failures.insert(profile.era(), failure);
+        self.failures.retain(|_, failure| now < failure.until + BACKOFF.1);
+        if self.failures.len() < FAILURES {
+            self.failures.insert(profile.clone(), failure);
+        }
+        // Another instance may serve them all the same.
+        let served = |need: &Need| {
+            self.instances.values().any(|instance| instance.state == State::Ready && instance.serves(need))
+        };
         self.queue
-            .remove_where(|ticket| ticket.need.profile == *profile)
+            .remove_where(|ticket| ticket.need.profile == *profile && !served(&ticket.need))
             .into_iter()
             .map(|ticket| (ticket.call, error.clone()))
             .collect()
@@ -177,6 +192,10 @@ impl Pool {
     /// How many instances count against `instances.max`: those that are not on their way out.
     pub fn living(&self) -> usize {
         self.instances.values().filter(|instance| instance.alive()).count()
+    }
+
+    fn backs_off(&self, profile: &Profile) -> bool {
+        self.failures.get(profile).is_some_and(|failure| Instant::now() < failure.until)
     }
 
     fn start_failed(&self, failure: &Failure, now: Instant) -> Error {

@@ -1,7 +1,7 @@
 //! The reply side of a call. `mux` makes it with the call and completes it;
 //! nothing else answers a caller.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -88,8 +88,10 @@ impl Reply {
     fn say(&mut self, line: &Splice) {
         self.open = false;
         if let Some(batch) = &self.batch {
-            batch.parts.borrow_mut().push(line.to_bytes());
-            return;
+            let whole = line.to_bytes();
+            let (size, limit) = (batch.size.get() + whole.len(), batch.limit);
+            let fits = size <= limit;
+            return batch.add(if fits { whole } else { Error::TooLarge { size, limit }.reply(Some(&self.id)).into() });
         }
         if self.talked {
             self.outbox.cut();
@@ -113,17 +115,20 @@ impl Drop for Reply {
 pub struct Batch {
     outbox: Outbox,
     parts: RefCell<Vec<Bytes>>,
+    size: Cell<usize>,
+    limit: usize,
 }
 
 impl Batch {
-    /// A batch whose answers go to `outbox`.
-    pub fn new(outbox: Outbox) -> Rc<Batch> {
-        Rc::new(Batch { outbox, parts: RefCell::default() })
+    /// A batch whose answers go to `outbox`, and take up at most `limit` bytes until then.
+    pub fn new(outbox: Outbox, limit: usize) -> Rc<Batch> {
+        Rc::new(Batch { outbox, parts: RefCell::default(), size: Cell::new(0), limit })
     }
 
-    /// Adds an answer that belongs to no call.
-    pub fn add(&self, line: Vec<u8>) {
-        self.parts.borrow_mut().push(line.into());
+    /// Adds an answer.
+    pub fn add(&self, line: Bytes) {
+        self.size.set(self.size.get() + line.len());
+        self.parts.borrow_mut().push(line);
     }
 }
 
@@ -157,7 +162,7 @@ mod tests {
     #[tokio::test]
     async fn a_batch_is_answered_as_one_array_when_its_last_call_ends() {
         let outbox = Outbox::new(1000);
-        let batch = Batch::new(outbox.clone());
+        let batch = Batch::new(outbox.clone(), 10_000);
         let reply = |id: &str| Reply::new(outbox.clone(), Some(batch.clone()), RawId::new(id).unwrap(), None);
         let (first, second, third) = (reply("1"), reply("2"), reply("3"));
         drop(batch);

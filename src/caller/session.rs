@@ -36,6 +36,7 @@ where
         tracing::warn!(pid = peer.pid, "refused a caller: the endpoint has as many as it may, or mcpool is ending");
         return;
     };
+    let guard = HangUp { mux: mux.clone(), key };
     let mut session = Session {
         mux: mux.clone(),
         key,
@@ -51,11 +52,23 @@ where
         ended = session.read(linger) => ended,
     };
     tracing::debug!(pid = peer.pid, ?ended, "a caller left");
-    mux.with(|mux| mux.hang_up(key));
+    drop(guard);
     outbox.close();
     if !matches!(ended, Ended::Write(_)) {
         // What was said last is worth a moment, but not more.
         let _ = timeout(FAREWELL, writing).await;
+    }
+}
+
+/// Hangs up when dropped, however the session ends.
+struct HangUp {
+    mux: Handle,
+    key: CallerKey,
+}
+
+impl Drop for HangUp {
+    fn drop(&mut self) {
+        self.mux.with(|mux| mux.hang_up(self.key));
     }
 }
 
@@ -123,14 +136,12 @@ impl<R: AsyncRead + Unpin> Session<R> {
     /// Takes one line; an error if nothing that was wrong with it can be told to anybody.
     fn take(&mut self, line: Line) -> Result<(), String> {
         match line {
-            Line::Whole(line) => match Message::batch(&line, self.limits.nesting) {
-                None => self.take_message(line, None),
-                Some(elements) => self.take_batch(elements.map_err(|fault| fault.to_string())),
-            },
+            Line::Whole(line) if Message::is_batch(&line) => self.take_batch(&line),
+            Line::Whole(line) => self.take_message(line, None),
             Line::TooLong(size, skim) => {
                 let error = Error::TooLarge { size, limit: self.limits.message };
                 match skim.id() {
-                    _ if skim.is_answer() => tracing::warn!(size, "dropped an answer of a caller: too large"),
+                    Some(id) if skim.is_answer() => self.mux.with(|mux| mux.ask_lost(self.key, id, &error.to_string())),
                     Some(id) => self.outbox.line(&error.reply(Some(id))),
                     None => return self.unaddressable(&error),
                 }
@@ -145,8 +156,8 @@ impl<R: AsyncRead + Unpin> Session<R> {
                 self.mux.with(|mux| mux.received(self.key, message, batch.cloned()));
                 Ok(())
             }
-            Err(Malformed { answer: true, why, .. }) => {
-                tracing::debug!(why, "dropped an answer of a caller");
+            Err(Malformed { answer: true, why, id: Some(id), .. }) => {
+                self.mux.with(|mux| mux.ask_lost(self.key, &id, &why));
                 Ok(())
             }
             Err(malformed) => {
@@ -156,7 +167,7 @@ impl<R: AsyncRead + Unpin> Session<R> {
                     Error::InvalidRequest(malformed.why)
                 };
                 match (&malformed.id, batch) {
-                    (id, Some(batch)) => batch.add(error.reply(id.as_ref())),
+                    (id, Some(batch)) => batch.add(error.reply(id.as_ref()).into()),
                     (Some(id), None) => self.outbox.line(&error.reply(Some(id))),
                     (None, None) => return self.unaddressable(&error),
                 }
@@ -165,18 +176,18 @@ impl<R: AsyncRead + Unpin> Session<R> {
         }
     }
 
-    fn take_batch(&mut self, elements: Result<Vec<Bytes>, String>) -> Result<(), String> {
-        let elements = match elements {
-            Ok(elements) => elements,
-            Err(why) => return self.unaddressable(&Error::Parse(why)),
-        };
-        if elements.is_empty() || !self.mux.with(|mux| mux.speaks_batches(self.key)) {
-            return self.unaddressable(&Error::InvalidRequest(
-                "batches exist only in revision 2025-03-26, and are not empty".into(),
-            ));
+    fn take_batch(&mut self, line: &Bytes) -> Result<(), String> {
+        if !self.mux.with(|mux| mux.speaks_batches(self.key)) {
+            return self.unaddressable(&Error::InvalidRequest("batches exist only in revision 2025-03-26".into()));
         }
-        let batch = Batch::new(self.outbox.clone());
-        elements.into_iter().try_for_each(|line| self.take_message(line, Some(&batch)))
+        match Message::batch(line, self.limits.nesting, self.limits.in_flight) {
+            Err(fault) => self.unaddressable(&Error::Parse(fault.to_string())),
+            Ok(elements) if elements.is_empty() => self.unaddressable(&Error::InvalidRequest("an empty batch".into())),
+            Ok(elements) => {
+                let batch = Batch::new(self.outbox.clone(), self.limits.outgoing);
+                elements.into_iter().try_for_each(|line| self.take_message(line, Some(&batch)))
+            }
+        }
     }
 
     /// Says an error to nobody in particular, as JSON-RPC has it; then the connection is closed, because whoever

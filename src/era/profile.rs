@@ -7,6 +7,12 @@ use serde_json::Value;
 
 use super::Era;
 
+/// The largest capabilities object in bytes: each is kept with what a server offers to clients of that kind.
+const LARGEST: usize = 16 * 1024;
+
+/// Capabilities of clients that every revision has as objects.
+const KNOWN: [&str; 6] = ["roots", "sampling", "elicitation", "tasks", "experimental", "extensions"];
+
 /// What an instance is told, or was told, about its client. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Profile {
@@ -30,10 +36,15 @@ pub struct Legacy {
 }
 
 impl Profile {
-    /// The profile of a legacy client; `None` if the capabilities are no object.
+    /// The profile of a legacy client; `None` if the capabilities are no object, too large, or hold a known one that
+    /// is no object.
     pub fn legacy(revision: &'static str, capabilities: &str) -> Option<Profile> {
-        let value: Value = serde_json::from_str(capabilities).ok()?;
+        let value: Value = serde_json::from_str(capabilities).ok().filter(|_| capabilities.len() <= LARGEST)?;
         let object = value.as_object()?;
+        // A server would refuse what is no object here, for everybody who has the same profile.
+        if KNOWN.iter().any(|known| object.get(*known).is_some_and(|value| !value.is_object())) {
+            return None;
+        }
         Some(Profile::Legacy(Rc::new(Legacy {
             revision,
             answers_asks: object.contains_key("sampling") || object.contains_key("elicitation"),
@@ -86,5 +97,6 @@ mod tests {
         assert!(one.answers_asks() && one.has_roots());
         assert_ne!(one, Profile::legacy("2025-11-25", r#"{"sampling":{},"roots":{"listChanged":true}}"#).unwrap());
         assert!(Profile::legacy("2025-06-18", "[]").is_none());
+        assert!(Profile::legacy("2025-06-18", r#"{"roots":true}"#).is_none());
     }
 }

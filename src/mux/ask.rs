@@ -15,6 +15,9 @@ use crate::wire::id::{AskId, RawId, digits};
 use crate::wire::message::{Message, member, unquote};
 use crate::wire::scan::Field;
 
+/// How many asks of one instance may be unanswered at once.
+const ASKS: usize = 64;
+
 impl Mux {
     /// A server asks for a sample or an elicitation.
     pub(crate) fn asked(&mut self, at: InstanceRef, ask: &Message) {
@@ -35,6 +38,11 @@ impl Mux {
         self.alarm.at(now + timeout.hold);
         self.alarm.at(now + timeout.ask);
         let Some(instance) = self.instance_mut(at) else { return };
+        if instance.asks.len() >= ASKS {
+            let error = r#""error":{"code":-32603,"message":"mcpool holds too many requests of this server"}"#;
+            instance.reply(ask, error);
+            return self.drop_from(at, "ask_refused", "too many at once");
+        }
         if instance.asks.contains_key(&id) {
             return self.drop_from(at, "duplicate_ask", ask.raw(Field::Id).unwrap_or_default());
         }
@@ -100,6 +108,19 @@ impl Mux {
         }
     }
 
+    /// A caller answered an ask with what cannot be passed on.
+    pub fn ask_lost(&mut self, key: CallerKey, id: &RawId, why: &str) {
+        let ours = digits(id.as_str()).map(AskId);
+        let Some(caller) = self.callers.get_mut(key) else { return };
+        match ours.and_then(|ours| caller.asks.remove(&ours)) {
+            None => self.counters.dropped("answer_to_no_ask"),
+            Some(Asked::Roots) => {
+                self.settle_roots(key, r#""error":{"code":-32603,"message":"the client's roots could not be read"}"#)
+            }
+            Some(Asked::For(at, id)) => self.refuse_ask(at, &id, &format!("the client's answer was unusable: {why}")),
+        }
+    }
+
     /// An ask is over: the handshake may go on, and what was held back for it.
     pub(crate) fn ask_over(&mut self, at: InstanceRef, caller: CallerKey) {
         self.restart_clock(at, caller);
@@ -112,9 +133,8 @@ impl Mux {
         let deadline = Instant::now() + self.server(at.server).config.timeout.call;
         for call in self.calls.values_mut().filter(|call| call.caller == caller && call.server == at.server) {
             if matches!(call.place, Place::On(instance, _) if instance == at.key) {
-                call.deadline = deadline;
-                call.limit = call.limit.max(deadline);
-                self.alarm.at(deadline);
+                call.deadline = deadline.min(call.limit);
+                self.alarm.at(call.deadline);
             }
         }
     }
@@ -183,6 +203,6 @@ impl Mux {
 
     fn owner_by_task(&self, at: InstanceRef, message: &Message) -> Option<CallerKey> {
         let task = unquote(member(message.raw(Field::MetaRelatedTask)?, "taskId")?)?.into_owned();
-        self.server(at.server).owned.task(&task).filter(|task| task.instance == at.key).map(|task| task.caller)
+        self.server(at.server).owned.task(at.key, &task).map(|task| task.caller)
     }
 }

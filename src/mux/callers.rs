@@ -135,6 +135,7 @@ impl Mux {
         let Some(caller) = self.callers.get(key) else { return };
         // What waits goes first: else the room that a cancelled call leaves would be given to the next one of the same
         // caller, which the server would begin in vain.
+        let had_level = caller.session.as_ref().is_some_and(|session| session.level.is_some());
         let mut calls: Vec<CallKey> = caller.in_flight.values().copied().collect();
         calls.sort_by_key(|key| (self.calls.get(*key).is_some_and(|call| matches!(call.place, Place::On(..))), *key));
         let waiting: Vec<(InstanceRef, RawId)> = caller
@@ -147,11 +148,21 @@ impl Mux {
             .collect();
         calls.into_iter().for_each(|call| self.cancel(call, Some("the client disconnected")));
         self.callers.remove(key);
+        // Errands on its behalf may serve others too: they go on, for nobody in particular.
+        let errands = self.calls.iter().filter(|(_, call)| call.caller == key);
+        let errands = errands.filter(|(_, call)| matches!(call.place, Place::Queue | Place::Roots));
+        let errands: Vec<CallKey> = errands.map(|(errand, _)| errand).collect();
+        for errand in errands {
+            self.abandon(errand, None);
+            self.place(errand);
+        }
         waiting.into_iter().for_each(|(at, id)| self.refuse_ask(at, &id, "the client disconnected"));
         for server in self.server_ids() {
             self.forget_subscriptions(server, key);
             self.forget_owned(server, key);
-            self.adjust_level(server);
+            if had_level {
+                self.adjust_level(server);
+            }
             let instances: Vec<InstanceKey> = self.server(server).pool.instances.keys().collect();
             for instance in instances {
                 self.let_go(InstanceRef { server, key: instance }, key);
@@ -169,7 +180,7 @@ impl Mux {
     /// Whether a caller waits for nothing but notifications.
     pub fn is_served(&self, caller: CallerKey) -> bool {
         let calls = self.callers.get(caller).into_iter().flat_map(|caller| caller.in_flight.values());
-        calls.filter_map(|call| self.calls.get(*call)).all(|call| call.place == super::call::Place::Listening)
+        calls.filter_map(|call| self.calls.get(*call)).all(|call| call.place == Place::Listening)
     }
 
     /// Ends what binds an instance to a caller that is gone.

@@ -53,6 +53,9 @@ pub struct Variant {
     /// Lists that are being fetched.
     #[serde(skip)]
     pub fetching: Vec<ListKind>,
+    /// Lists whose change was announced and that nobody has asked for since.
+    #[serde(skip)]
+    announced: Vec<ListKind>,
     /// Counts announced changes of each list, so that what was fetched before one is known to be old.
     #[serde(skip)]
     pub generation: u64,
@@ -116,12 +119,19 @@ impl Catalogue {
         }
     }
 
-    /// Remembers that the server does not speak an era.
+    /// Remembers that the server does not speak an era. It speaks one of them, so it never lacks both, nor one that
+    /// it was heard to speak.
     pub fn note_lack(&mut self, era: Era) {
-        if !self.known.lacks.contains(&era) {
+        let heard = self.known.variants.iter().any(|variant| variant.key.era == era && variant.introduction.is_some());
+        if self.known.lacks.is_empty() && !heard {
             self.known.lacks.push(era);
             self.save();
         }
+    }
+
+    /// The server was heard to speak an era.
+    pub fn note_era(&mut self, era: Era) {
+        self.known.lacks.retain(|lacking| *lacking != era);
     }
 
     /// What is known of a variant.
@@ -155,7 +165,15 @@ impl Catalogue {
 
 impl Variant {
     fn new(key: VariantKey) -> Variant {
-        Variant { key, introduction: None, lists: Vec::new(), introducing: false, fetching: Vec::new(), generation: 0 }
+        Variant {
+            key,
+            introduction: None,
+            lists: Vec::new(),
+            introducing: false,
+            fetching: Vec::new(),
+            announced: Vec::new(),
+            generation: 0,
+        }
     }
 
     /// The raw introduction.
@@ -183,12 +201,27 @@ impl Variant {
         }
     }
 
-    /// Notes that a list has changed.
-    pub fn changed(&mut self, kind: ListKind) {
+    /// Notes that a list has changed; whether that is news, as it is once until somebody asks for the list again.
+    pub fn changed(&mut self, kind: ListKind) -> bool {
         self.generation += 1;
         if let Some((_, list)) = self.lists.iter_mut().find(|(known, _)| *known == kind) {
             list.stale = true;
         }
+        let news = !self.announced.contains(&kind);
+        if news {
+            self.announced.push(kind);
+        }
+        news
+    }
+
+    /// Notes that a list is being fetched, unless it is already; whether it was not.
+    pub fn begin_fetch(&mut self, kind: ListKind) -> bool {
+        let begins = !self.fetching.contains(&kind);
+        if begins {
+            self.fetching.push(kind);
+            self.announced.retain(|other| *other != kind);
+        }
+        begins
     }
 
     /// Whether a list can be answered from what is known. `warm` says that asking would start nothing; a cold

@@ -86,13 +86,13 @@ impl Mux {
     }
 
     /// Takes a call away from where it is; an instance is told to stop working on it.
-    fn abandon(&mut self, key: CallKey, reason: Option<&str>) {
+    pub(crate) fn abandon(&mut self, key: CallKey, reason: Option<&str>) {
         let Some(call) = self.calls.get(key) else { return };
         let server = call.server;
         match call.place.clone() {
             Place::On(instance, id) => {
                 let at = InstanceRef { server, key: instance };
-                let until = Instant::now() + self.server(server).config.timeout.call;
+                let until = Instant::now() + self.server(server).config.timeout.hold;
                 if let Some(instance) = self.instance_mut(at) {
                     instance.pending.abandon(id, until);
                     let reason = reason.map(|reason| format!(r#","reason":{}"#, serde_json::json!(reason)));
@@ -111,7 +111,8 @@ impl Mux {
     pub(crate) fn released(&mut self, at: InstanceRef) {
         let Some(instance) = self.instance_mut(at) else { return };
         instance.release();
-        let (holds, done) = (instance.holds_an_ask(), instance.state == State::Draining && instance.pending.is_empty());
+        let (holds, done) =
+            (instance.holds_an_ask(), instance.state == State::Draining && instance.pending.callers() == 0);
         let idle = instance.pending.is_empty().then_some(instance.idle_since);
         let server = self.server_mut(at.server);
         if done {

@@ -8,7 +8,8 @@ use super::errand::Errand;
 use crate::era::Era;
 use crate::error::Error;
 use crate::pool::instance::{InstanceKey, InstanceRef, ServerId, State};
-use crate::pool::lease::Need;
+use crate::pool::lease::{Lease, Need};
+use crate::pool::pending::Entry;
 use crate::pool::queue::Ticket;
 use crate::reply::CallKey;
 
@@ -49,8 +50,12 @@ impl Mux {
         let since = Instant::now();
         let deadline = since + pool.config.queue.timeout;
         match pool.wait(Ticket { call: key, caller, need, since }) {
-            Ok(()) => {
+            Ok(crowded_out) => {
                 self.wait_at(key, Place::Queue, deadline);
+                if let Some(other) = crowded_out {
+                    let name = self.server(server).config.name.clone();
+                    self.fail(other, Error::PoolExhausted { server: name });
+                }
                 self.dispatch(server);
             }
             Err(error) => self.fail(key, error),
@@ -99,24 +104,32 @@ impl Mux {
     /// What a call needs of an instance; `None` while the roots of its caller are not known.
     pub(crate) fn need(&self, call: &Call) -> Option<Need> {
         let server = self.server(call.server);
-        let (lease, _) = server.pool.lease(&call.profile, server.catalogue.known.has_asked);
-        let roots = if call.profile.has_roots() && server.catalogue.known.asks_roots {
-            match self.callers.get(call.caller) {
-                Some(caller) => Some(caller.roots.known()?),
-                None => None,
-            }
-        } else {
-            None
+        let profile = call.profile.clone();
+        let Some(caller) = self.callers.get(call.caller) else {
+            // For nobody in particular, so nothing is kept for it either.
+            return Some(Need { profile, roots: None, lease: Lease::Shared });
         };
-        Some(Need { profile: call.profile.clone(), roots, lease })
+        let (lease, _) = server.pool.lease(&profile, server.catalogue.known.has_asked);
+        if !(profile.has_roots() && server.catalogue.known.asks_roots) {
+            return Some(Need { profile, roots: None, lease });
+        }
+        let roots = caller.roots.known();
+        // A caller can be asked for its roots only after it was introduced.
+        let may_wait = !matches!(call.from, Source::Mcpool(Errand::Introduce(_)));
+        if roots.is_none() && may_wait { None } else { Some(Need { profile, roots, lease }) }
     }
 
     /// Sends a call to an instance, under a lease.
     fn send(&mut self, key: CallKey, to: InstanceKey) {
         let Some(call) = self.calls.get(key) else { return };
         if let Source::Mcpool(Errand::Introduce(_)) = call.from {
+            let at = InstanceRef { server: call.server, key: to };
             self.calls.remove(key);
-            return;
+            let said = self.instance(at).and_then(|instance| instance.introduction.as_deref().map(str::to_owned));
+            if let Some(said) = said {
+                self.introduced(at, said);
+            }
+            return self.released(at);
         }
         let lease =
             self.server(call.server).pool.lease(&call.profile, self.server(call.server).catalogue.known.has_asked).0;
@@ -124,7 +137,7 @@ impl Mux {
         let call = &mut calls[key];
         let server = &mut servers[call.server.0];
         let Some(instance) = server.pool.instances.get_mut(to) else { return };
-        let id = instance.pending.open(key, call.owner());
+        let id = instance.pending.open(Entry { call: key, caller: call.owner(), level: call.level });
         if let Some(caller) = callers.get_mut(call.caller).filter(|_| matches!(call.from, Source::Caller(..))) {
             instance.lease(call.caller, lease);
             caller.last.insert(call.server, to);
@@ -133,7 +146,7 @@ impl Mux {
         let now = Instant::now();
         call.place = Place::On(to, id);
         call.since = now;
-        if call.is_callers() {
+        if !matches!(call.from, Source::Mcpool(Errand::Listen)) {
             call.deadline = now + server.config.timeout.call;
             call.limit = now + server.config.timeout.max;
         }

@@ -1,6 +1,8 @@
 //! What instances say: every line of a server comes in here and is an answer, a request, a notification, or
 //! none of these and then dropped, counted and logged.
 
+use bytes::Bytes;
+
 use super::Mux;
 use crate::era::{is_ask, legacy};
 use crate::error::Error;
@@ -16,6 +18,9 @@ impl Mux {
     /// A line of an instance.
     pub(crate) fn heard(&mut self, at: InstanceRef, line: Line) {
         let Some(instance) = self.instance(at) else { return };
+        if instance.state == State::Stopping {
+            return self.counters.dropped("stopping");
+        }
         match line {
             Line::TooLong(size, skim) => {
                 let id = skim.id().filter(|_| skim.is_answer()).and_then(|id| digits(id.as_str()));
@@ -25,16 +30,24 @@ impl Mux {
                 }
             }
             Line::Whole(line) => {
-                let depth = self.config.limits.nesting;
                 let batches = instance.profile.revision() == legacy::WITH_BATCHES;
-                match Message::batch(&line, depth).filter(|_| batches) {
-                    Some(Ok(lines)) => lines.into_iter().for_each(|line| self.heard(at, Line::Whole(line))),
-                    _ => match Message::read(line, depth) {
-                        Ok(message) => self.heard_message(at, &message),
-                        Err(malformed) => self.heard_garbage(at, &malformed),
-                    },
+                if !(batches && Message::is_batch(&line)) {
+                    return self.heard_line(at, line);
+                }
+                let limits = &self.config.limits;
+                match Message::batch(&line, limits.nesting, limits.in_flight) {
+                    Ok(lines) => lines.into_iter().for_each(|line| self.heard_line(at, line)),
+                    // Read as a message it tells what is wrong.
+                    Err(_) => self.heard_line(at, line),
                 }
             }
+        }
+    }
+
+    fn heard_line(&mut self, at: InstanceRef, line: Bytes) {
+        match Message::read(line, self.config.limits.nesting) {
+            Ok(message) => self.heard_message(at, &message),
+            Err(malformed) => self.heard_garbage(at, &malformed),
         }
     }
 

@@ -15,9 +15,10 @@ impl Mux {
         if instance.state != State::Starting || !instance.settle() {
             return;
         }
-        let (era, serial) = (instance.profile.era(), instance.serial);
+        let (profile, serial) = (instance.profile.clone(), instance.serial);
+        let era = profile.era();
         let server = self.server_mut(at.server);
-        server.pool.opened(era);
+        server.pool.opened(&profile);
         tracing::info!(server = server.config.name, instance = serial, era = era.as_str(), "ready");
         let idle = server.config.recycle.idle;
         self.alarm.at(tokio::time::Instant::now() + idle);
@@ -30,11 +31,14 @@ impl Mux {
     pub(crate) fn start_failed(&mut self, at: InstanceRef, failure: Failure) {
         let Some(instance) = self.instance(at) else { return };
         let profile = instance.profile.clone();
+        let lacks = matches!(failure, Failure::Lacks(..));
         let refused: Vec<(CallKey, Error)> = match failure {
-            Failure::Lacks(era, said) => {
+            Failure::Lacks(era, said) | Failure::Silent(era, said) => {
                 let server = self.server_mut(at.server);
                 tracing::info!(server = server.config.name, era = era.as_str(), said, "the server lacks this era");
-                server.catalogue.note_lack(era);
+                if lacks {
+                    server.catalogue.note_lack(era);
+                }
                 let tickets = server.pool.queue.remove_where(|ticket| ticket.need.profile.era() == era);
                 let method = |call: CallKey| self.calls.get(call).map(|call| call.request.method().into_owned());
                 let error = |call| self.lacks_error(at.server, era, &method(call).unwrap_or_default());

@@ -31,7 +31,8 @@ impl Mux {
         let request = &accepted.request;
         let revision = legacy::negotiate(&request.text(Field::ProtocolVersion).unwrap_or_default());
         let Some(profile) = request.raw(Field::Capabilities).and_then(|given| Profile::legacy(revision, given)) else {
-            return accepted.refuse(&Error::InvalidParams("`initialize` needs `capabilities`, an object".into()));
+            let what = "`initialize` needs `capabilities`, an object of objects, of at most 16 KiB";
+            return accepted.refuse(&Error::InvalidParams(what.into()));
         };
         let info = request.raw(Field::Params).and_then(|params| member(params, "clientInfo")).unwrap_or("{}");
         let client = member(info, "name").and_then(unquote).unwrap_or_default().into_owned();
@@ -61,7 +62,9 @@ impl Mux {
             let config = endpoint.servers.first().map(|server| self.server(*server).config.clone());
             wait = config.map_or(wait, |config| config.timeout.start + config.queue.timeout);
         }
-        let server = unknown.first().or(endpoint.servers.first()).copied().unwrap_or(ServerId(0));
+        let Some(server) = unknown.first().or(endpoint.servers.first()).copied() else {
+            return accepted.result(&united(&[], &profile));
+        };
         let key = self.submit(accepted.call(server, profile.clone()));
         if unknown.is_empty() {
             return self.answer_introduction(key);
@@ -85,7 +88,11 @@ impl Mux {
     pub(crate) fn introduced(&mut self, at: InstanceRef, result: String) {
         let Some(profile) = self.instance(at).map(|instance| instance.profile.clone()) else { return };
         let key = VariantKey::of_introduction(&profile);
+        if let Some(instance) = self.instance_mut(at) {
+            instance.introduction = Some(result.as_str().into());
+        }
         let catalogue = &mut self.server_mut(at.server).catalogue;
+        catalogue.note_era(profile.era());
         let variant = catalogue.variant_mut(&key);
         variant.introducing = false;
         let new = variant.introduction() != Some(result.as_str());
@@ -93,6 +100,15 @@ impl Mux {
         if new {
             catalogue.save();
         }
+        // Whoever waited for an instance only to have this said needs none any more.
+        let over: Vec<CallKey> = self
+            .calls
+            .iter()
+            .filter(|(_, call)| call.server == at.server)
+            .filter(|(_, call)| matches!(&call.from, Source::Mcpool(Errand::Introduce(of)) if *of == key))
+            .map(|(errand, _)| errand)
+            .collect();
+        over.into_iter().for_each(|errand| self.cancel(errand, None));
         self.introduction_settled(at.server, &profile, None);
     }
 

@@ -12,6 +12,7 @@ use super::call::{Place, Source};
 use super::errand::{Errand, Outcome};
 use super::lists::ListKind;
 use super::request::Accepted;
+use super::subscribe::is_part_of;
 use crate::era::modern;
 use crate::era::profile::Profile;
 use crate::error::Error;
@@ -119,7 +120,7 @@ impl Filter {
             "notifications/tools/list_changed" => self.tools,
             "notifications/prompts/list_changed" => self.prompts,
             "notifications/resources/list_changed" => self.resources,
-            "notifications/resources/updated" => self.uris.iter().any(|wanted| uri.starts_with(wanted.as_str())),
+            "notifications/resources/updated" => self.uris.iter().any(|wanted| is_part_of(wanted, uri)),
             _ => false,
         }
     }
@@ -160,7 +161,10 @@ impl Mux {
                 (*server, wanted)
             })
             .collect();
-        let call = self.submit(accepted.call(servers.first().copied().unwrap_or(ServerId(0)), Profile::Modern));
+        let Some(first) = servers.first().copied() else {
+            return accepted.refuse(&Error::MethodNotFound("no server of this endpoint speaks 2026-07-28".into()));
+        };
+        let call = self.submit(accepted.call(first, Profile::Modern));
         let patience = servers
             .iter()
             .map(|server| &self.server(*server).config.timeout)
@@ -224,6 +228,7 @@ impl Mux {
             if is(&upstream.next) {
                 let replaced = std::mem::replace(&mut upstream.current, upstream.next.take());
                 if let Some(current) = &mut upstream.current {
+                    current.opened = Instant::now();
                     current.granted = Some(granted);
                 }
                 replaced.into_iter().for_each(|stream| self.cancel(stream.call, Some("a wider one was opened")));
@@ -246,7 +251,9 @@ impl Mux {
             .variants_mut()
             .filter(|variant| variant.key.era == crate::era::Era::Modern)
         {
-            ListKind::ALL.into_iter().filter(changed).for_each(|list| variant.changed(list));
+            for list in ListKind::ALL.into_iter().filter(changed) {
+                variant.changed(list);
+            }
         }
     }
 
@@ -332,10 +339,9 @@ impl Mux {
             return;
         };
         let lasted = stream.is_some_and(|stream| stream.granted.is_some() && stream.opened.elapsed() >= LASTING);
-        let died = matches!(outcome, Outcome::Failed(Error::ServerDied { .. }));
         match outcome {
             _ if self.draining => {}
-            _ if lasted || died => self.adjust_stream(server),
+            _ if lasted => self.adjust_stream(server),
             Outcome::Answer(answer) if answer.kind() == Kind::Error => self.end_stream(server, Some(answer)),
             _ => self.end_stream(server, None),
         }

@@ -1,6 +1,7 @@
 //! The four lists: answered from the catalogue, fetched with all their pages where that is old, one fetch at a
 //! time however many callers ask.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::Mux;
-use super::call::{Place, Source};
+use super::call::{Call, Place, Source};
 use super::catalogue::VariantKey;
 use super::errand::{Errand, Outcome};
 use super::names;
@@ -18,11 +19,13 @@ use crate::era::{implementation, modern};
 use crate::error::Error;
 use crate::pool::instance::{InstanceRef, ServerId};
 use crate::reply::{CallKey, CallerKey};
-use crate::wire::message::{Kind, elements, member, members};
+use crate::wire::message::{Kind, Message, elements, member, members};
 use crate::wire::scan::Field;
 
 /// How many bytes of items go to a caller as one page.
 const PAGE: usize = 1 << 20;
+/// How many bytes of items are read of one list.
+const LARGEST: usize = 32 << 20;
 /// How many pages of a server are read at most.
 const PAGES: usize = 1000;
 
@@ -147,7 +150,9 @@ impl Mux {
                 !(believed || endpoint.prefix && server.catalogue.lacks(profile.era(), server.config.era))
             })
             .collect();
-        let server = missing.first().or(endpoint.servers.first()).copied().unwrap_or(ServerId(0));
+        let Some(server) = missing.first().or(endpoint.servers.first()).copied() else {
+            return accepted.result(&format!(r#"{{"{}":[]}}"#, kind.member()));
+        };
         let config = self.server(server).config.clone();
         let key = self.submit(accepted.call(server, profile.clone()));
         if missing.is_empty() {
@@ -174,10 +179,9 @@ impl Mux {
         kind: ListKind,
     ) {
         let known = self.server_mut(server).catalogue.variant_mut(&variant);
-        if known.fetching.contains(&kind) {
+        if !known.begin_fetch(kind) {
             return;
         }
-        known.fetching.push(kind);
         let generation = known.generation;
         self.fetch_page(Request { server, caller, variant, kind, pages: Vec::new(), generation }, profile);
     }
@@ -201,7 +205,17 @@ impl Mux {
         let page = read_page(request.kind, answer.raw(Field::Result).unwrap_or("{}"));
         // A server that comes back to a cursor would be asked for ever.
         let known = request.pages.iter().any(|before| before.cursor == page.cursor);
-        let more = page.cursor.is_some() && !known && request.pages.len() < PAGES;
+        let bytes: usize =
+            request.pages.iter().chain([&page]).flat_map(|page| &page.items).map(|item| item.get().len()).sum();
+        let within = request.pages.len() < PAGES && bytes < LARGEST;
+        if page.cursor.is_some() && !within {
+            tracing::warn!(
+                server = self.server(request.server).config.name,
+                list = request.kind.member(),
+                "is cut off: it is too long"
+            );
+        }
+        let more = page.cursor.is_some() && !known && within;
         request.pages.push(page);
         if more { self.fetch_page(request, profile) } else { self.list_fetched(request, &profile) }
     }
@@ -231,11 +245,24 @@ impl Mux {
         }
     }
 
-    fn list_failed(&mut self, request: &Request, failure: Result<Error, &crate::wire::message::Message>) {
+    fn list_failed(&mut self, request: &Request, failure: Result<Error, &Message>) {
         let variant = self.server_mut(request.server).catalogue.variant_mut(&request.variant);
         variant.fetching.retain(|other| *other != request.kind);
         let known = variant.list(request.kind).is_some();
+        if let Some((caller, profile)) = self.other_waiting(request).filter(|_| is_its_fault(&failure)) {
+            return self.fetch_list(request.server, caller, profile, request.variant.clone(), request.kind);
+        }
         self.list_settled(request.server, &request.variant, request.kind, Some(failure).filter(|_| !known));
+    }
+
+    /// A caller besides the one on whose behalf a list was fetched that waits for it too.
+    fn other_waiting(&self, request: &Request) -> Option<(CallerKey, Profile)> {
+        let waits = |call: &&Call| {
+            let capabilities = call.request.raw(Field::MetaCapabilities).unwrap_or("{}");
+            let here = matches!(&call.place, Place::Lists(kind, missing) if *kind == request.kind && missing.contains(&request.server));
+            here && call.caller != request.caller && VariantKey::new(&call.profile, capabilities) == request.variant
+        };
+        self.calls.values().find(waits).map(|call| (call.caller, call.profile.clone()))
     }
 
     /// Goes on with the callers that waited for a list of a server.
@@ -244,7 +271,7 @@ impl Mux {
         server: ServerId,
         variant: &VariantKey,
         kind: ListKind,
-        failure: Option<Result<Error, &crate::wire::message::Message>>,
+        failure: Option<Result<Error, &Message>>,
     ) {
         let mut done = Vec::new();
         for (key, call) in &mut self.calls {
@@ -297,7 +324,7 @@ impl Mux {
         }
     }
 
-    fn render_list(&self, call: &super::call::Call, kind: ListKind, from: usize) -> String {
+    fn render_list(&self, call: &Call, kind: ListKind, from: usize) -> String {
         let Some(caller) = self.callers.get(call.caller) else { return "{}".into() };
         let endpoint = &caller.endpoint;
         let variant = VariantKey::new(&call.profile, call.request.raw(Field::MetaCapabilities).unwrap_or("{}"));
@@ -306,7 +333,7 @@ impl Mux {
             Some((server, server.catalogue.variant(&variant)?.list(kind)?))
         });
         let mut items = String::new();
-        let (mut index, mut next, mut shown) = (0, None, Vec::new());
+        let (mut index, mut next, mut shown) = (0, None, HashSet::new());
         let (mut ttl, mut rest) = (None, String::new());
         for (server, list) in lists {
             let remaining =
@@ -367,6 +394,11 @@ impl Mux {
             self.fetch_list(at.server, caller, profile.clone(), variant, kind);
         }
     }
+}
+
+/// Whether a fetch failed because of the caller on whose behalf it was made.
+fn is_its_fault(failure: &Result<Error, &Message>) -> bool {
+    matches!(failure, Ok(Error::AskTimeout { .. }))
 }
 
 fn read_page(kind: ListKind, result: &str) -> Page {

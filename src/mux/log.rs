@@ -8,7 +8,7 @@ use crate::era::Era;
 use crate::era::level::Level;
 use crate::error::Error;
 use crate::pool::instance::{InstanceRef, ServerId, State};
-use crate::pool::pending::InFlightOf;
+use crate::pool::pending::{Entry, InFlightOf};
 use crate::reply::CallerKey;
 use crate::wire::message::Message;
 use crate::wire::scan::Field;
@@ -99,23 +99,18 @@ impl Mux {
     /// belongs to the one caller that has such calls in flight.
     fn logged_modern(&mut self, at: InstanceRef, message: &Message, level: Option<Level>) {
         let Some(instance) = self.instance(at) else { return };
-        let mut wanting = None;
-        for entry in instance.pending.entries() {
-            let Some(call) = self.calls.get(entry.call) else { continue };
-            if call.level.is_none_or(|wanted| level.is_some_and(|level| level < wanted)) {
-                continue;
-            }
-            match wanting {
-                Some((caller, _)) if caller != call.caller => {
-                    return self.drop_from(at, "owner_unknown", "notifications/message");
-                }
-                _ => wanting = Some((call.caller, entry.call)),
-            }
-        }
-        if wanting.is_some_and(|(caller, _)| instance.pending.given_up().any(|other| other != caller)) {
+        let asks = |entry: &Entry| entry.level.is_some_and(|wanted| level.is_none_or(|level| level >= wanted));
+        let pending = &instance.pending;
+        // A call that was given up may still be talked about, but nobody hears that.
+        let mut callers = pending.entries().chain(pending.given_up()).filter(asks).filter_map(|entry| entry.caller);
+        let caller = callers.next();
+        let others = callers.any(|other| Some(other) != caller);
+        drop(callers);
+        if others {
             return self.drop_from(at, "owner_unknown", "notifications/message");
         }
-        let call = wanting.and_then(|(_, call)| self.calls.get_mut(call));
+        let wanting = pending.entries().find(asks).map(|entry| entry.call);
+        let call = wanting.and_then(|call| self.calls.get_mut(call));
         match call.map(|call| &mut call.from) {
             Some(Source::Caller(reply, _)) => reply.notify(&message.splice()),
             _ => self.drop_from(at, "level_unwanted", "notifications/message"),

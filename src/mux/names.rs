@@ -2,6 +2,7 @@
 //! hosts accept. Pure functions; nothing is remembered, so a name means the same before and after a restart.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use sha2::{Digest, Sha256};
 
@@ -43,15 +44,14 @@ pub fn shown<'a>(
     server: &str,
     kind: ListKind,
     item: &'a str,
-    shown: &mut Vec<String>,
+    shown: &mut HashSet<String>,
 ) -> Option<Cow<'a, str>> {
     if !kind.named() {
         if endpoint.prefix {
             let key = member(item, if kind == ListKind::Resources { "uri" } else { "uriTemplate" }).unwrap_or_default();
-            if shown.iter().any(|known| known == key) {
+            if !shown.insert(key.to_owned()) {
                 return None;
             }
-            shown.push(key.to_owned());
         }
         return Some(Cow::Borrowed(item));
     }
@@ -76,11 +76,17 @@ pub fn allowed(endpoint: &Endpoint, tool: &str) -> bool {
     endpoint.tools.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| matches(pattern, tool)))
 }
 
-/// Whether a name fits a pattern in which `*` stands for anything.
+/// Whether a name fits a pattern in which `*` stands for anything. Patterns may be a server's, so this takes no
+/// more than one pass: each part is found at its first place, which leaves the most to those behind it.
 pub fn matches(pattern: &str, name: &str) -> bool {
-    let Some((head, tail)) = pattern.split_once('*') else { return pattern == name };
-    let Some(rest) = name.strip_prefix(head) else { return false };
-    (0..=rest.len()).filter(|at| rest.is_char_boundary(*at)).any(|at| matches(tail, &rest[at..]))
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = name.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let Some(tail) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(tail)
 }
 
 /// Whether a URI fits a template (RFC 6570): each expression stands for anything, which is wider than the RFC
@@ -122,15 +128,15 @@ mod tests {
     #[test]
     fn an_item_is_renamed_and_nothing_else_of_it_changes() {
         let item = r#"{"description":"name", "name" : "a\u0062" ,"x":1.0}"#;
-        let renamed = shown(&endpoint(true, None), "s", ListKind::Tools, item, &mut vec![]).unwrap();
+        let renamed = shown(&endpoint(true, None), "s", ListKind::Tools, item, &mut HashSet::new()).unwrap();
         assert_eq!(renamed, r#"{"description":"name", "name" : "s__ab" ,"x":1.0}"#);
-        assert_eq!(shown(&endpoint(false, None), "s", ListKind::Tools, item, &mut vec![]).unwrap(), item);
-        assert!(shown(&endpoint(true, Some(&["t__*"])), "s", ListKind::Tools, item, &mut vec![]).is_none());
+        assert_eq!(shown(&endpoint(false, None), "s", ListKind::Tools, item, &mut HashSet::new()).unwrap(), item);
+        assert!(shown(&endpoint(true, Some(&["t__*"])), "s", ListKind::Tools, item, &mut HashSet::new()).is_none());
     }
 
     #[test]
     fn of_two_resources_with_one_uri_the_first_is_shown() {
-        let mut seen = vec![];
+        let mut seen = HashSet::new();
         let item = r#"{"uri":"a:b","name":"x"}"#;
         assert!(shown(&endpoint(true, None), "s", ListKind::Resources, item, &mut seen).is_some());
         assert!(shown(&endpoint(true, None), "t", ListKind::Resources, item, &mut seen).is_none());
@@ -139,6 +145,7 @@ mod tests {
     #[test]
     fn patterns_and_templates() {
         assert!(matches("files__*", "files__read") && matches("*", "") && matches("a*c", "abbc"));
+        assert!(matches(&"*".repeat(100_000), "x") && !matches(&"*x".repeat(1000), &"x".repeat(999)));
         assert!(!matches("files__*", "other__read") && !matches("a", "ab"));
         assert!(fits_template("demo://note/{n}", "demo://note/5") && !fits_template("demo://note/{n}", "demo://x"));
         assert!(!fits_template("demo://fixed", "demo://fixed"));

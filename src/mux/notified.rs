@@ -81,7 +81,8 @@ impl Mux {
             return self.drop_from(at, "malformed", "cancelled nothing");
         };
         if self.instance(at).is_some_and(|instance| instance.asks.contains_key(&id)) {
-            return self.withdraw_ask(at, &id);
+            self.withdraw_ask(at, &id);
+            return self.dispatch(at.server);
         }
         match digits(id.as_str()).map(WireId) {
             Some(wire) if self.stream_cancelled(at, wire) => {}
@@ -94,6 +95,7 @@ impl Mux {
         let Some(instance) = self.instance(at) else { return };
         let (profile, starting) = (instance.profile.clone(), instance.state == State::Starting);
         let revision = profile.revision();
+        let mut news = false;
         let server = self.server_mut(at.server);
         for variant in server.catalogue.variants_mut().filter(|variant| {
             variant.key.era == profile.era()
@@ -101,9 +103,11 @@ impl Mux {
                 && matches!(&profile, Profile::Modern)
                     | matches!(&profile, Profile::Legacy(legacy) if legacy.capabilities == variant.key.capabilities)
         }) {
-            kinds.iter().for_each(|kind| variant.changed(*kind));
+            for kind in kinds {
+                news |= variant.changed(*kind);
+            }
         }
-        if !starting {
+        if news && !starting {
             self.announce_change(at.server, &profile, kinds[0]);
         }
     }
@@ -183,7 +187,7 @@ impl Mux {
         let Some(Asked::For(at, id)) = asked else { return self.counters.dropped("progress_unwanted") };
         let Some(instance) = self.instance(at) else { return };
         let token: Option<RawId> = instance.asks.get(&id).and_then(|ask| ask.message.id(Field::MetaProgressToken));
-        match token {
+        match token.filter(|_| instance.reads()) {
             Some(token) => {
                 let mut splice = message.splice();
                 splice.put_if(message.span(Field::ProgressToken), token.as_str());
@@ -198,7 +202,7 @@ impl Mux {
         let Some(caller) = self.callers.get(key) else { return };
         let [server] = caller.endpoint.servers.as_slice() else { return self.counters.dropped("no_server_named") };
         let at = caller.last.get(server).map(|last| InstanceRef { server: *server, key: *last });
-        match at.and_then(|at| self.instance(at)).filter(|instance| instance.alive()) {
+        match at.and_then(|at| self.instance(at)).filter(|instance| instance.alive() && instance.reads()) {
             Some(instance) => instance.outbox.splice(&message.splice()),
             None => self.counters.dropped("no_instance_used"),
         }

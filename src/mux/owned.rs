@@ -27,7 +27,8 @@ const KEPT: Duration = Duration::from_secs(24 * 3600);
 /// What one server keeps for callers.
 #[derive(Default)]
 pub struct Owned {
-    tasks: BTreeMap<String, Task>,
+    /// By instance and the server's id, since two instances may count alike.
+    tasks: BTreeMap<(InstanceKey, String), Task>,
     elicitations: VecDeque<(String, CallerKey)>,
 }
 
@@ -42,8 +43,8 @@ pub struct Task {
 
 impl Owned {
     /// A task by the server's id of it.
-    pub fn task(&self, id: &str) -> Option<&Task> {
-        self.tasks.get(id)
+    pub fn task(&self, instance: InstanceKey, id: &str) -> Option<&Task> {
+        self.tasks.get(&(instance, id.to_owned()))
     }
 
     /// Whose progress comes under a token of ours that belongs to a task.
@@ -76,12 +77,16 @@ impl Mux {
         let servers: Vec<ServerId> = caller.endpoint.servers.clone();
         let mine = |task: &&Task| task.caller == accepted.caller;
         let id = accepted.request.text(Field::TaskId).unwrap_or_default();
-        let found = servers.iter().find_map(|server| {
-            let tasks = &self.server(*server).owned.tasks;
-            let task =
-                if list { tasks.values().filter(mine).max_by_key(|task| task.until) } else { tasks.get(id.as_ref()) };
-            task.map(|task| (*server, task.instance, mine(&task)))
-        });
+        let named = |server: &ServerId| {
+            let tasks = self.server(*server).owned.tasks.iter();
+            let tasks = tasks.filter(|((_, known), task)| if list { mine(task) } else { *known == id });
+            // Two instances may have given one id to two callers: the caller's own comes first.
+            tasks
+                .map(|(_, task)| task)
+                .max_by_key(|task| (mine(task), task.until))
+                .map(|task| (*server, task.instance, mine(&task)))
+        };
+        let found = servers.iter().filter_map(named).max_by_key(|(.., mine)| *mine);
         let (server, pin) = match (found, servers.as_slice()) {
             (Some((.., false)), _) => {
                 return accepted.refuse(&Error::InvalidParams("no task of this connection has that `taskId`".into()));
@@ -122,7 +127,9 @@ impl Mux {
         let until = Instant::now() + ttl.min(KEPT);
         let owned = &mut self.server_mut(at.server).owned;
         if owned.tasks.values().filter(|task| task.caller == call.caller).count() < limit {
-            owned.tasks.insert(id.into_owned(), Task { caller: call.caller, instance: at.key, progress, until });
+            owned
+                .tasks
+                .insert((at.key, id.into_owned()), Task { caller: call.caller, instance: at.key, progress, until });
             self.count_tasks(at);
             self.alarm.at(until);
         }
@@ -144,7 +151,7 @@ impl Mux {
         let owned = &self.server(at.server).owned;
         let own = |item: &&str| {
             let id = member(item, "taskId").and_then(unquote).unwrap_or_default();
-            owned.task(&id).is_some_and(|task| task.caller == caller)
+            owned.task(at.key, &id).is_some_and(|task| task.caller == caller)
         };
         let kept: Vec<&str> = elements(tasks).into_iter().filter(own).collect();
         // The list is a slice of the result, which is a slice of the line.
@@ -155,7 +162,8 @@ impl Mux {
 
     /// The status of a task changed.
     pub(crate) fn task_status(&mut self, at: InstanceRef, message: &Message) {
-        let owner = message.text(Field::TaskId).and_then(|id| Some(self.server(at.server).owned.task(&id)?.caller));
+        let owner =
+            message.text(Field::TaskId).and_then(|id| Some(self.server(at.server).owned.task(at.key, &id)?.caller));
         self.pass_to(at, owner, message);
     }
 

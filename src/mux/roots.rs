@@ -10,6 +10,7 @@ use super::Mux;
 use super::call::Place;
 use super::callers::Asked;
 use crate::era::profile::canonical;
+use crate::pool::handshake::Stage;
 use crate::pool::instance::InstanceRef;
 use crate::pool::lease::Lease;
 use crate::reply::{CallKey, CallerKey};
@@ -44,6 +45,9 @@ impl Roots {
 impl Mux {
     /// A server asks for roots.
     pub(crate) fn asked_for_roots(&mut self, at: InstanceRef, ask: &Message) {
+        if let Some(instance) = self.instance(at).filter(|instance| !instance.profile.has_roots()) {
+            return instance.reply(ask, r#""error":{"code":-32601,"message":"this client has no roots"}"#);
+        }
         if !self.server(at.server).catalogue.known.asks_roots {
             let server = self.server_mut(at.server);
             server.catalogue.known.asks_roots = true;
@@ -119,7 +123,7 @@ impl Mux {
         self.settle_roots(key, &body);
     }
 
-    fn settle_roots(&mut self, key: CallerKey, body: &str) {
+    pub(crate) fn settle_roots(&mut self, key: CallerKey, body: &str) {
         let Some(caller) = self.callers.get_mut(key) else { return };
         if let Roots::Asked(_, true) = caller.roots {
             caller.roots = Roots::Unknown;
@@ -155,14 +159,22 @@ impl Mux {
             Roots::Known(_) | Roots::Unknown => Roots::Unknown,
             Roots::Wanted => Roots::Wanted,
         };
+        let mut waiting = Vec::new();
         for server in &mut self.servers {
             for instance in server.pool.instances.values_mut() {
                 if instance.bound == Some((key, Lease::Session)) {
                     instance.roots = None;
-                    instance.notify("notifications/roots/list_changed", "{}");
+                    // Before that it has not asked yet.
+                    if !matches!(instance.stage, Stage::Opening(_)) {
+                        instance.notify("notifications/roots/list_changed", "{}");
+                    }
                 }
             }
+            let queue = &mut server.pool.queue;
+            waiting.extend(queue.remove_where(|ticket| ticket.caller == key && ticket.need.profile.has_roots()));
         }
+        // What waits was to go to an instance with the old roots.
+        waiting.into_iter().for_each(|ticket| self.place(ticket.call));
     }
 
     /// Gives up waiting for roots that do not come; when the next may be given up.

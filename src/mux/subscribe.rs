@@ -35,6 +35,12 @@ struct Group {
     callers: Vec<CallerKey>,
 }
 
+/// Whether a resource is a subscribed one, or a part of it.
+pub fn is_part_of(whole: &str, uri: &str) -> bool {
+    let rest = uri.strip_prefix(whole).filter(|_| !whole.is_empty());
+    rest.is_some_and(|rest| rest.is_empty() || whole.ends_with('/') || rest.starts_with(['/', '#', '?']))
+}
+
 fn params(uri: &str) -> String {
     serde_json::json!({ "uri": uri }).to_string()
 }
@@ -99,12 +105,18 @@ impl Mux {
         let mut others = false;
         let mut last = None;
         self.server_mut(route.server).orphans.retain(|orphan| orphan.caller != accepted.caller || *orphan.uri != *uri);
+        let mut left = 0;
         for (key, instance) in &mut self.server_mut(route.server).pool.instances {
-            match leave(instance, accepted.caller, &uri) {
+            let how = leave(instance, accepted.caller, &uri);
+            left += usize::from(how != Left::NotThere);
+            match how {
                 Left::Last => last = Some(key),
                 Left::NotAlone | Left::NotThere if instance.subscribers.contains_key(&uri) => others = true,
                 Left::NotAlone | Left::NotThere => {}
             }
+        }
+        if let Some(caller) = self.callers.get_mut(accepted.caller) {
+            caller.subscriptions -= left;
         }
         if last.is_none() && others {
             return accepted.result("{}");
@@ -136,10 +148,7 @@ impl Mux {
         let Some(instance) = self.instance(at) else { return };
         let mut told = instance.subscribers.get(uri.as_ref()).cloned().unwrap_or_default();
         if told.is_empty() {
-            let part_of = |whole: &str| {
-                uri.starts_with(whole) && (whole.ends_with('/') || uri[whole.len()..].starts_with(['/', '#', '?']))
-            };
-            for (_, callers) in instance.subscribers.iter().filter(|(whole, _)| part_of(whole)) {
+            for (_, callers) in instance.subscribers.iter().filter(|(whole, _)| is_part_of(whole, &uri)) {
                 callers.iter().for_each(|caller| {
                     if !told.contains(caller) {
                         told.push(*caller)
@@ -156,8 +165,10 @@ impl Mux {
     }
 
     /// An instance is gone with its subscriptions: another is to take them over.
+    /// That is tried at once, but not again and again: a server may have ended because of it.
     pub(crate) fn orphan_subscriptions(&mut self, server: ServerId, orphans: BTreeMap<String, Vec<CallerKey>>) {
-        let again = Instant::now();
+        let now = Instant::now();
+        let again = self.server(server).taken_over.map_or(now, |last| now.max(last + AGAIN));
         for (uri, callers) in orphans {
             let uri: Rc<str> = uri.into();
             for caller in callers {
@@ -178,6 +189,9 @@ impl Mux {
         let (due, later): (Vec<Orphan>, Vec<Orphan>) =
             std::mem::take(&mut self.server_mut(server).orphans).into_iter().partition(|orphan| orphan.again <= now);
         self.server_mut(server).orphans = later;
+        if !due.is_empty() {
+            self.server_mut(server).taken_over = Some(now);
+        }
         // Callers of one profile are subscribed together, as they were.
         let mut groups: Vec<Group> = Vec::new();
         for orphan in due {

@@ -57,31 +57,32 @@ impl Mux {
         match (instance.state, instance.stage) {
             (State::Starting, Stage::Settling(_, since)) => {
                 let due = since + SETTLE;
-                if due <= now {
-                    self.try_ready(at);
-                }
-                // Asks of the handshake have deadlines of their own.
-                (due > now).then_some(due)
-            }
-            (State::Starting, stage) => {
-                let modern = instance.profile.era() == Era::Modern;
-                let patience =
-                    if modern { config.timeout.discover.min(config.timeout.start) } else { config.timeout.start };
-                let due = instance.born + patience;
                 if due > now {
                     return Some(due);
                 }
-                let silent = format!("it did not open within {patience:?}{}", instance.stderr.quote());
-                let failure = match stage {
-                    Stage::Opening(_) if modern => Failure::Lacks(Era::Modern, silent),
-                    _ => Failure::Broken(silent),
-                };
-                self.start_failed(at, failure);
-                None
+                self.try_ready(at);
+                self.sweep_handshake(at, now)
             }
+            (State::Starting, _) => self.sweep_handshake(at, now),
             (State::Ready, _) => self.sweep_idle(at, now, config.recycle.idle),
             (State::Draining | State::Stopping, _) => None,
         }
+    }
+
+    /// Gives up an instance whose handshake takes too long.
+    fn sweep_handshake(&mut self, at: InstanceRef, now: Instant) -> Option<Instant> {
+        let timeout = self.server(at.server).config.timeout;
+        let instance = self.instance(at).filter(|instance| instance.state == State::Starting)?;
+        let unanswered = matches!(instance.stage, Stage::Opening(_)) && instance.profile.era() == Era::Modern;
+        let patience = if unanswered { timeout.discover.min(timeout.start) } else { timeout.start };
+        let due = instance.born + patience;
+        if due > now {
+            return Some(due);
+        }
+        let silent = format!("it did not open within {patience:?}{}", instance.stderr.quote());
+        let failure = if unanswered { Failure::Silent(Era::Modern, silent) } else { Failure::Broken(silent) };
+        self.start_failed(at, failure);
+        None
     }
 
     /// Stops an instance that was idle for long enough, down to `instances.min`.
@@ -103,16 +104,16 @@ impl Mux {
     /// The deadline of a call is over: what that means depends on where it is.
     fn overdue(&mut self, key: CallKey, now: Instant) {
         let Some(call) = self.calls.get(key) else { return };
-        let (server, caller, since) = (call.server, call.caller, call.since);
+        let (server, caller, since, limit) = (call.server, call.caller, call.since, call.limit);
         let config = self.server(server).config.clone();
         match call.place.clone() {
             Place::Queue if self.is_starting_for(key, server) => {
                 self.calls[key].deadline = now + Duration::from_millis(200);
             }
             Place::Queue => self.give_up(key, Error::QueueTimeout { server: config.name.clone(), after: now - since }),
-            Place::On(instance, _) if self.is_asking(InstanceRef { server, key: instance }, caller) => {
+            Place::On(instance, _) if now < limit && self.is_asking(InstanceRef { server, key: instance }, caller) => {
                 // A person is answering: the ask has a deadline of its own.
-                self.calls[key].deadline = now + config.timeout.call;
+                self.calls[key].deadline = (now + config.timeout.call).min(limit);
             }
             Place::On(..) => self.give_up(key, Error::CallTimeout { server: config.name.clone(), after: now - since }),
             Place::Roots => self.give_up(key, Error::AskTimeout { what: "roots/list".into() }),

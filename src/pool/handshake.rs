@@ -48,6 +48,8 @@ pub enum Step {
 pub enum Failure {
     /// The server does not speak this era; what it said.
     Lacks(Era, String),
+    /// The server said nothing, which may mean that it does not speak this era, or that it is slow today.
+    Silent(Era, String),
     /// It is broken; in words.
     Broken(String),
 }
@@ -98,7 +100,7 @@ impl Instance {
             let error = answer.raw(Field::Error).unwrap_or("{}");
             let said = member(error, "message").and_then(unquote).unwrap_or_default().into_owned();
             return Step::Failed(match member(error, "code") {
-                Some("-32022" | "-32601" | "-32602") => Failure::Lacks(Era::Legacy, said),
+                Some("-32022" | "-32601") => Failure::Lacks(Era::Legacy, said),
                 _ => Failure::Broken(format!("it answered `initialize` with an error: {said}")),
             });
         }

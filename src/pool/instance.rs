@@ -38,7 +38,9 @@ pub struct InstanceRef {
     pub key: InstanceKey,
 }
 
-/// How many bytes may wait for an instance that does not read.
+/// With so many bytes waiting for an instance, it gets no new calls.
+const BACKLOG: usize = 8 * 1024 * 1024;
+/// How many bytes may wait for an instance that does not read: beyond the backlog, one message of each call in flight.
 const OUTGOING: usize = 256 * 1024 * 1024;
 
 /// The life of an instance.
@@ -111,6 +113,8 @@ pub struct Instance {
     pub subscribers: BTreeMap<String, Vec<CallerKey>>,
     /// Tasks of callers that live in it.
     pub tasks: usize,
+    /// What it said of itself: the raw `InitializeResult` or `DiscoverResult`.
+    pub introduction: Option<Box<str>>,
     /// Calls answered.
     pub served: u64,
     /// Lines in a row that were no messages.
@@ -141,6 +145,7 @@ impl Instance {
             level: None,
             subscribers: BTreeMap::new(),
             tasks: 0,
+            introduction: None,
             served: 0,
             garbage: 0,
         }
@@ -208,6 +213,11 @@ impl Instance {
         self.profile == need.profile && self.roots == need.roots
     }
 
+    /// Whether it reads what it is sent, or at least not much waits for that.
+    pub fn reads(&self) -> bool {
+        self.outbox.waiting() < BACKLOG
+    }
+
     /// Whether an ask waits for its owner to become known: then nothing new is sent.
     pub fn holds_an_ask(&self) -> bool {
         self.asks.values().any(|ask| ask.with.is_none())
@@ -254,7 +264,7 @@ impl Instance {
             starting: self.state == State::Starting,
             alive: self.alive(),
             idle: self.idle(),
-            room: self.pending.len() < config.concurrency,
+            room: self.pending.len() < config.concurrency && self.reads(),
             in_flight: self.pending.len(),
             last,
         }

@@ -168,13 +168,19 @@ impl Attendant {
     }
 }
 
+/// A line of a server without the secrets that it was given: programs print their environment when they fail.
+fn redact(line: &str, server: &config::Server) -> String {
+    let secrets = server.env.values().map(config::Secret::expose).filter(|secret| secret.len() >= 6);
+    secrets.fold(line.trim_end().to_owned(), |line, secret| line.replace(secret, "***"))
+}
+
 async fn log_stderr(stream: Box<dyn AsyncRead + Unpin>, tail: Tail, server: Rc<config::Server>, scratch: Scratch) {
     let mut reader = LineReader::new(stream, scratch, 64 * 1024);
     while let Ok(Some(line)) = reader.next().await {
         if let Line::Whole(line) = line {
-            let text = String::from_utf8_lossy(&line);
-            tail.push(text.trim_end());
-            tracing::debug!(server = server.name, stderr = text.trim_end());
+            let text = redact(&String::from_utf8_lossy(&line), &server);
+            tail.push(&text);
+            tracing::debug!(server = server.name, stderr = text);
         }
     }
 }

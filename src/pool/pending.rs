@@ -6,6 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
+use crate::era::level::Level;
 use crate::reply::{CallKey, CallerKey};
 use crate::wire::id::WireId;
 
@@ -27,13 +28,15 @@ pub struct Entry {
     pub call: CallKey,
     /// Whose call it is; `None` for mcpool's own.
     pub caller: Option<CallerKey>,
+    /// The log level that the request asks for.
+    pub level: Option<Level>,
 }
 
 /// A request that was given up and not answered: its server may go on talking about it for a while.
 #[derive(Clone, Copy, Debug)]
 struct Ghost {
     id: WireId,
-    caller: Option<CallerKey>,
+    entry: Entry,
     until: Instant,
 }
 
@@ -58,10 +61,10 @@ pub enum InFlightOf {
 
 impl Pending {
     /// An id for a request to be sent.
-    pub fn open(&mut self, call: CallKey, caller: Option<CallerKey>) -> WireId {
+    pub fn open(&mut self, entry: Entry) -> WireId {
         let id = self.next_id();
-        self.open.insert(id, Entry { call, caller });
-        if let Some(caller) = caller {
+        self.open.insert(id, entry);
+        if let Some(caller) = entry.caller {
             match self.callers.iter_mut().find(|(known, _)| *known == caller) {
                 Some((_, count)) => *count += 1,
                 None => self.callers.push((caller, 1)),
@@ -102,14 +105,14 @@ impl Pending {
             if self.given_up.len() == REMEMBERED {
                 self.given_up.pop_front();
             }
-            self.given_up.push_back(Ghost { id, caller: entry.caller, until });
+            self.given_up.push_back(Ghost { id, entry, until });
         }
     }
 
     /// Whose requests the server may still be busy with: those in flight, and those given up a while ago.
     pub fn talked_of(&self) -> InFlightOf {
         let mut of = self.of();
-        for caller in self.given_up() {
+        for caller in self.given_up().filter_map(|entry| entry.caller) {
             of = match of {
                 InFlightOf::Nobody => InFlightOf::One(caller),
                 InFlightOf::One(other) if other == caller => of,
@@ -119,13 +122,10 @@ impl Pending {
         of
     }
 
-    /// The callers of requests that were given up a while ago.
-    pub fn given_up(&self) -> impl Iterator<Item = CallerKey> {
+    /// The requests that were given up a while ago.
+    pub fn given_up(&self) -> impl Iterator<Item = Entry> {
         let now = (!self.given_up.is_empty()).then(Instant::now);
-        self.given_up
-            .iter()
-            .filter(move |ghost| now.is_some_and(|now| now < ghost.until))
-            .filter_map(|ghost| ghost.caller)
+        self.given_up.iter().filter(move |ghost| now.is_some_and(|now| now < ghost.until)).map(|ghost| ghost.entry)
     }
 
     /// Takes every request, in the order in which they were sent.
@@ -187,14 +187,18 @@ mod tests {
     use super::*;
     use slotmap::SlotMap;
 
+    fn entry(call: CallKey, caller: Option<CallerKey>) -> Entry {
+        Entry { call, caller, level: None }
+    }
+
     #[test]
     fn an_answer_is_taken_once_and_a_late_one_is_known_as_such() {
         let call = SlotMap::<CallKey, ()>::with_key().insert(());
         let caller = SlotMap::<CallerKey, ()>::with_key().insert(());
         let mut pending = Pending::default();
-        let (first, second) = (pending.open(call, Some(caller)), pending.open(call, None));
+        let (first, second) = (pending.open(entry(call, Some(caller))), pending.open(entry(call, None)));
         assert_eq!(pending.of(), InFlightOf::One(caller));
-        assert_eq!(pending.take(first), Taken::Answer(Entry { call, caller: Some(caller) }));
+        assert_eq!(pending.take(first), Taken::Answer(entry(call, Some(caller))));
         assert_eq!(pending.take(first), Taken::Unknown);
         pending.abandon(second, Instant::now());
         assert_eq!((pending.take(second), pending.take(second)), (Taken::Late, Taken::Unknown));
@@ -208,8 +212,8 @@ mod tests {
         let mut callers = SlotMap::<CallerKey, ()>::with_key();
         let (one, two) = (callers.insert(()), callers.insert(()));
         let mut pending = Pending::default();
-        let first = pending.open(call, Some(one));
-        pending.open(call, Some(two));
+        let first = pending.open(entry(call, Some(one)));
+        pending.open(entry(call, Some(two)));
         assert_eq!(pending.of(), InFlightOf::Several);
         pending.take(first);
         assert_eq!(pending.of(), InFlightOf::One(two));

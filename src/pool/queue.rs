@@ -71,6 +71,19 @@ impl Queue {
         Some(ticket)
     }
 
+    /// Makes room for a caller in a full queue: takes the newest call of the caller with the most, if that one has
+    /// so many more that it still has no fewer afterwards.
+    pub fn crowd_out(&mut self, newcomer: CallerKey) -> Option<Ticket> {
+        let own = self.waiting.get(&newcomer).map_or(0, VecDeque::len);
+        let (greedy, most) =
+            self.waiting.iter().map(|(caller, tickets)| (*caller, tickets.len())).max_by_key(|(_, most)| *most)?;
+        if most < own + 2 {
+            return None;
+        }
+        self.len -= 1;
+        self.waiting.get_mut(&greedy)?.pop_back()
+    }
+
     /// Takes the calls for which `wanted` says so.
     pub fn remove_where(&mut self, mut wanted: impl FnMut(&Ticket) -> bool) -> Vec<Ticket> {
         let mut removed = Vec::new();
@@ -117,6 +130,19 @@ mod tests {
         }
         assert_eq!(served, [greedy, modest, greedy]);
         assert_eq!(queue.len(), 998);
+    }
+
+    #[test]
+    fn a_full_queue_makes_room_for_a_modest_caller_only() {
+        let (mut calls, mut callers) = (SlotMap::with_key(), SlotMap::<CallerKey, ()>::with_key());
+        let (greedy, modest) = (callers.insert(()), callers.insert(()));
+        let mut queue = Queue::default();
+        (0..3).for_each(|_| queue.push(ticket(&mut calls, greedy)));
+        assert!(queue.crowd_out(greedy).is_none());
+        assert_eq!(queue.crowd_out(modest).map(|out| out.caller), Some(greedy));
+        queue.push(ticket(&mut calls, modest));
+        assert!(queue.crowd_out(modest).is_none());
+        assert_eq!(queue.len(), 3);
     }
 
     #[test]

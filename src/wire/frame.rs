@@ -79,6 +79,7 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
                 self.keep_partial();
                 return None;
             };
+            let room = self.partial.capacity();
             let mut line = self.partial.split_to(self.searched + end + 1);
             self.searched = 0;
             line.truncate(line.len() - 1);
@@ -90,7 +91,9 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
                 return Some(Line::TooLong(line.len(), Box::new(Skim::over(&line))));
             }
             if !line.trim_ascii().is_empty() {
-                return Some(Line::Whole(line.freeze()));
+                // A short line would keep a buffer in memory that was made for a long one.
+                let pins = room > 4 * CHUNK && line.len() < room / 4;
+                return Some(Line::Whole(if pins { Bytes::copy_from_slice(&line) } else { line.freeze() }));
             }
         }
     }

@@ -13,6 +13,9 @@ pub enum Fault {
     /// Nested deeper than what peers can parse.
     #[error("nested deeper than {0} levels")]
     TooDeep(usize),
+    /// An array of more elements than may be.
+    #[error("more than {0} messages in one batch")]
+    TooMany(usize),
 }
 
 /// The deepest nesting that can be configured: one bit a level is kept on the stack.

@@ -69,21 +69,30 @@ impl Message {
         }
     }
 
-    /// The elements of a batch, each a line of its own; `None` if the line is no array.
-    pub fn batch(line: &Bytes, depth: usize) -> Option<Result<Vec<Bytes>, Fault>> {
-        if line.trim_ascii_start().first() != Some(&b'[') {
-            return None;
-        }
+    /// Whether a line is a JSON-RPC batch and not a message.
+    pub fn is_batch(line: &[u8]) -> bool {
+        line.trim_ascii_start().first() == Some(&b'[')
+    }
+
+    /// The elements of a batch, each a line of its own.
+    ///
+    /// # Errors
+    /// The line is no array, or one of more than `most` elements.
+    pub fn batch(line: &Bytes, depth: usize, most: usize) -> Result<Vec<Bytes>, Fault> {
         let mut elements = Vec::new();
         let mut reader = Reader::new(line, depth);
         reader.space();
-        let read = reader.array(|reader| {
+        reader.array(|reader| {
+            if elements.len() == most {
+                return Err(Fault::TooMany(most));
+            }
             let start = reader.position();
             reader.value()?;
             elements.push(line.slice(start..reader.position()));
             Ok(())
-        });
-        Some(read.and_then(|()| reader.end()).map(|()| elements))
+        })?;
+        reader.end()?;
+        Ok(elements)
     }
 
     /// What the message is.
@@ -241,9 +250,10 @@ mod tests {
 
     #[test]
     fn a_batch_is_cut_into_its_messages() {
-        let cut = Message::batch(&Bytes::from_static(b" [ {\"a\":[1]} , 2]"), 8).unwrap().unwrap();
+        let cut = Message::batch(&Bytes::from_static(b" [ {\"a\":[1]} , 2]"), 8, 2).unwrap();
         assert_eq!(cut, ["{\"a\":[1]}", "2"]);
-        assert!(Message::batch(&Bytes::from_static(b"{}"), 8).is_none());
-        assert!(Message::batch(&Bytes::from_static(b"[1"), 8).unwrap().is_err());
+        assert!(Message::is_batch(b" [") && !Message::is_batch(b"{}"));
+        assert!(Message::batch(&Bytes::from_static(b"[1"), 8, 2).is_err());
+        assert_eq!(Message::batch(&Bytes::from_static(b"[1,2,3]"), 8, 2), Err(Fault::TooMany(2)));
     }
 }

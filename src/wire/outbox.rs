@@ -24,6 +24,7 @@ pub struct Outbox(Rc<Inner>);
 struct Inner {
     state: RefCell<State>,
     wake: Notify,
+    overflown: Notify,
     drained: Notify,
 }
 
@@ -54,7 +55,12 @@ impl Outbox {
     /// An outbox that holds at most `limit` bytes.
     pub fn new(limit: usize) -> Outbox {
         let state = State { ready: VecDeque::new(), tail: BytesMut::new(), bytes: 0, limit, end: End::Open };
-        Outbox(Rc::new(Inner { state: RefCell::new(state), wake: Notify::new(), drained: Notify::new() }))
+        Outbox(Rc::new(Inner {
+            state: RefCell::new(state),
+            wake: Notify::new(),
+            overflown: Notify::new(),
+            drained: Notify::new(),
+        }))
     }
 
     /// Says a received line with its replacements.
@@ -123,7 +129,11 @@ impl Outbox {
                 continue;
             }
             let written = batch.iter().map(Bytes::len).sum::<usize>();
-            write_all(writer, batch).await?;
+            tokio::select! {
+                biased;
+                written = write_all(writer, batch) => written?,
+                () = self.0.overflown.notified() => continue,
+            }
             self.0.state.borrow_mut().bytes -= written;
             self.0.drained.notify_waiters();
         }
@@ -139,6 +149,7 @@ impl Outbox {
         state.copy(b"\n");
         if state.bytes > state.limit {
             state.end = End::Overflown;
+            self.0.overflown.notify_one();
         }
         if was_empty || state.end == End::Overflown {
             self.0.wake.notify_one();

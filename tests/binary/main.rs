@@ -2,6 +2,7 @@
 
 mod daemon;
 mod host;
+mod people;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -32,9 +32,18 @@ def walk(value: Any, times: Any) -> Any:
         return [walk(inner, times) for inner in value if not made_in_a_call(inner)]
     if not isinstance(value, dict):
         return value
+    if "asks" in value:
+        value = {**value, "asks": sorted((without_token(ask) for ask in value["asks"]), key=json.dumps)}
     if random_log_line(value):
         return {**value, "level": "<random>", "data": "<random>"}
     return {key: blob(inner) if key == "blob" and isinstance(inner, str) else walk(inner, times) for key, inner in value.items()}
+
+
+def without_token(ask: dict[str, Any]) -> dict[str, Any]:
+    """A server's progress token names its ask and nothing else: mcpool makes those of all servers distinct."""
+    params = ask["params"] or {}
+    meta = params.get("_meta", {})
+    return ask if "progressToken" not in meta else {**ask, "params": {**params, "_meta": {**meta, "progressToken": "<token>"}}}
 
 
 def plain_text(text: str) -> str:

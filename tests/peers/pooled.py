@@ -20,6 +20,7 @@ class Pooled:
     directory: Path
     servers: dict[str, Server]
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # further keys of a server's config
+    patience: str = "30s"  # of `all`, for lists of servers that are still starting
 
     def __post_init__(self) -> None:
         self.config = self.directory / "mcpool.yaml"
@@ -30,6 +31,7 @@ class Pooled:
         lines = [
             f"sockets: {{ dir: {json.dumps(str(self.directory / 'sockets'))} }}",
             f"catalogue: {{ dir: {json.dumps(str(self.directory / 'catalogue'))} }}",
+            f"endpoints: {{ all: {{ patience: {self.patience} }} }}",
             "servers:",
         ]
         for name, server in self.servers.items():

@@ -7,7 +7,9 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PEERS = Path(os.environ.get("MCPOOL_PEERS") or Path(__file__).resolve().parents[2] / "target" / "peers")
+TARGET = Path(__file__).resolve().parents[2] / "target"
+PEERS = Path(os.environ.get("MCPOOL_PEERS") or TARGET / "peers")
+EXAMPLES = Path(os.environ.get("MCPOOL_EXAMPLES") or TARGET / "debug" / "examples")  # cargo build --examples
 PYTHON = str(PEERS / "venv" / "bin" / "python")
 NODE = shutil.which("node") or "node"
 
@@ -53,6 +55,10 @@ def server(kind: str, directory: Path) -> Server:
             return Server(PYTHON, ["-m", "mcp_server_git", "--repository", str(directory)], GIT_ENV)
         case "both":
             return Server(PYTHON, [str(Path(__file__).with_name("both_eras_server.py"))])
+        case "rmcp":
+            return Server(str(EXAMPLES / "rmcp_server"), [])
+        case "rmcp-old":
+            return Server(str(EXAMPLES / "rmcp_server"), ["--legacy"])
     raise ValueError(f"no server of the kind {kind}")
 
 
@@ -63,6 +69,8 @@ ERAS = {
     "time": {"legacy", "modern"},
     "git": {"legacy", "modern"},
     "both": {"legacy", "modern"},
+    "rmcp": {"legacy", "modern"},
+    "rmcp-old": {"legacy"},
 }
 
 

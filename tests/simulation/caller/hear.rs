@@ -15,7 +15,7 @@ impl Caller {
             self.hear_one(line, false);
             return self.answered.notify_one();
         }
-        let Some(Ok(parts)) = Message::batch(&line.to_owned().into(), 1000) else {
+        let Ok(parts) = Message::batch(&line.to_owned().into(), 1000, 10_000) else {
             return self.world.fault(format!("{} got half a batch: {line}", self.name()));
         };
         let batches: Vec<Option<u64>> =

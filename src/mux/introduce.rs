@@ -63,7 +63,7 @@ impl Mux {
             wait = config.map_or(wait, |config| config.timeout.start + config.queue.timeout);
         }
         let Some(server) = unknown.first().or(endpoint.servers.first()).copied() else {
-            return accepted.result(&united(&[], &profile));
+            return accepted.result(&united(&[], false, &profile));
         };
         let key = self.submit(accepted.call(server, profile.clone()));
         if unknown.is_empty() {
@@ -178,7 +178,14 @@ impl Mux {
                 let error = self.lacks_error(call.server, call.profile.era(), &call.request.method());
                 return self.refuse_introduction(key, &error);
             }
-            parts => united(parts, &call.profile),
+            parts => {
+                let speaks = |server: &&ServerId| {
+                    let server = self.server(**server);
+                    !server.catalogue.lacks(call.profile.era(), server.config.era)
+                };
+                let late = caller.endpoint.servers.iter().filter(speaks).count() > parts.len();
+                united(parts, late, &call.profile)
+            }
         };
         let Some(call) = self.take_out(key) else { return };
         if let Source::Caller(reply, _permit) = call.from {
@@ -188,9 +195,15 @@ impl Mux {
 }
 
 /// One introduction for several servers: the union of what they can do, and the instructions of each under its
-/// name. Lists are always announced to change, since a server may join late.
-fn united(parts: &[(&str, &str)], profile: &Profile) -> String {
+/// name. Lists are always announced to change, since a server may join late. Of a server that is `late` nothing is
+/// known, so that it is given everything that a server can have: hosts never ask again.
+fn united(parts: &[(&str, &str)], late: bool, profile: &Profile) -> String {
     let mut capabilities = Map::new();
+    if late {
+        capabilities.insert("logging".into(), json!({}));
+        capabilities.insert("completions".into(), json!({}));
+        capabilities.insert("resources".into(), json!({ "subscribe": true }));
+    }
     let mut instructions = String::new();
     for (name, introduction) in parts {
         let Ok(Value::Object(said)) = serde_json::from_str::<Value>(introduction) else { continue };
@@ -248,10 +261,12 @@ mod tests {
         let one = r#"{"capabilities":{"tools":{},"resources":{"subscribe":true}},"instructions":"Be kind."}"#;
         let two = r#"{"capabilities":{"resources":{"subscribe":false},"logging":{}},"instructions":"Be brief."}"#;
         let profile = Profile::legacy("2025-06-18", "{}").unwrap();
-        let result: Value = serde_json::from_str(&united(&[("a", one), ("b", two)], &profile)).unwrap();
+        let result: Value = serde_json::from_str(&united(&[("a", one), ("b", two)], false, &profile)).unwrap();
         assert_eq!(result["capabilities"]["resources"], json!({"subscribe": true, "listChanged": true}));
         assert_eq!(result["capabilities"]["logging"], json!({}));
         assert_eq!(result["instructions"], "# a\n\nBe kind.\n\n# b\n\nBe brief.");
         assert_eq!(result["protocolVersion"], "2025-06-18");
+        let result: Value = serde_json::from_str(&united(&[("a", one)], true, &profile)).unwrap();
+        assert_eq!(result["capabilities"]["logging"], json!({}));
     }
 }

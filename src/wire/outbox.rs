@@ -32,6 +32,8 @@ struct State {
     ready: VecDeque<Segment>,
     tail: BytesMut,
     bytes: usize,
+    /// Lines said since the last batch was taken.
+    lines: usize,
     limit: usize,
     end: End,
 }
@@ -54,7 +56,7 @@ enum End {
 impl Outbox {
     /// An outbox that holds at most `limit` bytes.
     pub fn new(limit: usize) -> Outbox {
-        let state = State { ready: VecDeque::new(), tail: BytesMut::new(), bytes: 0, limit, end: End::Open };
+        let state = State { ready: VecDeque::new(), tail: BytesMut::new(), bytes: 0, lines: 0, limit, end: End::Open };
         Outbox(Rc::new(Inner {
             state: RefCell::new(state),
             wake: Notify::new(),
@@ -116,6 +118,7 @@ impl Outbox {
     /// # Errors
     /// What the writer reports; `OutOfMemory` if the peer reads too slowly to keep.
     pub async fn write_to<W: AsyncWrite + Unpin>(&self, writer: &mut W) -> io::Result<()> {
+        let mut busy = false;
         loop {
             let (batch, end) = self.batch();
             if end == End::Overflown {
@@ -126,8 +129,13 @@ impl Outbox {
                     return writer.flush().await;
                 }
                 self.0.wake.notified().await;
+                if busy {
+                    // Who else has something to say in this round says it first, so that it goes into the same write.
+                    tokio::task::yield_now().await;
+                }
                 continue;
             }
+            busy = std::mem::take(&mut self.0.state.borrow_mut().lines) > 1;
             let written = batch.iter().map(Bytes::len).sum::<usize>();
             tokio::select! {
                 biased;
@@ -147,6 +155,7 @@ impl Outbox {
         let was_empty = state.ready.is_empty() && state.tail.is_empty();
         write(&mut state);
         state.copy(b"\n");
+        state.lines += 1;
         if state.bytes > state.limit {
             state.end = End::Overflown;
             self.0.overflown.notify_one();

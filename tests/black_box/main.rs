@@ -9,6 +9,8 @@ mod batches;
 mod cancel;
 mod catalogue;
 mod eras;
+mod hostile;
+mod hostile_servers;
 mod ids_and_tokens;
 mod leases;
 mod logging;

@@ -1,0 +1,129 @@
+//! The four lists and a page of one, as a server answered it.
+
+use std::fmt::Write;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use crate::wire::message::{elements, member, members};
+
+/// One of the lists that a server offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListKind {
+    Tools,
+    Prompts,
+    Resources,
+    Templates,
+}
+
+impl ListKind {
+    pub const ALL: [ListKind; 4] = [ListKind::Tools, ListKind::Prompts, ListKind::Resources, ListKind::Templates];
+
+    /// The list that a method asks for.
+    pub fn of_method(method: &str) -> Option<ListKind> {
+        ListKind::ALL.into_iter().find(|kind| kind.method() == method)
+    }
+
+    pub fn method(self) -> &'static str {
+        match self {
+            ListKind::Tools => "tools/list",
+            ListKind::Prompts => "prompts/list",
+            ListKind::Resources => "resources/list",
+            ListKind::Templates => "resources/templates/list",
+        }
+    }
+
+    /// The member of the result that holds the items.
+    pub fn member(self) -> &'static str {
+        match self {
+            ListKind::Tools => "tools",
+            ListKind::Prompts => "prompts",
+            ListKind::Resources => "resources",
+            ListKind::Templates => "resourceTemplates",
+        }
+    }
+
+    /// The capability under which changes are announced.
+    pub fn capability(self) -> &'static str {
+        match self {
+            ListKind::Tools => "tools",
+            ListKind::Prompts => "prompts",
+            ListKind::Resources | ListKind::Templates => "resources",
+        }
+    }
+
+    /// Whether items are told apart by name, which an endpoint of several servers prefixes.
+    pub fn named(self) -> bool {
+        matches!(self, ListKind::Tools | ListKind::Prompts)
+    }
+}
+
+/// A list as it was fetched.
+#[derive(Serialize, Deserialize)]
+pub struct List {
+    pub items: Vec<Box<RawValue>>,
+    /// What else stood in the result, as JSON members with leading commas.
+    pub rest: String,
+    /// For how many milliseconds it is fresh, where the server says so.
+    pub ttl: Option<u64>,
+    /// It may be shown only to callers of the user it was fetched for.
+    pub private: bool,
+    pub uid: u32,
+    #[serde(skip)]
+    pub fetched: Option<Instant>,
+    #[serde(skip)]
+    pub stale: bool,
+}
+
+impl List {
+    /// Whether another list holds the same items.
+    pub fn same_items(&self, other: &List) -> bool {
+        self.items.len() == other.items.len()
+            && self.items.iter().zip(&other.items).all(|(one, two)| one.get() == two.get())
+    }
+}
+
+/// A page of a list as a server answered it.
+pub struct Page {
+    pub(super) items: Vec<Box<RawValue>>,
+    pub(super) rest: String,
+    pub(super) cursor: Option<String>,
+    pub(super) ttl: Option<u64>,
+    pub(super) private: bool,
+}
+
+/// Reads a page out of a result.
+pub(super) fn read_page(kind: ListKind, result: &str) -> Page {
+    let mut rest = String::new();
+    for (name, value) in members(result) {
+        if !(name == kind.member() || matches!(name, "nextCursor" | "ttlMs")) {
+            let _ = write!(rest, r#","{name}":{value}"#);
+        }
+    }
+    let raw = |item: &str| RawValue::from_string(item.to_owned()).ok();
+    Page {
+        items: elements(member(result, kind.member()).unwrap_or("[]")).into_iter().filter_map(raw).collect(),
+        rest,
+        cursor: member(result, "nextCursor").filter(|cursor| cursor.starts_with('"')).map(str::to_owned),
+        ttl: member(result, "ttlMs").map(|ttl| ttl.parse().unwrap_or(0)),
+        private: member(result, "cacheScope") == Some(r#""private""#),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_keeps_what_else_the_result_held() {
+        let page = read_page(
+            ListKind::Tools,
+            r#"{"ttlMs":5,"tools":[{"name":"a"} , 1],"nextCursor":"x","cacheScope":"private","_meta":{"k":1}}"#,
+        );
+        assert_eq!(page.items.iter().map(|item| item.get()).collect::<Vec<_>>(), [r#"{"name":"a"}"#, "1"]);
+        assert_eq!(page.rest, r#","cacheScope":"private","_meta":{"k":1}"#);
+        assert_eq!((page.cursor.as_deref(), page.ttl, page.private), (Some("\"x\""), Some(5), true));
+    }
+}

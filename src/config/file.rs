@@ -87,7 +87,7 @@ fn limits(mut fields: Fields<'_>) -> Limits {
         in_flight: fields.count("in_flight", default.in_flight, 1..=MANY),
         outgoing: fields.size("outgoing", default.outgoing, 1 << 10..=HUGE),
         line: fields.duration("line", default.line, MOMENT),
-        nesting: fields.count("nesting", default.nesting, 8..=10_000),
+        nesting: fields.count("nesting", default.nesting, 8..=crate::wire::json::DEEPEST),
         subscriptions: fields.count("subscriptions", default.subscriptions, 0..=MANY),
         tasks: fields.count("tasks", default.tasks, 0..=MANY),
     };

@@ -4,13 +4,14 @@ use std::rc::Rc;
 
 use tokio::time::Instant;
 
+use super::Mux;
 use super::errand::Errand;
 use super::lists::ListKind;
 use crate::era::level::Level;
 use crate::era::profile::Profile;
 use crate::guard::inflight::Permit;
 use crate::pool::instance::{InstanceKey, ServerId};
-use crate::reply::{CallerKey, Reply};
+use crate::reply::{CallKey, CallerKey, Reply};
 use crate::wire::id::WireId;
 use crate::wire::message::Message;
 use crate::wire::splice::Splice;
@@ -83,6 +84,25 @@ pub enum Then {
     MayCreate,
     /// The answer lists tasks, of which only the caller's own are shown.
     ShowOwnTasks,
+}
+
+impl Mux {
+    /// Notes that a server that calls waited for is done. Tells those that wait for no other one, and whether each is
+    /// of an endpoint with that server alone, so that what the server said is the answer.
+    pub(crate) fn done_waiting(&mut self, server: ServerId, waits: impl Fn(&Call) -> bool) -> Vec<(CallKey, bool)> {
+        let Mux { calls, callers, .. } = self;
+        let mut done = Vec::new();
+        for (key, call) in calls.iter_mut().filter(|(_, call)| waits(call)) {
+            let (Place::Introductions(missing) | Place::Lists(_, missing)) = &mut call.place else { continue };
+            let before = missing.len();
+            missing.retain(|other| *other != server);
+            if missing.is_empty() && before > 0 {
+                let alone = callers.get(call.caller).is_some_and(|caller| !caller.endpoint.prefix);
+                done.push((key, alone));
+            }
+        }
+        done
+    }
 }
 
 impl Call {

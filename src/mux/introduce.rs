@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::Mux;
-use super::call::{Place, Source};
+use super::call::{Call, Place, Source};
 use super::callers::Session;
 use super::catalogue::VariantKey;
 use super::errand::Errand;
@@ -123,24 +123,8 @@ impl Mux {
 
     /// Goes on with the callers that waited for the introduction of a server.
     fn introduction_settled(&mut self, server: ServerId, profile: &Profile, error: Option<&Error>) {
-        let mut done = Vec::new();
-        for (key, call) in &mut self.calls {
-            if let Place::Introductions(missing) = &mut call.place
-                && call.profile == *profile
-                && missing.contains(&server)
-            {
-                missing.retain(|other| *other != server);
-                if missing.is_empty() {
-                    done.push(key);
-                }
-            }
-        }
-        for key in done {
-            let alone = self
-                .calls
-                .get(key)
-                .and_then(|call| self.callers.get(call.caller))
-                .is_some_and(|caller| !caller.endpoint.prefix);
+        let waits = |call: &Call| matches!(call.place, Place::Introductions(_)) && call.profile == *profile;
+        for (key, alone) in self.done_waiting(server, waits) {
             match error.filter(|_| alone) {
                 Some(error) => self.refuse_introduction(key, error),
                 None => self.answer_introduction(key),

@@ -79,26 +79,12 @@ impl Mux {
         kind: ListKind,
         failure: Option<Result<Error, &Message>>,
     ) {
-        let mut done = Vec::new();
-        for (key, call) in &mut self.calls {
-            let Place::Lists(waits_for, missing) = &mut call.place else { continue };
+        let waits = |call: &Call| {
             let capabilities = call.request.raw(Field::MetaCapabilities).unwrap_or("{}");
-            if *waits_for == kind
-                && missing.contains(&server)
+            matches!(call.place, Place::Lists(of, _) if of == kind)
                 && VariantKey::new(&call.profile, capabilities) == *variant
-            {
-                missing.retain(|other| *other != server);
-                if missing.is_empty() {
-                    done.push(key);
-                }
-            }
-        }
-        for key in done {
-            let alone = self
-                .calls
-                .get(key)
-                .and_then(|call| self.callers.get(call.caller))
-                .is_some_and(|caller| !caller.endpoint.prefix);
+        };
+        for (key, alone) in self.done_waiting(server, waits) {
             match failure.as_ref().filter(|_| alone) {
                 None => self.answer_list(key, kind),
                 Some(Ok(error)) => self.fail(key, error.clone()),

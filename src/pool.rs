@@ -116,10 +116,7 @@ impl Pool {
                 }
                 Pick::Start | Pick::Replace(_) if self.backs_off(&need.profile) => {}
                 Pick::Start => self.start(caller, &need),
-                Pick::Replace(key) => {
-                    self.stop(key, "gives way to another profile");
-                    self.start(caller, &need);
-                }
+                Pick::Replace(key) => self.stop(key, "gives way to another profile"),
                 Pick::GiveWay(key) => self.drain(key, "gives way to another profile"),
                 Pick::Wait => {}
             }

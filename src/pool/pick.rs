@@ -56,7 +56,7 @@ pub enum Pick {
     Use(InstanceKey),
     /// Start an instance; the call waits for it.
     Start,
-    /// Stop this idle instance of another profile, then start one.
+    /// Stop this idle instance of another profile; one is started in its place once its process is gone.
     Replace(InstanceKey),
     /// Drain this busy instance of another profile: nothing fits the call and nothing is idle.
     GiveWay(InstanceKey),
@@ -77,10 +77,10 @@ pub fn pick(views: impl Iterator<Item = View> + Clone, pool: &Situation) -> Pick
     }
     if pool.living < pool.max {
         // A process that is still ending counts: `max` bounds processes, not intentions.
-        return if pool.processes < pool.max + 1 { Pick::Start } else { Pick::Wait };
+        return if pool.processes < pool.max { Pick::Start } else { Pick::Wait };
     }
     if let Some(idle) = views.clone().find(|view| view.alive && !view.fits && view.idle) {
-        return if pool.processes < pool.max + 1 { Pick::Replace(idle.key) } else { Pick::Wait };
+        return if pool.processes == pool.living { Pick::Replace(idle.key) } else { Pick::Wait };
     }
     let served = views.clone().any(|view| !view.foreign && view.alive);
     let draining = pool.processes > pool.living;

@@ -97,11 +97,6 @@ impl Queue {
         self.len -= removed.len();
         removed
     }
-
-    /// Every waiting call.
-    pub fn tickets(&self) -> impl Iterator<Item = &Ticket> {
-        self.waiting.values().flatten()
-    }
 }
 
 #[cfg(test)]

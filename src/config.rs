@@ -74,6 +74,12 @@ pub struct Limits {
     pub subscriptions: usize,
     /// Tasks of one caller.
     pub tasks: usize,
+    /// Calls of one modern caller that wait for it to come back with answers.
+    pub held: usize,
+    /// The same of all callers together.
+    pub held_total: usize,
+    /// How often a modern server may ask in one call of a legacy caller.
+    pub rounds: usize,
 }
 
 /// What is remembered of servers.
@@ -103,6 +109,9 @@ impl Default for Limits {
             nesting: 128,
             subscriptions: 1000,
             tasks: 1000,
+            held: 16,
+            held_total: 256,
+            rounds: 32,
         }
     }
 }

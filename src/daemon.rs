@@ -28,6 +28,8 @@ pub enum Failure {
     Socket(#[from] Taken),
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
+    #[error("the system gives no random key: {0}")]
+    Key(getrandom::Error),
     #[error("no endpoint is called {0:?}; there are: {1}")]
     NoEndpoint(String, String),
 }
@@ -56,7 +58,7 @@ pub async fn serve_until(config: Config, ready: impl FnOnce(), ended: impl Async
                 listeners.push((endpoint, Listener::bind(&sockets::path(&config, &endpoint.name), &endpoint.users)?));
             }
             let admin = Listener::bind(&sockets::path(&config, sockets::ADMIN), &[])?;
-            let mux = Handle::new(parts(&config));
+            let mux = Handle::new(parts(&config)?);
             let mut accepting = vec![tasks::spawn("admin", admin::serve(admin, mux.clone()))];
             for (endpoint, listener) in listeners {
                 let shown = mux.with(|mux| mux.endpoint(endpoint));
@@ -82,7 +84,7 @@ pub async fn serve_stdio(config: Config, endpoint: &str) -> Result<(), Failure> 
         .run_until(async {
             let config = Rc::new(config);
             let ends = Ends::new()?;
-            let mux = Handle::new(parts(&config));
+            let mux = Handle::new(parts(&config)?);
             let Some(endpoint) = config.endpoint(endpoint) else {
                 let names =
                     config.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect::<Vec<_>>().join(", ");
@@ -124,11 +126,14 @@ async fn end(mux: &Handle, hurry: impl AsyncFn()) {
     tokio::task::yield_now().await;
 }
 
-fn parts(config: &Rc<Config>) -> Parts {
+fn parts(config: &Rc<Config>) -> Result<Parts, Failure> {
     let cache = || Some(std::env::home_dir()?.join(".cache").join("mcpool"));
     let catalogue: Option<PathBuf> = config.catalogue.dir.clone().or_else(cache);
     let cwd = config.file.as_ref().and_then(|file| file.parent()).map(PathBuf::from);
-    Parts { config: config.clone(), launcher: Rc::new(Processes { cwd }), catalogue, seed: fastrand::u64(..) }
+    let launcher = Rc::new(Processes { cwd });
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(Failure::Key)?;
+    Ok(Parts { config: config.clone(), launcher, catalogue, seed: fastrand::u64(..), key })
 }
 
 /// Tells whoever started the daemon that callers can come.

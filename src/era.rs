@@ -1,6 +1,7 @@
 //! Called by `pool` for what a server is told and by `mux` for what a caller said: the only place that knows
 //! how the two eras differ on the wire. Between the two edges there is one kind of call.
 
+pub mod bridge;
 pub mod legacy;
 pub mod level;
 pub mod modern;
@@ -17,6 +18,14 @@ pub enum Era {
 }
 
 impl Era {
+    /// The one that it is not.
+    pub fn other(self) -> Era {
+        match self {
+            Era::Legacy => Era::Modern,
+            Era::Modern => Era::Legacy,
+        }
+    }
+
     /// The word for it in configuration, logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -24,6 +33,16 @@ impl Era {
             Era::Modern => "modern",
         }
     }
+}
+
+/// The era of a revision.
+pub fn of_revision(revision: &str) -> Era {
+    if revision == modern::REVISION { Era::Modern } else { Era::Legacy }
+}
+
+/// Requests in the middle of which a modern server may ask (revision 2026-07-28, page "Multi Round-Trip Requests").
+pub fn may_ask_in(method: &str) -> bool {
+    matches!(method, "tools/call" | "prompts/get" | "resources/read")
 }
 
 /// Methods that ask something of a caller in the middle of a call.

@@ -43,6 +43,20 @@ pub enum Error {
         /// What would work.
         supported: Vec<&'static str>,
     },
+    /// The server needs something of the client that it did not declare (revision 2026-07-28, page "Overview").
+    #[error("the server needs a capability that the client did not declare: {required}")]
+    MissingCapability {
+        /// The capabilities that are missing, as JSON.
+        required: &'static str,
+    },
+    /// The client did not answer what the server has to know.
+    #[error("the server asked for {what}, and the client did not answer: {why}")]
+    Unanswered {
+        /// The method of the ask.
+        what: String,
+        /// What the client said, or could not do.
+        why: String,
+    },
     /// The endpoint may not use that tool.
     #[error("this endpoint may not use {what}; its `tools` in the configuration say what it may")]
     Forbidden {
@@ -159,6 +173,8 @@ impl Error {
             | Error::Internal(_)
             | Error::ResourceNotFound { .. }
             | Error::UnsupportedVersion { .. }
+            | Error::MissingCapability { .. }
+            | Error::Unanswered { .. }
             | Error::Forbidden { .. }
             | Error::TooLarge { .. }
             | Error::CallerOverloaded { .. }
@@ -186,6 +202,10 @@ impl Error {
                 return Some(json!({ "supported": supported, "requested": requested }));
             }
             Error::ResourceNotFound { uri, .. } => return Some(json!({ "uri": uri })),
+            Error::MissingCapability { required } => {
+                let required: Value = serde_json::from_str(required).unwrap_or_default();
+                return Some(json!({ "requiredCapabilities": required }));
+            }
             _ => {}
         }
         let mut mcpool = json!({ "reason": self.reason()? });
@@ -208,6 +228,8 @@ impl Error {
             Error::Internal(_) => (-32603, None),
             Error::ResourceNotFound { modern, .. } => (if *modern { -32602 } else { -32002 }, None),
             Error::UnsupportedVersion { .. } => (-32022, None),
+            Error::MissingCapability { .. } => (-32021, None),
+            Error::Unanswered { .. } => (-32603, None),
             Error::Forbidden { .. } => (403, Some("forbidden")),
             Error::TooLarge { .. } => (413, Some("too_large")),
             Error::CallerOverloaded { .. } => (429, Some("caller_overloaded")),

@@ -4,6 +4,7 @@
 
 pub mod alarm;
 pub mod ask;
+pub mod bridge;
 pub mod call;
 pub mod callers;
 pub mod catalogue;
@@ -18,6 +19,7 @@ pub mod lists;
 pub mod log;
 pub mod names;
 pub mod notified;
+pub mod offer;
 pub mod owned;
 pub mod request;
 pub mod roots;
@@ -40,6 +42,7 @@ use crate::pool::launch::{Events, Launcher, Starter};
 use crate::reply::{CallKey, CallerKey};
 use crate::wire::frame::{Line, Scratch};
 use alarm::Alarm;
+use bridge::Held;
 use call::Call;
 use callers::Caller;
 use catalogue::Catalogue;
@@ -57,6 +60,8 @@ pub struct Mux {
     /// Open `subscriptions/listen` of callers, by their call.
     listeners: SecondaryMap<CallKey, Listener>,
     servers: Vec<Server>,
+    /// Calls whose modern callers are to come back.
+    held: Held,
     alarm: Rc<Alarm>,
     random: Rc<RefCell<fastrand::Rng>>,
     /// Tells request states of this daemon from those of an earlier one.
@@ -93,6 +98,8 @@ pub struct Parts {
     pub catalogue: Option<PathBuf>,
     /// Seeds jitter and names; the same seed gives the same run.
     pub seed: u64,
+    /// Seals the request states of held calls. Nobody else may know it.
+    pub key: [u8; 32],
 }
 
 impl Handle {
@@ -128,6 +135,7 @@ impl Handle {
                 callers: SlotMap::with_key(),
                 calls: SlotMap::with_key(),
                 listeners: SecondaryMap::new(),
+                held: Held::new(parts.key),
                 alarm: Rc::default(),
                 random,
                 epoch,
@@ -162,6 +170,7 @@ impl Events for Ears {
         self.with(|mux| {
             if let Some(instance) = mux.instance_mut(at) {
                 instance.pid = pid;
+                instance.launched = true;
             }
         });
     }

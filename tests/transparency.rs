@@ -103,7 +103,7 @@ impl Pair {
         server.instances.max = 1;
         let config = Rc::new(Config::of(vec![server]));
         let launcher = Rc::new(Stage(RefCell::new(Some(near))));
-        let mux = Handle::new(Parts { config: config.clone(), launcher, catalogue: None, seed: 1 });
+        let mux = Handle::new(Parts { config: config.clone(), launcher, catalogue: None, seed: 1, key: [7; 32] });
         let endpoint = mux.with(|mux| mux.endpoint(config.endpoint("s").expect("its endpoint")));
         let (theirs, ours) = tokio::io::duplex(1 << 20);
         spawn_local(async move {

@@ -7,8 +7,16 @@ use crate::wire::message::{member, unquote};
 /// Every legacy revision, the newest first.
 pub const REVISIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
 
+/// The error that asks a client to visit web pages first (revision 2025-11-25, page "Elicitation").
+pub const URL_ELICITATION_REQUIRED: &str = "-32042";
+
 /// The one revision with JSON-RPC batches.
 pub const WITH_BATCHES: &str = "2025-03-26";
+
+/// Whether a revision lacks kinds of content that servers send all the same.
+pub fn lacks_content(revision: &str) -> bool {
+    revision < "2025-06-18"
+}
 
 /// The revision to speak with a caller that asks for `requested`: that one, or the newest legacy one.
 pub fn negotiate(requested: &str) -> &'static str {

@@ -5,18 +5,31 @@
 use tokio::time::Instant;
 
 use super::Mux;
+use super::bridge::Bridge;
 use super::call::Place;
 use super::callers::Asked;
+use crate::era::profile::canonical;
 use crate::error::Error;
-use crate::pool::instance::{Ask, InstanceRef};
-use crate::pool::pending::InFlightOf;
-use crate::reply::CallerKey;
+use crate::pool::instance::{Ask, InstanceRef, With};
+use crate::pool::pending::{Entry, InFlightOf};
+use crate::reply::{CallKey, CallerKey};
 use crate::wire::id::{AskId, RawId, digits};
 use crate::wire::message::{Message, member, unquote};
 use crate::wire::scan::Field;
 
 /// How many asks of one instance may be unanswered at once.
 const ASKS: usize = 64;
+
+/// Who is to answer an ask.
+enum Whose {
+    /// A legacy caller.
+    Caller(CallerKey),
+    /// A modern caller, in the middle of this call.
+    Call(CallKey),
+    /// One of several; that may become clear.
+    Unclear,
+    Nobody,
+}
 
 impl Mux {
     /// A server asks for a sample or an elicitation.
@@ -61,12 +74,40 @@ impl Mux {
         for (id, message) in held {
             let Some(owner) = self.instance(at).map(crate::pool::instance::Instance::owner) else { return };
             let owner = self.owner_by_task(at, &message).map_or(owner, InFlightOf::One);
-            match owner {
-                InFlightOf::One(caller) if message.method() == "roots/list" => self.tell_roots(at, &id, caller),
-                InFlightOf::One(caller) => self.deliver_ask(at, &id, caller, &message),
-                InFlightOf::Several => {}
-                InFlightOf::Nobody => self.refuse_ask(at, &id, "no call is in flight that it could belong to"),
+            let roots = message.method() == "roots/list";
+            match self.whose(at, owner) {
+                Whose::Call(call) => self.ask_call(at, &id, call, &message),
+                Whose::Caller(caller) if roots => self.tell_roots(at, &id, caller),
+                Whose::Caller(caller) => self.deliver_ask(at, &id, caller, &message),
+                Whose::Unclear => {}
+                Whose::Nobody if roots => self.tell_no_roots(at, &id),
+                Whose::Nobody => self.refuse_ask(at, &id, "no call is in flight that it could belong to"),
             }
+        }
+    }
+
+    /// Whose an ask is. A legacy caller is asked as such; a modern one in the middle of a call, so that it must be
+    /// certain which.
+    fn whose(&self, at: InstanceRef, owner: InFlightOf) -> Whose {
+        let caller = match owner {
+            InFlightOf::Nobody => return Whose::Nobody,
+            InFlightOf::Several => return Whose::Unclear,
+            InFlightOf::One(caller) => caller,
+        };
+        let Some(instance) = self.instance(at) else { return Whose::Nobody };
+        let of_caller = |entry: &Entry| entry.caller == Some(caller);
+        let modern = |entry: &Entry| {
+            self.calls.get(entry.call).is_some_and(|call| matches!(call.bridge, Some(Bridge::Modern(_))))
+        };
+        let calls = instance.pending.entries().filter(of_caller).count();
+        match instance.pending.entries().filter(of_caller).find(modern) {
+            Some(entry) if calls + instance.pending.given_up().count() == 1 => Whose::Call(entry.call),
+            Some(_) => Whose::Unclear,
+            None if calls > 0 => Whose::Caller(caller),
+            None => match self.callers.get(caller).filter(|caller| self.tells_roots(caller, &instance.profile)) {
+                Some(_) => Whose::Caller(caller),
+                None => Whose::Nobody,
+            },
         }
     }
 
@@ -81,7 +122,7 @@ impl Mux {
         splice.put_if(message.span(Field::MetaProgressToken), ours.0.to_string());
         caller.outbox.splice(&splice);
         if let Some(ask) = self.instance_mut(at).and_then(|instance| instance.asks.get_mut(id)) {
-            ask.with = Some((key, ours));
+            ask.with = Some(With::Caller(key, ours));
         }
         if let Some(elicitation) = message.text(Field::ElicitationId) {
             self.server_mut(at.server).owned.note_elicitation(&elicitation, key);
@@ -95,6 +136,11 @@ impl Mux {
         match ours.and_then(|ours| caller.asks.remove(&ours)) {
             None => self.counters.dropped("answer_to_no_ask"),
             Some(Asked::Roots) => self.roots_told(key, answer),
+            Some(Asked::Input { call, key, elicitation }) => {
+                let said = answer.raw(Field::Error).and_then(|error| unquote(member(error, "message")?));
+                let why = || said.map_or_else(|| "with an error".into(), std::borrow::Cow::into_owned);
+                self.input_answered(call, key, elicitation, answer.raw(Field::Result).ok_or_else(why));
+            }
             Some(Asked::For(at, id)) => {
                 let Some(instance) = self.instance_mut(at) else { return };
                 if instance.asks.remove(&id).is_none() {
@@ -118,7 +164,23 @@ impl Mux {
                 self.settle_roots(key, r#""error":{"code":-32603,"message":"the client's roots could not be read"}"#)
             }
             Some(Asked::For(at, id)) => self.refuse_ask(at, &id, &format!("the client's answer was unusable: {why}")),
+            Some(Asked::Input { call, key, elicitation }) => {
+                self.input_answered(call, key, elicitation, Err(format!("its answer was unusable: {why}")));
+            }
         }
+    }
+
+    /// A modern caller came back with the answer to an ask.
+    pub(crate) fn answer_ask(&mut self, at: InstanceRef, id: &RawId, result: &str) {
+        let Some(instance) = self.instance_mut(at) else { return };
+        let Some(ask) = instance.asks.remove(id) else { return };
+        let body = format!(r#""result":{result}"#);
+        instance.reply(&ask.message, &body);
+        if ask.message.method() == "roots/list" {
+            instance.roots = Some(format!(r#""result":{}"#, canonical(result)).into());
+        }
+        self.try_ready(at);
+        self.dispatch(at.server);
     }
 
     /// An ask is over: the handshake may go on, and what was held back for it.
@@ -132,7 +194,7 @@ impl Mux {
     fn restart_clock(&mut self, at: InstanceRef, caller: CallerKey) {
         let deadline = Instant::now() + self.server(at.server).config.timeout.call;
         for call in self.calls.values_mut().filter(|call| call.caller == caller && call.server == at.server) {
-            if matches!(call.place, Place::On(instance, _) if instance == at.key) {
+            if matches!(call.place, Place::On(instance, _) if instance == at.key) && !call.is_held() {
                 call.deadline = deadline.min(call.limit);
                 self.alarm.at(call.deadline);
             }
@@ -142,14 +204,14 @@ impl Mux {
     /// Answers an ask with an error, since nobody will.
     pub(crate) fn refuse_ask(&mut self, at: InstanceRef, id: &RawId, why: &str) {
         let Some(ask) = self.instance_mut(at).and_then(|instance| instance.asks.remove(id)) else { return };
-        self.recall_ask(&ask);
+        self.recall_ask(at, id, &ask);
         self.drop_from(at, "ask_refused", why);
         let method = ask.message.method();
         let error = serde_json::json!({ "code": -32603, "message": format!("mcpool refused `{method}`: {why}") });
         if let Some(instance) = self.instance(at) {
             instance.reply(&ask.message, &format!(r#""error":{error}"#));
         }
-        if let Some((caller, _)) = ask.with {
+        if let Some(With::Caller(caller, _)) = ask.with {
             self.restart_clock(at, caller);
         }
         self.try_ready(at);
@@ -159,13 +221,17 @@ impl Mux {
     /// An ask is not wanted any more: its server is gone or has cancelled it.
     pub(crate) fn withdraw_ask(&mut self, at: InstanceRef, id: &RawId) {
         let Some(ask) = self.instance_mut(at).and_then(|instance| instance.asks.remove(id)) else { return };
-        self.recall_ask(&ask);
+        self.recall_ask(at, id, &ask);
         self.try_ready(at);
     }
 
     /// Tells the caller that it need not answer.
-    fn recall_ask(&mut self, ask: &Ask) {
-        let Some((key, ours)) = ask.with else { return };
+    fn recall_ask(&mut self, at: InstanceRef, id: &RawId, ask: &Ask) {
+        let (key, ours) = match ask.with {
+            None => return,
+            Some(With::Retry(call)) => return self.forget_question(call, at, id),
+            Some(With::Caller(caller, ours)) => (caller, ours),
+        };
         let Some(caller) = self.callers.get_mut(key) else { return };
         if caller.asks.remove(&ours).is_some() {
             caller.notify("notifications/cancelled", &format!(r#"{{"requestId":{}}}"#, ours.0));
@@ -175,15 +241,27 @@ impl Mux {
     /// Gives up asks that were held or left unanswered for too long; when the next may be.
     pub(crate) fn sweep_asks(&mut self, at: InstanceRef, now: Instant) -> Option<Instant> {
         let timeout = self.server(at.server).config.timeout;
-        let due = |ask: &Ask| ask.since + if ask.with.is_some() { timeout.ask } else { timeout.hold };
+        // What a modern caller is to come back for has the deadline of the call that is held.
+        let patience = |ask: &Ask| match ask.with {
+            None => Some(timeout.hold),
+            Some(With::Caller(..)) => Some(timeout.ask),
+            Some(With::Retry(_)) => None,
+        };
+        let due = |ask: &Ask| patience(ask).map(|patience| ask.since + patience);
+        let over = |ask: &Ask| due(ask).is_some_and(|due| due <= now);
+        let held_for_too_long = |ask: &Ask| ask.with.is_none() && over(ask);
+        if self.instance(at)?.asks.values().any(held_for_too_long) {
+            // What was given up may be forgotten by now.
+            self.reconsider_asks(at);
+        }
         let instance = self.instance(at)?;
         let over: Vec<(RawId, bool, String)> = instance
             .asks
             .iter()
-            .filter(|(_, ask)| due(ask) <= now)
+            .filter(|(_, ask)| over(ask))
             .map(|(id, ask)| (id.clone(), ask.with.is_some(), ask.message.method().into_owned()))
             .collect();
-        let next = instance.asks.values().map(due).filter(|due| *due > now).min();
+        let next = instance.asks.values().filter_map(due).filter(|due| *due > now).min();
         for (id, delivered, what) in over {
             let why = if delivered {
                 Error::AskTimeout { what }.to_string()
@@ -197,8 +275,9 @@ impl Mux {
 
     /// Whether calls of `caller` on an instance wait for a person.
     pub(crate) fn is_asking(&self, at: InstanceRef, caller: CallerKey) -> bool {
-        self.instance(at)
-            .is_some_and(|instance| instance.asks.values().any(|ask| ask.with.is_some_and(|(with, _)| with == caller)))
+        self.instance(at).is_some_and(|instance| {
+            instance.asks.values().any(|ask| matches!(ask.with, Some(With::Caller(with, _)) if with == caller))
+        })
     }
 
     fn owner_by_task(&self, at: InstanceRef, message: &Message) -> Option<CallerKey> {

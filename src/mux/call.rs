@@ -5,6 +5,7 @@ use std::rc::Rc;
 use tokio::time::Instant;
 
 use super::Mux;
+use super::bridge::Bridge;
 use super::errand::Errand;
 use super::lists::ListKind;
 use crate::era::level::Level;
@@ -29,6 +30,8 @@ pub struct Call {
     /// The instance that it must go to.
     pub pin: Option<Pin>,
     pub then: Then,
+    /// What is kept for a caller of the other era than its server's; none where the two speak the same.
+    pub bridge: Option<Bridge>,
     /// The log level that a modern request asks for.
     pub level: Option<Level>,
     pub place: Place,
@@ -43,6 +46,8 @@ pub struct Call {
 pub enum Source {
     /// A caller's request.
     Caller(Reply, Permit),
+    /// A modern caller, when it comes back with what its legacy server asks; by the serial of the request state.
+    Held { serial: u64, since: Instant },
     /// mcpool itself.
     Mcpool(Errand),
 }
@@ -62,6 +67,10 @@ pub enum Place {
     Introductions(Vec<ServerId>),
     /// Until these servers' lists are there.
     Lists(ListKind, Vec<ServerId>),
+    /// Nowhere, until its caller comes back.
+    Held,
+    /// Until its caller has answered what the server wants to know.
+    Asking,
     /// An open `subscriptions/listen`: once acknowledged, it ends when caller or server says so.
     Listening,
 }
@@ -87,12 +96,22 @@ pub enum Then {
 }
 
 impl Mux {
+    /// The calls that wait for something of a server.
+    pub(crate) fn waiting_for(&self, server: ServerId, waits: impl Fn(&Call) -> bool) -> Vec<CallKey> {
+        let missing = |call: &Call| match &call.place {
+            Place::Introductions(missing) | Place::Lists(_, missing) => missing.contains(&server),
+            _ => false,
+        };
+        self.calls.iter().filter(|(_, call)| missing(call) && waits(call)).map(|(key, _)| key).collect()
+    }
+
     /// Notes that a server that calls waited for is done. Tells those that wait for no other one, and whether each is
     /// of an endpoint with that server alone, so that what the server said is the answer.
-    pub(crate) fn done_waiting(&mut self, server: ServerId, waits: impl Fn(&Call) -> bool) -> Vec<(CallKey, bool)> {
+    pub(crate) fn done_waiting(&mut self, server: ServerId, waiting: Vec<CallKey>) -> Vec<(CallKey, bool)> {
         let Mux { calls, callers, .. } = self;
         let mut done = Vec::new();
-        for (key, call) in calls.iter_mut().filter(|(_, call)| waits(call)) {
+        for key in waiting {
+            let Some(call) = calls.get_mut(key) else { continue };
             let (Place::Introductions(missing) | Place::Lists(_, missing)) = &mut call.place else { continue };
             let before = missing.len();
             missing.retain(|other| *other != server);
@@ -109,6 +128,11 @@ impl Call {
     /// Whether it is a caller's request, as opposed to an errand.
     pub fn is_callers(&self) -> bool {
         matches!(self.from, Source::Caller(..))
+    }
+
+    /// Whether its caller is to come back for it.
+    pub fn is_held(&self) -> bool {
+        matches!(self.from, Source::Held { .. })
     }
 
     /// Whom its being in flight says something about.

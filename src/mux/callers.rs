@@ -10,7 +10,7 @@ use crate::config;
 use crate::era::level::Level;
 use crate::era::profile::Profile;
 use crate::guard::inflight::InFlight;
-use crate::pool::instance::{InstanceKey, InstanceRef, ServerId};
+use crate::pool::instance::{InstanceKey, InstanceRef, ServerId, Subscriber};
 use crate::pool::lease::Lease;
 use crate::reply::{CallKey, CallerKey};
 use crate::wire::id::{AskId, RawId};
@@ -64,7 +64,10 @@ pub struct Caller {
 /// The state of a legacy caller.
 pub struct Session {
     pub profile: Profile,
+    /// The name in `clientInfo`.
     pub client: String,
+    /// The whole `clientInfo`, as JSON.
+    pub info: Rc<str>,
     /// Whether `notifications/initialized` came.
     pub initialized: bool,
     pub level: Option<Level>,
@@ -77,6 +80,9 @@ pub enum Asked {
     For(InstanceRef, RawId),
     /// mcpool wants to know its roots.
     Roots,
+    /// On behalf of a modern server: what it wants to know for this call, by its own key; whether that is an
+    /// elicitation, which can be declined.
+    Input { call: CallKey, key: String, elicitation: bool },
 }
 
 impl Caller {
@@ -84,6 +90,11 @@ impl Caller {
     pub fn next_ask(&mut self) -> AskId {
         self.next_ask += 1;
         AskId(self.next_ask)
+    }
+
+    /// Whether it opened with `initialize` and may be told of changes.
+    pub fn is_initialized(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.initialized)
     }
 
     /// Sends a notification of mcpool's own.
@@ -137,13 +148,14 @@ impl Mux {
         // caller, which the server would begin in vain.
         let had_level = caller.session.as_ref().is_some_and(|session| session.level.is_some());
         let mut calls: Vec<CallKey> = caller.in_flight.values().copied().collect();
+        calls.extend(self.held_for(key));
         calls.sort_by_key(|key| (self.calls.get(*key).is_some_and(|call| matches!(call.place, Place::On(..))), *key));
         let waiting: Vec<(InstanceRef, RawId)> = caller
             .asks
             .values()
             .filter_map(|asked| match asked {
                 Asked::For(at, id) => Some((*at, id.clone())),
-                Asked::Roots => None,
+                Asked::Roots | Asked::Input { .. } => None,
             })
             .collect();
         calls.into_iter().for_each(|call| self.cancel(call, Some("the client disconnected")));
@@ -158,7 +170,9 @@ impl Mux {
         }
         waiting.into_iter().for_each(|(at, id)| self.refuse_ask(at, &id, "the client disconnected"));
         for server in self.server_ids() {
-            self.forget_subscriptions(server, key);
+            self.forget_subscriptions(server, Subscriber::Session(key));
+            self.leave_stream(server, key, |_| true);
+            self.adjust_stream(server);
             self.forget_owned(server, key);
             if had_level {
                 self.adjust_level(server);

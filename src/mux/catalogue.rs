@@ -33,6 +33,9 @@ pub struct Catalogue {
 pub struct Known {
     /// Eras that it was found not to speak.
     lacks: Vec<Era>,
+    /// An era that it was silent in, or died of: it may lack that, or be slow or broken today.
+    #[serde(skip)]
+    suspected: Option<Profile>,
     /// It was seen to ask for a sample or an elicitation.
     pub has_asked: bool,
     /// It was seen to ask for roots.
@@ -113,25 +116,68 @@ impl Catalogue {
     /// Whether the server is known, or configured, not to speak an era.
     pub fn lacks(&self, era: Era, choice: EraChoice) -> bool {
         match choice {
-            EraChoice::Auto => self.known.lacks.contains(&era),
+            EraChoice::Auto => self.known.lacks.contains(&era) || self.suspects(era),
             EraChoice::Legacy => era == Era::Modern,
             EraChoice::Modern => era == Era::Legacy,
         }
     }
 
-    /// Remembers that the server does not speak an era. It speaks one of them, so it never lacks both, nor one that
-    /// it was heard to speak.
-    pub fn note_lack(&mut self, era: Era) {
-        let heard = self.known.variants.iter().any(|variant| variant.key.era == era && variant.introduction.is_some());
-        if self.known.lacks.is_empty() && !heard {
-            self.known.lacks.push(era);
-            self.save();
+    /// The era in which the server is used for callers of `era`: theirs, if it speaks that. `None` if nobody knows.
+    pub fn serves(&self, era: Era, choice: EraChoice) -> Option<Era> {
+        if self.lacks(era, choice) {
+            return Some(era.other());
         }
+        (choice != EraChoice::Auto || self.heard(era) || self.known.lacks.contains(&era.other())).then_some(era)
     }
 
-    /// The server was heard to speak an era.
+    fn heard(&self, era: Era) -> bool {
+        self.known.variants.iter().any(|variant| variant.key.era == era && variant.introduction.is_some())
+    }
+
+    /// Remembers that the server does not speak an era; whether that is news that helps. It speaks one of them: if it
+    /// is said to lack both, it has changed or is broken, and what was known of that is forgotten.
+    pub fn note_lack(&mut self, era: Era, choice: EraChoice) -> bool {
+        let news = choice == EraChoice::Auto && self.known.lacks.is_empty() && !self.heard(era);
+        if news {
+            self.known.lacks.push(era);
+        } else if choice == EraChoice::Auto {
+            self.known.lacks.clear();
+            self.known.variants.iter_mut().for_each(|variant| variant.introduction = None);
+        }
+        self.save();
+        news
+    }
+
+    /// Suspects that the server does not speak the era of a profile; whether the other is worth a try.
+    pub fn suspect_lack(&mut self, profile: &Profile, choice: EraChoice) -> bool {
+        let known = &self.known;
+        let helps = choice == EraChoice::Auto
+            && known.lacks.is_empty()
+            && known.suspected.is_none()
+            && !self.heard(profile.era());
+        if helps {
+            self.known.suspected = Some(profile.clone());
+        }
+        helps
+    }
+
+    fn suspects(&self, era: Era) -> bool {
+        self.known.suspected.as_ref().is_some_and(|profile| profile.era() == era)
+    }
+
+    /// Drops a suspicion that led nowhere, if there was one; what was tried when it arose.
+    pub fn drop_suspicion(&mut self) -> Option<Profile> {
+        self.known.suspected.take()
+    }
+
+    /// The server was heard to speak an era. If it was silent in the other one, it lacks that.
     pub fn note_era(&mut self, era: Era) {
         self.known.lacks.retain(|lacking| *lacking != era);
+        let confirmed = self.suspects(era.other());
+        self.known.suspected = None;
+        if confirmed && self.known.lacks.is_empty() {
+            self.known.lacks.push(era.other());
+        }
     }
 
     /// What is known of a variant.

@@ -6,8 +6,10 @@ use tokio::time::Instant;
 use super::Mux;
 use super::call::{Call, Place, Source, Then};
 use super::errand::Outcome;
+use crate::era::bridge::content;
+use crate::era::legacy;
 use crate::error::Error;
-use crate::pool::instance::{InstanceRef, State};
+use crate::pool::instance::{InstanceRef, State, Subscriber};
 use crate::pool::pending::Entry;
 use crate::reply::CallKey;
 use crate::wire::message::{Kind, Message};
@@ -17,18 +19,29 @@ impl Mux {
     /// Takes a call out, wherever it is.
     pub(crate) fn take_out(&mut self, key: CallKey) -> Option<Call> {
         let call = self.calls.remove(key)?;
-        if let (Source::Caller(reply, _), Some(caller)) = (&call.from, self.callers.get_mut(call.caller)) {
-            caller.in_flight.remove(reply.id());
+        match &call.from {
+            Source::Caller(reply, _) => {
+                if let Some(caller) = self.callers.get_mut(call.caller) {
+                    caller.in_flight.remove(reply.id());
+                }
+            }
+            Source::Held { serial, .. } => self.held.remove(*serial),
+            Source::Mcpool(_) => {}
         }
         Some(call)
     }
 
     /// The server answered a call.
     pub(crate) fn answered(&mut self, at: InstanceRef, entry: Entry, answer: &Message) {
-        let Some(call) = self.take_out(entry.call) else { return };
         if let Some(instance) = self.instance_mut(at) {
             instance.served += 1;
         }
+        if self.calls.get(entry.call).is_some_and(Call::is_held) {
+            self.answered_while_held(at, entry.call, answer);
+            return self.released(at);
+        }
+        self.refuse_questions(entry.call, "the call was answered already");
+        let Some(call) = self.take_out(entry.call) else { return };
         if let Source::Mcpool(_) = call.from {
             self.errand_done(entry.call, call, Some(at.key), Outcome::Answer(answer));
         } else {
@@ -38,11 +51,19 @@ impl Mux {
     }
 
     /// Passes the server's answer on, noting what else it means.
-    fn deliver(&mut self, at: InstanceRef, call: Call, answer: &Message) {
+    pub(crate) fn deliver(&mut self, at: InstanceRef, call: Call, answer: &Message) {
+        let limit = self.config.limits.message;
+        if answer.line().len() > limit {
+            let Source::Caller(reply, _permit) = call.from else { return };
+            return reply.refuse(&Error::TooLarge { size: answer.line().len(), limit });
+        }
+        if call.bridge.is_some() {
+            return self.deliver_across(at, call, answer);
+        }
         let mut splice = answer.splice();
         let result = answer.kind() == Kind::Result;
         match &call.then {
-            Then::Subscribed(uri) if result => self.subscribed(at, call.caller, uri),
+            Then::Subscribed(uri) if result => self.subscribed(at, Subscriber::Session(call.caller), uri),
             Then::MayCreate if result => {
                 self.note_created(at, &call, answer);
                 self.wrap_state(at, answer, &mut splice);
@@ -51,18 +72,27 @@ impl Mux {
             Then::MayCreate => self.note_elicitations(at, call.caller, answer),
             _ => {}
         }
-        let limit = self.config.limits.message;
+        let revision = call.profile.revision();
+        let old = result && legacy::lacks_content(revision);
+        let fitting: Option<&str> = answer.raw(Field::Result).filter(|_| old);
+        let fitting: Option<String> =
+            fitting.and_then(|result| content::fit_result(&call.request.method(), result, revision));
         let Source::Caller(reply, _permit) = call.from else { return };
-        if answer.line().len() > limit {
-            return reply.refuse(&Error::TooLarge { size: answer.line().len(), limit });
+        match fitting {
+            Some(result) => reply.result(&result),
+            None => reply.answer(answer, splice),
         }
-        reply.answer(answer, splice);
     }
 
     /// A call cannot be served.
     pub(crate) fn fail(&mut self, key: CallKey, error: Error) {
+        if self.calls.get(key).is_some_and(Call::is_held) {
+            return self.failed_while_held(key, error);
+        }
+        self.drop_questions(key);
         let Some(call) = self.take_out(key) else { return };
         match call.from {
+            Source::Held { .. } => {}
             Source::Caller(reply, _permit) => {
                 tracing::debug!(server = self.server(call.server).config.name, method = %call.request.method(), %error, "refused");
                 reply.refuse(&error);
@@ -87,6 +117,7 @@ impl Mux {
 
     /// Takes a call away from where it is; an instance is told to stop working on it.
     pub(crate) fn abandon(&mut self, key: CallKey, reason: Option<&str>) {
+        self.drop_questions(key);
         let Some(call) = self.calls.get(key) else { return };
         let server = call.server;
         match call.place.clone() {
@@ -103,7 +134,12 @@ impl Mux {
             }
             Place::Queue => drop(self.server_mut(server).pool.queue.remove_where(|ticket| ticket.call == key)),
             Place::Listening => self.unlisten(key),
-            Place::Nowhere | Place::Roots | Place::Introductions(_) | Place::Lists(..) => {}
+            Place::Nowhere
+            | Place::Roots
+            | Place::Introductions(_)
+            | Place::Lists(..)
+            | Place::Held
+            | Place::Asking => {}
         }
     }
 

@@ -11,7 +11,7 @@ use super::catalogue::VariantKey;
 use super::lists::{ListKind, Page};
 use crate::era::profile::Profile;
 use crate::error::Error;
-use crate::pool::instance::{InstanceKey, InstanceRef, ServerId};
+use crate::pool::instance::{InstanceKey, InstanceRef, ServerId, Subscriber};
 use crate::reply::{CallKey, CallerKey};
 use crate::wire::message::{Kind, Message};
 
@@ -23,8 +23,8 @@ pub enum Errand {
     List { variant: VariantKey, kind: ListKind, pages: Vec<Page>, generation: u64 },
     /// The merged `subscriptions/listen`.
     Listen,
-    /// To subscribe callers anew whose instance is gone.
-    Resubscribe(Rc<str>, Vec<CallerKey>),
+    /// To subscribe those whose instance is gone, or streams for the first time.
+    Resubscribe { uri: Rc<str>, all: Vec<Subscriber>, first: bool },
     /// Something whose answer changes nothing: unsubscribe, set the level.
     Quiet,
 }
@@ -67,6 +67,7 @@ impl Mux {
             profile,
             pin: pin.map(|to| Pin { to, or_any: false }),
             then: Then::Nothing,
+            bridge: None,
             level: None,
             place: Place::Nowhere,
             since: now,
@@ -105,9 +106,9 @@ impl Mux {
                 };
                 self.list_page(request, call.profile, outcome);
             }
-            Errand::Resubscribe(uri, callers) => {
+            Errand::Resubscribe { uri, all, first } => {
                 let accepted = matches!(&outcome, Outcome::Answer(answer) if answer.kind() == Kind::Result);
-                self.resubscribed(call.server, callers, &uri, from.filter(|_| accepted));
+                self.resubscribed(call.server, (uri, all, first), from.filter(|_| accepted));
             }
             Errand::Listen => self.listen_ended(call.server, key, outcome),
             Errand::Quiet => {

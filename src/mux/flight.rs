@@ -3,9 +3,11 @@
 use tokio::time::Instant;
 
 use super::Mux;
+use super::bridge::Bridge;
 use super::call::{Call, Pin, Place, Source};
 use super::errand::Errand;
-use crate::era::Era;
+use super::roots::NO_ROOTS;
+use crate::era::may_ask_in;
 use crate::error::Error;
 use crate::pool::instance::{InstanceKey, InstanceRef, ServerId, State};
 use crate::pool::lease::{Lease, Need};
@@ -18,7 +20,7 @@ impl Mux {
     pub(crate) fn submit(&mut self, call: Call) -> CallKey {
         let (caller, id) = match &call.from {
             Source::Caller(reply, _) => (call.caller, Some(reply.id().clone())),
-            Source::Mcpool(_) => (call.caller, None),
+            Source::Held { .. } | Source::Mcpool(_) => (call.caller, None),
         };
         let key = self.calls.insert(call);
         if let (Some(caller), Some(id)) = (self.callers.get_mut(caller), id) {
@@ -34,10 +36,10 @@ impl Mux {
         if let Some(pin) = call.pin {
             return self.place_pinned(key, server, pin);
         }
-        if let Some(error) = self.lacking(call) {
-            return self.fail(key, error);
-        }
         let Some(need) = self.need(call) else {
+            if let Some(Bridge::Modern(_)) = call.bridge {
+                return self.ask_for_roots(key);
+            }
             let deadline = Instant::now() + super::roots::PATIENCE;
             self.wait_at(key, Place::Roots, deadline);
             return self.fetch_roots(caller);
@@ -107,16 +109,24 @@ impl Mux {
         let profile = call.profile.clone();
         let Some(caller) = self.callers.get(call.caller) else {
             // For nobody in particular, so nothing is kept for it either.
-            return Some(Need { profile, roots: None, lease: Lease::Shared });
+            return Some(Need { profile, roots: None, lease: Lease::Shared, by_itself: false });
         };
         let (lease, _) = server.pool.lease(&profile, server.catalogue.known.has_asked);
+        let by_itself = matches!(call.bridge, Some(Bridge::Modern(_)));
         if !(profile.has_roots() && server.catalogue.known.asks_roots) {
-            return Some(Need { profile, roots: None, lease });
+            return Some(Need { profile, roots: None, lease, by_itself });
         }
-        let roots = caller.roots.known();
-        // A caller can be asked for its roots only after it was introduced.
-        let may_wait = !matches!(call.from, Source::Mcpool(Errand::Introduce(_)));
-        if roots.is_none() && may_wait { None } else { Some(Need { profile, roots, lease }) }
+        let roots = match &call.bridge {
+            Some(Bridge::Modern(modern)) if modern.roots.is_some() => modern.roots.clone(),
+            Some(Bridge::Modern(_)) if may_ask_in(&call.request.method()) => return None,
+            _ if !self.tells_roots(caller, &profile) => Some(NO_ROOTS.into()),
+            _ => match caller.roots.known() {
+                // A caller can be asked for its roots only after it was introduced.
+                None if !matches!(call.from, Source::Mcpool(Errand::Introduce(_))) => return None,
+                roots => roots,
+            },
+        };
+        Some(Need { profile, roots, lease, by_itself })
     }
 
     /// Sends a call to an instance, under a lease.
@@ -131,13 +141,23 @@ impl Mux {
             }
             return self.released(at);
         }
+        if call.bridge.is_some() {
+            let (at, level) = (InstanceRef { server: call.server, key: to }, call.level);
+            self.raise_level(at, level);
+        }
+        let Some(call) = self.calls.get(key) else { return };
         let lease =
             self.server(call.server).pool.lease(&call.profile, self.server(call.server).catalogue.known.has_asked).0;
         let Mux { calls, servers, callers, .. } = self;
         let call = &mut calls[key];
         let server = &mut servers[call.server.0];
         let Some(instance) = server.pool.instances.get_mut(to) else { return };
-        let id = instance.pending.open(Entry { call: key, caller: call.owner(), level: call.level });
+        let id = instance.pending.open(Entry {
+            call: key,
+            caller: call.owner(),
+            level: call.level,
+            listens: matches!(call.from, Source::Mcpool(Errand::Listen)),
+        });
         if let Some(caller) = callers.get_mut(call.caller).filter(|_| matches!(call.from, Source::Caller(..))) {
             instance.lease(call.caller, lease);
             caller.last.insert(call.server, to);
@@ -162,41 +182,6 @@ impl Mux {
                 call.deadline = deadline;
             }
             self.alarm.at(call.deadline);
-        }
-    }
-
-    /// Why a call can not be served by its server at all: the server lacks its era.
-    fn lacking(&self, call: &Call) -> Option<Error> {
-        let era = call.profile.era();
-        let server = self.server(call.server);
-        server
-            .catalogue
-            .lacks(era, server.config.era)
-            .then(|| self.lacks_error(call.server, era, &call.request.method()))
-    }
-
-    /// The error for a caller whose era a server lacks. Legacy clients show only the message.
-    pub(crate) fn lacks_error(&self, server: ServerId, era: Era, method: &str) -> Error {
-        let name = &self.server(server).config.name;
-        match era {
-            // A client that speaks both eras takes any other error than a modern one as the advice to fall back.
-            Era::Modern if method == "server/discover" => {
-                Error::MethodNotFound(format!("server `{name}` speaks only legacy revisions; open with `initialize`"))
-            }
-            Era::Modern => Error::UnsupportedVersion {
-                message: format!("server `{name}` speaks only legacy revisions; open with `initialize`"),
-                requested: crate::era::modern::REVISION.into(),
-                supported: crate::era::legacy::REVISIONS.to_vec(),
-            },
-            Era::Legacy => Error::UnsupportedVersion {
-                message: format!(
-                    "server `{name}` speaks only {}, which has no `initialize`; use a client that speaks {}",
-                    crate::era::modern::REVISION,
-                    crate::era::modern::REVISION
-                ),
-                requested: "initialize".into(),
-                supported: vec![crate::era::modern::REVISION],
-            },
         }
     }
 }

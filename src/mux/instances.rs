@@ -1,10 +1,13 @@
 //! The life of an instance as callers feel it: ready, failed to start, gone.
 
 use super::Mux;
+use super::call::Place;
+use super::offer::Offer;
 use crate::error::Error;
-use crate::pool::handshake::Failure;
-use crate::pool::instance::{InstanceRef, State};
+use crate::pool::handshake::{Failure, Stage};
+use crate::pool::instance::{InstanceRef, ServerId, State};
 use crate::pool::lease::{Lease, Need};
+use crate::pool::queue::Ticket;
 use crate::reply::{CallKey, CallerKey};
 use crate::wire::id::RawId;
 
@@ -24,31 +27,68 @@ impl Mux {
         self.alarm.at(tokio::time::Instant::now() + idle);
         self.adjust_level(at.server);
         self.recheck_lists(at);
+        self.adjust_stream(at.server);
         self.dispatch(at.server);
     }
 
     /// An instance did not become ready: whoever waited for it is told why.
     pub(crate) fn start_failed(&mut self, at: InstanceRef, failure: Failure) {
         let Some(instance) = self.instance(at) else { return };
+        if instance.reopened {
+            // It may be bound to the era that it was asked for first: who waits gets a fresh one.
+            self.server_mut(at.server).pool.stop(at.key, "it did not change its era");
+            return self.dispatch(at.server);
+        }
         let profile = instance.profile.clone();
-        let lacks = matches!(failure, Failure::Lacks(..));
-        let refused: Vec<(CallKey, Error)> = match failure {
-            Failure::Lacks(era, said) | Failure::Silent(era, said) => {
-                let server = self.server_mut(at.server);
-                tracing::info!(server = server.config.name, era = era.as_str(), said, "the server lacks this era");
-                if lacks {
-                    server.catalogue.note_lack(era);
-                }
-                let tickets = server.pool.queue.remove_where(|ticket| ticket.need.profile.era() == era);
-                let method = |call: CallKey| self.calls.get(call).map(|call| call.request.method().into_owned());
-                let error = |call| self.lacks_error(at.server, era, &method(call).unwrap_or_default());
-                tickets.into_iter().map(|ticket| (ticket.call, error(ticket.call))).collect()
+        let answered = matches!(failure, Failure::Lacks(..));
+        let choice = self.server(at.server).config.era;
+        let server = self.server_mut(at.server);
+        let (era, said, helps) = match failure {
+            Failure::Lacks(era, said) => {
+                let helps = server.catalogue.note_lack(era, choice);
+                (era, format!("it does not speak the {} era: {said}", era.as_str()), helps)
             }
-            Failure::Broken(detail) => self.server_mut(at.server).pool.failed(&profile, &detail),
+            Failure::Silent(era, said) => (era, said, server.catalogue.suspect_lack(&profile, choice)),
+            Failure::Broken(said) => (profile.era(), said, false),
         };
-        self.server_mut(at.server).pool.stop(at.key, "it did not become ready");
-        refused.into_iter().for_each(|(call, error)| self.fail(call, error));
+        if helps {
+            tracing::info!(server = server.config.name, era = era.as_str(), said, "lacks this era; tries the other");
+            let waited = server.pool.queue.remove_where(|ticket| ticket.need.profile.era() == era);
+            let next = if answered { self.next_offer(at.server, &waited) } else { None };
+            match (next, self.instance_mut(at)) {
+                (Some((caller, offer)), Some(instance)) => instance.reopen(caller, offer.profile),
+                _ => self.server_mut(at.server).pool.stop(at.key, "it lacks this era"),
+            }
+            waited.into_iter().for_each(|ticket| self.try_other_era(ticket.call));
+        } else {
+            server.pool.stop(at.key, "it did not become ready");
+            let mut refused = server.pool.failed(&profile, &said);
+            if let Some(other) = server.catalogue.drop_suspicion() {
+                // Neither era could be had: who needs the other one need not try again at once.
+                refused.extend(server.pool.failed(&other, &said));
+            }
+            refused.into_iter().for_each(|(call, error)| self.fail(call, error));
+        }
         self.dispatch(at.server);
+    }
+
+    /// What an instance is to be told that turned out not to speak the era it was started for: what is needed by the
+    /// call that has waited longest.
+    fn next_offer(&self, server: ServerId, waited: &[Ticket]) -> Option<(CallerKey, Offer)> {
+        let parked = self.waiting_for(server, |call| matches!(call.place, Place::Introductions(_)));
+        let mut calls = parked.into_iter().chain(waited.iter().map(|ticket| ticket.call));
+        let call = calls.find_map(|key| self.calls.get(key).filter(|call| call.is_callers()))?;
+        Some((call.caller, self.offer_to(server, call)))
+    }
+
+    /// A call waited for an instance of an era that its server turned out to lack.
+    fn try_other_era(&mut self, key: CallKey) {
+        let Some(call) = self.calls.get(key) else { return };
+        if call.is_callers() && call.bridge.is_none() {
+            return self.begin_again(key);
+        }
+        let server = self.server(call.server).config.name.clone();
+        self.fail(key, Error::StartFailed { server, detail: "it lacks the era that was tried".into(), retry: None });
     }
 
     /// An instance can not be trusted any more: its calls fail and it is stopped.
@@ -70,7 +110,12 @@ impl Mux {
         let detail = format!("{how}{}", instance.stderr.quote());
         let server = self.server(at.server).config.name.clone();
         if state == State::Starting {
-            self.start_failed(at, Failure::Broken(detail.clone()));
+            let unanswered = instance.launched && matches!(instance.stage, Stage::Opening(_));
+            let failure = match unanswered {
+                true => Failure::Silent(instance.profile.era(), detail.clone()),
+                false => Failure::Broken(detail.clone()),
+            };
+            self.start_failed(at, failure);
         } else if state != State::Stopping {
             tracing::warn!(server, instance = serial, how, "ended by itself");
         }
@@ -109,7 +154,7 @@ impl Mux {
             };
             let (lease, _) = server.pool.lease(&profile, server.catalogue.known.has_asked);
             if lease == Lease::Shared && !(profile.has_roots() && server.catalogue.known.asks_roots) {
-                let need = Need { profile, roots: None, lease };
+                let need = Need { profile, roots: None, lease, by_itself: false };
                 let pool = &mut self.server_mut(id).pool;
                 (0..pool.config.instances.min).for_each(|_| pool.start(CallerKey::default(), &need));
             }

@@ -12,12 +12,14 @@ use super::call::{Call, Place, Source};
 use super::callers::Session;
 use super::catalogue::VariantKey;
 use super::errand::Errand;
+use super::lists::ListKind;
+use super::offer::{Offer, declared};
 use super::request::Accepted;
 use crate::era::profile::Profile;
-use crate::era::{Era, implementation, legacy, modern};
+use crate::era::{implementation, legacy, modern};
 use crate::error::Error;
 use crate::pool::instance::{InstanceRef, ServerId};
-use crate::reply::{CallKey, CallerKey};
+use crate::reply::CallKey;
 use crate::wire::message::{member, unquote};
 use crate::wire::scan::Field;
 
@@ -36,51 +38,53 @@ impl Mux {
         };
         let info = request.raw(Field::Params).and_then(|params| member(params, "clientInfo")).unwrap_or("{}");
         let client = member(info, "name").and_then(unquote).unwrap_or_default().into_owned();
-        caller.session = Some(Session { profile: profile.clone(), client, initialized: false, level: None });
+        caller.session =
+            Some(Session { profile: profile.clone(), client, info: info.into(), initialized: false, level: None });
         self.introduce(accepted, profile);
     }
 
     /// A caller wants to know who its servers are.
-    pub(crate) fn introduce(&mut self, accepted: Accepted, profile: Profile) {
-        let caller = accepted.caller;
-        let Some(endpoint) = self.callers.get(caller).map(|caller| caller.endpoint.clone()) else { return };
-        let unknown: Vec<ServerId> = endpoint
-            .servers
-            .iter()
-            .copied()
-            .filter(|server| {
-                let known = &self.server(*server).catalogue;
-                let lacks = known.lacks(profile.era(), self.server(*server).config.era);
-                let introduced = known
-                    .variant(&VariantKey::of_introduction(&profile))
-                    .is_some_and(|variant| variant.introduction.is_some());
-                !(introduced || lacks && endpoint.prefix)
-            })
-            .collect();
-        let mut wait = endpoint.patience;
-        if !endpoint.prefix {
-            let config = endpoint.servers.first().map(|server| self.server(*server).config.clone());
-            wait = config.map_or(wait, |config| config.timeout.start + config.queue.timeout);
-        }
-        let Some(server) = unknown.first().or(endpoint.servers.first()).copied() else {
-            return accepted.result(&united(&[], false, &profile));
+    pub(crate) fn introduce(&mut self, accepted: Accepted, own: Profile) {
+        let Some(endpoint) = self.callers.get(accepted.caller).map(|caller| caller.endpoint.clone()) else { return };
+        let capabilities = declared(&accepted.request).to_owned();
+        let unknown = |server: &ServerId| {
+            let offer = self.offer(*server, &own, &capabilities);
+            self.introduction(*server, &own, &offer).is_none()
         };
-        let key = self.submit(accepted.call(server, profile.clone()));
+        let unknown: Vec<ServerId> = endpoint.servers.iter().copied().filter(unknown).collect();
+        let Some(first) = unknown.first().or(endpoint.servers.first()).copied() else {
+            return accepted.result(&united(&[], false, &own));
+        };
         if unknown.is_empty() {
+            let key = self.submit(accepted.call(first, own));
             return self.answer_introduction(key);
         }
-        self.wait_at(key, Place::Introductions(unknown.clone()), Instant::now() + wait);
-        for server in unknown {
-            self.have_introduced(server, caller, &profile);
-        }
+        self.await_introductions(accepted, own, unknown);
     }
 
-    /// Starts an instance so that it introduces itself, unless one is on its way.
-    fn have_introduced(&mut self, server: ServerId, caller: CallerKey, profile: &Profile) {
-        let key = VariantKey::of_introduction(profile);
-        let variant = self.server_mut(server).catalogue.variant_mut(&key);
+    /// Lets a request wait until servers have introduced themselves: only then is known how to speak with them.
+    pub(crate) fn await_introductions(&mut self, accepted: Accepted, own: Profile, unknown: Vec<ServerId>) {
+        let Some(endpoint) = self.callers.get(accepted.caller).map(|caller| caller.endpoint.clone()) else { return };
+        let config = self.server(unknown[0]).config.clone();
+        let late_may_join = endpoint.prefix && !names_one(&accepted.request.method());
+        let wait = if late_may_join {
+            endpoint.patience
+        } else {
+            (config.timeout.start + config.timeout.stop * 2) * 2 + config.queue.timeout
+        };
+        let key = self.submit(accepted.call(unknown[0], own));
+        self.wait_at(key, Place::Introductions(unknown.clone()), Instant::now() + wait);
+        unknown.into_iter().for_each(|server| self.have_introduced(server, key));
+    }
+
+    /// Starts an instance for a call so that it introduces itself, unless one is on its way.
+    fn have_introduced(&mut self, server: ServerId, key: CallKey) {
+        let Some(call) = self.calls.get(key) else { return };
+        let (caller, offer) = (call.caller, self.offer_to(server, call));
+        let variant = self.server_mut(server).catalogue.variant_mut(&offer.introduction());
         if !std::mem::replace(&mut variant.introducing, true) {
-            self.send_errand(server, caller, profile.clone(), None, ("ping", "{}"), Errand::Introduce(key));
+            let errand = Errand::Introduce(offer.introduction());
+            self.send_errand(server, caller, offer.profile, None, ("ping", "{}"), errand);
         }
     }
 
@@ -112,64 +116,72 @@ impl Mux {
         self.introduction_settled(at.server, &profile, None);
     }
 
-    /// No instance could be started to introduce itself.
+    /// No instance could be started to introduce itself, or none that speaks the era that was tried.
     pub(crate) fn not_introduced(&mut self, server: ServerId, key: &VariantKey, error: &Error) {
-        let variant = self.server_mut(server).catalogue.variant_mut(key);
-        variant.introducing = false;
+        self.server_mut(server).catalogue.variant_mut(key).introducing = false;
+        let (era, choice) = (key.era, self.server(server).config.era);
+        if self.server(server).catalogue.lacks(era, choice) {
+            let tries = |call: &Call| matches!(call.place, Place::Introductions(_));
+            let waiting = self.waiting_for(server, tries);
+            return waiting.into_iter().for_each(|call| self.have_introduced(server, call));
+        }
         if let Some(profile) = key.profile() {
             self.introduction_settled(server, &profile, Some(error));
         }
     }
 
-    /// Goes on with the callers that waited for the introduction of a server.
+    /// Goes on with the calls that waited for the introduction of a server.
     fn introduction_settled(&mut self, server: ServerId, profile: &Profile, error: Option<&Error>) {
-        let waits = |call: &Call| matches!(call.place, Place::Introductions(_)) && call.profile == *profile;
-        for (key, alone) in self.done_waiting(server, waits) {
-            match error.filter(|_| alone) {
-                Some(error) => self.refuse_introduction(key, error),
-                None => self.answer_introduction(key),
+        let key = VariantKey::of_introduction(profile);
+        let waits = |call: &Call| {
+            let known = error.is_none() && !opens(&call.request.method()) && self.knows_era(server, call.profile.era());
+            matches!(call.place, Place::Introductions(_))
+                && (known || Offer::in_era(key.era, &call.profile, declared(&call.request)).introduction() == key)
+        };
+        let waiting = self.waiting_for(server, waits);
+        for (key, alone) in self.done_waiting(server, waiting) {
+            let names_one = self.calls.get(key).is_some_and(|call| names_one(&call.request.method()));
+            match error {
+                Some(error) if alone || names_one => self.refuse_introduction(key, error),
+                Some(_) => {
+                    self.leave_out(key, &[server]);
+                    self.introductions_there(key);
+                }
+                None => self.introductions_there(key),
             }
         }
         self.announce_arrival(server, profile);
     }
 
-    /// Refuses a caller's opening; it may try again.
+    /// Goes on with a call that waited for introductions, with those that came.
+    pub(crate) fn introductions_there(&mut self, key: CallKey) {
+        let Some(call) = self.calls.get(key) else { return };
+        if opens(&call.request.method()) { self.answer_introduction(key) } else { self.begin_again(key) }
+    }
+
+    /// Refuses a call that waited for introductions. A caller's opening may be tried again.
     pub(crate) fn refuse_introduction(&mut self, key: CallKey, error: &Error) {
         let Some(call) = self.calls.get(key) else { return };
-        let mut error = error.clone();
-        if let Error::UnsupportedVersion { .. } | Error::MethodNotFound(_) = error {
-            error = self.lacks_error(call.server, call.profile.era(), &call.request.method());
-        }
-        if let Some(caller) = self.callers.get_mut(call.caller).filter(|_| call.profile.era() == Era::Legacy) {
+        if call.request.method() == "initialize"
+            && let Some(caller) = self.callers.get_mut(call.caller)
+        {
             caller.session = None;
         }
-        self.fail(key, error);
+        self.fail(key, error.clone());
     }
 
     /// Answers with what is known by now.
     pub(crate) fn answer_introduction(&mut self, key: CallKey) {
         let Some(call) = self.calls.get(key) else { return };
         let Some(caller) = self.callers.get(call.caller) else { return };
-        let variant = VariantKey::of_introduction(&call.profile);
         let known = |server: &ServerId| {
-            let introduction = self.server(*server).catalogue.variant(&variant)?.introduction()?;
+            let introduction = self.introduction(*server, &call.profile, &self.offer_to(*server, call))?;
             Some((self.server(*server).config.name.as_str(), introduction))
         };
-        let parts: Vec<(&str, &str)> = caller.endpoint.servers.iter().filter_map(known).collect();
+        let parts: Vec<(&str, String)> = caller.endpoint.servers.iter().filter_map(known).collect();
         let result = match parts.as_slice() {
-            [(_, introduction)] if !caller.endpoint.prefix => (*introduction).to_owned(),
-            [] if !caller.endpoint.prefix => {
-                let error = self.lacks_error(call.server, call.profile.era(), &call.request.method());
-                return self.refuse_introduction(key, &error);
-            }
-            parts => {
-                let speaks = |server: &&ServerId| {
-                    let server = self.server(**server);
-                    !server.catalogue.lacks(call.profile.era(), server.config.era)
-                };
-                let late = caller.endpoint.servers.iter().filter(speaks).count() > parts.len();
-                united(parts, late, &call.profile)
-            }
+            [(_, introduction)] if !caller.endpoint.prefix => introduction.clone(),
+            parts => united(parts, parts.len() < caller.endpoint.servers.len(), &call.profile),
         };
         let Some(call) = self.take_out(key) else { return };
         if let Source::Caller(reply, _permit) = call.from {
@@ -178,10 +190,20 @@ impl Mux {
     }
 }
 
+/// Whether a method opens a connection, so that the introductions are its answer.
+fn opens(method: &str) -> bool {
+    matches!(method, "initialize" | "server/discover")
+}
+
+/// Whether a request of this method is for one server, and cannot go on without it.
+fn names_one(method: &str) -> bool {
+    !(opens(method) || ListKind::of_method(method).is_some() || method == "subscriptions/listen")
+}
+
 /// One introduction for several servers: the union of what they can do, and the instructions of each under its
 /// name. Lists are always announced to change, since a server may join late. Of a server that is `late` nothing is
 /// known, so that it is given everything that a server can have: hosts never ask again.
-fn united(parts: &[(&str, &str)], late: bool, profile: &Profile) -> String {
+fn united(parts: &[(&str, String)], late: bool, profile: &Profile) -> String {
     let mut capabilities = Map::new();
     if late {
         capabilities.insert("logging".into(), json!({}));
@@ -245,12 +267,13 @@ mod tests {
         let one = r#"{"capabilities":{"tools":{},"resources":{"subscribe":true}},"instructions":"Be kind."}"#;
         let two = r#"{"capabilities":{"resources":{"subscribe":false},"logging":{}},"instructions":"Be brief."}"#;
         let profile = Profile::legacy("2025-06-18", "{}").unwrap();
-        let result: Value = serde_json::from_str(&united(&[("a", one), ("b", two)], false, &profile)).unwrap();
+        let result: Value =
+            serde_json::from_str(&united(&[("a", one.into()), ("b", two.into())], false, &profile)).unwrap();
         assert_eq!(result["capabilities"]["resources"], json!({"subscribe": true, "listChanged": true}));
         assert_eq!(result["capabilities"]["logging"], json!({}));
         assert_eq!(result["instructions"], "# a\n\nBe kind.\n\n# b\n\nBe brief.");
         assert_eq!(result["protocolVersion"], "2025-06-18");
-        let result: Value = serde_json::from_str(&united(&[("a", one)], true, &profile)).unwrap();
+        let result: Value = serde_json::from_str(&united(&[("a", one.into())], true, &profile)).unwrap();
         assert_eq!(result["capabilities"]["logging"], json!({}));
     }
 }

@@ -2,6 +2,7 @@
 //! for all of them, wide enough for what they want together, fanned out under each caller's own
 //! `subscriptionId`. When it ends with its instance, another is opened and the callers never notice.
 
+mod across;
 mod filter;
 mod stream;
 
@@ -10,12 +11,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Mux;
-use super::call::{Place, Source};
+use super::call::{Call, Place, Source};
 use super::lists::ListKind;
 use super::request::Accepted;
+use crate::era::Era;
 use crate::era::profile::Profile;
 use crate::error::Error;
-use crate::pool::instance::ServerId;
+use crate::pool::instance::{ServerId, Subscriber};
 use crate::reply::{CallKey, CallerKey};
 use crate::wire::id::RawId;
 use crate::wire::scan::Field;
@@ -53,15 +55,13 @@ impl Mux {
         if open.sum::<usize>() + 1 + filter.uris.len() > limit {
             return accepted.refuse(&Error::CallerOverloaded { limit });
         }
-        let speaks =
-            |id: &ServerId| !self.server(*id).catalogue.lacks(Profile::Modern.era(), self.server(*id).config.era);
-        let servers: Vec<ServerId> =
-            endpoint.servers.iter().copied().filter(|id| !endpoint.prefix || speaks(id)).collect();
-        if let [only] = servers.as_slice()
-            && !speaks(only)
-        {
-            return accepted.refuse(&self.lacks_error(*only, Profile::Modern.era(), "subscriptions/listen"));
+        let known = |id: &&ServerId| self.knows_era(**id, Era::Modern);
+        let (servers, strange): (Vec<&ServerId>, Vec<&ServerId>) = endpoint.servers.iter().partition(known);
+        let strange: Vec<ServerId> = strange.into_iter().filter(|id| !caller.missed.contains(id)).copied().collect();
+        if !strange.is_empty() {
+            return self.await_introductions(accepted, Profile::Modern, strange);
         }
+        let servers: Vec<ServerId> = servers.into_iter().copied().collect();
         let wants: Vec<(ServerId, Filter)> = servers
             .iter()
             .map(|server| {
@@ -73,7 +73,7 @@ impl Mux {
             })
             .collect();
         let Some(first) = servers.first().copied() else {
-            return accepted.refuse(&Error::MethodNotFound("no server of this endpoint speaks 2026-07-28".into()));
+            return accepted.refuse(&Error::MethodNotFound("no server of this endpoint can be reached".into()));
         };
         let call = self.submit(accepted.call(first, Profile::Modern));
         let patience = servers
@@ -83,19 +83,35 @@ impl Mux {
         let patience = patience.max().unwrap_or_default();
         self.wait_at(call, Place::Listening, Instant::now() + patience);
         let waiting = wants.iter().filter(|(_, wanted)| !wanted.is_empty()).map(|(server, _)| *server).collect();
-        self.listeners.insert(
-            call,
-            Listener { caller: key, id, wants, waiting, granted: Filter::default(), acknowledged: false },
-        );
+        let asked = wants.clone();
+        let granted = Filter::default();
+        self.listeners.insert(call, Listener { caller: key, id, wants, waiting, granted, acknowledged: false });
+        for (server, wanted) in asked.into_iter().filter(|(_, wanted)| !wanted.is_empty()) {
+            let offer = self.calls.get(call).map(|call| self.offer_to(server, call));
+            match offer {
+                Some(offer) if offer.bridged => self.listen_across(call, server, &offer, wanted),
+                _ => self.adjust_stream(server),
+            }
+        }
         self.acknowledge(call);
-        servers.into_iter().for_each(|server| self.adjust_stream(server));
+    }
+
+    /// A listener is told what a server grants it.
+    pub(super) fn granted(&mut self, call: CallKey, server: ServerId, granted: &Filter) {
+        if let Some(listener) = self.listeners.get_mut(call) {
+            listener.granted.join(granted);
+            listener.waiting.retain(|other| *other != server);
+            self.acknowledge(call);
+        }
     }
 
     /// Tells listeners of a change that mcpool found by itself.
-    pub(crate) fn announce_on_streams(&mut self, server: ServerId, kind: ListKind, method: &str) {
-        for listener in self.listeners.values().filter(|listener| listener.acknowledged) {
+    pub(crate) fn announce_on_streams(&self, server: ServerId, profile: &Profile, kind: ListKind, method: &str) {
+        for (call, listener) in self.listeners.iter().filter(|(_, listener)| listener.acknowledged) {
+            let offered = |call: &Call| self.offer_to(server, call).profile == *profile;
             let wants =
-                listener.wants.iter().any(|(id, wants)| *id == server && wants.lets_through(method, kind.capability()));
+                listener.wants.iter().any(|(id, wants)| *id == server && wants.lets_through(method, kind.capability()))
+                    && self.calls.get(call).is_some_and(offered);
             if let Some(caller) = self.callers.get(listener.caller).filter(|_| wants) {
                 let id = listener.id.as_str();
                 caller.notify(method, &format!(r#"{{"_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}"#));
@@ -126,6 +142,9 @@ impl Mux {
     /// Ends a listener's stream gracefully.
     fn end_listener(&mut self, call: CallKey) {
         let Some(listener) = self.listeners.remove(call) else { return };
+        for (server, _) in &listener.wants {
+            self.forget_subscriptions(*server, Subscriber::Stream(call));
+        }
         if let Some(Source::Caller(reply, _permit)) = self.take_out(call).map(|call| call.from) {
             let id = listener.id.as_str();
             reply.result(&format!(
@@ -143,7 +162,11 @@ impl Mux {
     /// A caller's stream is closed by itself.
     pub(crate) fn unlisten(&mut self, call: CallKey) {
         if let Some(listener) = self.listeners.remove(call) {
-            listener.wants.into_iter().for_each(|(server, _)| self.adjust_stream(server));
+            for (server, _) in listener.wants {
+                self.forget_subscriptions(server, Subscriber::Stream(call));
+                self.adjust_stream(server);
+                self.rest_again(server);
+            }
         }
     }
 }

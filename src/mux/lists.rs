@@ -3,18 +3,22 @@
 
 mod fetch;
 mod kind;
+mod rendered;
 
 use std::collections::HashSet;
-use std::fmt::Write;
 
 use tokio::time::Instant;
 
 use super::Mux;
 use super::call::{Call, Place, Source};
-use super::catalogue::VariantKey;
+use super::catalogue::{Variant, VariantKey};
 use super::names;
+use super::offer::{Offer, declared};
 use super::request::Accepted;
+use crate::era::bridge::answer::to_legacy;
+use crate::era::bridge::items::fit_item;
 use crate::era::implementation;
+use crate::era::legacy::announces;
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::pool::instance::ServerId;
@@ -23,40 +27,36 @@ use crate::wire::message::Message;
 use crate::wire::scan::Field;
 pub use fetch::Request;
 pub use kind::{List, ListKind, Page};
-
-/// How many bytes of items go to a caller as one page.
-const PAGE: usize = 1 << 20;
+use rendered::{Freshness, Rendered};
 
 impl Mux {
     /// A caller wants a list.
-    pub(crate) fn list(&mut self, accepted: Accepted, profile: Profile, kind: ListKind) {
-        let caller = accepted.caller;
-        let Some((endpoint, uid)) = self.callers.get(caller).map(|caller| (caller.endpoint.clone(), caller.peer.uid))
-        else {
-            return;
-        };
-        let variant = VariantKey::new(&profile, accepted.request.raw(Field::MetaCapabilities).unwrap_or("{}"));
-        let (now, max_age) = (Instant::now(), self.config.catalogue.max_age);
-        let missing: Vec<ServerId> = endpoint
+    pub(crate) fn list(&mut self, accepted: Accepted, own: Profile, kind: ListKind) {
+        let Some(caller) = self.callers.get(accepted.caller) else { return };
+        let endpoint = caller.endpoint.clone();
+        let (strange, missed): (Vec<ServerId>, Vec<ServerId>) = endpoint
             .servers
             .iter()
             .copied()
-            .filter(|id| {
-                let server = self.server(*id);
-                let warm =
-                    server.pool.instances.values().any(|instance| instance.alive() && instance.profile == profile);
-                let believed = server
-                    .catalogue
-                    .variant(&variant)
-                    .is_some_and(|variant| variant.believes(kind, warm, uid, max_age, now));
-                !(believed || endpoint.prefix && server.catalogue.lacks(profile.era(), server.config.era))
-            })
+            .filter(|server| !self.knows_era(*server, own.era()))
+            .partition(|server| !endpoint.prefix || !caller.missed.contains(server));
+        if !strange.is_empty() {
+            return self.await_introductions(accepted, own, strange);
+        }
+        let capabilities = declared(&accepted.request).to_owned();
+        let offers = endpoint.servers.iter().filter(|server| !missed.contains(server));
+        let missing: Vec<(ServerId, Offer)> = offers
+            .map(|server| (*server, self.offer(*server, &own, &capabilities)))
+            .filter(|(server, offer)| !self.believes(*server, offer, kind, caller.peer.uid))
             .collect();
-        let Some(server) = missing.first().or(endpoint.servers.first()).copied() else {
-            return accepted.result(&format!(r#"{{"{}":[]}}"#, kind.member()));
+        let Some(first) = missing.first().map(|(server, _)| server).or(endpoint.servers.first()).copied() else {
+            let modern = own == Profile::Modern;
+            let rest = if modern { of_era(&implementation()) } else { String::new() };
+            return accepted.result(&Rendered::from(0).finish(kind, modern.then_some(0), &rest));
         };
-        let config = self.server(server).config.clone();
-        let key = self.submit(accepted.call(server, profile.clone()));
+        let config = self.server(first).config.clone();
+        let caller = accepted.caller;
+        let key = self.submit(accepted.call(first, own));
         if missing.is_empty() {
             return self.answer_list(key, kind);
         }
@@ -65,10 +65,21 @@ impl Mux {
         } else {
             config.timeout.start + config.queue.timeout + config.timeout.call
         };
-        self.wait_at(key, Place::Lists(kind, missing.clone()), now + wait);
-        for server in missing {
-            self.fetch_list(server, caller, profile.clone(), variant.clone(), kind);
+        let awaited = missing.iter().map(|(server, _)| *server).collect();
+        self.wait_at(key, Place::Lists(kind, awaited), Instant::now() + wait);
+        for (server, offer) in missing {
+            self.fetch_list(server, caller, offer.profile, offer.variant, kind);
         }
+    }
+
+    /// Whether a list can be answered from what is known.
+    fn believes(&self, server: ServerId, offer: &Offer, kind: ListKind, uid: u32) -> bool {
+        let server = self.server(server);
+        let instances = &server.pool.instances;
+        let warm = instances.values().any(|instance| instance.alive() && instance.profile == offer.profile);
+        let (now, max_age) = (Instant::now(), self.config.catalogue.max_age);
+        let variant = server.catalogue.variant(&offer.variant);
+        variant.is_some_and(|variant| variant.believes(kind, warm, uid, max_age, now))
     }
 
     /// Goes on with the callers that waited for a list of a server.
@@ -80,11 +91,10 @@ impl Mux {
         failure: Option<Result<Error, &Message>>,
     ) {
         let waits = |call: &Call| {
-            let capabilities = call.request.raw(Field::MetaCapabilities).unwrap_or("{}");
-            matches!(call.place, Place::Lists(of, _) if of == kind)
-                && VariantKey::new(&call.profile, capabilities) == *variant
+            matches!(call.place, Place::Lists(of, _) if of == kind) && self.offer_to(server, call).variant == *variant
         };
-        for (key, alone) in self.done_waiting(server, waits) {
+        let waiting = self.waiting_for(server, waits);
+        for (key, alone) in self.done_waiting(server, waiting) {
             match failure.as_ref().filter(|_| alone) {
                 None => self.answer_list(key, kind),
                 Some(Ok(error)) => self.fail(key, error.clone()),
@@ -110,7 +120,11 @@ impl Mux {
             }
         };
         let result = self.render_list(call, kind, cursor);
+        let translated = call.profile == Profile::Modern && self.is_across_alone(call);
         let Some(call) = self.take_out(key) else { return };
+        if translated {
+            return self.say_in_modern(call, &result);
+        }
         if let Source::Caller(reply, _permit) = call.from {
             reply.result(&result);
         }
@@ -118,48 +132,63 @@ impl Mux {
 
     fn render_list(&self, call: &Call, kind: ListKind, from: usize) -> String {
         let Some(caller) = self.callers.get(call.caller) else { return "{}".into() };
-        let endpoint = &caller.endpoint;
-        let variant = VariantKey::new(&call.profile, call.request.raw(Field::MetaCapabilities).unwrap_or("{}"));
-        let lists = endpoint.servers.iter().filter_map(|id| {
-            let server = self.server(*id);
-            Some((server, server.catalogue.variant(&variant)?.list(kind)?))
-        });
-        let mut items = String::new();
-        let (mut index, mut next, mut shown) = (0, None, HashSet::new());
-        let (mut ttl, mut rest) = (None, String::new());
-        for (server, list) in lists {
-            let remaining =
-                list.ttl.map(|ttl| ttl.saturating_sub(list.fetched.map_or(ttl, |at| at.elapsed().as_millis() as u64)));
-            ttl = ttl.map_or(remaining, |least: u64| remaining.map(|more| least.min(more)).or(Some(least)));
-            rest.clone_from(&list.rest);
+        let (endpoint, revision) = (&caller.endpoint, call.profile.revision());
+        let mut page = Rendered::from(from);
+        let (mut shown, mut rest) = (HashSet::new(), String::new());
+        let mut fresh = Freshness::default();
+        for id in &endpoint.servers {
+            let (server, offer) = (self.server(*id), self.offer_to(*id, call));
+            let Some(variant) = server.catalogue.variant(&offer.variant) else { continue };
+            let Some(list) = variant.list(kind) else { continue };
+            let modern = call.profile == Profile::Modern;
+            if modern || !offer.bridged && !endpoint.prefix {
+                // A legacy server does not say how long; it is as long as mcpool itself would believe it.
+                fresh.add(list.fresh_for().or_else(|| offer.bridged.then(|| self.believed_for(*id, &offer, kind))));
+            }
+            rest = if offer.bridged { without_era(&list.rest) } else { list.rest.clone() };
+            if modern && offer.bridged {
+                rest.push_str(r#","cacheScope":"private""#);
+            }
             for item in &list.items {
-                let item = names::shown(endpoint, &server.config.name, kind, item.get(), &mut shown);
-                let Some(item) = item else { continue };
-                index += 1;
-                if index <= from || next.is_some() {
-                    continue;
+                if let Some(item) = names::shown(endpoint, &server.config.name, kind, item.get(), &mut shown) {
+                    page.add(&fit_item(kind.member(), &item, revision, offer.bridged));
                 }
-                if !items.is_empty() && items.len() + item.len() > PAGE {
-                    next = Some(index - 1);
-                    continue;
-                }
-                let _ = write!(items, "{}{item}", if items.is_empty() { "" } else { "," });
             }
         }
         if endpoint.prefix {
-            rest = match call.profile {
-                Profile::Modern => {
-                    format!(
-                        r#","resultType":"complete","cacheScope":"private","_meta":{{"io.modelcontextprotocol/serverInfo":{}}}"#,
-                        implementation()
-                    )
-                }
-                Profile::Legacy(_) => String::new(),
-            };
-            ttl = ttl.or((call.profile == Profile::Modern).then_some(0));
+            let modern = call.profile == Profile::Modern;
+            rest = if modern { of_era(&implementation()) } else { String::new() };
+            fresh.add(modern.then_some(if fresh.least.is_some() { u64::MAX } else { 0 }));
         }
-        let next = next.map(|next| format!(r#","nextCursor":"mcpool.{next}""#)).unwrap_or_default();
-        let ttl = ttl.map(|ttl| format!(r#","ttlMs":{ttl}"#)).unwrap_or_default();
-        format!(r#"{{"{}":[{items}]{next}{ttl}{rest}}}"#, kind.member())
+        page.finish(kind, fresh.least, &rest)
+    }
+
+    /// For how many milliseconds mcpool believes a list whose server does not say.
+    fn believed_for(&self, server: ServerId, offer: &Offer, kind: ListKind) -> u64 {
+        let said = self.server(server).catalogue.variant(&offer.introduction()).and_then(Variant::introduction);
+        let announced = said.is_some_and(|said| announces(said, kind.capability()));
+        if announced { self.config.catalogue.max_age.as_millis() as u64 } else { 0 }
+    }
+
+    /// Whether a caller sees one server alone, which is used in the other era.
+    fn is_across_alone(&self, call: &Call) -> bool {
+        let endpoint = self.callers.get(call.caller).map(|caller| &caller.endpoint);
+        endpoint.is_some_and(|endpoint| !endpoint.prefix && self.offer_to(call.server, call).bridged)
+    }
+}
+
+/// The members that every modern result of this kind has, besides how long it is fresh.
+fn of_era(info: &str) -> String {
+    format!(
+        r#","resultType":"complete","cacheScope":"private","_meta":{{"io.modelcontextprotocol/serverInfo":{info}}}"#
+    )
+}
+
+/// What a server said beside a list, but for what belongs to its era.
+fn without_era(rest: &str) -> String {
+    let rest = to_legacy(&format!("{{{}}}", rest.trim_start_matches(',')));
+    match rest.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+        Some(members) if !members.is_empty() => format!(",{members}"),
+        _ => String::new(),
     }
 }

@@ -2,6 +2,7 @@
 //! A log line names no call, so it is delivered only where one caller alone can be meant.
 
 use super::Mux;
+use super::bridge::Bridge;
 use super::call::Source;
 use super::request::{Accepted, Verb};
 use crate::era::Era;
@@ -24,16 +25,17 @@ impl Mux {
         match level {
             Some(level) => session.level = Some(level),
             // A server has its own words for that.
-            None if !endpoint.prefix => return self.forward(accepted, profile, Verb::SetLevel),
+            None if !endpoint.prefix && !self.is_across(&endpoint.servers, &profile) => {
+                return self.forward(accepted, profile, Verb::SetLevel);
+            }
             None => {
                 return accepted
                     .refuse(&Error::InvalidParams("`level` must be a log level of RFC 5424, as in \"info\"".into()));
             }
         }
-        let variant = super::catalogue::VariantKey::of_introduction(&profile);
         let logs = |id: &ServerId| {
-            let introduction = self.server(*id).catalogue.variant(&variant).and_then(|variant| variant.introduction());
-            introduction.and_then(crate::era::legacy::offers).is_some_and(|offers| offers.logging)
+            let introduction = self.introduction(*id, &profile, &self.offer(*id, &profile, "{}"));
+            introduction.and_then(|said| crate::era::legacy::offers(&said)).is_some_and(|offers| offers.logging)
         };
         if endpoint.servers.iter().any(logs) {
             accepted.result("{}");
@@ -55,6 +57,7 @@ impl Mux {
             let wanted = sessions
                 .filter(|session| session.profile == instance.profile)
                 .filter_map(|session| session.level)
+                .chain(instance.pending.entries().filter_map(|entry| entry.level))
                 .min();
             if let Some(wanted) = wanted.filter(|wanted| instance.level != Some(*wanted)) {
                 changes.push((InstanceRef { server, key }, wanted));
@@ -68,6 +71,14 @@ impl Mux {
         }
     }
 
+    /// Sets a legacy instance to at least the level that a modern request asks for.
+    pub(crate) fn raise_level(&mut self, at: InstanceRef, level: Option<Level>) {
+        let Some(instance) = self.instance_mut(at).filter(|instance| instance.offers.logging) else { return };
+        let Some(level) = level.filter(|level| instance.level.is_none_or(|known| *level < known)) else { return };
+        instance.level = Some(level);
+        self.send_quietly(at, "logging/setLevel", &format!(r#"{{"level":"{}"}}"#, level.as_str()));
+    }
+
     /// A server logged something.
     pub(crate) fn logged(&mut self, at: InstanceRef, message: &Message) {
         let level = message.text(Field::Level).and_then(|level| Level::named(&level));
@@ -77,7 +88,11 @@ impl Mux {
                 let InFlightOf::One(caller) = instance.owner() else {
                     return self.drop_from(at, "owner_unknown", "notifications/message");
                 };
-                let wanted = self.wanted_level(at, caller);
+                let wanted = match self.level_of_calls(at, caller) {
+                    Some(None) => return self.counters.dropped("level_unwanted"),
+                    Some(wanted) => wanted,
+                    None => self.wanted_level(at, caller),
+                };
                 match self.callers.get(caller) {
                     Some(caller) if level.is_none_or(|level| wanted.is_none_or(|wanted| level >= wanted)) => {
                         caller.outbox.splice(&message.splice());
@@ -87,6 +102,19 @@ impl Mux {
             }
             Era::Modern => self.logged_modern(at, message, level),
         }
+    }
+
+    /// What the calls of a modern caller on an instance want to hear, if it has any there.
+    fn level_of_calls(&self, at: InstanceRef, caller: CallerKey) -> Option<Option<Level>> {
+        let own = self.instance(at)?.pending.entries().filter(|entry| entry.caller == Some(caller));
+        let modern = |entry: &Entry| {
+            self.calls.get(entry.call).is_some_and(|call| matches!(call.bridge, Some(Bridge::Modern(_))))
+        };
+        let mut modern = own.filter(modern).peekable();
+        modern.peek()?;
+        // A call that is held has nobody to hear it.
+        let heard = |entry: &Entry| self.calls.get(entry.call).is_some_and(super::call::Call::is_callers);
+        Some(modern.filter(heard).filter_map(|entry| entry.level).min())
     }
 
     /// The least severe level that a caller gets; none if all. Who sets none while others do gets `info`.

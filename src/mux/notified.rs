@@ -6,7 +6,6 @@ use super::Mux;
 use super::call::{Place, Source};
 use super::callers::Asked;
 use super::lists::ListKind;
-use crate::era::Era;
 use crate::era::profile::Profile;
 use crate::pool::instance::{InstanceRef, ServerId, State};
 use crate::pool::pending::InFlightOf;
@@ -59,7 +58,9 @@ impl Mux {
         let entry = id.and_then(|id| self.instance(at)?.pending.get(id));
         let timeout = self.server(at.server).config.timeout.call;
         if let Some(call) = entry.and_then(|entry| self.calls.get_mut(entry.call)) {
-            call.deadline = (Instant::now() + timeout).min(call.limit);
+            if !call.is_held() {
+                call.deadline = (Instant::now() + timeout).min(call.limit);
+            }
             if let Source::Caller(reply, _) = &mut call.from
                 && reply.progress(message)
             {
@@ -115,11 +116,14 @@ impl Mux {
     /// Tells the callers that share a list that it changed.
     pub(crate) fn announce_change(&mut self, server: ServerId, profile: &Profile, kind: ListKind) {
         let method = format!("notifications/{}/list_changed", kind.capability());
-        if profile.era() == Era::Modern {
-            return self.announce_on_streams(server, kind, &method);
-        }
-        for (_, caller) in self.callers_of(server) {
-            if caller.session.as_ref().is_some_and(|session| session.initialized && session.profile == *profile) {
+        self.announce_on_streams(server, profile, kind, &method);
+        self.announce_to_sessions(server, profile, &method);
+    }
+
+    /// Tells legacy callers to whom a server is offered as this profile says.
+    pub(crate) fn announce_to_sessions(&self, server: ServerId, profile: &Profile, method: &str) {
+        for (_, caller) in self.callers_of(server).filter(|(_, caller)| caller.is_initialized()) {
+            if self.offer_to_session(server, caller).is_some_and(|offer| offer.profile == *profile) {
                 caller.outbox.line(format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#).as_bytes());
             }
         }
@@ -137,9 +141,8 @@ impl Mux {
         let tell: Vec<CallerKey> = self
             .callers_of(server)
             .filter(|(_, caller)| caller.endpoint.prefix && caller.missed.contains(&server))
-            .filter(|(_, caller)| {
-                caller.session.as_ref().is_some_and(|session| session.initialized && session.profile == *profile)
-            })
+            .filter(|(_, caller)| caller.is_initialized())
+            .filter(|(_, caller)| self.offer_to_session(server, caller).is_some_and(|offer| offer.profile == *profile))
             .map(|(key, _)| key)
             .collect();
         for key in tell {
@@ -161,6 +164,7 @@ impl Mux {
                 if let Some(session) = &mut caller.session {
                     session.initialized = true;
                     self.may_fetch_roots(key);
+                    self.follow_lists(key);
                 }
             }
             "notifications/cancelled" => {

@@ -92,8 +92,13 @@ impl Mux {
                 return accepted.refuse(&Error::InvalidParams("no task of this connection has that `taskId`".into()));
             }
             (Some((server, instance, true)), _) => (server, Some(Pin { to: instance, or_any: list })),
-            // Nobody's task: the server has its own words for that.
-            (None, [only]) => (*only, None),
+            // Nobody's task: the server has its own words for that, if they are words of the caller's era.
+            (None, [only]) if !self.offer(*only, &profile, "{}").bridged => (*only, None),
+            (None, [_]) => {
+                let what = accepted.request.method().into_owned();
+                return accepted
+                    .refuse(&Error::MethodNotFound(format!("`{what}`: tasks do not cross the protocol's eras")));
+            }
             (None, _) if list => return accepted.result(r#"{"tasks":[]}"#),
             (None, _) => {
                 return accepted.refuse(&Error::InvalidParams("no task of this connection has that `taskId`".into()));

@@ -8,13 +8,15 @@ use tokio::time::Instant;
 use super::Mux;
 use super::call::{Call, Place, Source, Then};
 use super::lists::ListKind;
+use super::offer::declared;
 use crate::era::level::Level;
 use crate::era::modern;
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::guard::inflight::Permit;
 use crate::pool::instance::ServerId;
-use crate::reply::{Batch, CallerKey, Reply};
+use crate::reply::{Batch, CallKey, CallerKey, Reply};
+use crate::wire::id::RawId;
 use crate::wire::message::{Kind, Message};
 use crate::wire::scan::Field;
 
@@ -37,19 +39,42 @@ impl Accepted {
         self.reply.result(result);
     }
 
+    /// The id that its caller gave it.
+    pub fn id(&self) -> &RawId {
+        self.reply.id()
+    }
+
+    /// The log level that it asks for.
+    pub fn level(&self) -> Option<Level> {
+        self.request.text(Field::MetaLogLevel).and_then(|level| Level::named(&level))
+    }
+
+    /// Puts it in place of the request that a call was made for.
+    pub fn take_over(self, call: &mut Call) {
+        call.from = Source::Caller(self.reply, self.permit);
+    }
+
+    /// The request that a call was made for, if a caller made it.
+    pub fn of(call: Call) -> Option<Accepted> {
+        let Source::Caller(reply, permit) = call.from else { return None };
+        Some(Accepted { caller: call.caller, request: call.request, reply, permit })
+    }
+
     /// Makes it a call, placed nowhere yet.
     pub fn call(self, server: ServerId, profile: Profile) -> Call {
         let now = Instant::now();
+        let level = self.level();
         Call {
             from: Source::Caller(self.reply, self.permit),
             caller: self.caller,
             server,
             splice: self.request.splice(),
-            level: self.request.text(Field::MetaLogLevel).and_then(|level| Level::named(&level)),
+            level,
             request: self.request,
             profile,
             pin: None,
             then: Then::Nothing,
+            bridge: None,
             place: Place::Nowhere,
             since: now,
             deadline: now,
@@ -85,6 +110,11 @@ impl Mux {
         if self.draining {
             return accepted.refuse(&Error::Draining);
         }
+        self.begin(accepted);
+    }
+
+    /// Answers an admitted request here or sends it on its way.
+    pub(crate) fn begin(&mut self, accepted: Accepted) {
         if modern::is_modern(&accepted.request) {
             self.requested_modern(accepted);
         } else {
@@ -101,6 +131,13 @@ impl Mux {
             Verb::Listen => self.listen(accepted),
             Verb::List(kind) => self.list(accepted, Profile::Modern, kind),
             verb => self.forward(accepted, Profile::Modern, verb),
+        }
+    }
+
+    /// Goes on with a request that had to wait until more was known.
+    pub(crate) fn begin_again(&mut self, key: CallKey) {
+        if let Some(accepted) = self.take_out(key).and_then(Accepted::of) {
+            self.begin(accepted);
         }
     }
 
@@ -139,6 +176,15 @@ impl Mux {
             Ok(route) => route,
             Err(error) => return accepted.refuse(&error),
         };
+        let server = self.server(route.server);
+        match server.catalogue.serves(profile.era(), server.config.era) {
+            Some(era) if era == profile.era() => {}
+            Some(_) => {
+                let offer = self.offer(route.server, &profile, declared(&accepted.request));
+                return self.forward_across(accepted, &profile, &route, offer, verb);
+            }
+            None => return self.await_introductions(accepted, profile, vec![route.server]),
+        }
         let then = if verb == Verb::Create { Then::MayCreate } else { Then::Nothing };
         let call = Call { splice: route.splice, pin: route.pin, then, ..accepted.call(route.server, profile) };
         let key = self.submit(call);

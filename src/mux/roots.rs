@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::Mux;
 use super::call::Place;
-use super::callers::Asked;
-use crate::era::profile::canonical;
+use super::callers::{Asked, Caller};
+use crate::era::profile::{Profile, canonical};
 use crate::pool::handshake::Stage;
 use crate::pool::instance::InstanceRef;
 use crate::pool::lease::Lease;
@@ -42,7 +42,28 @@ impl Roots {
     }
 }
 
+/// What an instance is told that serves requests whose caller cannot be asked: a modern one tells its roots only in
+/// the middle of a call.
+pub const NO_ROOTS: &str =
+    r#""error":{"code":-32603,"message":"this client tells its roots only in the middle of a call"}"#;
+
 impl Mux {
+    /// Whether a caller can be asked for its roots at any time: it opened with `initialize`, as the profile says.
+    pub(crate) fn tells_roots(&self, caller: &Caller, profile: &Profile) -> bool {
+        caller.session.as_ref().is_some_and(|session| session.profile == *profile)
+    }
+
+    /// Answers a held ask that nobody can be asked.
+    pub(crate) fn tell_no_roots(&mut self, at: InstanceRef, id: &RawId) {
+        let Some(instance) = self.instance_mut(at) else { return };
+        if let Some(ask) = instance.asks.remove(id) {
+            instance.reply(&ask.message, NO_ROOTS);
+            instance.roots = Some(NO_ROOTS.into());
+        }
+        self.try_ready(at);
+        self.dispatch(at.server);
+    }
+
     /// A server asks for roots.
     pub(crate) fn asked_for_roots(&mut self, at: InstanceRef, ask: &Message) {
         if let Some(instance) = self.instance(at).filter(|instance| !instance.profile.has_roots()) {

@@ -17,7 +17,7 @@ impl Mux {
             "pid": std::process::id(),
             "version": env!("CARGO_PKG_VERSION"),
             "config": self.config.file,
-            "callers": self.callers.values().map(|caller| json!({
+            "callers": self.callers.iter().map(|(key, caller)| json!({
                 "endpoint": caller.endpoint.name,
                 "pid": caller.peer.pid,
                 "uid": caller.peer.uid,
@@ -26,8 +26,10 @@ impl Mux {
                 "in_flight": caller.bound.count(),
                 "buffered": caller.outbox.waiting(),
                 "asks": caller.asks.len(),
+                "held": self.held_for(key).len(),
             })).collect::<Vec<_>>(),
             "calls": self.calls.len(),
+            "held": self.held.len(),
             "servers": servers,
             "counters": {
                 "callers": self.counters.callers.get(),
@@ -58,6 +60,7 @@ impl Mux {
             "eras": eras(server),
             "callers": callers,
             "queue": server.pool.queue.len(),
+            "held": self.held.calls().filter(|key| self.calls.get(*key).is_some_and(|call| call.server == id)).count(),
             "max": server.config.instances.max,
             "started": server.pool.started,
             "processes": count,

@@ -13,8 +13,8 @@ use super::errand::Errand;
 use super::request::Accepted;
 use crate::era::profile::Profile;
 use crate::error::Error;
-use crate::pool::instance::{Instance, InstanceKey, InstanceRef, ServerId};
-use crate::reply::CallerKey;
+use crate::pool::instance::{Instance, InstanceKey, InstanceRef, ServerId, Subscriber};
+use crate::reply::{CallKey, CallerKey};
 use crate::wire::message::Message;
 use crate::wire::scan::Field;
 
@@ -23,16 +23,16 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// A subscription without an instance.
 pub struct Orphan {
-    caller: CallerKey,
+    who: Subscriber,
     uri: Rc<str>,
     again: Instant,
 }
 
-/// Callers that are subscribed to a resource together: by URI, profile and roots.
+/// Who is subscribed to a resource together: by URI, profile and roots.
 struct Group {
     alike: (Rc<str>, Profile, Option<Rc<str>>),
     first: CallerKey,
-    callers: Vec<CallerKey>,
+    all: Vec<Subscriber>,
 }
 
 /// Whether a resource is a subscribed one, or a part of it.
@@ -58,19 +58,15 @@ impl Mux {
         if caller.subscriptions >= limit {
             return accepted.refuse(&Error::CallerOverloaded { limit });
         }
-        let subscribed = |instance: &&Instance| {
-            instance.alive() && instance.profile == profile && instance.subscribers.contains_key(&uri)
-        };
-        let roots = caller.roots.known();
-        let there = self
-            .server(route.server)
-            .pool
-            .instances
-            .values()
-            .filter(subscribed)
-            .find(|instance| instance.roots.is_none() || instance.roots == roots);
-        if let Some(at) = there.map(|instance| instance.at) {
-            self.subscribed(at, accepted.caller, &uri);
+        if !self.knows_era(route.server, profile.era()) {
+            return self.await_introductions(accepted, profile, vec![route.server]);
+        }
+        let offer = self.offer(route.server, &profile, "{}");
+        if offer.bridged {
+            return self.subscribe_across(accepted, route.server, &offer, uri);
+        }
+        if let Some(at) = self.subscribed_instance(route.server, &profile, caller.roots.known(), &uri) {
+            self.subscribed(at, Subscriber::Session(accepted.caller), &uri);
             return accepted.result("{}");
         }
         let then = Then::Subscribed(uri.into());
@@ -79,18 +75,65 @@ impl Mux {
         self.place(key);
     }
 
-    /// A caller is subscribed through an instance.
-    pub(crate) fn subscribed(&mut self, at: InstanceRef, key: CallerKey, uri: &str) {
-        if !self.callers.contains_key(key) {
+    /// An instance that is subscribed to a resource already, and was told what these callers tell.
+    fn subscribed_instance(
+        &self,
+        server: ServerId,
+        profile: &Profile,
+        roots: Option<Rc<str>>,
+        uri: &str,
+    ) -> Option<InstanceRef> {
+        let subscribed = |instance: &&Instance| {
+            instance.alive() && instance.profile == *profile && instance.subscribers.contains_key(uri)
+        };
+        let mut instances = self.server(server).pool.instances.values().filter(subscribed);
+        instances.find(|instance| instance.roots.is_none() || instance.roots == roots).map(|instance| instance.at)
+    }
+
+    /// Subscribes a modern caller's stream to a resource of a legacy server.
+    pub(crate) fn subscribe_stream(&mut self, call: CallKey, server: ServerId, uri: Rc<str>) {
+        let Some(listen) = self.calls.get(call) else { return };
+        let (caller, profile) = (listen.caller, self.offer_to(server, listen).profile);
+        let who = Subscriber::Stream(call);
+        match self.subscribed_instance(server, &profile, None, &uri) {
+            Some(at) => {
+                self.subscribed(at, who, &uri);
+                self.stream_subscribed(call, server, &uri, true);
+            }
+            None => {
+                let params = params(&uri);
+                let errand = Errand::Resubscribe { uri, all: vec![who], first: true };
+                self.send_errand(server, caller, profile, None, ("resources/subscribe", &params), errand);
+            }
+        }
+    }
+
+    /// Somebody is subscribed through an instance.
+    pub(crate) fn subscribed(&mut self, at: InstanceRef, who: Subscriber, uri: &str) {
+        if !self.is_there(who) {
             return;
         }
         let Some(instance) = self.instance_mut(at) else { return };
         let subscribers = instance.subscribers.entry(uri.to_owned()).or_default();
-        if !subscribers.contains(&key) {
-            subscribers.push(key);
-            if let Some(caller) = self.callers.get_mut(key) {
-                caller.subscriptions += 1;
-            }
+        if !subscribers.contains(&who) {
+            subscribers.push(who);
+            self.count_subscription(who, 1);
+        }
+    }
+
+    fn is_there(&self, who: Subscriber) -> bool {
+        match who {
+            Subscriber::Session(caller) => self.callers.contains_key(caller),
+            Subscriber::Stream(call) => self.listeners.contains_key(call),
+        }
+    }
+
+    /// Counts subscriptions of legacy callers; a stream is counted as what it asked for.
+    fn count_subscription(&mut self, who: Subscriber, by: isize) {
+        if let Subscriber::Session(caller) = who
+            && let Some(caller) = self.callers.get_mut(caller)
+        {
+            caller.subscriptions = caller.subscriptions.saturating_add_signed(by);
         }
     }
 
@@ -102,22 +145,24 @@ impl Mux {
             Ok(route) => route,
             Err(error) => return accepted.refuse(&error),
         };
+        if self.offer(route.server, &profile, "{}").bridged {
+            return self.unsubscribe_across(accepted, route.server, &uri);
+        }
         let mut others = false;
         let mut last = None;
-        self.server_mut(route.server).orphans.retain(|orphan| orphan.caller != accepted.caller || *orphan.uri != *uri);
+        let who = Subscriber::Session(accepted.caller);
+        self.server_mut(route.server).orphans.retain(|orphan| orphan.who != who || *orphan.uri != *uri);
         let mut left = 0;
         for (key, instance) in &mut self.server_mut(route.server).pool.instances {
-            let how = leave(instance, accepted.caller, &uri);
-            left += usize::from(how != Left::NotThere);
+            let how = leave(instance, who, &uri);
+            left += isize::from(how != Left::NotThere);
             match how {
                 Left::Last => last = Some(key),
                 Left::NotAlone | Left::NotThere if instance.subscribers.contains_key(&uri) => others = true,
                 Left::NotAlone | Left::NotThere => {}
             }
         }
-        if let Some(caller) = self.callers.get_mut(accepted.caller) {
-            caller.subscriptions -= left;
-        }
+        self.count_subscription(who, -left);
         if last.is_none() && others {
             return accepted.result("{}");
         }
@@ -127,15 +172,13 @@ impl Mux {
         self.place(key);
     }
 
-    /// Ends the subscriptions of a caller that is gone.
-    pub(crate) fn forget_subscriptions(&mut self, server: ServerId, caller: CallerKey) {
-        self.server_mut(server).orphans.retain(|orphan| orphan.caller != caller);
+    /// Ends the subscriptions of a caller or stream that is gone.
+    pub(crate) fn forget_subscriptions(&mut self, server: ServerId, who: Subscriber) {
+        self.server_mut(server).orphans.retain(|orphan| orphan.who != who);
         let mut ended = Vec::new();
         for (key, instance) in &mut self.server_mut(server).pool.instances {
             let uris: Vec<String> = instance.subscribers.keys().cloned().collect();
-            ended.extend(
-                uris.into_iter().filter(|uri| leave(instance, caller, uri) == Left::Last).map(|uri| (key, uri)),
-            );
+            ended.extend(uris.into_iter().filter(|uri| leave(instance, who, uri) == Left::Last).map(|uri| (key, uri)));
         }
         for (key, uri) in ended {
             self.send_quietly(InstanceRef { server, key }, "resources/unsubscribe", &params(&uri));
@@ -148,34 +191,39 @@ impl Mux {
         let Some(instance) = self.instance(at) else { return };
         let mut told = instance.subscribers.get(uri.as_ref()).cloned().unwrap_or_default();
         if told.is_empty() {
-            for (_, callers) in instance.subscribers.iter().filter(|(whole, _)| is_part_of(whole, &uri)) {
-                callers.iter().for_each(|caller| {
-                    if !told.contains(caller) {
-                        told.push(*caller)
+            for (_, all) in instance.subscribers.iter().filter(|(whole, _)| is_part_of(whole, &uri)) {
+                for who in all {
+                    if !told.contains(who) {
+                        told.push(*who);
                     }
-                });
+                }
             }
         }
         if told.is_empty() {
             return self.drop_from(at, "no_subscriber", &uri);
         }
-        for caller in told.into_iter().filter_map(|key| self.callers.get(key)) {
-            caller.outbox.splice(&message.splice());
+        for who in told {
+            match who {
+                Subscriber::Stream(call) => self.tell_stream(call, message),
+                Subscriber::Session(caller) => {
+                    if let Some(caller) = self.callers.get(caller) {
+                        caller.outbox.splice(&message.splice());
+                    }
+                }
+            }
         }
     }
 
     /// An instance is gone with its subscriptions: another is to take them over.
     /// That is tried at once, but not again and again: a server may have ended because of it.
-    pub(crate) fn orphan_subscriptions(&mut self, server: ServerId, orphans: BTreeMap<String, Vec<CallerKey>>) {
+    pub(crate) fn orphan_subscriptions(&mut self, server: ServerId, orphans: BTreeMap<String, Vec<Subscriber>>) {
         let now = Instant::now();
         let again = self.server(server).taken_over.map_or(now, |last| now.max(last + AGAIN));
-        for (uri, callers) in orphans {
+        for (uri, all) in orphans {
             let uri: Rc<str> = uri.into();
-            for caller in callers {
-                if let Some(there) = self.callers.get_mut(caller) {
-                    there.subscriptions -= 1;
-                    self.servers[server.0].orphans.push(Orphan { caller, uri: uri.clone(), again });
-                }
+            for who in all {
+                self.count_subscription(who, -1);
+                self.servers[server.0].orphans.push(Orphan { who, uri: uri.clone(), again });
             }
         }
         self.alarm.at(again);
@@ -195,41 +243,66 @@ impl Mux {
         // Callers of one profile are subscribed together, as they were.
         let mut groups: Vec<Group> = Vec::new();
         for orphan in due {
-            let Some(caller) = self.callers.get(orphan.caller) else { continue };
-            let Some(profile) = caller.session.as_ref().map(|session| session.profile.clone()) else { continue };
-            let alike = (orphan.uri, profile, caller.roots.known());
+            let Some((first, profile, roots)) = self.subscribes_as(server, orphan.who) else { continue };
+            let alike = (orphan.uri, profile, roots);
             match groups.iter_mut().find(|group| group.alike == alike) {
-                Some(group) => group.callers.push(orphan.caller),
-                None => groups.push(Group { alike, first: orphan.caller, callers: vec![orphan.caller] }),
+                Some(group) => group.all.push(orphan.who),
+                None => groups.push(Group { alike, first, all: vec![orphan.who] }),
             }
         }
-        for Group { alike: (uri, profile, _), first, callers } in groups {
+        for Group { alike: (uri, profile, _), first, all } in groups {
             let params = params(&uri);
-            let errand = Errand::Resubscribe(uri, callers);
+            let errand = Errand::Resubscribe { uri, all, first: false };
             self.send_errand(server, first, profile, None, ("resources/subscribe", &params), errand);
         }
         self.server(server).orphans.iter().map(|orphan| orphan.again).min()
     }
 
-    /// A subscription was taken over, or could not be yet.
-    pub(crate) fn resubscribed(
-        &mut self,
-        server: ServerId,
-        callers: Vec<CallerKey>,
-        uri: &Rc<str>,
-        to: Option<InstanceKey>,
-    ) {
-        for caller in callers.into_iter().filter(|caller| self.callers.contains_key(*caller)).collect::<Vec<_>>() {
-            if let Some(key) = to {
-                self.subscribed(InstanceRef { server, key }, caller, uri);
-                continue;
+    /// On whose behalf an instance is subscribed, and what it was told then.
+    fn subscribes_as(&self, server: ServerId, who: Subscriber) -> Option<(CallerKey, Profile, Option<Rc<str>>)> {
+        match who {
+            Subscriber::Session(key) => {
+                let caller = self.callers.get(key)?;
+                Some((key, caller.session.as_ref()?.profile.clone(), caller.roots.known()))
             }
-            let again = Instant::now() + AGAIN;
-            self.server_mut(server).orphans.push(Orphan { caller, uri: uri.clone(), again });
-            self.alarm.at(again);
+            Subscriber::Stream(call) => {
+                let call = self.calls.get(call)?;
+                Some((call.caller, self.offer_to(server, call).profile, None))
+            }
+        }
+    }
+
+    /// A subscription of mcpool's own was taken, or was not: one that was lost is tried again.
+    pub(crate) fn resubscribed(&mut self, server: ServerId, (uri, all, first): Subscription, to: Option<InstanceKey>) {
+        for who in all.into_iter().filter(|who| self.is_there(*who)).collect::<Vec<_>>() {
+            if let Some(key) = to {
+                self.subscribed(InstanceRef { server, key }, who, &uri);
+            } else if !first {
+                let again = Instant::now() + AGAIN;
+                self.server_mut(server).orphans.push(Orphan { who, uri: uri.clone(), again });
+                self.alarm.at(again);
+            }
+            if let Subscriber::Stream(call) = who
+                && first
+            {
+                self.stream_subscribed(call, server, &uri, to.is_some());
+            }
+        }
+        if let Some(key) = to {
+            self.unsubscribe_if_nobody(InstanceRef { server, key }, &uri);
+        }
+    }
+
+    /// Ends a subscription that was taken for those who left in the meantime.
+    fn unsubscribe_if_nobody(&mut self, at: InstanceRef, uri: &str) {
+        if self.instance(at).is_some_and(|instance| !instance.subscribers.contains_key(uri)) {
+            self.send_quietly(at, "resources/unsubscribe", &params(uri));
         }
     }
 }
+
+/// What mcpool subscribes to, for whom, and whether for the first time.
+type Subscription = (Rc<str>, Vec<Subscriber>, bool);
 
 /// What it means that a caller left a subscription.
 #[derive(PartialEq)]
@@ -239,10 +312,10 @@ enum Left {
     Last,
 }
 
-fn leave(instance: &mut Instance, caller: CallerKey, uri: &str) -> Left {
+fn leave(instance: &mut Instance, who: Subscriber, uri: &str) -> Left {
     let Some(subscribers) = instance.subscribers.get_mut(uri) else { return Left::NotThere };
     let before = subscribers.len();
-    subscribers.retain(|other| *other != caller);
+    subscribers.retain(|other| *other != who);
     match subscribers.len() {
         now if now == before => Left::NotThere,
         0 => {

@@ -30,6 +30,7 @@ impl Mux {
     pub(crate) fn sweep(&mut self, now: Instant) -> Option<Instant> {
         let mut next = Next::default();
         next.at(self.sweep_roots(now));
+        next.at(self.sweep_gathering(now));
         for server in self.server_ids() {
             next.at(self.sweep_tasks(server, now));
             next.at(self.sweep_orphans(server, now));
@@ -73,14 +74,15 @@ impl Mux {
     fn sweep_handshake(&mut self, at: InstanceRef, now: Instant) -> Option<Instant> {
         let timeout = self.server(at.server).config.timeout;
         let instance = self.instance(at).filter(|instance| instance.state == State::Starting)?;
-        let unanswered = matches!(instance.stage, Stage::Opening(_)) && instance.profile.era() == Era::Modern;
-        let patience = if unanswered { timeout.discover.min(timeout.start) } else { timeout.start };
-        let due = instance.born + patience;
+        let (era, unanswered) = (instance.profile.era(), matches!(instance.stage, Stage::Opening(_)));
+        let probing = unanswered && era == Era::Modern;
+        let patience = if probing { timeout.discover.min(timeout.start) } else { timeout.start };
+        let due = instance.opened_at + patience;
         if due > now {
             return Some(due);
         }
         let silent = format!("it did not open within {patience:?}{}", instance.stderr.quote());
-        let failure = if unanswered { Failure::Silent(Era::Modern, silent) } else { Failure::Broken(silent) };
+        let failure = if unanswered { Failure::Silent(era, silent) } else { Failure::Broken(silent) };
         self.start_failed(at, failure);
         None
     }
@@ -89,7 +91,8 @@ impl Mux {
     fn sweep_idle(&mut self, at: InstanceRef, now: Instant, idle: Duration) -> Option<Instant> {
         let pool = &self.server(at.server).pool;
         let instance = pool.instances.get(at.key)?;
-        let wanted = !instance.idle() || !instance.subscribers.is_empty() || pool.living() <= pool.config.instances.min;
+        let idles = instance.idle() || instance.rests() && !self.is_listened_to(at.server);
+        let wanted = !idles || !instance.subscribers.is_empty() || pool.living() <= pool.config.instances.min;
         if wanted {
             return None;
         }
@@ -107,6 +110,11 @@ impl Mux {
         let (server, caller, since, limit) = (call.server, call.caller, call.since, call.limit);
         let config = self.server(server).config.clone();
         match call.place.clone() {
+            _ if call.is_held() => {
+                tracing::debug!(server = config.name, "a held call is given up: its client did not come back");
+                self.cancel(key, Some("the client did not come back with what was asked"));
+            }
+            Place::Asking => self.give_up(key, Error::AskTimeout { what: "what the server asks".into() }),
             Place::Queue if self.is_starting_for(key, server) => {
                 self.calls[key].deadline = now + Duration::from_millis(200);
             }
@@ -119,7 +127,7 @@ impl Mux {
             Place::Roots => self.give_up(key, Error::AskTimeout { what: "roots/list".into() }),
             Place::Introductions(missing) => {
                 if self.leave_out(key, &missing) {
-                    self.answer_introduction(key);
+                    self.introductions_there(key);
                 } else {
                     self.refuse_introduction(
                         key,
@@ -137,7 +145,7 @@ impl Mux {
             Place::Listening => {
                 self.give_up(key, Error::CallTimeout { server: config.name.clone(), after: now - since })
             }
-            Place::Nowhere => {
+            Place::Nowhere | Place::Held => {
                 tracing::error!("a call waited for nothing; this is a bug of mcpool");
                 self.give_up(key, Error::Internal("the call was not placed".into()));
             }
@@ -145,7 +153,7 @@ impl Mux {
     }
 
     /// On an endpoint of several servers, goes on without those that are late; whether that may be.
-    fn leave_out(&mut self, key: CallKey, missing: &[ServerId]) -> bool {
+    pub(crate) fn leave_out(&mut self, key: CallKey, missing: &[ServerId]) -> bool {
         let Some(call) = self.calls.get(key) else { return false };
         let Some(caller) = self.callers.get_mut(call.caller).filter(|caller| caller.endpoint.prefix) else {
             return false;

@@ -15,7 +15,7 @@ use crate::config;
 use crate::era::legacy::Offers;
 use crate::era::level::Level;
 use crate::era::profile::Profile;
-use crate::reply::CallerKey;
+use crate::reply::{CallKey, CallerKey};
 use crate::wire::id::{AskId, RawId, WireId};
 use crate::wire::message::Message;
 use crate::wire::outbox::Outbox;
@@ -79,9 +79,27 @@ pub enum Users {
 /// An ask of a server that is not answered yet.
 pub struct Ask {
     pub message: Message,
-    /// To whom it was delivered; none while it is held because its owner is not known.
-    pub with: Option<(CallerKey, AskId)>,
+    /// Who is to answer it; none while it is held because its owner is not known.
+    pub with: Option<With>,
     pub since: Instant,
+}
+
+/// Who is subscribed to a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subscriber {
+    /// A legacy caller.
+    Session(CallerKey),
+    /// A modern caller's open `subscriptions/listen`.
+    Stream(CallKey),
+}
+
+/// Who is to answer an ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum With {
+    /// A legacy caller, to whom it was sent under an id of ours.
+    Caller(CallerKey, AskId),
+    /// A modern caller, with the retry of this call.
+    Retry(CallKey),
 }
 
 /// One running copy of a server.
@@ -98,7 +116,13 @@ pub struct Instance {
     pub outbox: Outbox,
     pub stderr: Tail,
     pub pid: Option<u32>,
+    /// Whether its process was started at all.
+    pub launched: bool,
+    /// Whether it was asked for one era first and refused it.
+    pub reopened: bool,
     pub born: Instant,
+    /// When it was asked to introduce itself.
+    pub opened_at: Instant,
     /// Since when it has no calls in flight.
     pub idle_since: Instant,
     pub pending: Pending,
@@ -110,7 +134,7 @@ pub struct Instance {
     /// The log level that it was set to.
     pub level: Option<Level>,
     /// Who subscribed to which resource through it.
-    pub subscribers: BTreeMap<String, Vec<CallerKey>>,
+    pub subscribers: BTreeMap<String, Vec<Subscriber>>,
     /// Tasks of callers that live in it.
     pub tasks: usize,
     /// What it said of itself: the raw `InitializeResult` or `DiscoverResult`.
@@ -136,7 +160,10 @@ impl Instance {
             outbox: Outbox::new(OUTGOING),
             stderr: Tail::default(),
             pid: None,
+            launched: false,
+            reopened: false,
             born: now,
+            opened_at: now,
             idle_since: now,
             pending: Pending::default(),
             users: Users::Only(caller),
@@ -149,6 +176,15 @@ impl Instance {
             served: 0,
             garbage: 0,
         }
+    }
+
+    /// Opens it anew for what a caller of the other era needs.
+    pub fn reopen(&mut self, caller: CallerKey, profile: Profile) {
+        self.profile = profile;
+        self.users = Users::Only(caller);
+        self.reopened = true;
+        self.opened_at = Instant::now();
+        self.open();
     }
 
     /// Sends a request of mcpool's own during the handshake.
@@ -193,7 +229,7 @@ impl Instance {
 
     /// Gives a `call` lease back once its caller has nothing in flight.
     pub fn release(&mut self) {
-        if self.pending.is_empty() {
+        if self.pending.only_listens() {
             self.idle_since = Instant::now();
         }
         if let Some((caller, Lease::Call)) = self.bound
@@ -225,8 +261,13 @@ impl Instance {
 
     /// Whether nobody would miss it: nothing in flight, nothing that lives in it.
     pub fn idle(&self) -> bool {
+        self.rests() && self.pending.is_empty()
+    }
+
+    /// Whether nothing is done in it, though somebody may listen.
+    pub fn rests(&self) -> bool {
         self.state == State::Ready
-            && self.pending.is_empty()
+            && self.pending.only_listens()
             && self.asks.is_empty()
             && self.tasks == 0
             && !matches!(self.bound, Some((_, Lease::Session)))
@@ -244,13 +285,12 @@ impl Instance {
 
     /// How a call of `caller` sees the instance when it picks one.
     pub fn view(&self, key: InstanceKey, caller: CallerKey, need: &Need, last: bool, config: &config::Server) -> View {
+        let alone = || matches!(self.pending.talked_of(), InFlightOf::Nobody);
         let own = match (self.bound, need.lease) {
+            (Some((_, Lease::Call)), Lease::Call) if need.by_itself && !alone() => false,
             (Some((owner, _)), _) => owner == caller,
             (None, Lease::Shared) => true,
-            (None, Lease::Call) => {
-                matches!(self.pending.talked_of(), InFlightOf::Nobody)
-                    || self.pending.talked_of() == InFlightOf::One(caller)
-            }
+            (None, Lease::Call) => alone() || !need.by_itself && self.pending.talked_of() == InFlightOf::One(caller),
             (None, Lease::Session) => self.users == Users::Only(caller),
         };
         // An instance that is a caller's own for the session is told when that caller's roots change.

@@ -37,6 +37,9 @@ pub struct Need {
     pub roots: Option<Rc<str>>,
     /// How the instance is shared.
     pub lease: Lease,
+    /// Under a `call` lease it wants no other call beside it, not even of its own caller: what a legacy server asks
+    /// must be about it.
+    pub by_itself: bool,
 }
 
 /// Packages known to keep state for their one client: browsers and shells.

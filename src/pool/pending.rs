@@ -20,6 +20,7 @@ pub struct Pending {
     open: HashMap<WireId, Entry, RandomState>,
     given_up: VecDeque<Ghost>,
     callers: Vec<(CallerKey, usize)>,
+    listens: usize,
 }
 
 /// A request that was sent.
@@ -30,6 +31,8 @@ pub struct Entry {
     pub caller: Option<CallerKey>,
     /// The log level that the request asks for.
     pub level: Option<Level>,
+    /// It stays open for as long as somebody listens, and is no work.
+    pub listens: bool,
 }
 
 /// A request that was given up and not answered: its server may go on talking about it for a while.
@@ -64,6 +67,7 @@ impl Pending {
     pub fn open(&mut self, entry: Entry) -> WireId {
         let id = self.next_id();
         self.open.insert(id, entry);
+        self.listens += usize::from(entry.listens);
         if let Some(caller) = entry.caller {
             match self.callers.iter_mut().find(|(known, _)| *known == caller) {
                 Some((_, count)) => *count += 1,
@@ -131,6 +135,7 @@ impl Pending {
     /// Takes every request, in the order in which they were sent.
     pub fn take_all(&mut self) -> Vec<Entry> {
         self.callers.clear();
+        self.listens = 0;
         let mut all: Vec<(WireId, Entry)> = self.open.drain().collect();
         all.sort_unstable_by_key(|(id, _)| *id);
         all.into_iter().map(|(_, entry)| entry).collect()
@@ -144,6 +149,18 @@ impl Pending {
     /// Whether no request is open.
     pub fn is_empty(&self) -> bool {
         self.open.is_empty()
+    }
+
+    /// Whether no request is open but those that only listen.
+    pub fn only_listens(&self) -> bool {
+        self.open.len() == self.listens
+    }
+
+    /// Changes the log level of an open request: the caller that came back for it may want another.
+    pub fn set_level(&mut self, id: WireId, level: Option<Level>) {
+        if let Some(entry) = self.open.get_mut(&id) {
+            entry.level = level;
+        }
     }
 
     /// Whose calls are in flight.
@@ -172,6 +189,7 @@ impl Pending {
 
     fn remove(&mut self, id: WireId) -> Option<Entry> {
         let entry = self.open.remove(&id)?;
+        self.listens -= usize::from(entry.listens);
         if let Some(place) = self.callers.iter().position(|(caller, _)| Some(*caller) == entry.caller) {
             self.callers[place].1 -= 1;
             if self.callers[place].1 == 0 {
@@ -188,7 +206,7 @@ mod tests {
     use slotmap::SlotMap;
 
     fn entry(call: CallKey, caller: Option<CallerKey>) -> Entry {
-        Entry { call, caller, level: None }
+        Entry { call, caller, level: None, listens: false }
     }
 
     #[test]

@@ -107,7 +107,7 @@ mod tests {
     use slotmap::SlotMap;
 
     fn ticket(calls: &mut SlotMap<CallKey, ()>, caller: CallerKey) -> Ticket {
-        let need = Need { profile: Profile::Modern, roots: None, lease: Lease::Shared };
+        let need = Need { profile: Profile::Modern, roots: None, lease: Lease::Shared, by_itself: false };
         Ticket { call: calls.insert(()), caller, need, since: Instant::now() }
     }
 

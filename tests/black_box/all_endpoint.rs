@@ -209,8 +209,9 @@ fn a_server_that_is_late_joins_by_list_changed() {
                 say.line(&json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string());
             });
         });
-        let late =
-            late.on("tools/list", |list, say| say.result(list, json!({"tools": [{"name": "x", "inputSchema": {}}]})));
+        let late = late.on("tools/list", |list, say| {
+            say.result(list, json!({"tools": [{"name": "x", "inputSchema": {"type": "object"}}]}))
+        });
         let proxy = proxy().server("late", late.into()).server("echo", legacy(|_| {})).start().await;
         let caller = proxy.legacy(REVISION).connect("all").await;
         assert!(!caller.ask("tools/list", json!({})).await.names().contains(&"late__x"));

@@ -142,11 +142,14 @@ fn all_pages_of_every_list_are_there() {
 fn a_server_that_repeats_its_cursor_does_not_go_round_for_ever() {
     play(async {
         let stuck = script().on("tools/list", |list, say| {
-            say.result(list, json!({"tools": [{"name": "a", "inputSchema": {}}], "nextCursor": "same"}));
+            say.result(
+                list,
+                json!({"tools": [{"name": "a", "inputSchema": {"type": "object"}}], "nextCursor": "same"}),
+            );
         });
         let round = script().on("tools/list", |list, say| {
             let next = if list.value["params"]["cursor"] == "one" { "two" } else { "one" };
-            say.result(list, json!({"tools": [{"name": "a", "inputSchema": {}}], "nextCursor": next}));
+            say.result(list, json!({"tools": [{"name": "a", "inputSchema": {"type": "object"}}], "nextCursor": next}));
         });
         let proxy = proxy().server("stuck", stuck.into()).server("round", round.into()).start().await;
         let caller = proxy.legacy(REVISION).connect("stuck").await;
@@ -215,7 +218,10 @@ fn a_change_while_a_list_is_on_its_way_is_not_forgotten() {
             if seen.get() == 1 {
                 say.notify("notifications/tools/list_changed", json!({}));
             }
-            say.result(list, json!({"tools": [{"name": format!("v{}", seen.get()), "inputSchema": {}}]}));
+            say.result(
+                list,
+                json!({"tools": [{"name": format!("v{}", seen.get()), "inputSchema": {"type": "object"}}]}),
+            );
         });
         let proxy = proxy().server("busy", busy.into()).start().await;
         let caller = proxy.legacy(REVISION).connect("busy").await;

@@ -1,10 +1,9 @@
 //! Revisions and eras: every legacy revision is spoken, both eras are told apart, and who comes with the wrong one
 //! is told what to do.
 
-use mcpool::config::EraChoice;
 use serde_json::json;
 
-use crate::support::{both_eras, legacy, modern, mute, play, proxy, seconds};
+use crate::support::{both_eras, legacy, modern, mute, play, proxy, script, seconds};
 
 const REVISIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 
@@ -48,50 +47,25 @@ fn a_modern_caller_needs_no_opening_and_the_server_sees_its_meta() {
 }
 
 #[test]
-fn a_legacy_caller_of_a_modern_server_is_told_what_to_do() {
+fn a_probe_does_not_confuse_the_session_that_is_opened_after_it() {
     play(async {
-        let proxy = proxy().server("new", modern(|_| {})).start().await;
-        let (_caller, answer) = proxy.legacy("2025-06-18").open("new").await;
-        let answer = answer.expect("an answer");
-        assert_eq!(answer.code(), -32022);
-        assert!(answer.message().contains("`new`") && answer.message().contains("2026-07-28"), "{}", answer.raw);
-        assert_eq!(answer.value["error"]["data"]["supported"], json!(["2026-07-28"]));
-    });
-}
-
-#[test]
-fn a_modern_caller_of_a_legacy_server_is_told_what_to_do() {
-    play(async {
-        let proxy = proxy().server("old", legacy(|_| {})).start().await;
-        let caller = proxy.modern().connect("old").await;
-        let answer = caller.call("echo", json!({})).await;
-        assert_eq!(answer.code(), -32022);
-        assert!(answer.message().contains("`initialize`"), "{}", answer.raw);
-        assert!(
-            answer.value["error"]["data"]["supported"].as_array().is_some_and(|all| all.contains(&json!("2025-11-25")))
-        );
-    });
-}
-
-#[test]
-fn a_client_of_both_eras_falls_back_on_the_same_connection() {
-    play(async {
-        let proxy = proxy().server("old", legacy(|_| {})).start().await;
-        let caller = proxy.modern().connect("old").await;
-        let refused = caller.ask("server/discover", json!({})).await;
-        assert!(![-32020, -32021, -32022].contains(&refused.code()), "a modern error would keep it from falling back");
-        let info = json!({"name": "both", "version": "1"});
-        caller.send(
-            &json!({"jsonrpc": "2.0", "id": 100, "method": "initialize",
-            "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": info}})
-            .to_string(),
-        );
-        assert_eq!(caller.line().await.result()["protocolVersion"], "2025-11-25");
-        caller.send(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
-        caller.send(
-            r#"{"jsonrpc":"2.0","id":101,"method":"tools/call","params":{"name":"add","arguments":{"a":1,"b":2}}}"#,
-        );
-        assert_eq!(caller.line().await.text(), "3");
+        for behaviour in [legacy(|_| {}), modern(|_| {}), both_eras()] {
+            let proxy = proxy().server("it", behaviour).start().await;
+            let caller = proxy.modern().connect("it").await;
+            caller.ask("server/discover", json!({})).await.result();
+            let info = json!({"name": "both", "version": "1"});
+            let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": info});
+            caller.send(&json!({"jsonrpc": "2.0", "id": 100, "method": "initialize", "params": params}).to_string());
+            assert_eq!(caller.line().await.result()["protocolVersion"], "2025-11-25");
+            caller.send(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+            let params = json!({"name": "add", "arguments": {"a": 1, "b": 2}});
+            caller.send(&json!({"jsonrpc": "2.0", "id": 101, "method": "tools/call", "params": params}).to_string());
+            let answer = caller.line().await;
+            assert_eq!((answer.text(), answer.result().get("resultType")), ("3", None));
+            let modern = caller.call("add", json!({"a": 2, "b": 2})).await;
+            assert_eq!((modern.text(), &modern.result()["resultType"]), ("4", &json!("complete")));
+            caller.hears_nothing().await;
+        }
     });
 }
 
@@ -123,20 +97,30 @@ fn what_a_server_lacks_is_found_out_once() {
 #[test]
 fn a_server_that_is_silent_about_discover_is_a_legacy_one() {
     play(async {
-        let proxy = proxy().server("mute", mute()).set(|server| server.timeout.discover = seconds(8)).start().await;
+        let silent = script().on("server/discover", |_, _| {}).on("tools/call", |it, say| say.text(it, "hi"));
+        let proxy =
+            proxy().server("it", silent.into()).set(|server| server.timeout.discover = seconds(8)).start().await;
         let clock = tokio::time::Instant::now();
-        let answer = proxy.modern().connect("mute").await.ask("server/discover", json!({})).await;
-        assert_eq!(answer.code(), -32601);
+        let caller = proxy.modern().connect("it").await;
+        assert_eq!(caller.call("x", json!({})).await.text(), "hi");
         assert!(clock.elapsed() < seconds(10), "after {:?}", clock.elapsed());
     });
 }
 
 #[test]
-fn the_config_overrides_what_would_be_found_out() {
+fn a_server_that_is_silent_about_everything_is_given_up() {
     play(async {
-        let proxy = proxy().server("both", both_eras()).set(|server| server.era = EraChoice::Legacy).start().await;
-        let answer = proxy.modern().connect("both").await.ask("server/discover", json!({})).await;
-        assert_eq!((answer.code(), proxy.started("both")), (-32601, 0));
+        let proxy = proxy().server("mute", mute()).set(|server| server.timeout.start = seconds(8)).start().await;
+        let clock = tokio::time::Instant::now();
+        for (caller, method) in
+            [(proxy.modern().connect("mute").await, "server/discover"), (proxy.dial("mute"), "initialize")]
+        {
+            let info = json!({"name": "test", "version": "1"});
+            let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": info});
+            let answer = caller.ask(method, params).await;
+            assert_eq!((answer.code(), answer.reason()), (503, Some("start_failed")), "{}", answer.raw);
+            assert!(clock.elapsed() < seconds(60), "after {:?}", clock.elapsed());
+        }
     });
 }
 

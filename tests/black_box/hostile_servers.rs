@@ -5,25 +5,11 @@ use mcpool::config::LeaseChoice;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::support::{Caller, Script, after, legacy, play, proxy, sampling, script, seconds, settled};
+use crate::support::{Caller, after, legacy, modern_script, play, proxy, sampling, script, seconds, settled};
 
 const REVISION: &str = "2025-06-18";
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 const UPDATED: &str = "notifications/resources/updated";
-
-/// A scripted server of the modern era.
-fn modern_script() -> Script {
-    script().on("server/discover", |it, say| {
-        let result = json!({
-            "supportedVersions": ["2026-07-28"],
-            "capabilities": {"tools": {"listChanged": true}, "resources": {"subscribe": true}},
-            "resultType": "complete",
-            "ttlMs": 60_000,
-            "cacheScope": "public",
-        });
-        say.result(it, result);
-    })
-}
 
 /// The messages that a process got and that are answers of this id.
 fn answers(lines: &[String], is: impl Fn(&Value) -> bool) -> Vec<Value> {
@@ -38,7 +24,7 @@ fn templates_made_to_be_slow_are_matched_all_the_same() {
             .capable(json!({"resources": {}}))
             .on("resources/list", |list, say| say.result(list, json!({"resources": []})))
             .on("resources/templates/list", |list, say| {
-                let (many, steep) = ("{}".repeat(30_000), "{a}x".repeat(12));
+                let (many, steep) = ("{a}".repeat(30_000), "{a}x".repeat(12));
                 let templates = json!([{"name": "many", "uriTemplate": many}, {"name": "steep", "uriTemplate": steep}]);
                 say.result(list, json!({"resourceTemplates": templates}));
             })

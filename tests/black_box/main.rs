@@ -3,17 +3,27 @@
 
 mod all_endpoint;
 mod asks;
+mod asks_of_all;
 mod bad_input;
 mod bad_servers;
 mod batches;
+mod bridge_legacy_asks;
+mod bridge_legacy_caller;
+mod bridge_listen;
+mod bridge_modern_caller;
 mod cancel;
 mod catalogue;
 mod eras;
+mod held_calls;
+mod held_ends;
 mod hostile;
 mod hostile_servers;
 mod ids_and_tokens;
 mod leases;
 mod logging;
+mod mixed_all;
+mod request_state;
+mod revisions;
 mod roots;
 mod sharing;
 mod subscriptions;

@@ -4,8 +4,10 @@
 mod answer;
 mod caller;
 mod proxy;
+mod rounds;
 mod script;
 mod servers;
+mod wire;
 
 use std::future::Future;
 use std::time::Duration;
@@ -15,10 +17,11 @@ use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
 pub use answer::Answer;
-pub use caller::Caller;
+pub use caller::{Ask, Caller, Pending};
 pub use proxy::{Proxy, Setup, proxy};
-pub use script::{Say, Script, script};
-pub use servers::{both_eras, legacy, modern, mute, unstartable};
+pub use rounds::{obliging, sample};
+pub use script::{Heard, Say, Script, modern_script, script};
+pub use servers::{Launched, both_eras, legacy, modern, mute, unstartable};
 
 /// Longer than every deadline of mcpool: what has not come by then never comes.
 pub const FOR_EVER: Duration = Duration::from_secs(2 * 3600);
@@ -57,6 +60,11 @@ pub fn elicitation() -> Value {
 /// The capability to be asked to visit a page as well.
 pub fn elicitation_by_url() -> Value {
     json!({ "elicitation": { "form": {}, "url": {} } })
+}
+
+/// Everything that a caller can be asked.
+pub fn everything() -> Value {
+    json!({ "sampling": {}, "elicitation": { "form": {}, "url": {} }, "roots": {} })
 }
 
 /// The capability of modern callers to take a task for an answer.

@@ -10,7 +10,9 @@ from mcp.server.mcpserver.resolve import Elicit, ElicitationResult, ListRoots, R
 from mcp.types import Completion, CreateMessageResult, ListRootsResult, SamplingMessage, TextContent
 from pydantic import BaseModel
 
-server = MCPServer("both-eras", title="Both eras", version="1.2.3", instructions="Says what it is told.")
+server = MCPServer(
+    "both-eras", title="Both eras", version="1.2.3", instructions="Says what it is told.", log_level="CRITICAL"
+)
 notes: dict[str, str] = {}
 
 
@@ -21,6 +23,16 @@ class Name(BaseModel):
 
 async def who(question: str) -> Elicit[Name]:
     return Elicit(question, Name)
+
+
+async def who_next(question: str, first: Annotated[Name, Resolve(who)]) -> Elicit[Name]:
+    return Elicit(f"{question} After {first.name}?", Name)
+
+
+async def who_last(
+    question: str, first: Annotated[Name, Resolve(who)], second: Annotated[Name, Resolve(who_next)]
+) -> Elicit[Name]:
+    return Elicit(f"{question} After {first.name} and {second.name}?", Name)
 
 
 async def opinion(question: str) -> Sample:
@@ -64,6 +76,17 @@ async def ask_twice(
 ) -> dict[str, Any]:
     """Asks the user and the caller's model."""
     return {"name": name.model_dump(), "model": said.model}
+
+
+@server.tool()
+async def ask_thrice(
+    question: str,
+    first: Annotated[Name, Resolve(who)],
+    second: Annotated[Name, Resolve(who_next)],
+    third: Annotated[Name, Resolve(who_last)],
+) -> str:
+    """Asks the user three times in a row."""
+    return f"{question} {first.name}, {second.name}, {third.name}"
 
 
 @server.tool()

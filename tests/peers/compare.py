@@ -1,9 +1,12 @@
 """Real clients get through mcpool what they get directly: every client's checklist against every server, three times:
-directly, through `mcpool connect`, and over mcpool's socket (by then the server's lists come from the catalogue).
+directly, through `mcpool connect`, and over mcpool's socket (by then the server's lists come from the catalogue). A client and a
+server of different eras work through mcpool alone: they are compared with the same client in its other era, directly (eras.py).
 
-    compare.py --mcpool PATH [--only CLIENT,SERVER] [--jobs 2]
+    compare.py --mcpool PATH [--only CLIENT,SERVER] [--jobs 2] [--table FILE | --expect FILE]
 
-Prints a table, every difference in full, and `N passed, N failed`, counted in checks; exits with 1 on any failure.
+Prints a table, every difference in full, what mcpool said that its receiver's schema does not allow, and `N passed, N failed`,
+counted in checks; exits with 1 on any failure. `--table` writes the table into a document, between its two marks; `--expect`
+exits with 1 only if the table of this run is not that of the document.
 """
 
 import argparse
@@ -12,16 +15,22 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import eras
+import report
+import wire_check
 from normalise import normalise
 from pooled import Pooled
-from servers import ERAS, EXAMPLES, NODE, PEERS, PYTHON, prepare, server
+from servers import ERAS, EXAMPLES, NODE, PEERS, PINNED, PYTHON, TARGET, Server, prepare, server, software
 
 HERE = Path(__file__).resolve().parent
+CHECKLIST = json.loads((HERE / "checklist.json").read_text())
 PYTHON_SDK = [PYTHON, str(HERE / "python_client.py")]
 TS1 = [NODE, str(HERE / "ts1_client.mjs")]
 TS2 = [NODE, str(HERE / "ts2_client.mjs")]
@@ -38,11 +47,13 @@ CLIENTS = {
     "rmcp-modern": (RMCP, "modern"),
     "rmcp-auto": (RMCP, "auto"),
 }
-IMPOSSIBLE = {
-    ("rmcp-auto", "rmcp-old"): "not directly: takes -32022 for the end",  # instead of going on with `initialize`
+# Who tells what a client should get from a server of the other era. The TypeScript SDK 1.x has no other era itself.
+TWINS = {
+    "legacy": {"python": "python-modern", "ts1": "ts2-modern", "ts2": "ts2-modern", "rmcp": "rmcp-modern"},
+    "modern": {"python": "python-legacy", "ts2": "ts2-legacy", "rmcp": "rmcp-legacy"},
 }
 RUN_SECONDS = 240  # for a whole checklist; single checks have deadlines of their own in the clients
-SHOWN = 400  # characters of a value in a difference
+VIOLATIONS = TARGET / "wire-violations.txt"
 
 
 @dataclass
@@ -50,113 +61,126 @@ class Pair:
     client: str
     kind: str
     directory: Path
-    skipped: str = ""  # why the pair can't work directly, and is not compared
     passed: int = 0
     failures: dict[str, list[str]] = field(default_factory=dict)  # check, and way through -> its differences
     stderr: dict[str, str] = field(default_factory=dict)
+    wire: wire_check.Verdict = field(default_factory=wire_check.Verdict)
 
     @property
     def name(self) -> str:
         return f"{self.kind}-{self.client}"
 
     @property
-    def cell(self) -> str:
-        if self.skipped:
-            return self.skipped
-        return "; ".join(self.failures) if self.failures else f"ok ({self.passed})"
+    def bridged(self) -> bool:
+        """Whether the server lacks the client's era; a client that may choose comes to mcpool as a modern one."""
+        era = CLIENTS[self.client][1]
+        return ("modern" if era == "auto" else era) not in ERAS[self.kind]
+
+    @property
+    def twin(self) -> str:
+        """Whose direct run is the truth."""
+        if not self.bridged:
+            return self.client
+        return TWINS["legacy" if CLIENTS[self.client][1] == "legacy" else "modern"][self.client.partition("-")[0]]
+
+    @property
+    def taps(self) -> Path:
+        return self.directory.with_name(f"{self.directory.name}.wire")
+
+    def tapped(self, side: str, command: list[str]) -> list[str]:
+        """The command with a tap before it, if there are schemas to judge by what it writes down."""
+        if not wire_check.available():
+            return command
+        return [PYTHON, "-I", "-S", str(HERE / "wire_tap.py"), str(self.taps / side), "--", *command]
+
+    def server(self) -> Server:
+        plain = server(self.kind, self.directory)
+        command, *args = self.tapped("server", [plain.command, *plain.args])
+        return Server(command, args, plain.env)
 
 
-def run_client(pair: Pair, way: str, to: list[str]) -> dict[str, Any]:
-    """One run of the checklist, from the same start every time."""
-    prepare(pair.kind, pair.directory)
-    program, era = CLIENTS[pair.client]
-    which = [] if program is RMCP else ["--server", pair.kind.removesuffix("-old"), "--dir", str(pair.directory)]
+def run_client(client: str, kind: str, directory: Path, to: list[str]) -> tuple[dict[str, Any], str]:
+    """One run of the checklist, from the same start every time: the outcomes, and the client's stderr."""
+    prepare(kind, directory)
+    program, era = CLIENTS[client]
+    which = [] if program is RMCP else ["--server", software(kind), "--dir", str(directory)]
     command = [*program, "--era", era, *which, *to]
     env = os.environ | {"MCPOOL_PEERS": str(PEERS)}
     try:
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=RUN_SECONDS)
     except subprocess.TimeoutExpired as late:
-        pair.stderr[way] = str(late.stderr or "")
-        return {"initialize": f"the checklist did not end within {RUN_SECONDS} s"}
-    pair.stderr[way] = done.stderr
+        return {"initialize": f"the checklist did not end within {RUN_SECONDS} s"}, str(late.stderr or "")
     try:
-        outcomes = normalise(json.loads(done.stdout))
+        # Every run has a directory of its own; what is said of it must be the same.
+        outcomes = normalise(json.loads(done.stdout.replace(str(directory), "/the/directory")))
     except ValueError:
-        return {"initialize": f"the checklist printed no JSON (exit status {done.returncode})"}
+        return {"initialize": f"the checklist printed no JSON (exit status {done.returncode})"}, done.stderr
     if program is RMCP and "error" in outcomes["initialize"]:
-        return {"initialize": f"no connection: {outcomes['initialize']['error']}"}
-    return outcomes
+        outcomes = {"initialize": f"no connection: {outcomes['initialize']['error']}"}
+    return outcomes, done.stderr
 
 
-def compare(pair: Pair, pooled: Pooled) -> None:
-    direct = run_client(pair, "direct", ["--", *server(pair.kind, pair.directory).argv()])
-    if isinstance(direct["initialize"], str):
-        pair.failures["not even directly"] = [direct["initialize"]]
+class Direct:
+    """The direct runs: each is made once, by the first who needs it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.lock = threading.Lock()
+        self.locks: dict[tuple[str, str], threading.Lock] = {}
+        self.runs: dict[tuple[str, str], tuple[dict[str, Any], str]] = {}
+
+    def run(self, client: str, kind: str) -> tuple[dict[str, Any], str]:
+        key = client, kind
+        with self.lock:
+            lock = self.locks.setdefault(key, threading.Lock())
+        with lock:
+            if key not in self.runs:
+                directory = self.directory / f"{kind}-{client}.direct"
+                self.runs[key] = run_client(client, kind, directory, ["--", *server(kind, directory).argv()])
+            return self.runs[key]
+
+
+def compare(pair: Pair, pooled: Pooled, direct: Direct) -> None:
+    pair.taps.mkdir()
+    truth, pair.stderr["direct"] = direct.run(pair.twin, pair.kind)
+    if isinstance(truth["initialize"], str):
+        pair.failures["not even directly"] = [truth["initialize"]]
         return
-    ways = {"connect": lambda: ["--", *pooled.connect(pair.name)], "socket": lambda: ["--socket", pooled.socket(pair.name)]}
+    ways = {
+        "connect": lambda: ["--", *pair.tapped("client", pooled.connect(pair.name))],
+        "socket": lambda: ["--socket", pooled.socket(pair.name)],
+    }
     for way, to in ways.items():
         try:
-            through = run_client(pair, way, to())
+            through, pair.stderr[way] = run_client(pair.client, pair.kind, pair.directory, to())
         except FileNotFoundError as error:
             through = {"initialize": str(error)}
         if isinstance(through["initialize"], str):
             pair.failures[f"no connection ({way})"] = [through["initialize"]]
             continue
-        for check, expected in direct.items():
-            found = list(differences(expected, through.get(check, "<not reached>")))
+        wanted = truth
+        if pair.bridged:
+            checks = {} if CLIENTS[pair.client][0] is RMCP else CHECKLIST[software(pair.kind)]
+            wanted, through = eras.expected(truth, through, checks)
+        for check, expected in wanted.items():
+            found = list(report.differences(expected, through.get(check, "<not reached>")))
             if found:
                 pair.failures[f"{check} ({way})"] = found
             else:
                 pair.passed += 1
-
-
-def differences(direct: Any, through: Any, at: str = "") -> Any:
-    """The places where two JSON values differ, as lines to read."""
-    if isinstance(direct, dict) and isinstance(through, dict):
-        for key in direct | through:
-            yield from differences(direct.get(key, "<absent>"), through.get(key, "<absent>"), f"{at}/{key}")
-    elif isinstance(direct, list) and isinstance(through, list) and len(direct) == len(through):
-        for index, (one, other) in enumerate(zip(direct, through)):
-            yield from differences(one, other, f"{at}/{index}")
-    elif direct != through or type(direct) is not type(through):
-        yield f"{at or '/'}\n      direct:  {shown(direct)}\n      through: {shown(through)}"
-
-
-def shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text)} characters)"
+    pair.wire = wire_check.check(pair.taps)
+    if pair.wire.violations:
+        pair.failures["invalid on the wire"] = pair.wire.violations
 
 
 def pairs(only: str | None, directory: Path) -> list[Pair]:
     client, _, kind = (only or "").partition(",")
-    found = []
-    for one in CLIENTS:
-        for other in ERAS:
-            if (client in ("", one)) and (kind in ("", other)):
-                modern_only = CLIENTS[one][1] == "modern" and "modern" not in ERAS[other]
-                pair = Pair(one, other, directory / f"{other}-{one}")
-                found.append(pair)
-                pair.skipped = "not directly: legacy server" if modern_only else IMPOSSIBLE.get((one, other), "")
-    return found
-
-
-def report(found: list[Pair]) -> None:
-    kinds = list(dict.fromkeys(pair.kind for pair in found))
-    print(f"| client | {' | '.join(kinds)} |\n|---|{'---|' * len(kinds)}")
-    for client in dict.fromkeys(pair.client for pair in found):
-        cells = {pair.kind: pair.cell for pair in found if pair.client == client}
-        print(f"| {client} | {' | '.join(cells.get(kind, '') for kind in kinds)} |")
-    for pair in found:
-        if not pair.failures:
-            continue
-        print(f"\n## {pair.client} with {pair.kind}")
-        for check, lines in pair.failures.items():
-            print(f"\n- {check}")
-            for line in lines:
-                print(f"    {line}")
-        for way, text in pair.stderr.items():
-            if text.strip() and (way != "direct" or len(pair.stderr) == 1):
-                print(f"\n  stderr ({way}), its end:\n" + "\n".join(f"    {line}" for line in text.splitlines()[-12:]))
+    return [
+        Pair(one, other, directory / f"{other}-{one}")
+        for one in CLIENTS
+        for other in ERAS
+        if client in ("", one) and kind in ("", other)
+    ]
 
 
 def main() -> int:
@@ -164,35 +188,46 @@ def main() -> int:
     parser.add_argument("--mcpool", required=True, help="the mcpool binary")
     parser.add_argument("--only", metavar="CLIENT,SERVER", help="one pair; `CLIENT,` or `,SERVER` for a row or a column")
     parser.add_argument("--jobs", type=int, default=2, help="pairs at a time")
+    parser.add_argument("--table", metavar="FILE", type=Path, help="write the table into this document")
+    parser.add_argument("--expect", metavar="FILE", type=Path, help="the table must be the one in this document")
     args = parser.parse_args()
+    if not wire_check.available():
+        print(f"no schemas in {wire_check.SCHEMAS}: what goes over the wire is not checked against them")
     with tempfile.TemporaryDirectory(prefix="mcpool-peers-") as temporary:
         directory = Path(temporary).resolve()
         found = pairs(args.only, directory)
         if not found:
             parser.error(f"no such pair; clients: {', '.join(CLIENTS)}; servers: {', '.join(ERAS)}")
-        todo = [pair for pair in found if not pair.skipped]
         # Each pair has a server of its own name: the reference servers keep state that all their callers share.
-        servers = {pair.name: server(pair.kind, pair.directory) for pair in todo}
-        settings = {name: {"recycle": {"idle": "30s"}} for name in servers}  # not all of them at once in memory
-        pooled = Pooled(os.path.abspath(args.mcpool), directory, servers, settings)
+        servers = {pair.name: pair.server() for pair in found}
+        settings = {pair.name: {"recycle": {"idle": "30s"}} for pair in found}  # not all of them at once in memory
+        for pair in found:
+            settings[pair.name] |= {"era": PINNED[pair.kind]} if pair.kind in PINNED else {}
+        pooled, direct = Pooled(os.path.abspath(args.mcpool), directory, servers, settings), Direct(directory)
 
         def work(pair: Pair) -> None:
             try:
-                compare(pair, pooled)
+                compare(pair, pooled, direct)
             except Exception as error:  # a fault of this program must not hide the other pairs
-                pair.failures["compare.py itself"] = [repr(error)]
-            print(f"{pair.client} with {pair.kind}: {pair.cell}", file=sys.stderr, flush=True)
+                pair.failures["compare.py itself"] = traceback.format_exception(error)
+            print(f"{pair.client} with {pair.kind}: {report.cell(pair)}", file=sys.stderr, flush=True)
 
         try:
             with ThreadPoolExecutor(args.jobs) as pool:
-                list(pool.map(work, todo))
+                list(pool.map(work, found))
         finally:
             ended = pooled.stop()
-        report(found)
+    report.failures(found)
+    report.wire(found, VIOLATIONS)
     failed = sum(len(pair.failures) for pair in found) + (not ended)
     if not ended:
         print("\n- the daemon, or a process that it had started, was still there 20 s after SIGTERM")
-    print(f"\n{sum(pair.passed for pair in found)} passed, {failed} failed")
+    table = report.table(found)
+    print(f"\n{table}\n\n{sum(pair.passed for pair in found)} passed, {failed} failed")
+    if args.table:
+        report.write(args.table, table)
+    if args.expect:
+        return 0 if ended and report.as_expected(args.expect, table) else 1
     return 1 if failed else 0
 
 

@@ -179,7 +179,7 @@ class Checklist:
         return {method: matching(method) for method in wanted}
 
     async def check(self, client: Client, steps: list[dict[str, Any]]) -> list[Any]:
-        outcomes = []
+        outcomes, patient = [], True
         for step in steps:
             self.asks, self.answers, self.heard = [], {}, []
             try:
@@ -192,8 +192,10 @@ class Checklist:
             entry = {"step": step.get("send") or next(iter(step)), "outcome": outcome}
             if self.asks:
                 entry["asks"] = sorted(self.asks, key=json.dumps)  # those of calls made together come in any order
+            # After a refusal nothing more will come, and what comes all the same is still recorded.
+            patient = patient and not (isinstance(outcome, dict) and ("raised" in outcome or "error" in outcome))
             if "hear" in step:
-                entry["heard"] = await self.listen_for(step["hear"])
+                entry["heard"] = await self.listen_for({key: count * patient for key, count in step["hear"].items()})
             outcomes.append(entry)
         return outcomes
 

@@ -42,7 +42,7 @@ def server(kind: str, directory: Path) -> Server:
     def script(package: str) -> str:
         return str(PEERS / "node_modules" / "@modelcontextprotocol" / package / "dist" / "index.js")
 
-    match kind:
+    match software(kind):
         case "everything":
             return Server(NODE, [script("server-everything"), "stdio"], {"PEER_MARK": "from the config"})
         case "filesystem":
@@ -55,13 +55,20 @@ def server(kind: str, directory: Path) -> Server:
             return Server(PYTHON, ["-m", "mcp_server_git", "--repository", str(directory)], GIT_ENV)
         case "both":
             return Server(PYTHON, [str(Path(__file__).with_name("both_eras_server.py"))])
+        case "fastmcp":
+            return Server(PYTHON, [str(Path(__file__).with_name("fastmcp_server.py"))], {"FASTMCP_LOG_ENABLED": "false"})
         case "rmcp":
-            return Server(str(EXAMPLES / "rmcp_server"), [])
-        case "rmcp-old":
-            return Server(str(EXAMPLES / "rmcp_server"), ["--legacy"])
+            only = {"rmcp-old": ["--legacy"], "rmcp-new": ["--modern"]}
+            return Server(str(EXAMPLES / "rmcp_server"), only.get(kind, []))
     raise ValueError(f"no server of the kind {kind}")
 
 
+def software(kind: str) -> str:
+    """What is run, and whose checks: `-old` and `-new` are the same program, limited to one era."""
+    return kind.removesuffix("-old").removesuffix("-new")
+
+
+# The eras in which a server is there for mcpool.
 ERAS = {
     "everything": {"legacy"},
     "filesystem": {"legacy"},
@@ -69,9 +76,15 @@ ERAS = {
     "time": {"legacy", "modern"},
     "git": {"legacy", "modern"},
     "both": {"legacy", "modern"},
+    "both-new": {"modern"},
+    "fastmcp": {"legacy", "modern"},
+    "fastmcp-old": {"legacy"},
     "rmcp": {"legacy", "modern"},
     "rmcp-old": {"legacy"},
+    "rmcp-new": {"modern"},
 }
+# Those of them that mcpool's config limits (`era:`); by itself the program speaks both.
+PINNED = {"both-new": "modern", "fastmcp-old": "legacy"}
 
 
 def prepare(kind: str, directory: Path) -> None:
@@ -81,7 +94,7 @@ def prepare(kind: str, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for old in directory.iterdir():
         shutil.rmtree(old) if old.is_dir() else old.unlink()
-    match kind:
+    match software(kind):
         case "everything":
             (directory / "inner").mkdir()
         case "filesystem":

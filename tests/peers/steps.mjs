@@ -173,13 +173,17 @@ class Checklist {
 
   async check(client, steps) {
     const outcomes = [];
+    let patient = true;
     for (const step of steps) {
       this.begin();
       const outcome = await within(STEP_MS, this.step(client, step)).catch(error => error === TIMEOUT ? 'timeout' : failure(error));
       const entry = { step: step.send ?? Object.keys(step)[0], outcome };
       // Those of calls made together come in any order.
       if (this.asks.length) entry.asks = this.asks.map(ask => JSON.stringify(ask)).sort().map(ask => JSON.parse(ask));
-      if (step.hear) entry.heard = await this.listenFor(step.hear);
+      // After a refusal nothing more will come, and what comes all the same is still recorded.
+      patient &&= !(outcome.raised || outcome.error);
+      const counts = Object.entries(step.hear ?? {}).map(([method, count]) => [method, patient ? count : 0]);
+      if (step.hear) entry.heard = await this.listenFor(Object.fromEntries(counts));
       outcomes.push(entry);
     }
     return outcomes;

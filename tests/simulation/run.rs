@@ -66,7 +66,7 @@ async fn story(world: Rc<World>, seed: u64) {
     let config = Rc::new(config(&world, &mut rng));
     world.note("config", &format!("{:?} {:?}", config.servers, world.servers));
     let launcher = Rc::new(Yard(world.clone()));
-    let mux = Handle::new(Parts { config: config.clone(), launcher, catalogue: None, seed });
+    let mux = Handle::new(Parts { config: config.clone(), launcher, catalogue: None, seed, key: [7; 32] });
     let endpoints: Vec<_> = config.endpoints.iter().map(|endpoint| mux.with(|mux| mux.endpoint(endpoint))).collect();
     let rush = [1, 100, 5000][rng.usize(..3)];
     let lives: Vec<_> = (0..rng.usize(1..8))

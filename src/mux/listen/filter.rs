@@ -8,9 +8,9 @@ use crate::wire::message::{elements, member, unquote};
 /// What a stream carries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    tools: bool,
-    prompts: bool,
-    resources: bool,
+    pub(super) tools: bool,
+    pub(super) prompts: bool,
+    pub(super) resources: bool,
     pub(super) uris: BTreeSet<String>,
 }
 

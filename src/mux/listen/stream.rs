@@ -1,5 +1,6 @@
 //! The side of the servers: one stream to each, opened, widened and closed as its listeners want.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,7 +14,7 @@ use crate::mux::Mux;
 use crate::mux::call::Source;
 use crate::mux::errand::{Errand, Outcome};
 use crate::mux::lists::ListKind;
-use crate::pool::instance::{InstanceRef, ServerId};
+use crate::pool::instance::{Instance, InstanceRef, ServerId, State};
 use crate::reply::{CallKey, CallerKey};
 use crate::wire::id::{WireId, digits};
 use crate::wire::message::{Kind, Message};
@@ -29,6 +30,8 @@ pub struct Upstream {
     current: Option<Stream>,
     /// A wider one that is to take its place once it is acknowledged.
     next: Option<Stream>,
+    /// Resources that legacy callers are subscribed to, and those callers.
+    pub(super) sessions: BTreeMap<String, Vec<CallerKey>>,
 }
 
 struct Stream {
@@ -39,15 +42,33 @@ struct Stream {
 }
 
 impl Mux {
-    /// Opens, widens or closes the stream to a server, as its listeners want.
-    pub(super) fn adjust_stream(&mut self, server: ServerId) {
-        let mut wanted = Filter::default();
-        let mut caller = CallerKey::default();
-        for listener in self.listeners.values() {
+    /// What is listened for by those who want an instance to be there for that, and one of them.
+    pub(super) fn wanted_of(&self, server: ServerId) -> (Filter, CallerKey) {
+        let (mut wanted, mut caller) = (Filter::default(), CallerKey::default());
+        if self.listeners.is_empty() && self.server(server).upstream.sessions.is_empty() {
+            return (wanted, caller);
+        }
+        let native = |call| self.calls.get(call).is_some_and(|call| !self.offer_to(server, call).bridged);
+        for (_, listener) in self.listeners.iter().filter(|(call, _)| native(*call)) {
             for (_, wants) in listener.wants.iter().filter(|(id, _)| *id == server) {
                 wanted.join(wants);
                 caller = listener.caller;
             }
+        }
+        for (uri, callers) in &self.server(server).upstream.sessions {
+            wanted.uris.insert(uri.clone());
+            caller = callers.first().copied().unwrap_or(caller);
+        }
+        (wanted, caller)
+    }
+
+    /// Opens, widens or closes the stream to a server, as its listeners want.
+    pub(in crate::mux) fn adjust_stream(&mut self, server: ServerId) {
+        let (mut wanted, caller) = self.wanted_of(server);
+        let ready = |instance: &Instance| instance.state == State::Ready && instance.profile == Profile::Modern;
+        let there = self.server(server).pool.instances.values().any(ready);
+        if there && self.is_followed(server) {
+            wanted.join(&self.announced_lists(server));
         }
         let upstream = &mut self.server_mut(server).upstream;
         if wanted.is_empty() {
@@ -118,7 +139,7 @@ impl Mux {
 
     pub(super) fn fan_out(&mut self, at: InstanceRef, message: &Message) {
         let (method, uri) = (message.method(), message.text(Field::Uri).unwrap_or_default());
-        let mut delivered = false;
+        let mut delivered = self.tell_sessions(at.server, message);
         for listener in self.listeners.values().filter(|listener| listener.acknowledged) {
             let wants =
                 listener.wants.iter().any(|(server, wants)| *server == at.server && wants.lets_through(&method, &uri));

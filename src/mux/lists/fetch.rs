@@ -119,12 +119,10 @@ impl Mux {
 
     /// A caller besides the one on whose behalf a list was fetched that waits for it too.
     pub(super) fn other_waiting(&self, request: &Request) -> Option<(CallerKey, Profile)> {
-        let waits = |call: &&Call| {
-            let capabilities = call.request.raw(Field::MetaCapabilities).unwrap_or("{}");
-            let here = matches!(&call.place, Place::Lists(kind, missing) if *kind == request.kind && missing.contains(&request.server));
-            here && call.caller != request.caller && VariantKey::new(&call.profile, capabilities) == request.variant
-        };
-        self.calls.values().find(waits).map(|call| (call.caller, call.profile.clone()))
+        let here = |call: &Call| matches!(&call.place, Place::Lists(kind, missing) if *kind == request.kind && missing.contains(&request.server));
+        let others = self.calls.values().filter(|call| here(call) && call.caller != request.caller);
+        let mut offers = others.map(|call| (call.caller, self.offer_to(request.server, call)));
+        offers.find(|(_, offer)| offer.variant == request.variant).map(|(caller, offer)| (caller, offer.profile))
     }
 
     /// Fetches anew what is remembered of a server that was just started: it may be another version by now.

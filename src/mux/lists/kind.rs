@@ -78,6 +78,12 @@ pub struct List {
 }
 
 impl List {
+    /// For how many milliseconds it is still fresh, where the server says so.
+    pub fn fresh_for(&self) -> Option<u64> {
+        let ttl = self.ttl?;
+        Some(ttl.saturating_sub(self.fetched.map_or(ttl, |at| at.elapsed().as_millis() as u64)))
+    }
+
     /// Whether another list holds the same items.
     pub fn same_items(&self, other: &List) -> bool {
         self.items.len() == other.items.len()

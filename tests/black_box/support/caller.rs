@@ -36,7 +36,7 @@ struct Inbox {
 /// A request that waits for its answer.
 pub struct Pending<'a> {
     caller: &'a Caller,
-    id: Value,
+    pub(super) id: Value,
 }
 
 /// A question that came to a caller.
@@ -197,7 +197,7 @@ impl Caller {
         timeout(FOR_EVER, closed).await.expect("the connection stays open");
     }
 
-    async fn wait(&self, what: &str, is: impl Fn(&Value) -> bool) -> Answer {
+    pub(super) async fn wait(&self, what: &str, is: impl Fn(&Value) -> bool) -> Answer {
         let found = async {
             loop {
                 let news = self.inbox.news.notified();

@@ -14,6 +14,7 @@ use tokio::task::spawn_local;
 
 use super::caller::Caller;
 use super::servers::{Behaviour, Launched, Workshop};
+use super::wire::{Peer as End, Tap};
 use super::{Answer, merge};
 
 type Change = Box<dyn FnOnce(&mut Config)>;
@@ -66,7 +67,7 @@ impl Setup {
         self.changes.into_iter().for_each(|change| change(&mut config));
         let workshop = Rc::new(self.workshop);
         let catalogue = config.catalogue.dir.clone();
-        let parts = Parts { config: Rc::new(config), launcher: workshop.clone(), catalogue, seed: 7 };
+        let parts = Parts { config: Rc::new(config), launcher: workshop.clone(), catalogue, seed: 7, key: [7; 32] };
         Proxy { mux: Handle::new(parts), workshop }
     }
 }
@@ -111,6 +112,8 @@ impl Proxy {
         let endpoint = config.endpoint(endpoint).unwrap_or_else(|| panic!("no endpoint {endpoint}"));
         let endpoint = mux.with(|mux| mux.endpoint(endpoint));
         let (reader, writer) = tokio::io::split(ours);
+        let link = self.workshop.wire.link(End::Caller, "a caller".to_owned());
+        let (reader, writer) = (Tap::on(reader, &link), Tap::on(writer, &link));
         let peer = Peer { uid: 1000, pid: None };
         spawn_local(session::serve(mux, endpoint, peer, reader, writer, Duration::ZERO));
         theirs
@@ -206,5 +209,14 @@ impl Client<'_> {
         let params = json!({ "protocolVersion": self.revision, "capabilities": self.capabilities, "clientInfo": info });
         let answer = caller.ask("initialize", params).await;
         (caller, Some(answer))
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let violations = self.workshop.wire.violations();
+        if !std::thread::panicking() {
+            assert!(violations.is_empty(), "said against the receiver's revision:\n{}", violations.join("\n"));
+        }
     }
 }

@@ -8,17 +8,24 @@ use tokio::sync::mpsc;
 
 type Deed = Rc<dyn Fn(&Heard, &Say)>;
 
-/// What a scripted server does with what it hears. Without a word from the test it opens as a legacy server
-/// does, refuses `server/discover`, answers pings, and is silent about the rest.
+/// What a scripted server does with what it hears. Without a word from the test it opens as a server of its era
+/// does, refuses what the other opens with, answers pings, and is silent about the rest.
 #[derive(Clone)]
 pub struct Script {
     capabilities: Value,
+    modern: bool,
     deeds: Vec<(&'static str, Deed)>,
 }
 
 /// A server that shows tools, and whatever else the test adds.
 pub fn script() -> Script {
-    Script { capabilities: json!({ "tools": {} }), deeds: Vec::new() }
+    Script { capabilities: json!({ "tools": {} }), modern: false, deeds: Vec::new() }
+}
+
+/// A server of the modern era that shows tools and resources.
+pub fn modern_script() -> Script {
+    let capabilities = json!({ "tools": { "listChanged": true }, "resources": { "subscribe": true } });
+    Script { capabilities, modern: true, ..script() }
 }
 
 /// A message that a scripted server got.
@@ -82,6 +89,11 @@ impl Say {
         self.line(&json!({ "jsonrpc": "2.0", "id": to.id(), "error": error }).to_string());
     }
 
+    /// Asks something under that id.
+    pub fn ask(&self, id: &str, method: &str, params: Value) {
+        self.line(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string());
+    }
+
     /// Says a notification.
     pub fn notify(&self, method: &str, params: Value) {
         self.line(&json!({ "jsonrpc": "2.0", "method": method, "params": params }).to_string());
@@ -141,6 +153,21 @@ impl Script {
 
     fn usual(&self, method: &str, heard: &Heard, say: &Say) {
         match method {
+            "initialize" if self.modern => {
+                let requested = &heard.value["params"]["protocolVersion"];
+                let data = json!({ "supported": ["2026-07-28"], "requested": requested });
+                say.error(heard, json!({ "code": -32022, "message": "Unsupported protocol version", "data": data }));
+            }
+            "server/discover" if self.modern => say.result(
+                heard,
+                json!({
+                    "supportedVersions": ["2026-07-28"],
+                    "capabilities": self.capabilities,
+                    "resultType": "complete",
+                    "ttlMs": 60_000,
+                    "cacheScope": "public",
+                }),
+            ),
             "initialize" => say.result(
                 heard,
                 json!({

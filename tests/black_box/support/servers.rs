@@ -3,18 +3,17 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 
 use mcpool::config;
 use mcpool::demo::{self, Options};
 use mcpool::pool::launch::{Connection, Launcher};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, BufReader, DuplexStream, duplex};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, DuplexStream, duplex};
 use tokio::task::{AbortHandle, spawn_local};
 
 use super::script::{self, Say, Script};
+use super::wire::{Link, Peer, Tap, Wire};
 
 /// How a server behaves.
 pub enum Behaviour {
@@ -83,11 +82,13 @@ impl Behaviour {
 pub struct Workshop {
     behaviours: HashMap<String, Behaviour>,
     launched: RefCell<HashMap<String, Vec<Rc<Launched>>>>,
+    /// Where everything is written down.
+    pub wire: Wire,
 }
 
 /// A started process.
 pub struct Launched {
-    lines: Rc<RefCell<Vec<u8>>>,
+    link: Link,
     task: AbortHandle,
     say: Say,
 }
@@ -95,7 +96,7 @@ pub struct Launched {
 impl Launched {
     /// Every line that it got, to the letter.
     pub fn lines(&self) -> Vec<String> {
-        String::from_utf8_lossy(&self.lines.borrow()).lines().map(str::to_owned).collect()
+        self.link.told()
     }
 
     /// The requests and notifications of a method that it got.
@@ -150,11 +151,11 @@ impl Launcher for Workshop {
             Behaviour::Script(script) => spawn_local(script.clone().run(stdin, stdout, say.clone(), said)),
             Behaviour::Mute => spawn_local(listen(stdin, stdout)),
         };
-        let lines = Rc::<RefCell<Vec<u8>>>::default();
-        let launched = Launched { lines: lines.clone(), task: task.abort_handle(), say };
+        let link = self.wire.link(Peer::Server, format!("{}-{number}", server.name));
+        let (reader, writer) = (Box::new(Tap::on(reader, &link)), Box::new(Tap::on(writer, &link)));
+        let launched = Launched { link, task: task.abort_handle(), say };
         self.launched.borrow_mut().entry(server.name.clone()).or_default().push(Rc::new(launched));
-        let writer = Box::new(Tap { inner: writer, lines });
-        Ok(Connection { reader: Box::new(reader), writer, stderr: None, process: None })
+        Ok(Connection { reader, writer, stderr: None, process: None })
     }
 }
 
@@ -184,28 +185,4 @@ async fn listen(mut stdin: DuplexStream, stdout: DuplexStream) {
     let mut heard = [0; 1024];
     while stdin.read(&mut heard).await.is_ok_and(|count| count > 0) {}
     drop(stdout);
-}
-
-/// Writes, and remembers what was written.
-struct Tap<W> {
-    inner: W,
-    lines: Rc<RefCell<Vec<u8>>>,
-}
-
-impl<W: AsyncWrite + Unpin> AsyncWrite for Tap<W> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.inner).poll_write(context, bytes);
-        if let Poll::Ready(Ok(count)) = written {
-            self.lines.borrow_mut().extend_from_slice(&bytes[..count]);
-        }
-        written
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(context)
-    }
 }

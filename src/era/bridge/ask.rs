@@ -1,0 +1,104 @@
+//! Called by `mux::bridge`: what a server asks its client in the middle of a call, which is a request in the legacy
+//! era and a member of `inputRequests` in the modern one (revision 2026-07-28, page "Multi Round-Trip Requests").
+
+use super::capabilities::declares;
+use super::object::{Object, is_object, is_text, quote};
+
+/// Members of an ask's parameters that belong to the request that carries it and not to the question. A client that
+/// is given `task` would answer with a task, and tasks do not cross the eras.
+const OF_CARRIER: [&str; 3] = ["_meta", "task", "elicitationId"];
+
+/// A legacy server's request as a value in `inputRequests`.
+pub fn input_request(method: &str, params: Option<&str>) -> String {
+    let method = quote(method);
+    match params.map(|params| Object::of(params).without(&OF_CARRIER)) {
+        Some(params) => format!(r#"{{"method":{method},"params":{params}}}"#),
+        None => format!(r#"{{"method":{method}}}"#),
+    }
+}
+
+/// The parameters of the legacy request that is made of a modern server's question. `elicitation_id` is only used
+/// where the revision wants one: for a question that is answered on a web page.
+pub fn legacy_params(method: &str, params: Option<&str>, elicitation_id: &str) -> String {
+    let params = Object::of_member(params).without(&OF_CARRIER);
+    if method == "elicitation/create" && is_text(params.get("mode"), "url") {
+        return params.with("elicitationId", quote(elicitation_id)).to_string();
+    }
+    params.to_string()
+}
+
+/// Whether a client with these capabilities takes this ask.
+pub fn declared(capabilities: &str, method: &str, params: Option<&str>) -> bool {
+    let params = Object::of_member(params);
+    let within = |name: &str| Object::of(capabilities).get(name).filter(|value| is_object(value)).map(str::to_owned);
+    match method {
+        "roots/list" => declares(capabilities, "roots"),
+        "sampling/createMessage" => within("sampling").is_some_and(|sampling| {
+            let with_tools =
+                ["tools", "toolChoice"].iter().any(|name| !matches!(params.get(name), None | Some("null")));
+            !with_tools || declares(&sampling, "tools")
+        }),
+        "elicitation/create" => within("elicitation").is_some_and(|elicitation| match params.get("mode") {
+            // Before there were modes there was only the form, and an empty object still means that.
+            None => takes_forms(&elicitation),
+            mode if is_text(mode, "form") => takes_forms(&elicitation),
+            mode => is_text(mode, "url") && declares(&elicitation, "url"),
+        }),
+        _ => false,
+    }
+}
+
+fn takes_forms(elicitation: &str) -> bool {
+    declares(elicitation, "form") || !declares(elicitation, "url")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_leaves_its_carrier_behind() {
+        let params =
+            r#"{"_meta":{"progressToken":1},"mode":"url","url":"https://a.example","elicitationId":"7","task":{}}"#;
+        assert_eq!(
+            input_request("elicitation/create", Some(params)),
+            r#"{"method":"elicitation/create","params":{"mode":"url","url":"https://a.example"}}"#
+        );
+        assert_eq!(input_request("roots/list", None), r#"{"method":"roots/list"}"#);
+    }
+
+    #[test]
+    fn only_a_web_page_gets_an_elicitation_id() {
+        let given = |params| legacy_params("elicitation/create", Some(params), "mcpool-1");
+        assert_eq!(given(r#"{"mode":"url","x":1.0}"#), r#"{"mode":"url","x":1.0,"elicitationId":"mcpool-1"}"#);
+        assert_eq!(given(r#"{"mode":"form"}"#), r#"{"mode":"form"}"#);
+        assert_eq!(legacy_params("roots/list", None, "mcpool-1"), "{}");
+        assert_eq!(
+            legacy_params("sampling/createMessage", Some(r#"{"mode":"url","task":{}}"#), "x"),
+            r#"{"mode":"url"}"#
+        );
+    }
+
+    #[test]
+    fn an_ask_goes_only_to_a_client_that_declared_it() {
+        let (form, url) = (Some(r#"{"mode":"form"}"#), Some(r#"{"mode":"url"}"#));
+        for (capabilities, method, params, takes) in [
+            ("{}", "roots/list", None, false),
+            (r#"{"roots":{}}"#, "roots/list", None, true),
+            (r#"{"sampling":{}}"#, "sampling/createMessage", Some(r#"{"tools":null}"#), true),
+            (r#"{"sampling":{}}"#, "sampling/createMessage", Some(r#"{"tools":[]}"#), false),
+            (r#"{"sampling":{"tools":{}}}"#, "sampling/createMessage", Some(r#"{"toolChoice":{}}"#), true),
+            (r#"{"sampling":{}}"#, "elicitation/create", form, false),
+            (r#"{"elicitation":{}}"#, "elicitation/create", None, true),
+            (r#"{"elicitation":{}}"#, "elicitation/create", form, true),
+            (r#"{"elicitation":{}}"#, "elicitation/create", url, false),
+            (r#"{"elicitation":{"url":{}}}"#, "elicitation/create", url, true),
+            (r#"{"elicitation":{"url":{}}}"#, "elicitation/create", form, false),
+            (r#"{"elicitation":{"url":{},"form":{}}}"#, "elicitation/create", form, true),
+            (r#"{"elicitation":{"form":{}}}"#, "elicitation/create", Some(r#"{"mode":"voice"}"#), false),
+            (r#"{"roots":{},"ping":{}}"#, "ping", None, false),
+        ] {
+            assert_eq!(declared(capabilities, method, params), takes, "{capabilities} {method} {params:?}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Called by `mux::bridge`: a caller's request in the words of a server of the other era (revision 2026-07-28,
+//! pages "Overview" and "Multi Round-Trip Requests").
+
+use super::object::{Object, quote};
+pub use super::salient::salient;
+use crate::era::level::Level;
+use crate::era::modern;
+use crate::wire::message::Message;
+use crate::wire::scan::Field;
+
+const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
+const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+
+/// What every modern request says in its `_meta`, and a legacy one in the handshake or not at all.
+const OF_ERA: [&str; 4] = [VERSION, CLIENT_INFO, CLIENT_CAPABILITIES, LOG_LEVEL];
+
+/// How a modern request brings the answers that it was asked for.
+pub(super) const OF_RETRY: [&str; 2] = ["inputResponses", "requestState"];
+
+/// A modern caller's request as a legacy server takes it.
+pub fn to_legacy(request: &Message) -> String {
+    let Some(raw) = request.raw(Field::Params) else { return line(request, None) };
+    let params = Object::of(raw).without(&OF_RETRY);
+    let meta = Object::of_member(request.raw(Field::Meta)).without(&OF_ERA);
+    let params = if meta.is_empty() { params.without(&["_meta"]) } else { params.with("_meta", meta.to_string()) };
+    line(request, Some(params))
+}
+
+/// A legacy caller's request as a modern server takes it; `capabilities` are the caller's in modern words.
+pub fn to_modern(request: &Message, client_info: &str, capabilities: &str, level: Option<Level>) -> String {
+    let mut meta = Object::of_member(request.raw(Field::Meta))
+        .without(&OF_ERA)
+        .with(VERSION, quote(modern::REVISION))
+        .with(CLIENT_INFO, client_info)
+        .with(CLIENT_CAPABILITIES, capabilities);
+    if let Some(level) = level {
+        meta = meta.with(LOG_LEVEL, quote(level.as_str()));
+    }
+    // The legacy era has no such parameters; the server would take them for answers to what it did not ask.
+    let params = Object::of_member(request.raw(Field::Params)).without(&OF_RETRY).with("_meta", meta.to_string());
+    line(request, Some(params))
+}
+
+/// A modern request once more, now with what its server asked for: `responses` by the server's keys, which are
+/// escaped as they stand in JSON, and the raw `requestState` that came with the questions.
+pub fn retry(request: &Message, responses: &[(String, String)], state: Option<&str>) -> String {
+    let mut params = Object::of_member(request.raw(Field::Params)).without(&OF_RETRY);
+    if !responses.is_empty() {
+        let responses: Vec<String> = responses.iter().map(|(key, value)| format!(r#""{key}":{value}"#)).collect();
+        params = params.with("inputResponses", format!("{{{}}}", responses.join(",")));
+    }
+    if let Some(state) = state {
+        params = params.with("requestState", state);
+    }
+    line(request, Some(params))
+}
+
+/// The line of a request with other parameters.
+fn line(request: &Message, params: Option<Object<'_>>) -> String {
+    let mut line = String::from(r#"{"jsonrpc":"2.0""#);
+    if let Some(id) = request.raw(Field::Id) {
+        line += &format!(r#","id":{id}"#);
+    }
+    line += &format!(r#","method":{}"#, request.raw(Field::Method).unwrap_or(r#""""#));
+    if let Some(params) = params {
+        line += &format!(r#","params":{params}"#);
+    }
+    line + "}"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(params: &str) -> Message {
+        let line = format!(r#"{{"params":{params},"jsonrpc":"2.0","method":"tools/call","id":"a\"0"}}"#);
+        Message::read(line.into(), 64).unwrap()
+    }
+
+    fn with_params(params: &str) -> String {
+        format!(r#"{{"jsonrpc":"2.0","id":"a\"0","method":"tools/call","params":{params}}}"#)
+    }
+
+    #[test]
+    fn a_legacy_server_is_not_told_of_the_modern_era() {
+        let meta = r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{},"io.modelcontextprotocol/clientCapabilities":{},"io.modelcontextprotocol/logLevel":"info""#;
+        let modern = request(&format!(
+            r#"{{"_meta":{meta},"progressToken":1.0}},"name":"x","arguments":{{"n": 1e2 }},"requestState":"s"}}"#
+        ));
+        assert_eq!(
+            to_legacy(&modern),
+            with_params(r#"{"_meta":{"progressToken":1.0},"name":"x","arguments":{"n": 1e2 }}"#)
+        );
+        let bare = request(&format!(r#"{{"_meta":{meta}}},"inputResponses":{{}}}}"#));
+        assert_eq!(to_legacy(&bare), with_params("{}"));
+        let none = Message::read(r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#.into(), 64).unwrap();
+        assert_eq!(to_legacy(&none), r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#);
+    }
+
+    #[test]
+    fn a_modern_server_is_told_in_every_request() {
+        let told = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"c"},"io.modelcontextprotocol/clientCapabilities":{"roots":{}}"#;
+        let modern = |legacy: &Message, level| to_modern(legacy, r#"{"name":"c"}"#, r#"{"roots":{}}"#, level);
+        let legacy = request(
+            r#"{"name":"x","_meta":{"progressToken":"t","io.modelcontextprotocol/protocolVersion":"forged","a":1}}"#,
+        );
+        assert_eq!(
+            modern(&legacy, Some(Level::Notice)),
+            with_params(&format!(
+                r#"{{"name":"x","_meta":{{"progressToken":"t","a":1,{told},"io.modelcontextprotocol/logLevel":"notice"}}}}"#
+            ))
+        );
+        let none = Message::read(r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#.into(), 64).unwrap();
+        assert_eq!(
+            modern(&none, None),
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"x","params":{{"_meta":{{{told}}}}}}}"#)
+        );
+        assert_eq!(modern(&request(r#"{"_meta":7}"#), None), with_params(&format!(r#"{{"_meta":{{{told}}}}}"#)));
+    }
+
+    #[test]
+    fn a_retry_brings_these_answers_and_no_earlier_ones() {
+        let asked = request(r#"{"name":"x","inputResponses":{"old":{}},"requestState":"old","arguments":{}}"#);
+        let responses = [(r#"a\"b"#.to_owned(), r#"{"action":"accept"}"#.to_owned()), ("c".into(), "{}".into())];
+        assert_eq!(
+            retry(&asked, &responses, Some(r#""\u0041""#)),
+            with_params(
+                r#"{"name":"x","arguments":{},"inputResponses":{"a\"b":{"action":"accept"},"c":{}},"requestState":"\u0041"}"#
+            )
+        );
+        assert_eq!(retry(&asked, &[], None), with_params(r#"{"name":"x","arguments":{}}"#));
+    }
+}

@@ -1,0 +1,112 @@
+//! Calls between a caller of one era and a server of the other. A call is translated once on its way in and its
+//! answer once on its way out (`era::bridge` has the words); inside it is a call like any other. What remains is
+//! that the eras ask differently: a legacy server sends its caller a request, a modern one ends the call with its
+//! questions. `held` turns the first into the second, `rounds` the second into the first.
+
+mod across;
+mod held;
+mod rounds;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use super::Mux;
+use super::call::{Call, Then};
+use super::offer::Offer;
+use super::request::{Accepted, Verb};
+use super::route::Route;
+use crate::era::bridge::request;
+use crate::era::level::Level;
+use crate::era::profile::Profile;
+use crate::error::Error;
+use crate::reply::CallKey;
+use crate::wire::message::Message;
+use crate::wire::scan::Field;
+pub use held::{Held, ModernCaller};
+pub use rounds::LegacyCaller;
+
+/// What is kept of a call between the eras.
+pub enum Bridge {
+    /// For a modern caller of a legacy server.
+    Modern(Box<ModernCaller>),
+    /// For a legacy caller of a modern server.
+    Legacy(Box<LegacyCaller>),
+}
+
+impl Mux {
+    /// Sends a request to a server that speaks the other era than its caller.
+    pub(super) fn forward_across(
+        &mut self,
+        accepted: Accepted,
+        own: &Profile,
+        route: &Route,
+        offer: Offer,
+        verb: Verb,
+    ) {
+        if *own == Profile::Modern && accepted.request.span(Field::RequestState).found() {
+            return self.come_back(accepted);
+        }
+        match self.translated(&accepted, own, route, verb) {
+            Err(error) => accepted.refuse(&error),
+            Ok((request, bridge, level)) => {
+                let then = if verb == Verb::Create { Then::MayCreate } else { Then::Nothing };
+                let call = accepted.call(route.server, offer.profile);
+                let bridge = Some(bridge);
+                let key = self.submit(Call { splice: request.splice(), request, then, bridge, level, ..call });
+                self.place(key);
+            }
+        }
+    }
+
+    /// The request in the server's era, and what must be kept for the way back.
+    fn translated(
+        &self,
+        accepted: &Accepted,
+        own: &Profile,
+        route: &Route,
+        verb: Verb,
+    ) -> Result<(Message, Bridge, Option<Level>), Error> {
+        let original = &accepted.request;
+        if !matches!(verb, Verb::Create | Verb::Pass) || original.span(Field::Task).found() {
+            let what = if original.span(Field::Task).found() { "tasks".into() } else { original.method() };
+            let name = &self.server(route.server).config.name;
+            return Err(Error::MethodNotFound(format!(
+                "`{what}` does not exist between this client and server `{name}`"
+            )));
+        }
+        let named = self.read_own(route.splice.to_bytes())?;
+        let session = self.callers.get(accepted.caller).and_then(|caller| caller.session.as_ref());
+        let (line, bridge, level) = match (own, session) {
+            (Profile::Legacy(client), Some(session)) => {
+                let legacy = LegacyCaller::new(client);
+                let line = request::to_modern(&named, &session.info, &legacy.capabilities, session.level);
+                (line, Bridge::Legacy(Box::new(legacy)), session.level)
+            }
+            _ => {
+                let level = original.text(Field::MetaLogLevel).and_then(|level| Level::named(&level));
+                (request::to_legacy(&named), Bridge::Modern(Box::new(ModernCaller::new(original))), level)
+            }
+        };
+        Ok((self.read_own(line.into())?, bridge, level))
+    }
+
+    /// Reads a line that mcpool made of a caller's.
+    fn read_own(&self, line: Bytes) -> Result<Message, Error> {
+        Message::read(line, self.config.limits.nesting).map_err(|malformed| Error::InvalidParams(malformed.why))
+    }
+
+    /// Whatever was asked for a call is not wanted any more.
+    pub(super) fn drop_questions(&mut self, key: CallKey) {
+        match self.calls.get_mut(key).and_then(|call| call.bridge.as_mut()) {
+            Some(Bridge::Modern(_)) => self.refuse_questions(key, "the call was given up"),
+            Some(Bridge::Legacy(_)) => self.recall_inputs(key),
+            None => {}
+        }
+    }
+}
+
+/// Tells one request from others, whatever the order of its parameters.
+fn fingerprint(request: &Message) -> [u8; 32] {
+    let salient = request::salient(request.raw(Field::Params).unwrap_or("{}"));
+    Sha256::new().chain_update(request.method().as_bytes()).chain_update([0]).chain_update(salient).finalize().into()
+}

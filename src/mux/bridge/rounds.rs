@@ -1,0 +1,182 @@
+//! A legacy caller's call that its modern server ended with questions: they go to the caller as requests, and when
+//! all are answered the call goes to the server again. The caller sees one call with questions in the middle.
+
+use tokio::time::Instant;
+
+use super::Bridge;
+use crate::era::bridge::{ask, capabilities, content, request};
+use crate::era::may_ask_in;
+use crate::era::profile::Legacy;
+use crate::error::Error;
+use crate::mux::Mux;
+use crate::mux::call::{Call, Pin, Place};
+use crate::mux::callers::Asked;
+use crate::pool::instance::InstanceRef;
+use crate::reply::{CallKey, CallerKey};
+use crate::wire::id::AskId;
+use crate::wire::message::{Message, member, members, unquote};
+use crate::wire::scan::Field;
+
+/// A legacy caller's call of a modern server.
+pub struct LegacyCaller {
+    /// What the caller declared, in modern words.
+    pub capabilities: String,
+    pub revision: &'static str,
+    /// How often the server has asked.
+    rounds: usize,
+    /// The server's `requestState`, as it wrote it.
+    state: Option<String>,
+    /// Answers that have come, by the server's keys.
+    responses: Vec<(String, String)>,
+    /// Questions that are not answered yet.
+    waiting: usize,
+    /// Elicitations that end on a web page, by the ids that the caller was given.
+    pub elicitations: Vec<String>,
+}
+
+impl LegacyCaller {
+    pub(super) fn new(client: &Legacy) -> LegacyCaller {
+        LegacyCaller {
+            capabilities: capabilities::client_to_modern(&client.capabilities),
+            revision: client.revision,
+            rounds: 0,
+            state: None,
+            responses: Vec::new(),
+            waiting: 0,
+            elicitations: Vec::new(),
+        }
+    }
+}
+
+impl Mux {
+    /// A modern server ended a legacy caller's call with questions.
+    pub(super) fn ask_rounds(&mut self, at: InstanceRef, mut call: Call, answer: &Message) {
+        let server = self.server(at.server).config.name.clone();
+        let most = self.config.limits.rounds;
+        let result = answer.raw(Field::Result).unwrap_or("{}");
+        let Some(Bridge::Legacy(legacy)) = &mut call.bridge else { return };
+        legacy.rounds += 1;
+        let wrong = if !may_ask_in(&call.request.method()) {
+            Some(format!("it asks in the middle of `{}`, which it may not", call.request.method()))
+        } else if legacy.rounds > most {
+            Some(format!("it asked {most} times in one call (see `limits.rounds`)"))
+        } else {
+            None
+        };
+        legacy.state = member(result, "requestState").filter(|state| state.starts_with('"')).map(str::to_owned);
+        legacy.responses.clear();
+        legacy.waiting = 0;
+        let requests: Vec<(String, String)> = member(result, "inputRequests").map_or_else(Vec::new, |requests| {
+            members(requests).into_iter().map(|(key, request)| (key.to_owned(), request.to_owned())).collect()
+        });
+        call.pin = Some(Pin { to: at.key, or_any: true });
+        let key = self.submit(call);
+        if let Some(detail) = wrong {
+            return self.fail(key, Error::ServerMisbehaved { server, detail });
+        }
+        let until = Instant::now() + self.server(at.server).config.timeout.ask;
+        self.wait_at(key, Place::Asking, until);
+        for (name, request) in requests {
+            if let Err(error) = self.put_question(key, name, &request) {
+                return self.give_up(key, error);
+            }
+        }
+        self.next_round(key);
+    }
+
+    /// Asks the caller of a call one of the server's questions.
+    fn put_question(&mut self, key: CallKey, name: String, request: &str) -> Result<(), Error> {
+        let Mux { calls, callers, epoch, .. } = self;
+        let Some(call) = calls.get_mut(key) else { return Ok(()) };
+        let Some(Bridge::Legacy(legacy)) = &mut call.bridge else { return Ok(()) };
+        let method = member(request, "method").and_then(unquote).unwrap_or_default();
+        let params = member(request, "params");
+        let elicitation = method == "elicitation/create";
+        let takes = crate::era::is_ask(&method) && ask::declared(&legacy.capabilities, &method, params);
+        let Some(caller) = callers.get_mut(call.caller).filter(|_| takes) else {
+            if !elicitation {
+                return Err(Error::Unanswered {
+                    what: method.into_owned(),
+                    why: "it did not declare that it can".into(),
+                });
+            }
+            legacy.responses.push((name, CANCELLED.into()));
+            return Ok(());
+        };
+        let ours = caller.next_ask();
+        let elicitation_id = format!("mcpool-{epoch}-{}", ours.0);
+        let mut given = ask::legacy_params(&method, params, &elicitation_id);
+        if member(&given, "elicitationId").is_some() {
+            legacy.elicitations.push(elicitation_id);
+        }
+        if let Some(fitting) = content::fit_ask(&method, &given, legacy.revision) {
+            given = fitting;
+        }
+        legacy.waiting += 1;
+        caller.asks.insert(ours, Asked::Input { call: key, key: name, elicitation });
+        let line = format!(r#"{{"jsonrpc":"2.0","id":{},"method":"{method}","params":{given}}}"#, ours.0);
+        caller.outbox.line(line.as_bytes());
+        Ok(())
+    }
+
+    /// A caller answered a question, with a result or an error, or in a way that nobody can use.
+    pub(in crate::mux) fn input_answered(
+        &mut self,
+        key: CallKey,
+        name: String,
+        elicitation: bool,
+        answer: Result<&str, String>,
+    ) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let method = if elicitation { "elicitation/create" } else { "sampling/createMessage or roots/list" };
+        let Some(Bridge::Legacy(legacy)) = &mut call.bridge else { return };
+        legacy.waiting -= 1;
+        match answer {
+            Ok(result) => legacy.responses.push((name, result.to_owned())),
+            Err(_) if elicitation => legacy.responses.push((name, CANCELLED.into())),
+            Err(why) => return self.give_up(key, Error::Unanswered { what: method.into(), why }),
+        }
+        self.next_round(key);
+    }
+
+    /// Sends a call to its server again once everything is answered.
+    fn next_round(&mut self, key: CallKey) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let Some(Bridge::Legacy(legacy)) = &mut call.bridge else { return };
+        if legacy.waiting > 0 {
+            return;
+        }
+        let line = request::retry(&call.request, &std::mem::take(&mut legacy.responses), legacy.state.as_deref());
+        match Message::read(line.into(), self.config.limits.nesting) {
+            Ok(request) => {
+                call.splice = request.splice();
+                call.request = request;
+                self.place(key);
+            }
+            Err(malformed) => self.give_up(key, Error::Internal(malformed.why)),
+        }
+    }
+
+    /// The caller of a call need not answer its questions any more.
+    pub(super) fn recall_inputs(&mut self, key: CallKey) {
+        let Some(caller) = self.calls.get(key).map(|call| call.caller) else { return };
+        let Some(caller) = self.callers.get_mut(caller) else { return };
+        let of_call = |asked: &Asked| matches!(asked, Asked::Input { call, .. } if *call == key);
+        let over: Vec<AskId> = caller.asks.iter().filter(|(_, asked)| of_call(asked)).map(|(id, _)| *id).collect();
+        for id in over {
+            caller.asks.remove(&id);
+            caller.notify("notifications/cancelled", &format!(r#"{{"requestId":{}}}"#, id.0));
+        }
+    }
+
+    /// Tells a caller that what it was to do on web pages is done: the call that needed it went well.
+    pub(super) fn elicitations_done(&self, caller: CallerKey, legacy: &LegacyCaller) {
+        let Some(caller) = self.callers.get(caller) else { return };
+        for id in &legacy.elicitations {
+            caller.notify("notifications/elicitation/complete", &format!(r#"{{"elicitationId":"{id}"}}"#));
+        }
+    }
+}
+
+/// What stands for the answer of a person who did not answer.
+const CANCELLED: &str = r#"{"action":"cancel"}"#;

@@ -1,0 +1,199 @@
+//! Listening across the eras. A modern caller's stream of a legacy server is made of what that server tells its
+//! sessions and of `resources/subscribe`; a legacy caller's subscriptions of a modern server become a part of the
+//! one stream to it.
+
+use std::rc::Rc;
+
+use tokio::time::Instant;
+
+use super::filter::Filter;
+use crate::era::Era;
+use crate::era::legacy::{announces, offers};
+use crate::era::profile::Profile;
+use crate::error::Error;
+use crate::mux::Mux;
+use crate::mux::catalogue::VariantKey;
+use crate::mux::offer::Offer;
+use crate::mux::request::Accepted;
+use crate::pool::instance::ServerId;
+use crate::reply::{CallKey, CallerKey};
+use crate::wire::message::Message;
+use crate::wire::scan::{Field, Span};
+
+impl Mux {
+    /// Gives a modern listener what a legacy server has: changes of lists that it announces, and the resources that
+    /// it takes subscriptions of.
+    pub(super) fn listen_across(&mut self, call: CallKey, server: ServerId, offer: &Offer, wanted: Filter) {
+        let introduction = offer.introduction();
+        let lists = self.lists_of(server, &introduction);
+        let said = self.server(server).catalogue.variant(&introduction).and_then(|variant| variant.introduction());
+        let subscribes = said.and_then(offers).is_some_and(|offers| offers.subscribe);
+        if let Some(listener) = self.listeners.get_mut(call) {
+            listener.granted.join(&wanted.meet(&lists));
+        }
+        let uris: Vec<Rc<str>> = wanted.uris.iter().filter(|_| subscribes).map(|uri| uri.as_str().into()).collect();
+        if uris.is_empty() {
+            return self.granted(call, server, &Filter::default());
+        }
+        uris.into_iter().for_each(|uri| self.subscribe_stream(call, server, uri));
+    }
+
+    /// The lists that a modern server announces changes of.
+    pub(super) fn announced_lists(&self, server: ServerId) -> Filter {
+        self.lists_of(server, &VariantKey::of_introduction(&Profile::Modern))
+    }
+
+    fn lists_of(&self, server: ServerId, introduction: &VariantKey) -> Filter {
+        let said = self.server(server).catalogue.variant(introduction).and_then(|variant| variant.introduction());
+        let announced = |kind| said.is_some_and(|said| announces(said, kind));
+        Filter {
+            tools: announced("tools"),
+            prompts: announced("prompts"),
+            resources: announced("resources"),
+            uris: Default::default(),
+        }
+    }
+
+    /// A legacy server took a subscription of a stream, or refused it. When the last is decided, the stream opens.
+    pub(in crate::mux) fn stream_subscribed(&mut self, call: CallKey, server: ServerId, uri: &str, taken: bool) {
+        let Some(listener) = self.listeners.get_mut(call) else { return };
+        if taken {
+            listener.granted.uris.insert(uri.to_owned());
+        } else {
+            for (_, wants) in listener.wants.iter_mut().filter(|(id, _)| *id == server) {
+                wants.uris.remove(uri);
+            }
+        }
+        let wants = listener.wants.iter().filter(|(id, _)| *id == server).flat_map(|(_, wants)| &wants.uris);
+        if wants.into_iter().all(|uri| listener.granted.uris.contains(uri)) {
+            self.granted(call, server, &Filter::default());
+        }
+    }
+
+    /// Tells a listener of an updated resource of a legacy server.
+    pub(in crate::mux) fn tell_stream(&self, call: CallKey, message: &Message) {
+        let Some(listener) = self.listeners.get(call).filter(|listener| listener.acknowledged) else { return };
+        let Some(caller) = self.callers.get(listener.caller) else { return };
+        let tag = format!(r#""io.modelcontextprotocol/subscriptionId":{}"#, listener.id.as_str());
+        let (meta, params) = (message.span(Field::Meta), message.span(Field::Params));
+        let mut splice = message.splice();
+        let inside = |object: Span| Span { start: object.start + 1, end: object.start + 1 };
+        match message.raw(Field::Meta) {
+            Some(raw) if raw.starts_with('{') => {
+                let comma = if raw[1..].trim_start().starts_with('}') { "" } else { "," };
+                splice.put(inside(meta), format!("{tag}{comma}"));
+            }
+            Some(_) => splice.put(meta, format!("{{{tag}}}")),
+            // An update has at least its URI, so there is something behind the comma.
+            None => splice.put(inside(params), format!(r#""_meta":{{{tag}}},"#)),
+        }
+        caller.outbox.splice(&splice);
+    }
+
+    /// A legacy caller subscribes to a resource of a modern server.
+    pub(in crate::mux) fn subscribe_across(
+        &mut self,
+        accepted: Accepted,
+        server: ServerId,
+        offer: &Offer,
+        uri: String,
+    ) {
+        let Some(own) =
+            self.callers.get(accepted.caller).and_then(|caller| Some(caller.session.as_ref()?.profile.clone()))
+        else {
+            return;
+        };
+        let introduction = self.introduction(server, &own, offer);
+        if !introduction.and_then(|said| offers(&said)).is_some_and(|offers| offers.subscribe) {
+            let name = &self.server(server).config.name;
+            return accepted.refuse(&Error::MethodNotFound(format!("server `{name}` takes no subscriptions")));
+        }
+        let key = accepted.caller;
+        let subscribers = self.server_mut(server).upstream.sessions.entry(uri).or_default();
+        if !subscribers.contains(&key) {
+            subscribers.push(key);
+            if let Some(caller) = self.callers.get_mut(key) {
+                caller.subscriptions += 1;
+            }
+        }
+        accepted.result("{}");
+        self.adjust_stream(server);
+    }
+
+    /// A legacy caller ends a subscription of a modern server's resource.
+    pub(in crate::mux) fn unsubscribe_across(&mut self, accepted: Accepted, server: ServerId, uri: &str) {
+        let key = accepted.caller;
+        self.leave_stream(server, key, |subscribed| subscribed == uri);
+        accepted.result("{}");
+    }
+
+    /// A legacy caller leaves the stream to a modern server, as far as these resources are concerned.
+    pub(in crate::mux) fn leave_stream(&mut self, server: ServerId, key: CallerKey, which: impl Fn(&str) -> bool) {
+        let mut left = 0;
+        self.server_mut(server).upstream.sessions.retain(|uri, callers| {
+            let before = callers.len();
+            callers.retain(|other| *other != key || !which(uri));
+            left += before - callers.len();
+            !callers.is_empty()
+        });
+        if left > 0 {
+            if let Some(caller) = self.callers.get_mut(key) {
+                caller.subscriptions -= left;
+            }
+            self.adjust_stream(server);
+            self.rest_again(server);
+        }
+    }
+
+    /// Instances that nobody listens to any more who wanted them to be there are idle from now on.
+    pub(super) fn rest_again(&mut self, server: ServerId) {
+        if self.is_listened_to(server) {
+            return;
+        }
+        let now = Instant::now();
+        let idle = self.server(server).config.recycle.idle;
+        for instance in self.server_mut(server).pool.instances.values_mut().filter(|instance| instance.rests()) {
+            instance.idle_since = now;
+        }
+        self.alarm.at(now + idle);
+    }
+
+    /// A legacy caller is ready to hear of changes: servers of the other era are listened to for it.
+    pub(in crate::mux) fn follow_lists(&mut self, key: CallerKey) {
+        let Some(caller) = self.callers.get(key) else { return };
+        let servers = caller.endpoint.servers.clone();
+        servers.into_iter().for_each(|server| self.adjust_stream(server));
+    }
+
+    /// Whether legacy callers want to know of changes of a modern server's lists.
+    pub(super) fn is_followed(&self, server: ServerId) -> bool {
+        let known = self.server(server);
+        known.catalogue.serves(Era::Legacy, known.config.era) == Some(Era::Modern)
+            && self.callers_of(server).any(|(_, caller)| caller.is_initialized())
+    }
+
+    /// Whether somebody listens to a server who wants an instance of it to be there for that.
+    pub(in crate::mux) fn is_listened_to(&self, server: ServerId) -> bool {
+        !self.wanted_of(server).0.is_empty()
+    }
+
+    /// Passes on what a stream said to the legacy callers whom it concerns; whether there were any.
+    pub(super) fn tell_sessions(&self, server: ServerId, message: &Message) -> bool {
+        let (method, uri) = (message.method(), message.text(Field::Uri).unwrap_or_default());
+        if method != "notifications/resources/updated" {
+            self.announce_to_sessions(server, &Profile::Modern, &method);
+            return self.is_followed(server);
+        }
+        let part = |whole: &str| crate::mux::subscribe::is_part_of(whole, &uri);
+        let sessions = &self.server(server).upstream.sessions;
+        let mut told: Vec<CallerKey> =
+            sessions.iter().filter(|(whole, _)| part(whole)).flat_map(|(_, callers)| callers.iter().copied()).collect();
+        told.sort_unstable();
+        told.dedup();
+        let params = serde_json::json!({ "uri": uri }).to_string();
+        for caller in told.iter().filter_map(|key| self.callers.get(*key)) {
+            caller.notify(&method, &params);
+        }
+        !told.is_empty()
+    }
+}

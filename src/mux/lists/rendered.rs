@@ -1,0 +1,60 @@
+//! A page of a list as a caller gets it, put together from the lists of one or several servers.
+
+use std::fmt::Write;
+
+use super::ListKind;
+
+/// How many bytes of items go to a caller as one page.
+const PAGE: usize = 1 << 20;
+
+/// A page that is being put together.
+pub(super) struct Rendered {
+    items: String,
+    /// How many items came before this one, and how many were on earlier pages.
+    index: usize,
+    from: usize,
+    /// Where the next page starts.
+    next: Option<usize>,
+}
+
+impl Rendered {
+    /// A page that starts behind so many items.
+    pub(super) fn from(from: usize) -> Rendered {
+        Rendered { items: String::new(), index: 0, from, next: None }
+    }
+
+    /// Adds an item, if it belongs to this page.
+    pub(super) fn add(&mut self, item: &str) {
+        self.index += 1;
+        if self.index <= self.from || self.next.is_some() {
+            return;
+        }
+        if !self.items.is_empty() && self.items.len() + item.len() > PAGE {
+            self.next = Some(self.index - 1);
+            return;
+        }
+        let comma = if self.items.is_empty() { "" } else { "," };
+        let _ = write!(self.items, "{comma}{item}");
+    }
+
+    /// The whole result: `rest` are further members, each behind a comma.
+    pub(super) fn finish(self, kind: ListKind, fresh_ms: Option<u64>, rest: &str) -> String {
+        let next = self.next.map(|next| format!(r#","nextCursor":"mcpool.{next}""#)).unwrap_or_default();
+        let ttl = fresh_ms.map(|ttl| format!(r#","ttlMs":{ttl}"#)).unwrap_or_default();
+        format!(r#"{{"{}":[{}]{next}{ttl}{rest}}}"#, kind.member(), self.items)
+    }
+}
+
+/// For how long the lists on a page are fresh, in milliseconds: as long as the one that is the first to be old.
+#[derive(Default)]
+pub(super) struct Freshness {
+    pub(super) least: Option<u64>,
+}
+
+impl Freshness {
+    pub(super) fn add(&mut self, fresh_ms: Option<u64>) {
+        if let Some(more) = fresh_ms {
+            self.least = Some(self.least.map_or(more, |least| least.min(more)));
+        }
+    }
+}

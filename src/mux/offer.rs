@@ -1,0 +1,113 @@
+//! Called wherever a caller meets a server: in which era the server is used for that caller, what its instances
+//! are told then, and where what it offers stands in the catalogue. A server that speaks the caller's era is used
+//! in it, and nothing is translated; one that lacks it is used in the other (`mux::bridge`).
+
+use super::Mux;
+use super::call::Call;
+use super::callers::Caller;
+use super::catalogue::VariantKey;
+use crate::era::profile::Profile;
+use crate::era::{Era, bridge, legacy};
+use crate::pool::instance::ServerId;
+use crate::wire::message::Message;
+use crate::wire::scan::Field;
+
+/// What a server is to a caller.
+pub struct Offer {
+    /// What an instance for this caller is told.
+    pub profile: Profile,
+    /// Under which the server's introduction and lists are kept for callers like this one.
+    pub variant: VariantKey,
+    /// Whether the two speak different eras.
+    pub bridged: bool,
+}
+
+/// The capabilities that a request itself declares; none in a legacy one.
+pub fn declared(request: &Message) -> &str {
+    request.raw(Field::MetaCapabilities).unwrap_or("{}")
+}
+
+impl Offer {
+    /// What a server is in one era, whether it speaks that or not.
+    pub fn in_era(era: Era, own: &Profile, capabilities: &str) -> Offer {
+        let bridged = era != own.era();
+        let (profile, variant) = match own {
+            Profile::Modern if bridged => {
+                let told = bridge::capabilities::client_to_legacy(capabilities);
+                let newest = legacy::REVISIONS[0];
+                // Capabilities that no server could be told are as good as none.
+                let profile = Profile::legacy(newest, &told).or_else(|| Profile::legacy(newest, "{}"));
+                let profile = profile.unwrap_or(Profile::Modern);
+                let variant = VariantKey::new(&profile, "{}");
+                (profile, variant)
+            }
+            Profile::Legacy(client) if bridged => {
+                let told = bridge::capabilities::client_to_modern(&client.capabilities);
+                (Profile::Modern, VariantKey::new(&Profile::Modern, &told))
+            }
+            own => (own.clone(), VariantKey::new(own, capabilities)),
+        };
+        Offer { profile, variant, bridged }
+    }
+
+    /// Where the server's introduction is kept: a modern one is the same for all.
+    pub fn introduction(&self) -> VariantKey {
+        VariantKey::of_introduction(&self.profile)
+    }
+}
+
+impl Mux {
+    /// Whether it is certain in which era a server is used for callers of one.
+    pub(crate) fn knows_era(&self, server: ServerId, era: Era) -> bool {
+        let server = self.server(server);
+        server.catalogue.serves(era, server.config.era).is_some()
+    }
+
+    /// What a server is to a caller that speaks as `own` says; `capabilities` are those of a modern request. Of a server
+    /// that nobody knows the caller's own era is believed.
+    pub(crate) fn offer(&self, server: ServerId, own: &Profile, capabilities: &str) -> Offer {
+        let server = self.server(server);
+        let era = server.catalogue.serves(own.era(), server.config.era).unwrap_or(own.era());
+        Offer::in_era(era, own, capabilities)
+    }
+
+    /// Whether servers are used in another era than their callers'.
+    pub(crate) fn is_across(&self, servers: &[ServerId], own: &Profile) -> bool {
+        servers.iter().any(|server| self.offer(*server, own, "{}").bridged)
+    }
+
+    /// What a server is to the caller of a call that was not translated yet.
+    pub(crate) fn offer_to(&self, server: ServerId, call: &Call) -> Offer {
+        self.offer(server, &call.profile, declared(&call.request))
+    }
+
+    /// What a server is to a legacy caller's session, if it has one.
+    pub(crate) fn offer_to_session(&self, server: ServerId, caller: &Caller) -> Option<Offer> {
+        caller.session.as_ref().map(|session| self.offer(server, &session.profile, "{}"))
+    }
+
+    /// The raw introduction of a server as a caller's revision has it.
+    pub(crate) fn introduction(&self, server: ServerId, own: &Profile, offer: &Offer) -> Option<String> {
+        let said = self.server(server).catalogue.variant(&offer.introduction())?.introduction()?;
+        Some(match own {
+            Profile::Legacy(client) if !offer.bridged => bridge::capabilities::fit_introduction(said, client.revision),
+            _ if !offer.bridged => said.to_owned(),
+            Profile::Modern => bridge::capabilities::discover_result(said),
+            Profile::Legacy(client) => {
+                bridge::capabilities::initialize_result(said, client.revision, &self.server(server).config.name)
+            }
+        })
+    }
+
+    /// How the legacy server of a call names itself, for the results that must say it.
+    pub(crate) fn own_info(&self, call: &Call) -> String {
+        self.server_info(call.server, &VariantKey::of_introduction(&call.profile))
+    }
+
+    /// The same for a variant of what it offers.
+    pub(crate) fn server_info(&self, server: ServerId, introduction: &VariantKey) -> String {
+        let said = self.server(server).catalogue.variant(introduction).and_then(|variant| variant.introduction());
+        let own = said.and_then(|said| crate::wire::message::member(said, "serverInfo"));
+        own.map_or_else(crate::era::implementation, str::to_owned)
+    }
+}

@@ -178,6 +178,7 @@ impl Mux {
         instance.reply(&ask.message, &body);
         if ask.message.method() == "roots/list" {
             instance.roots = Some(format!(r#""result":{}"#, canonical(result)).into());
+            instance.told_roots();
         }
         self.try_ready(at);
         self.dispatch(at.server);

@@ -119,12 +119,10 @@ impl Mux {
         let roots = match &call.bridge {
             Some(Bridge::Modern(modern)) if modern.roots.is_some() => modern.roots.clone(),
             Some(Bridge::Modern(_)) if may_ask_in(&call.request.method()) => return None,
+            // An introduction is the same whatever the roots, and a caller can be asked for them only after it.
+            _ if matches!(call.from, Source::Mcpool(Errand::Introduce(_))) => caller.roots.known(),
             _ if !self.tells_roots(caller, &profile) => Some(NO_ROOTS.into()),
-            _ => match caller.roots.known() {
-                // A caller can be asked for its roots only after it was introduced.
-                None if !matches!(call.from, Source::Mcpool(Errand::Introduce(_))) => return None,
-                roots => roots,
-            },
+            _ => Some(caller.roots.known()?),
         };
         Some(Need { profile, roots, lease, by_itself })
     }

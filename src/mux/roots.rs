@@ -59,6 +59,7 @@ impl Mux {
         if let Some(ask) = instance.asks.remove(id) {
             instance.reply(&ask.message, NO_ROOTS);
             instance.roots = Some(NO_ROOTS.into());
+            instance.told_roots();
         }
         self.try_ready(at);
         self.dispatch(at.server);
@@ -90,9 +91,10 @@ impl Mux {
     }
 
     fn answer_roots(&mut self, at: InstanceRef, ask: &Message) {
-        let Some(instance) = self.instance(at) else { return };
+        let Some(instance) = self.instance_mut(at) else { return };
         if let Some(roots) = instance.roots.clone() {
-            return instance.reply(ask, &roots);
+            instance.reply(ask, &roots);
+            return instance.told_roots();
         }
         self.keep_ask(at, ask);
         self.reconsider_asks(at);
@@ -106,6 +108,7 @@ impl Mux {
         if let Some(ask) = instance.asks.remove(id) {
             instance.reply(&ask.message, &roots);
             instance.roots = Some(roots);
+            instance.told_roots();
         }
         self.ask_over(at, key);
     }

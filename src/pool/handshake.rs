@@ -73,10 +73,23 @@ impl Instance {
                 Era::Modern => self.discovered(answer),
             },
             Stage::Settling(ping, _) if id == Some(ping) => {
-                self.stage = Stage::Asking;
+                // A server that asks for roots is used only when it has been told them, if it asks soon.
+                if self.roots.is_none() || self.told_roots {
+                    self.stage = Stage::Asking;
+                }
                 Step::Settled
             }
             _ => Step::NotOurs,
+        }
+    }
+
+    /// Notes that the server was told roots. Its handshake ends when it has had time to act on them: behind another
+    /// `ping`.
+    pub fn told_roots(&mut self) {
+        self.told_roots = true;
+        if let (State::Starting, Stage::Settling(..) | Stage::Asking) = (self.state, self.stage) {
+            let ping = self.request("ping", "{}");
+            self.stage = Stage::Settling(ping, Instant::now());
         }
     }
 

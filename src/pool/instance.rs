@@ -110,6 +110,8 @@ pub struct Instance {
     pub profile: Profile,
     /// The roots that it was told, where its server asks for them.
     pub roots: Option<Rc<str>>,
+    /// Whether it has asked for them.
+    pub told_roots: bool,
     pub state: State,
     pub stage: Stage,
     pub offers: Offers,
@@ -154,6 +156,7 @@ impl Instance {
             serial,
             profile: need.profile.clone(),
             roots: need.roots.clone(),
+            told_roots: false,
             state: State::Starting,
             stage: Stage::Unopened,
             offers: Offers::default(),

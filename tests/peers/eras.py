@@ -149,8 +149,10 @@ def to_caller(caller: str, offered: dict[str, Any], step: dict[str, Any], wanted
     elif method in LEGACY_ONLY or method.startswith("tasks/") or method == "subscriptions/listen":
         wanted["outcome"] = answered_here(method, offered) if caller == "legacy" else REFUSED
     elif refusal := next((one["error"] for one in step.get("answers", {}).values() if "error" in one), None):
-        # A modern client fails its own call; a legacy caller's error ends the call that asked, in mcpool.
+        # A modern client fails its own call; a legacy caller's error ends the call that asked, in mcpool, which quotes it.
         wanted["outcome"] = {"error": refusal if caller == "modern" else {"code": -32603, "message": refusal["message"]}}
+        if caller == "legacy" and "error" in got["outcome"] and refusal["message"] in got["outcome"]["error"]["message"]:
+            got["outcome"]["error"]["message"] = refusal["message"]
     if "heard" in wanted and (caller == "modern" or "listen" in step):
         wanted["heard"] = {key: [] if key in ON_DEMAND else said for key, said in wanted["heard"].items()}
     crossed = step.get("crossed", {}).get(caller, {})

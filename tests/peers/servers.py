@@ -79,12 +79,13 @@ ERAS = {
     "both-new": {"modern"},
     "fastmcp": {"legacy", "modern"},
     "fastmcp-old": {"legacy"},
+    "fastmcp-new": {"modern"},
     "rmcp": {"legacy", "modern"},
     "rmcp-old": {"legacy"},
     "rmcp-new": {"modern"},
 }
 # Those of them that mcpool's config limits (`era:`); by itself the program speaks both.
-PINNED = {"both-new": "modern", "fastmcp-old": "legacy"}
+PINNED = {"both-new": "modern", "fastmcp-old": "legacy", "fastmcp-new": "modern"}
 
 
 def prepare(kind: str, directory: Path) -> None:

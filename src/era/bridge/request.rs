@@ -57,17 +57,13 @@ pub fn retry(request: &Message, responses: &[(String, String)], state: Option<&s
     line(request, Some(params))
 }
 
-/// The line of a request with other parameters.
+/// The line of a request with other parameters; whatever else stands in it stays.
 fn line(request: &Message, params: Option<Object<'_>>) -> String {
-    let mut line = String::from(r#"{"jsonrpc":"2.0""#);
-    if let Some(id) = request.raw(Field::Id) {
-        line += &format!(r#","id":{id}"#);
+    let line = String::from_utf8_lossy(request.line());
+    match params {
+        Some(params) => Object::of(&line).with("params", params.to_string()).to_string(),
+        None => line.into_owned(),
     }
-    line += &format!(r#","method":{}"#, request.raw(Field::Method).unwrap_or(r#""""#));
-    if let Some(params) = params {
-        line += &format!(r#","params":{params}"#);
-    }
-    line + "}"
 }
 
 #[cfg(test)]
@@ -80,7 +76,7 @@ mod tests {
     }
 
     fn with_params(params: &str) -> String {
-        format!(r#"{{"jsonrpc":"2.0","id":"a\"0","method":"tools/call","params":{params}}}"#)
+        format!(r#"{{"params":{params},"jsonrpc":"2.0","method":"tools/call","id":"a\"0"}}"#)
     }
 
     #[test]

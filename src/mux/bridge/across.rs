@@ -94,14 +94,11 @@ impl Mux {
         }
         let result = words::to_legacy(answer.raw(Field::Result).unwrap_or("{}"));
         let fitting = content::fit_result(&call.request.method(), &result, legacy.revision);
-        let result = fitting.unwrap_or(result);
-        let limit = self.config.limits.message;
+        let mut splice = answer.splice();
+        splice.put(answer.span(Field::Result), fitting.unwrap_or(result));
         let caller = call.caller;
         let Source::Caller(reply, _permit) = call.from else { return };
-        if result.len() > limit {
-            return reply.refuse(&Error::TooLarge { size: result.len(), limit });
-        }
-        reply.result(&result);
+        reply.answer(answer, splice);
         self.elicitations_done(caller, &legacy);
     }
 }

@@ -117,9 +117,11 @@ fn instance_table<'a>(instances: impl Iterator<Item = (&'a Value, &'a Value)>) -
 }
 
 fn caller_table(callers: &[Value]) -> Table {
-    let mut table = table(["CALLER", "PID", "ENDPOINT", "REVISION", "IN FLIGHT", "ASKED"], 4..6);
+    let mut table = table(["CALLER", "PID", "ENDPOINT", "REVISION", "IN FLIGHT", "ASKED", "HELD"], 4..7);
     for caller in callers.iter().take(SHOWN) {
-        table.add_row(["client", "pid", "endpoint", "revision", "in_flight", "asks"].map(|key| text(&caller[key])));
+        table.add_row(
+            ["client", "pid", "endpoint", "revision", "in_flight", "asks", "held"].map(|key| text(&caller[key])),
+        );
     }
     table
 }

@@ -8,6 +8,9 @@ use crate::wire::scan::Field;
 /// The modern revision that mcpool speaks.
 pub const REVISION: &str = "2026-07-28";
 
+/// Where a request says who sends it (page "Overview", "Per-request protocol fields").
+pub const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
+
 /// The error codes by which a modern server is recognised (page "Overview", "Error Codes").
 const MODERN_ERRORS: [&str; 3] = ["-32020", "-32021", "-32022"];
 

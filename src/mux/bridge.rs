@@ -17,6 +17,7 @@ use super::request::{Accepted, Verb};
 use super::route::Route;
 use crate::era::bridge::request;
 use crate::era::level::Level;
+use crate::era::modern;
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::reply::CallKey;
@@ -67,12 +68,14 @@ impl Mux {
         verb: Verb,
     ) -> Result<(Message, Bridge, Option<Level>), Error> {
         let original = &accepted.request;
-        if !matches!(verb, Verb::Create | Verb::Pass) || original.span(Field::Task).found() {
-            let what = if original.span(Field::Task).found() { "tasks".into() } else { original.method() };
-            let name = &self.server(route.server).config.name;
-            return Err(Error::MethodNotFound(format!(
-                "`{what}` does not exist between this client and server `{name}`"
-            )));
+        let (task, carried) = (original.span(Field::Task).found(), matches!(verb, Verb::Create | Verb::Pass));
+        if task || !carried {
+            let method = original.method();
+            return Err(Error::MethodNotFound(match own {
+                _ if task => "tasks do not cross the protocol's eras; send the request without `task`".into(),
+                Profile::Modern => format!("revision {} has no `{method}`", modern::REVISION),
+                Profile::Legacy(_) => format!("server `{}` has no `{method}`", self.server(route.server).config.name),
+            }));
         }
         let named = self.read_own(route.splice.to_bytes())?;
         let session = self.callers.get(accepted.caller).and_then(|caller| caller.session.as_ref());

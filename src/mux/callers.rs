@@ -14,6 +14,7 @@ use crate::pool::instance::{InstanceKey, InstanceRef, ServerId, Subscriber};
 use crate::pool::lease::Lease;
 use crate::reply::{CallKey, CallerKey};
 use crate::wire::id::{AskId, RawId};
+use crate::wire::message::{member, unquote};
 use crate::wire::outbox::Outbox;
 
 use super::Mux;
@@ -50,6 +51,8 @@ pub struct Caller {
     pub in_flight: HashMap<RawId, CallKey, RandomState>,
     /// What it said in `initialize`, if it did.
     pub session: Option<Session>,
+    /// How it named itself first, and the revision that it spoke then.
+    pub client: Option<(String, &'static str)>,
     pub asks: BTreeMap<AskId, Asked>,
     next_ask: u64,
     pub roots: Roots,
@@ -64,9 +67,7 @@ pub struct Caller {
 /// The state of a legacy caller.
 pub struct Session {
     pub profile: Profile,
-    /// The name in `clientInfo`.
-    pub client: String,
-    /// The whole `clientInfo`, as JSON.
+    /// Its `clientInfo`, as JSON.
     pub info: Rc<str>,
     /// Whether `notifications/initialized` came.
     pub initialized: bool,
@@ -90,6 +91,12 @@ impl Caller {
     pub fn next_ask(&mut self) -> AskId {
         self.next_ask += 1;
         AskId(self.next_ask)
+    }
+
+    /// Notes how it names itself: in `initialize`, or in a modern request.
+    pub fn introduces_itself(&mut self, info: Option<&str>, revision: &'static str) {
+        let name = info.and_then(|info| member(info, "name")).and_then(unquote).unwrap_or_default();
+        self.client = Some((name.into_owned(), revision));
     }
 
     /// Whether it opened with `initialize` and may be told of changes.
@@ -132,6 +139,7 @@ impl Mux {
             bound: InFlight::new(self.config.limits.in_flight),
             in_flight: HashMap::default(),
             session: None,
+            client: None,
             asks: BTreeMap::new(),
             next_ask,
             roots: Roots::Unknown,

@@ -20,7 +20,7 @@ use crate::era::{implementation, legacy, modern};
 use crate::error::Error;
 use crate::pool::instance::{InstanceRef, ServerId};
 use crate::reply::CallKey;
-use crate::wire::message::{member, unquote};
+use crate::wire::message::member;
 use crate::wire::scan::Field;
 
 impl Mux {
@@ -37,9 +37,8 @@ impl Mux {
             return accepted.refuse(&Error::InvalidParams(what.into()));
         };
         let info = request.raw(Field::Params).and_then(|params| member(params, "clientInfo")).unwrap_or("{}");
-        let client = member(info, "name").and_then(unquote).unwrap_or_default().into_owned();
-        caller.session =
-            Some(Session { profile: profile.clone(), client, info: info.into(), initialized: false, level: None });
+        caller.introduces_itself(Some(info), revision);
+        caller.session = Some(Session { profile: profile.clone(), info: info.into(), initialized: false, level: None });
         self.introduce(accepted, profile);
     }
 

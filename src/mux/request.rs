@@ -17,7 +17,7 @@ use crate::guard::inflight::Permit;
 use crate::pool::instance::ServerId;
 use crate::reply::{Batch, CallKey, CallerKey, Reply};
 use crate::wire::id::RawId;
-use crate::wire::message::{Kind, Message};
+use crate::wire::message::{Kind, Message, member};
 use crate::wire::scan::Field;
 
 /// A request that was admitted.
@@ -125,6 +125,10 @@ impl Mux {
     fn requested_modern(&mut self, accepted: Accepted) {
         if let Err(error) = modern::check(&accepted.request) {
             return accepted.refuse(&error);
+        }
+        if let Some(caller) = self.callers.get_mut(accepted.caller).filter(|caller| caller.client.is_none()) {
+            let meta = accepted.request.raw(Field::Meta).unwrap_or("{}");
+            caller.introduces_itself(member(meta, modern::CLIENT_INFO), modern::REVISION);
         }
         match Verb::of(&accepted.request.method()) {
             Verb::Discover => self.introduce(accepted, Profile::Modern),

@@ -4,12 +4,11 @@
 use super::object::{Object, quote};
 pub use super::salient::salient;
 use crate::era::level::Level;
-use crate::era::modern;
+use crate::era::modern::{self, CLIENT_INFO};
 use crate::wire::message::Message;
 use crate::wire::scan::Field;
 
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
 const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 

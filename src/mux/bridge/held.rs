@@ -49,7 +49,7 @@ impl Held {
     }
 
     /// How many calls are held.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.calls.len()
     }
 
@@ -181,7 +181,7 @@ impl Mux {
         let Some(call) = self.calls.get(key).filter(|call| call.is_callers()) else { return };
         let (limits, caller, server) = (&self.config.limits, call.caller, call.server);
         let of_caller = self.held_for(caller).len();
-        if of_caller >= limits.held || self.held.len() >= limits.held_total {
+        if of_caller >= limits.held || self.held.count() >= limits.held_total {
             let limit = if of_caller >= limits.held { limits.held } else { limits.held_total };
             return self.cannot_hold(key, limit);
         }

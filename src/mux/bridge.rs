@@ -1,10 +1,12 @@
 //! Calls between a caller of one era and a server of the other. A call is translated once on its way in and its
 //! answer once on its way out (`era::bridge` has the words); inside it is a call like any other. What remains is
 //! that the eras ask differently: a legacy server sends its caller a request, a modern one ends the call with its
-//! questions. `held` turns the first into the second, `rounds` the second into the first.
+//! questions. `questions`, `held` and `comeback` turn the first into the second, `rounds` the second into the first.
 
 mod across;
+mod comeback;
 mod held;
+mod questions;
 mod rounds;
 
 use bytes::Bytes;
@@ -23,7 +25,8 @@ use crate::error::Error;
 use crate::reply::CallKey;
 use crate::wire::message::Message;
 use crate::wire::scan::Field;
-pub use held::{Held, ModernCaller};
+pub use held::Held;
+pub use questions::ModernCaller;
 pub use rounds::LegacyCaller;
 
 /// What is kept of a call between the eras.

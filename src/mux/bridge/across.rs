@@ -1,6 +1,6 @@
 //! The way back across the eras: a server's answer in the words of its caller.
 
-use super::Bridge;
+use super::{Bridge, LegacyCaller, ModernCaller};
 use crate::era::bridge::{answer as words, ask, content};
 use crate::era::legacy::URL_ELICITATION_REQUIRED;
 use crate::era::may_ask_in;
@@ -10,9 +10,6 @@ use crate::mux::call::{Call, Place, Source};
 use crate::pool::instance::InstanceRef;
 use crate::wire::message::{Kind, Message, elements, member};
 use crate::wire::scan::Field;
-
-use super::held::ModernCaller;
-use super::rounds::LegacyCaller;
 
 impl Mux {
     /// Passes a server's answer on to a caller of the other era.

@@ -1,0 +1,130 @@
+//! A modern caller comes back with what it was asked: it gets its call again.
+
+use slotmap::Key;
+use tokio::time::Instant;
+
+use super::questions::{Named, Outcome, Question};
+use super::{Bridge, fingerprint};
+use crate::era::profile::canonical;
+use crate::error::Error;
+use crate::mux::Mux;
+use crate::mux::call::{Place, Source};
+use crate::mux::request::Accepted;
+use crate::pool::instance::InstanceRef;
+use crate::reply::CallKey;
+use crate::wire::message::{member, members};
+use crate::wire::scan::Field;
+
+impl Mux {
+    /// A request with a `requestState` of ours: its caller comes back for a held call.
+    pub(super) fn come_back(&mut self, accepted: Accepted) {
+        match self.claim(&accepted) {
+            Ok((key, answers)) => self.resume(key, accepted, &answers),
+            Err(why) => accepted.refuse(&Error::InvalidParams(why)),
+        }
+    }
+
+    /// The held call that a request comes back for, and the answers that it brings.
+    fn claim(&self, accepted: &Accepted) -> Result<(CallKey, Vec<(String, String)>), String> {
+        let text = accepted.request.text(Field::RequestState).unwrap_or_default();
+        let wrong = |why: &str| format!("requestState {why}; send the request anew without it");
+        let state = self.held.open(&text).map_err(wrong)?;
+        if state.caller != accepted.caller.data().as_ffi() {
+            return Err(wrong("belongs to another caller"));
+        }
+        if state.request != fingerprint(&accepted.request) {
+            return Err(wrong("belongs to another request"));
+        }
+        let key = self.held.call(state.serial).ok_or_else(|| wrong("was used already, or its call is over"))?;
+        let responses = accepted.request.raw(Field::Params).and_then(|params| member(params, "inputResponses"));
+        let responses = responses.map(members).unwrap_or_default();
+        let Some(Bridge::Modern(modern)) = self.calls.get(key).and_then(|call| call.bridge.as_ref()) else {
+            return Err(wrong("was used already, or its call is over"));
+        };
+        let asked = |name: &str| modern.questions.iter().any(|(known, _)| known == name);
+        if let Some((name, _)) = responses.iter().find(|(name, value)| asked(name) && !value.starts_with('{')) {
+            return Err(format!("`inputResponses.{name}` must be an object"));
+        }
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        Ok((key, responses.into_iter().map(owned).collect()))
+    }
+
+    /// Gives a held call to the request that came back for it.
+    fn resume(&mut self, key: CallKey, accepted: Accepted, answers: &[(String, String)]) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let Source::Held { serial, since } = call.from else { return };
+        self.held.remove(serial);
+        let server = call.server;
+        let level = accepted.level();
+        let id = accepted.id().clone();
+        let now = Instant::now();
+        call.limit += now - since;
+        call.level = level;
+        // It may have been sent before, and be sent again.
+        call.splice = call.request.splice();
+        let place = call.place.clone();
+        accepted.take_over(call);
+        if let Some(caller) = self.callers.get_mut(call.caller) {
+            caller.in_flight.insert(id, key);
+        }
+        let Some(modern) = call.modern() else { return };
+        if let Some(outcome) = modern.outcome.take() {
+            return self.end_with(key, outcome);
+        }
+        let (answered, open) = split(std::mem::take(&mut modern.questions), answers);
+        let missing = !open.is_empty();
+        modern.questions = open;
+        let mut declined = false;
+        let mut upstream = Vec::new();
+        for (question, value) in answered {
+            match question {
+                Question::Ask(at, id) => upstream.push((at, id, value)),
+                Question::Roots => modern.roots = Some(format!(r#""result":{}"#, canonical(value)).into()),
+                Question::Page(_) => declined |= member(value, "action") != Some(r#""accept""#),
+            }
+        }
+        if let Place::On(instance, wire) = place {
+            call.deadline = (now + self.servers[server.0].config.timeout.call).min(call.limit);
+            self.alarm.at(call.deadline);
+            let at = InstanceRef { server, key: instance };
+            if let Some(instance) = self.instance_mut(at) {
+                instance.pending.set_level(wire, level);
+            }
+            self.raise_level(at, level);
+            if missing {
+                self.gather(key);
+            }
+        }
+        upstream.into_iter().for_each(|(at, id, value)| self.answer_ask(at, &id, value));
+        if self.calls.get(key).is_some_and(|call| call.place == Place::Held) {
+            match (declined, missing) {
+                (true, _) => self.fail(key, Error::InvalidParams("the web page that this needs was declined".into())),
+                (_, true) => self.hold(key),
+                _ => self.place(key),
+            }
+        }
+    }
+
+    fn end_with(&mut self, key: CallKey, outcome: Outcome) {
+        match outcome {
+            Outcome::Failed(error) => self.fail(key, error),
+            Outcome::Answer(at, answer) => {
+                if let Some(call) = self.take_out(key) {
+                    self.deliver(at, call, &answer);
+                }
+            }
+        }
+    }
+}
+
+/// The questions that are answered, with the answers, and those that are not.
+fn split(questions: Vec<Named>, answers: &[(String, String)]) -> (Vec<(Question, &str)>, Vec<Named>) {
+    let (mut answered, mut open) = (Vec::new(), Vec::new());
+    for (name, question) in questions {
+        match answers.iter().find(|(of, _)| *of == name) {
+            Some((_, value)) => answered.push((question, value.as_str())),
+            None => open.push((name, question)),
+        }
+    }
+    (answered, open)
+}

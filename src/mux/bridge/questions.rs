@@ -1,0 +1,181 @@
+//! What a legacy server wants to know of a modern caller in the middle of a call, until it is answered.
+
+use std::fmt::Write;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Bridge, fingerprint};
+use crate::era::bridge::ask;
+use crate::era::may_ask_in;
+use crate::error::Error;
+use crate::mux::Mux;
+use crate::mux::call::Call;
+use crate::mux::offer::declared;
+use crate::pool::instance::{InstanceRef, With};
+use crate::reply::CallKey;
+use crate::wire::id::RawId;
+use crate::wire::message::Message;
+use crate::wire::scan::Field;
+
+/// Asks that come within this time go to a modern caller together.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// A modern caller's call of a legacy server.
+pub struct ModernCaller {
+    /// What the caller declared in the request.
+    pub capabilities: String,
+    /// Tells the request from others: a retry must be the same one.
+    pub(super) request: [u8; 32],
+    /// The body of the answer to `roots/list`, once the caller told its roots for this call.
+    pub roots: Option<Rc<str>>,
+    /// What the caller is to answer, by the key under which it is asked.
+    pub(super) questions: Vec<Named>,
+    /// How many keys were given.
+    keys: usize,
+    /// How the call ended while its caller was away.
+    pub(super) outcome: Option<Outcome>,
+}
+
+/// A question and the key under which it is asked.
+pub(super) type Named = (String, Question);
+
+/// What a modern caller is asked.
+pub(super) enum Question {
+    /// What an instance asks, by its own id of that.
+    Ask(InstanceRef, RawId),
+    /// Its roots, because the server decides by them what it may touch.
+    Roots,
+    /// To visit a web page; the parameters of the elicitation.
+    Page(String),
+}
+
+/// How a call ended while its caller was away.
+pub(super) enum Outcome {
+    Answer(InstanceRef, Message),
+    Failed(Error),
+}
+
+impl ModernCaller {
+    pub(super) fn new(original: &Message) -> ModernCaller {
+        ModernCaller {
+            capabilities: declared(original).to_owned(),
+            request: fingerprint(original),
+            roots: None,
+            questions: Vec::new(),
+            keys: 0,
+            outcome: None,
+        }
+    }
+
+    /// Asks it to visit a web page.
+    pub(super) fn visit(&mut self, page: &str) {
+        self.put(Question::Page(page.to_owned()));
+    }
+
+    fn put(&mut self, question: Question) {
+        self.keys += 1;
+        self.questions.push((format!("ask-{}", self.keys), question));
+    }
+
+    fn forget(&mut self, at: InstanceRef, id: &RawId) {
+        self.questions
+            .retain(|(_, question)| !matches!(question, Question::Ask(of, known) if *of == at && known == id));
+    }
+}
+
+impl Call {
+    pub(super) fn modern(&mut self) -> Option<&mut ModernCaller> {
+        match &mut self.bridge {
+            Some(Bridge::Modern(modern)) => Some(modern),
+            _ => None,
+        }
+    }
+}
+
+impl Mux {
+    /// An instance asks the caller of a call something.
+    pub(in crate::mux) fn ask_call(&mut self, at: InstanceRef, id: &RawId, key: CallKey, asked: &Message) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let may_ask = may_ask_in(&call.request.method());
+        let held = call.is_held();
+        let Some(modern) = call.modern() else { return };
+        if !may_ask {
+            return self.refuse_ask(at, id, "the client's request is none in which it may be asked");
+        }
+        if !ask::declared(&modern.capabilities, &asked.method(), asked.raw(Field::Params)) {
+            return self.refuse_ask(at, id, "the client did not declare that it can answer");
+        }
+        modern.put(Question::Ask(at, id.clone()));
+        if let Some(ask) = self.instance_mut(at).and_then(|instance| instance.asks.get_mut(id)) {
+            ask.with = Some(With::Retry(key));
+        }
+        if !held {
+            self.gather(key);
+        }
+    }
+
+    /// Asks the caller of a call for its roots before the call goes anywhere.
+    pub(in crate::mux) fn ask_for_roots(&mut self, key: CallKey) {
+        if let Some(modern) = self.calls.get_mut(key).and_then(Call::modern) {
+            modern.put(Question::Roots);
+            self.hold(key);
+        }
+    }
+
+    /// Waits a moment for what else is asked for a call.
+    pub(super) fn gather(&mut self, key: CallKey) {
+        if !self.held.gathering.iter().any(|(_, other)| *other == key) {
+            let until = Instant::now() + GATHER;
+            self.held.gathering.push((until, key));
+            self.alarm.at(until);
+        }
+    }
+
+    /// Puts the questions that were gathered; when the next are to be.
+    pub(in crate::mux) fn sweep_gathering(&mut self, now: Instant) -> Option<Instant> {
+        let (due, later) = std::mem::take(&mut self.held.gathering).into_iter().partition(|(until, _)| *until <= now);
+        self.held.gathering = later;
+        let due: Vec<(Instant, CallKey)> = due;
+        due.into_iter().for_each(|(_, key)| self.hold(key));
+        self.held.gathering.iter().map(|(until, _)| *until).min()
+    }
+
+    /// The open questions of a call, as members of a JSON object; none if there are none.
+    pub(super) fn input_requests(&self, key: CallKey) -> Option<String> {
+        let Some(Bridge::Modern(modern)) = &self.calls.get(key)?.bridge else { return None };
+        let mut requests = String::new();
+        for (name, question) in &modern.questions {
+            let request = match question {
+                Question::Ask(at, id) => {
+                    let asked = self.instance(*at).and_then(|instance| instance.asks.get(id));
+                    let Some(asked) = asked.map(|ask| &ask.message) else { continue };
+                    ask::input_request(&asked.method(), asked.raw(Field::Params))
+                }
+                Question::Roots => ask::input_request("roots/list", None),
+                Question::Page(params) => ask::input_request("elicitation/create", Some(params)),
+            };
+            let comma = if requests.is_empty() { "" } else { "," };
+            let _ = write!(requests, r#"{comma}"{name}":{request}"#);
+        }
+        (!requests.is_empty()).then_some(requests)
+    }
+
+    /// Answers what instances ask for a call with errors, since nobody else will.
+    pub(in crate::mux) fn refuse_questions(&mut self, key: CallKey, why: &str) {
+        let Some(modern) = self.calls.get_mut(key).and_then(Call::modern) else { return };
+        for (_, question) in std::mem::take(&mut modern.questions) {
+            if let Question::Ask(at, id) = question {
+                self.refuse_ask(at, &id, why);
+            }
+        }
+    }
+
+    /// A question was answered by somebody else, or is not asked any more.
+    pub(in crate::mux) fn forget_question(&mut self, key: CallKey, at: InstanceRef, id: &RawId) {
+        if let Some(modern) = self.calls.get_mut(key).and_then(Call::modern) {
+            modern.forget(at, id);
+        }
+    }
+}

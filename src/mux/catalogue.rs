@@ -1,21 +1,20 @@
 //! What mcpool knows of a server without asking it. It is kept on disk, so that callers can connect, initialise
 //! and list without one server process being started.
 
+mod variant;
+
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
-use tokio::time::Instant;
 
-use super::lists::{List, ListKind};
 use crate::config::{self, EraChoice};
+use crate::era::Era;
 use crate::era::profile::Profile;
-use crate::era::{Era, legacy};
+pub use variant::{Variant, VariantKey};
 
 /// How many variants of a server are remembered; the one used longest ago goes first.
 const VARIANTS: usize = 16;
@@ -41,59 +40,6 @@ pub struct Known {
     /// It was seen to ask for roots.
     pub asks_roots: bool,
     variants: Vec<Variant>,
-}
-
-/// What a server offers to clients of one kind: servers tell clients of different capabilities different things.
-#[derive(Serialize, Deserialize)]
-pub struct Variant {
-    pub key: VariantKey,
-    /// The raw `InitializeResult` or `DiscoverResult`.
-    pub introduction: Option<Box<RawValue>>,
-    pub lists: Vec<(ListKind, List)>,
-    /// An errand is on its way to have it introduced.
-    #[serde(skip)]
-    pub introducing: bool,
-    /// Lists that are being fetched.
-    #[serde(skip)]
-    pub fetching: Vec<ListKind>,
-    /// Lists whose change was announced and that nobody has asked for since.
-    #[serde(skip)]
-    announced: Vec<ListKind>,
-    /// Counts announced changes of each list, so that what was fetched before one is known to be old.
-    #[serde(skip)]
-    pub generation: u64,
-}
-
-/// What a server was told about its client, as far as what it offers depends on that.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VariantKey {
-    pub era: Era,
-    pub revision: String,
-    pub capabilities: String,
-}
-
-impl VariantKey {
-    /// The variant of a legacy profile, or of modern requests with these capabilities.
-    pub fn new(profile: &Profile, capabilities: &str) -> VariantKey {
-        let capabilities = match profile {
-            Profile::Legacy(legacy) => legacy.capabilities.clone(),
-            Profile::Modern => crate::era::profile::canonical(capabilities),
-        };
-        VariantKey { era: profile.era(), revision: profile.revision().to_owned(), capabilities }
-    }
-
-    /// The profile of clients to whom this variant is offered.
-    pub fn profile(&self) -> Option<Profile> {
-        match self.era {
-            Era::Modern => Some(Profile::Modern),
-            Era::Legacy => Profile::legacy(legacy::negotiate(&self.revision), &self.capabilities),
-        }
-    }
-
-    /// The variant under which a server's introduction is kept: a modern one is the same for all.
-    pub fn of_introduction(profile: &Profile) -> VariantKey {
-        VariantKey::new(profile, "{}")
-    }
 }
 
 impl Catalogue {
@@ -206,87 +152,6 @@ impl Catalogue {
     /// Every variant that is known, to be changed.
     pub fn variants_mut(&mut self) -> impl Iterator<Item = &mut Variant> {
         self.known.variants.iter_mut()
-    }
-}
-
-impl Variant {
-    fn new(key: VariantKey) -> Variant {
-        Variant {
-            key,
-            introduction: None,
-            lists: Vec::new(),
-            introducing: false,
-            fetching: Vec::new(),
-            announced: Vec::new(),
-            generation: 0,
-        }
-    }
-
-    /// The raw introduction.
-    pub fn introduction(&self) -> Option<&str> {
-        self.introduction.as_deref().map(RawValue::get)
-    }
-
-    /// A list, if it was ever fetched.
-    pub fn list(&self, kind: ListKind) -> Option<&List> {
-        self.lists.iter().find(|(known, _)| *known == kind).map(|(_, list)| list)
-    }
-
-    /// Puts a list in place of what was known; whether that is news: the two differ, and nobody said they would.
-    pub fn put(&mut self, kind: ListKind, list: List) -> bool {
-        match self.lists.iter_mut().find(|(known, _)| *known == kind) {
-            Some((_, known)) => {
-                let differ = !known.stale && !known.same_items(&list);
-                *known = list;
-                differ
-            }
-            None => {
-                self.lists.push((kind, list));
-                false
-            }
-        }
-    }
-
-    /// Notes that a list has changed; whether that is news, as it is once until somebody asks for the list again.
-    pub fn changed(&mut self, kind: ListKind) -> bool {
-        self.generation += 1;
-        if let Some((_, list)) = self.lists.iter_mut().find(|(known, _)| *known == kind) {
-            list.stale = true;
-        }
-        let news = !self.announced.contains(&kind);
-        if news {
-            self.announced.push(kind);
-        }
-        news
-    }
-
-    /// Notes that a list is being fetched, unless it is already; whether it was not.
-    pub fn begin_fetch(&mut self, kind: ListKind) -> bool {
-        let begins = !self.fetching.contains(&kind);
-        if begins {
-            self.fetching.push(kind);
-            self.announced.retain(|other| *other != kind);
-        }
-        begins
-    }
-
-    /// Whether a list can be answered from what is known. `warm` says that asking would start nothing; a cold
-    /// server is believed to offer what it offered last.
-    pub fn believes(&self, kind: ListKind, warm: bool, uid: u32, max_age: Duration, now: Instant) -> bool {
-        let Some(list) = self.list(kind) else { return false };
-        if list.private && list.uid != uid {
-            return false;
-        }
-        if !warm {
-            return true;
-        }
-        let within = |age: Duration| list.fetched.is_some_and(|fetched| now < fetched + age);
-        let announced = self.introduction().is_some_and(|said| crate::era::legacy::announces(said, kind.capability()));
-        match list.ttl {
-            _ if list.stale => false,
-            Some(ttl) => within(Duration::from_millis(ttl)),
-            None => announced && list.fetched.is_some() || within(max_age),
-        }
     }
 }
 

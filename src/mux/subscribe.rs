@@ -1,11 +1,9 @@
 //! `resources/subscribe` of legacy callers: the server is subscribed once for all callers of an instance, and
 //! unsubscribed when the last one leaves. When an instance ends, another takes its subscriptions over.
 
-use std::collections::BTreeMap;
-use std::rc::Rc;
-use std::time::Duration;
+mod orphans;
 
-use tokio::time::Instant;
+use std::rc::Rc;
 
 use super::Mux;
 use super::call::{Call, Pin, Then};
@@ -13,27 +11,11 @@ use super::errand::Errand;
 use super::request::Accepted;
 use crate::era::profile::Profile;
 use crate::error::Error;
-use crate::pool::instance::{Instance, InstanceKey, InstanceRef, ServerId, Subscriber};
-use crate::reply::{CallKey, CallerKey};
+use crate::pool::instance::{Instance, InstanceRef, ServerId, Subscriber};
+use crate::reply::CallKey;
 use crate::wire::message::Message;
 use crate::wire::scan::Field;
-
-/// How long until a subscription that could not be taken over is tried again.
-const AGAIN: Duration = Duration::from_secs(5);
-
-/// A subscription without an instance.
-pub struct Orphan {
-    who: Subscriber,
-    uri: Rc<str>,
-    again: Instant,
-}
-
-/// Who is subscribed to a resource together: by URI, profile and roots.
-struct Group {
-    alike: (Rc<str>, Profile, Option<Rc<str>>),
-    first: CallerKey,
-    all: Vec<Subscriber>,
-}
+pub use orphans::Orphan;
 
 /// Whether a resource is a subscribed one, or a part of it.
 pub fn is_part_of(whole: &str, uri: &str) -> bool {
@@ -213,96 +195,7 @@ impl Mux {
             }
         }
     }
-
-    /// An instance is gone with its subscriptions: another is to take them over.
-    /// That is tried at once, but not again and again: a server may have ended because of it.
-    pub(crate) fn orphan_subscriptions(&mut self, server: ServerId, orphans: BTreeMap<String, Vec<Subscriber>>) {
-        let now = Instant::now();
-        let again = self.server(server).taken_over.map_or(now, |last| now.max(last + AGAIN));
-        for (uri, all) in orphans {
-            let uri: Rc<str> = uri.into();
-            for who in all {
-                self.count_subscription(who, -1);
-                self.servers[server.0].orphans.push(Orphan { who, uri: uri.clone(), again });
-            }
-        }
-        self.alarm.at(again);
-    }
-
-    /// Subscribes anew what has lost its instance; when the next is to be tried.
-    pub(crate) fn sweep_orphans(&mut self, server: ServerId, now: Instant) -> Option<Instant> {
-        if self.draining {
-            return None;
-        }
-        let (due, later): (Vec<Orphan>, Vec<Orphan>) =
-            std::mem::take(&mut self.server_mut(server).orphans).into_iter().partition(|orphan| orphan.again <= now);
-        self.server_mut(server).orphans = later;
-        if !due.is_empty() {
-            self.server_mut(server).taken_over = Some(now);
-        }
-        // Callers of one profile are subscribed together, as they were.
-        let mut groups: Vec<Group> = Vec::new();
-        for orphan in due {
-            let Some((first, profile, roots)) = self.subscribes_as(server, orphan.who) else { continue };
-            let alike = (orphan.uri, profile, roots);
-            match groups.iter_mut().find(|group| group.alike == alike) {
-                Some(group) => group.all.push(orphan.who),
-                None => groups.push(Group { alike, first, all: vec![orphan.who] }),
-            }
-        }
-        for Group { alike: (uri, profile, _), first, all } in groups {
-            let params = params(&uri);
-            let errand = Errand::Resubscribe { uri, all, first: false };
-            self.send_errand(server, first, profile, None, ("resources/subscribe", &params), errand);
-        }
-        self.server(server).orphans.iter().map(|orphan| orphan.again).min()
-    }
-
-    /// On whose behalf an instance is subscribed, and what it was told then.
-    fn subscribes_as(&self, server: ServerId, who: Subscriber) -> Option<(CallerKey, Profile, Option<Rc<str>>)> {
-        match who {
-            Subscriber::Session(key) => {
-                let caller = self.callers.get(key)?;
-                Some((key, caller.session.as_ref()?.profile.clone(), caller.roots.known()))
-            }
-            Subscriber::Stream(call) => {
-                let call = self.calls.get(call)?;
-                Some((call.caller, self.offer_to(server, call).profile, None))
-            }
-        }
-    }
-
-    /// A subscription of mcpool's own was taken, or was not: one that was lost is tried again.
-    pub(crate) fn resubscribed(&mut self, server: ServerId, (uri, all, first): Subscription, to: Option<InstanceKey>) {
-        for who in all.into_iter().filter(|who| self.is_there(*who)).collect::<Vec<_>>() {
-            if let Some(key) = to {
-                self.subscribed(InstanceRef { server, key }, who, &uri);
-            } else if !first {
-                let again = Instant::now() + AGAIN;
-                self.server_mut(server).orphans.push(Orphan { who, uri: uri.clone(), again });
-                self.alarm.at(again);
-            }
-            if let Subscriber::Stream(call) = who
-                && first
-            {
-                self.stream_subscribed(call, server, &uri, to.is_some());
-            }
-        }
-        if let Some(key) = to {
-            self.unsubscribe_if_nobody(InstanceRef { server, key }, &uri);
-        }
-    }
-
-    /// Ends a subscription that was taken for those who left in the meantime.
-    fn unsubscribe_if_nobody(&mut self, at: InstanceRef, uri: &str) {
-        if self.instance(at).is_some_and(|instance| !instance.subscribers.contains_key(uri)) {
-            self.send_quietly(at, "resources/unsubscribe", &params(uri));
-        }
-    }
 }
-
-/// What mcpool subscribes to, for whom, and whether for the first time.
-type Subscription = (Rc<str>, Vec<Subscriber>, bool);
 
 /// What it means that a caller left a subscription.
 #[derive(PartialEq)]

@@ -73,7 +73,7 @@ impl Pool {
         if !self.queue.is_empty() {
             return None;
         }
-        match pick::pick(self.views(caller, need, last), &self.situation(need, 0, Duration::ZERO)) {
+        match pick::pick(self.views(caller, need, last), &self.situation(need, Duration::ZERO)) {
             Pick::Use(key) => Some(key),
             _ => None,
         }
@@ -104,10 +104,10 @@ impl Pool {
 
     /// Places the next waiting call for which there is room, starting and stopping instances on the way.
     pub fn next(&mut self, last_of: impl Fn(CallerKey) -> Option<InstanceKey>) -> Option<(CallKey, InstanceKey)> {
-        for (rank, caller) in self.queue.turns().into_iter().enumerate() {
+        for caller in self.queue.turns() {
             let Some(ticket) = self.queue.head(caller) else { continue };
             let (need, call, waited) = (ticket.need.clone(), ticket.call, ticket.since.elapsed());
-            let situation = self.situation(&need, rank, waited);
+            let situation = self.situation(&need, waited);
             let picked = pick::pick(self.views(caller, &need, last_of(caller)), &situation);
             match picked {
                 Pick::Use(key) => {
@@ -211,15 +211,14 @@ impl Pool {
             .map(move |(key, instance)| instance.view(key, caller, need, last == Some(key), &self.config))
     }
 
-    fn situation(&self, need: &Need, rank: usize, waited: Duration) -> Situation {
+    fn situation(&self, need: &Need, waited: Duration) -> Situation {
         Situation {
             max: self.config.instances.max,
             living: self.living(),
             processes: self.instances.len(),
             concurrency: self.config.concurrency,
             alone: need.lease != Lease::Shared,
-            rank,
-            waiting: self.queue.len(),
+            waiting: self.queue.count(|ticket| ticket.need.is_like(need)),
             waited,
         }
     }

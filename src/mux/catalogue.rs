@@ -70,10 +70,18 @@ impl Catalogue {
 
     /// The era in which the server is used for callers of `era`: theirs, if it speaks that. `None` if nobody knows.
     pub fn serves(&self, era: Era, choice: EraChoice) -> Option<Era> {
+        if choice == EraChoice::Auto && self.known.suspected.is_some() {
+            return None;
+        }
         if self.lacks(era, choice) {
             return Some(era.other());
         }
         (choice != EraChoice::Auto || self.heard(era) || self.known.lacks.contains(&era.other())).then_some(era)
+    }
+
+    /// The era in which to try a server of which nobody knows what it speaks.
+    pub fn worth_a_try(&self, era: Era, choice: EraChoice) -> Era {
+        if self.lacks(era, choice) { era.other() } else { era }
     }
 
     fn heard(&self, era: Era) -> bool {
@@ -86,6 +94,8 @@ impl Catalogue {
         let news = choice == EraChoice::Auto && self.known.lacks.is_empty() && !self.heard(era);
         if news {
             self.known.lacks.push(era);
+            // It was only slow in the other one, or had a bad day.
+            self.known.suspected = None;
         } else if choice == EraChoice::Auto {
             self.known.lacks.clear();
             self.known.variants.iter_mut().for_each(|variant| variant.introduction = None);

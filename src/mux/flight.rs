@@ -109,7 +109,9 @@ impl Mux {
         let profile = call.profile.clone();
         let Some(caller) = self.callers.get(call.caller) else {
             // For nobody in particular, so nothing is kept for it either.
-            return Some(Need { profile, roots: None, lease: Lease::Shared, by_itself: false });
+            let asks = profile.has_roots() && server.catalogue.known.asks_roots;
+            let roots = asks.then(|| NO_ROOTS.into());
+            return Some(Need { profile, roots, lease: Lease::Shared, by_itself: false });
         };
         let (lease, _) = server.pool.lease(&profile, server.catalogue.known.has_asked);
         let by_itself = matches!(call.bridge, Some(Bridge::Modern(_)));
@@ -117,8 +119,8 @@ impl Mux {
             return Some(Need { profile, roots: None, lease, by_itself });
         }
         let roots = match &call.bridge {
-            Some(Bridge::Modern(modern)) if modern.roots.is_some() => modern.roots.clone(),
-            Some(Bridge::Modern(_)) if may_ask_in(&call.request.method()) => return None,
+            Some(Bridge::Modern(modern)) if may_ask_in(&call.request.method()) => Some(modern.roots.clone()?),
+            Some(Bridge::Modern(_)) => Some(NO_ROOTS.into()),
             // An introduction is the same whatever the roots, and a caller can be asked for them only after it.
             _ if matches!(call.from, Source::Mcpool(Errand::Introduce(_))) => caller.roots.known(),
             _ if !self.tells_roots(caller, &profile) => Some(NO_ROOTS.into()),

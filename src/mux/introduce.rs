@@ -122,6 +122,10 @@ impl Mux {
         if self.server(server).catalogue.lacks(era, choice) {
             let tries = |call: &Call| matches!(call.place, Place::Introductions(_));
             let waiting = self.waiting_for(server, tries);
+            if waiting.is_empty() {
+                // Nobody is there any more to try the other one for.
+                self.server_mut(server).catalogue.drop_suspicion();
+            }
             return waiting.into_iter().for_each(|call| self.have_introduced(server, call));
         }
         if let Some(profile) = key.profile() {

@@ -91,7 +91,9 @@ impl Mux {
         failure: Option<Result<Error, &Message>>,
     ) {
         let waits = |call: &Call| {
-            matches!(call.place, Place::Lists(of, _) if of == kind) && self.offer_to(server, call).variant == *variant
+            let failed = failure.is_some() && !self.knows_era(server, call.profile.era());
+            matches!(call.place, Place::Lists(of, _) if of == kind)
+                && (failed || self.offer_to(server, call).variant == *variant)
         };
         let waiting = self.waiting_for(server, waits);
         for (key, alone) in self.done_waiting(server, waiting) {

@@ -91,6 +91,10 @@ impl Mux {
                 let wanted = match self.level_of_calls(at, caller) {
                     Some(None) => return self.counters.dropped("level_unwanted"),
                     Some(wanted) => wanted,
+                    // A modern caller hears of its calls alone.
+                    None if !self.callers.get(caller).is_some_and(|caller| caller.session.is_some()) => {
+                        return self.counters.dropped("level_unwanted");
+                    }
                     None => self.wanted_level(at, caller),
                 };
                 match self.callers.get(caller) {

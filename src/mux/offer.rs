@@ -67,7 +67,8 @@ impl Mux {
     /// that nobody knows the caller's own era is believed.
     pub(crate) fn offer(&self, server: ServerId, own: &Profile, capabilities: &str) -> Offer {
         let server = self.server(server);
-        let era = server.catalogue.serves(own.era(), server.config.era).unwrap_or(own.era());
+        let (catalogue, choice) = (&server.catalogue, server.config.era);
+        let era = catalogue.serves(own.era(), choice).unwrap_or_else(|| catalogue.worth_a_try(own.era(), choice));
         Offer::in_era(era, own, capabilities)
     }
 

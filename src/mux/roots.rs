@@ -186,7 +186,7 @@ impl Mux {
         let mut waiting = Vec::new();
         for server in &mut self.servers {
             for instance in server.pool.instances.values_mut() {
-                if instance.bound == Some((key, Lease::Session)) {
+                if instance.bound == Some((key, Lease::Session)) && instance.profile.has_roots() {
                     instance.roots = None;
                     // Before that it has not asked yet.
                     if !matches!(instance.stage, Stage::Opening(_)) {

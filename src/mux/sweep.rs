@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Mux;
-use super::call::Place;
+use super::call::{Call, Place};
 use crate::era::Era;
 use crate::error::Error;
 use crate::pool::handshake::{Failure, SETTLE, Stage};
@@ -34,6 +34,7 @@ impl Mux {
         for server in self.server_ids() {
             next.at(self.sweep_tasks(server, now));
             next.at(self.sweep_orphans(server, now));
+            next.at(self.sweep_stream(server, now));
             let instances: Vec<InstanceRef> =
                 self.server(server).pool.instances.values().map(|instance| instance.at).collect();
             for at in instances {
@@ -92,7 +93,12 @@ impl Mux {
         let pool = &self.server(at.server).pool;
         let instance = pool.instances.get(at.key)?;
         let idles = instance.idle() || instance.rests() && !self.is_listened_to(at.server);
-        let wanted = !idles || !instance.subscribers.is_empty() || pool.living() <= pool.config.instances.min;
+        // The process that asked is the one that can read the state that it gave with the question.
+        let asks = |call: &Call| call.place == Place::Asking && call.pin.is_some_and(|pin| pin.to == at.key);
+        let wanted = !idles
+            || !instance.subscribers.is_empty()
+            || pool.living() <= pool.config.instances.min
+            || self.calls.values().any(|call| call.server == at.server && asks(call));
         if wanted {
             return None;
         }

@@ -185,6 +185,7 @@ impl Instance {
     pub fn reopen(&mut self, caller: CallerKey, profile: Profile) {
         self.profile = profile;
         self.users = Users::Only(caller);
+        self.roots = None;
         self.reopened = true;
         self.opened_at = Instant::now();
         self.open();
@@ -297,7 +298,10 @@ impl Instance {
             (None, Lease::Session) => self.users == Users::Only(caller),
         };
         // An instance that is a caller's own for the session is told when that caller's roots change.
-        let its_own = self.bound == Some((caller, Lease::Session)) && self.profile == need.profile;
+        // A modern one tells its roots with each call instead.
+        let its_own = self.bound == Some((caller, Lease::Session))
+            && self.profile == need.profile
+            && (!need.by_itself || self.roots == need.roots);
         View {
             key,
             fits: its_own || own && self.serves(need),

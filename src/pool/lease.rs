@@ -42,6 +42,13 @@ pub struct Need {
     pub by_itself: bool,
 }
 
+impl Need {
+    /// Whether the same instances serve both.
+    pub fn is_like(&self, other: &Need) -> bool {
+        self.profile == other.profile && self.roots == other.roots
+    }
+}
+
 /// Packages known to keep state for their one client: browsers and shells.
 const STATEFUL: [&str; 10] = [
     "@playwright/mcp",

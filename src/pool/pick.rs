@@ -41,9 +41,7 @@ pub struct Situation {
     pub concurrency: usize,
     /// An instance serves one caller at a time.
     pub alone: bool,
-    /// How many callers were looked at before this one in the same round, in vain.
-    pub rank: usize,
-    /// Calls in the queue.
+    /// Calls in the queue that the same instances can serve.
     pub waiting: usize,
     /// How long this call has waited.
     pub waited: Duration,
@@ -70,8 +68,9 @@ pub fn pick(views: impl Iterator<Item = View> + Clone, pool: &Situation) -> Pick
     if let Some(view) = fitting.min_by_key(|view| (!view.last, view.in_flight)) {
         return Pick::Use(view.key);
     }
+    // One that serves a caller alone is started for that caller, and fits no other.
     let starting = views.clone().filter(|view| view.fits && view.starting).count();
-    let expected = if pool.alone { starting > pool.rank } else { starting * pool.concurrency >= pool.waiting.max(1) };
+    let expected = if pool.alone { starting > 0 } else { starting * pool.concurrency >= pool.waiting.max(1) };
     if expected {
         return Pick::Wait;
     }
@@ -100,16 +99,8 @@ mod tests {
     use super::*;
     use slotmap::SlotMap;
 
-    const POOL: Situation = Situation {
-        max: 2,
-        living: 1,
-        processes: 1,
-        concurrency: 4,
-        alone: false,
-        rank: 0,
-        waiting: 1,
-        waited: Duration::ZERO,
-    };
+    const POOL: Situation =
+        Situation { max: 2, living: 1, processes: 1, concurrency: 4, alone: false, waiting: 1, waited: Duration::ZERO };
 
     fn views<const N: usize>(change: [fn(&mut View); N]) -> Vec<View> {
         let mut keys = SlotMap::<InstanceKey, ()>::with_key();
@@ -149,7 +140,7 @@ mod tests {
         let all = views([|view| (view.ready, view.starting) = (false, true)]);
         assert_eq!(pick(all.iter().copied(), &Situation { waiting: 4, ..POOL }), Pick::Wait);
         assert_eq!(pick(all.iter().copied(), &Situation { waiting: 5, ..POOL }), Pick::Start);
-        assert_eq!(pick(all.iter().copied(), &Situation { alone: true, rank: 1, ..POOL }), Pick::Start);
+        assert_eq!(pick(all.iter().copied(), &Situation { alone: true, ..POOL }), Pick::Wait);
     }
 
     #[test]

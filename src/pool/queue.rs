@@ -37,6 +37,11 @@ impl Queue {
         self.len == 0
     }
 
+    /// How many calls wait for which `wanted` says so.
+    pub fn count(&self, wanted: impl Fn(&Ticket) -> bool) -> usize {
+        self.waiting.values().flatten().filter(|ticket| wanted(ticket)).count()
+    }
+
     /// Lets a call wait behind the calls of its own caller.
     pub fn push(&mut self, ticket: Ticket) {
         let caller = ticket.caller;

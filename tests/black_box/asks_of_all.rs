@@ -6,7 +6,7 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 use tokio::task::spawn_local;
 
-use crate::support::{Caller, Proxy, both_eras, everything, legacy, modern, obliging, play, proxy};
+use crate::support::{Caller, Proxy, both_eras, everything, legacy, modern, obliging, play, proxy, seconds};
 
 const CALLERS: usize = 20;
 
@@ -53,6 +53,10 @@ async fn be_asked(caller: &Caller, name: &str) {
 
 async fn all_are_asked(proxy: Proxy, server: &str) {
     let callers = crowd(&proxy, server).await;
+    // Once a server was seen to ask, nobody's question can be taken for another's.
+    for caller in &callers[..2] {
+        caller.converse("ask_elicit", json!({"message": "first"}), obliging).await.result();
+    }
     let busy: Vec<_> = callers
         .iter()
         .enumerate()
@@ -70,8 +74,39 @@ async fn all_are_asked(proxy: Proxy, server: &str) {
         assert!(late.iter().all(|line| line.contains("elicitation/complete")), "{late:?}");
     }
     assert_eq!(proxy.status()["held"], 0);
-    let most = proxy.instances(server).len();
-    assert!(most <= 4, "{most} instances");
+    let (most, max) = (proxy.instances(server).len(), proxy.server(server)["max"].as_u64());
+    assert!(max.is_some_and(|max| most as u64 <= max), "{most} instances of {max:?}");
+}
+
+#[test]
+fn a_server_that_was_never_seen_to_ask_may_refuse_a_crowd_once() {
+    play(async {
+        let proxy = proxy().server("old", legacy(|_| {})).set(|server| server.instances.max = 4).start().await;
+        let callers = crowd(&proxy, "old").await;
+        let asked = |number: usize, caller: Rc<Caller>| async move {
+            let name = format!("caller-{number:02}");
+            let mine = |method: &str, params: &Value| {
+                assert!(params.to_string().contains(&name), "{name} was asked {params}");
+                obliging(method, params)
+            };
+            (caller.converse("ask_elicit", json!({"message": name}), mine).await, name.clone())
+        };
+        let clock = tokio::time::Instant::now();
+        for attempt in 0..2 {
+            let all = callers.iter().cloned().enumerate().map(|(number, caller)| spawn_local(asked(number, caller)));
+            for one in all.collect::<Vec<_>>() {
+                let (answer, name) = one.await.expect("an answer");
+                if answer.result()["isError"] == true {
+                    assert_eq!(attempt, 0, "{}", answer.raw);
+                    assert!(answer.raw.contains("several calls are in flight"), "{}", answer.raw);
+                } else {
+                    assert_eq!(answer.json()["content"]["answer"], name);
+                }
+            }
+            assert!(clock.elapsed() < seconds(25), "after {:?}", clock.elapsed());
+        }
+        assert_eq!(proxy.status()["held"], 0);
+    });
 }
 
 #[test]
@@ -99,8 +134,14 @@ fn twenty_callers_of_both_eras_on_a_modern_server() {
 #[test]
 fn twenty_callers_of_both_eras_on_a_server_of_both() {
     play(async {
-        all_are_asked(proxy().server("both", both_eras()).set(|server| server.instances.max = 4).start().await, "both")
-            .await;
+        // Room for an instance each, before and after their roots are known: one that gives way between two rounds
+        // takes its states with it.
+        let max = CALLERS + 4;
+        all_are_asked(
+            proxy().server("both", both_eras()).set(move |server| server.instances.max = max).start().await,
+            "both",
+        )
+        .await;
     });
 }
 

@@ -1,5 +1,5 @@
-//! Revisions and eras: every legacy revision is spoken, both eras are told apart, and who comes with the wrong one
-//! is told what to do.
+//! Revisions and eras: every legacy revision is spoken, both eras are told apart, and what a server speaks is found
+//! out whatever it does about the other.
 
 use serde_json::json;
 
@@ -88,9 +88,12 @@ fn what_a_server_lacks_is_found_out_once() {
     play(async {
         let proxy = proxy().server("old", legacy(|_| {})).start().await;
         for _ in 0..3 {
-            proxy.modern().connect("old").await.ask("server/discover", json!({})).await.code();
+            let caller = proxy.modern().connect("old").await;
+            let found = caller.ask("server/discover", json!({})).await;
+            assert_eq!(found.result()["supportedVersions"], json!(["2026-07-28"]));
+            assert_eq!(caller.call("whoami", json!({})).await.json()["era"], "legacy");
         }
-        assert_eq!(proxy.got("old", "server/discover").len(), 1);
+        assert_eq!((proxy.got("old", "server/discover").len(), proxy.started("old")), (1, 1));
     });
 }
 

@@ -207,18 +207,18 @@ fn who_declared_no_such_capability_is_not_asked() {
         let curious = script()
             .on("tools/call", |_, say| say.ask("q", SAMPLE, json!({"messages": [], "maxTokens": 1})))
             .on("", |answer, say| {
-                assert!(answer.value.get("error").is_some());
-                say.line(r#"{"jsonrpc":"2.0","id":"told","method":"ping"}"#);
+                if answer.id() == "q" {
+                    say.line(r#"{"jsonrpc":"2.0","id":"told","method":"ping"}"#);
+                }
             });
         let proxy = proxy().server("old", curious.into()).start().await;
         let caller = proxy.modern().with(elicitation()).connect("old").await;
         let _call = caller.begin("x", json!({}));
         settled().await;
         let process = proxy.process("old", 0);
-        assert_eq!(
-            (answers(&process, "q").len(), process.lines().iter().any(|line| line.contains("error"))),
-            (1, true)
-        );
+        let told = answers(&process, "q");
+        assert_eq!((told.len(), told[0].get("error").is_some()), (1, true));
+        assert_eq!(answers(&process, "told").len(), 1);
         caller.hears_nothing().await;
     });
 }

@@ -35,6 +35,8 @@ fn all_tools_are_listed_and_called() {
             assert!(caller.ask("prompts/list", json!({})).await.names().contains(&"new__greet"));
             let prompt = caller.ask("prompts/get", json!({"name": "old__plain"})).await;
             assert_eq!(prompt.result()["messages"][0]["content"]["text"], "Say something plain.");
+            // Which server a URI belongs to is told by the lists.
+            caller.ask("resources/templates/list", json!({})).await.result();
             let note = caller.ask("resources/read", json!({"uri": "demo://note/3"})).await;
             assert_eq!(note.result()["contents"][0]["uri"], "demo://note/3");
         }

@@ -190,7 +190,8 @@ fn a_server_that_never_opens_is_given_up_in_time() {
         let clock = tokio::time::Instant::now();
         let (_caller, answer) = proxy.legacy(REVISION).open("mute").await;
         assert_eq!(answer.expect("an answer").reason(), Some("start_failed"));
-        assert!(clock.elapsed() >= seconds(15) && clock.elapsed() < seconds(17), "after {:?}", clock.elapsed());
+        // Silence may mean that it is of the other era, so that is tried too.
+        assert!(clock.elapsed() >= seconds(15) && clock.elapsed() < seconds(25), "after {:?}", clock.elapsed());
     });
 }
 

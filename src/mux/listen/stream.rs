@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::Listener;
 use super::filter::Filter;
-use crate::era::modern;
 use crate::era::profile::Profile;
+use crate::era::{Era, modern};
 use crate::error::Error;
 use crate::mux::Mux;
 use crate::mux::call::Source;
@@ -20,6 +20,8 @@ use crate::wire::id::{WireId, digits};
 use crate::wire::message::{Kind, Message};
 use crate::wire::scan::Field;
 
+/// How long until a stream for legacy callers that could not be had is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
 /// A stream that ends sooner than this is not opened again.
 const LASTING: Duration = Duration::from_secs(1);
 
@@ -32,6 +34,8 @@ pub struct Upstream {
     next: Option<Stream>,
     /// Resources that legacy callers are subscribed to, and those callers.
     pub(super) sessions: BTreeMap<String, Vec<CallerKey>>,
+    /// After a stream for legacy callers could not be had: when it is tried again.
+    again: Option<Instant>,
 }
 
 struct Stream {
@@ -48,8 +52,9 @@ impl Mux {
         if self.listeners.is_empty() && self.server(server).upstream.sessions.is_empty() {
             return (wanted, caller);
         }
-        let native = |call| self.calls.get(call).is_some_and(|call| !self.offer_to(server, call).bridged);
-        for (_, listener) in self.listeners.iter().filter(|(call, _)| native(*call)) {
+        let known = self.server(server);
+        let native = known.catalogue.serves(Era::Modern, known.config.era) == Some(Era::Modern);
+        for listener in self.listeners.values().filter(|_| native) {
             for (_, wants) in listener.wants.iter().filter(|(id, _)| *id == server) {
                 wanted.join(wants);
                 caller = listener.caller;
@@ -83,6 +88,10 @@ impl Mux {
         }
         if let Some(outdated) = upstream.next.take() {
             self.cancel(outdated.call, Some("a wider one is opened"));
+        }
+        let now = Instant::now();
+        if !self.is_awaited(server) && self.server(server).upstream.again.is_some_and(|again| now < again) {
+            return;
         }
         let params = format!(r#"{{"_meta":{},"notifications":{}}}"#, modern::meta("{}"), wanted.to_json());
         let call =
@@ -241,10 +250,29 @@ impl Mux {
                 None => self.end_listener(call),
             }
         }
-        let wants = |listener: &Listener| listener.wants.iter().any(|(id, wants)| *id == server && !wants.is_empty());
-        if !self.listeners.values().any(wants) {
-            // A stream that is still open, or about to be, is open for nobody.
+        if !self.is_awaited(server) {
+            // Legacy callers wait for the next attempt. For nobody, what is still open is closed.
+            let again = Instant::now() + AGAIN;
+            self.server_mut(server).upstream.again = Some(again);
+            self.alarm.at(again);
             self.adjust_stream(server);
         }
+    }
+
+    /// Whether a modern caller listens to a server, or wants to.
+    fn is_awaited(&self, server: ServerId) -> bool {
+        let wants = |listener: &Listener| listener.wants.iter().any(|(id, wants)| *id == server && !wants.is_empty());
+        self.listeners.values().any(wants)
+    }
+
+    /// Tries again to listen for legacy callers; when the next attempt is due.
+    pub(in crate::mux) fn sweep_stream(&mut self, server: ServerId, now: Instant) -> Option<Instant> {
+        let again = self.server(server).upstream.again?;
+        if now < again {
+            return Some(again);
+        }
+        self.server_mut(server).upstream.again = None;
+        self.adjust_stream(server);
+        self.server(server).upstream.again
     }
 }

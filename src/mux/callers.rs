@@ -170,11 +170,13 @@ impl Mux {
         self.callers.remove(key);
         // Errands on its behalf may serve others too: they go on, for nobody in particular.
         let errands = self.calls.iter().filter(|(_, call)| call.caller == key);
-        let errands = errands.filter(|(_, call)| matches!(call.place, Place::Queue | Place::Roots));
         let errands: Vec<CallKey> = errands.map(|(errand, _)| errand).collect();
         for errand in errands {
-            self.abandon(errand, None);
-            self.place(errand);
+            // Placing one may send the next on its way.
+            if self.calls.get(errand).is_some_and(|call| matches!(call.place, Place::Queue | Place::Roots)) {
+                self.abandon(errand, None);
+                self.place(errand);
+            }
         }
         waiting.into_iter().for_each(|(at, id)| self.refuse_ask(at, &id, "the client disconnected"));
         for server in self.server_ids() {

@@ -10,6 +10,7 @@ use crate::wire::scan::Field;
 
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 
 /// What every modern request says in its `_meta`, and a legacy one in the handshake or not at all.
@@ -56,6 +57,15 @@ pub fn retry(request: &Message, responses: &[(String, String)], state: Option<&s
     line(request, Some(params))
 }
 
+/// What a modern stream says, as a legacy session hears it: without the id of the stream (revision 2026-07-28, page
+/// "Subscriptions").
+pub fn without_stream(notification: &Message) -> String {
+    let params = Object::of_member(notification.raw(Field::Params));
+    let meta = Object::of_member(notification.raw(Field::Meta)).without(&[SUBSCRIPTION_ID]);
+    let params = if meta.is_empty() { params.without(&["_meta"]) } else { params.with("_meta", meta.to_string()) };
+    line(notification, Some(params))
+}
+
 /// The line of a request with other parameters; whatever else stands in it stays.
 fn line(request: &Message, params: Option<Object<'_>>) -> String {
     let line = String::from_utf8_lossy(request.line());
@@ -92,6 +102,19 @@ mod tests {
         assert_eq!(to_legacy(&bare), with_params("{}"));
         let none = Message::read(r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#.into(), 64).unwrap();
         assert_eq!(to_legacy(&none), r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#);
+    }
+
+    #[test]
+    fn a_session_hears_what_a_stream_says_without_its_id() {
+        let said = |meta: &str| {
+            let line = format!(r#"{{"jsonrpc":"2.0","method":"m","params":{{{meta}"uri":"a:b","n":1.0}}}}"#);
+            Message::read(line.into(), 64).unwrap()
+        };
+        let tag = r#""io.modelcontextprotocol/subscriptionId":7"#;
+        let plain = r#"{"jsonrpc":"2.0","method":"m","params":{"uri":"a:b","n":1.0}}"#;
+        assert_eq!(without_stream(&said(&format!(r#""_meta":{{{tag}}},"#))), plain);
+        let kept = without_stream(&said(&format!(r#""_meta":{{{tag},"k":1}},"#)));
+        assert_eq!(kept, r#"{"jsonrpc":"2.0","method":"m","params":{"_meta":{"k":1},"uri":"a:b","n":1.0}}"#);
     }
 
     #[test]

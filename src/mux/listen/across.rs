@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::filter::Filter;
 use crate::era::Era;
+use crate::era::bridge::request::without_stream;
 use crate::era::legacy::{announces, offers};
 use crate::era::profile::Profile;
 use crate::error::Error;
@@ -190,9 +191,9 @@ impl Mux {
             sessions.iter().filter(|(whole, _)| part(whole)).flat_map(|(_, callers)| callers.iter().copied()).collect();
         told.sort_unstable();
         told.dedup();
-        let params = serde_json::json!({ "uri": uri }).to_string();
+        let line = without_stream(message);
         for caller in told.iter().filter_map(|key| self.callers.get(*key)) {
-            caller.notify(&method, &params);
+            caller.outbox.line(line.as_bytes());
         }
         !told.is_empty()
     }

@@ -5,13 +5,16 @@
 //! `MCPOOL_SEEDS` says how many seeds are tried, `MCPOOL_SEED` runs a single one aloud.
 
 mod simulation {
+    pub mod across;
     pub mod caller;
     pub mod json;
     pub mod run;
     pub mod server;
+    pub mod truth;
     pub mod world;
 }
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -39,6 +42,7 @@ fn no_message_is_lost_doubled_or_misrouted() {
     let seeds = number("MCPOOL_SEEDS").unwrap_or(if cfg!(debug_assertions) { 1_000 } else { 10_000 });
     let next = AtomicU64::new(0);
     let failed = Mutex::new(Vec::new());
+    let tally = Mutex::new(BTreeMap::new());
     let enough = || failed.lock().map_or(true, |failed| failed.len() >= ENOUGH);
     std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -47,6 +51,11 @@ fn no_message_is_lost_doubled_or_misrouted() {
                     Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < seeds && !enough())
                 {
                     let outcome = watched(seed);
+                    let mut tally = tally.lock().expect("no thread panics with it");
+                    for (what, count) in &outcome.tally {
+                        *tally.entry(*what).or_insert(0) += count;
+                    }
+                    drop(tally);
                     if !outcome.faults.is_empty() {
                         failed.lock().expect("no thread panics with it").push(told(&outcome));
                     }
@@ -56,11 +65,12 @@ fn no_message_is_lost_doubled_or_misrouted() {
     });
     let failed = failed.into_inner().expect("no thread panics with it");
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
+    println!("{seeds} seeds, in which there were {:#?}", tally.into_inner().expect("no thread panics with it"));
 }
 
 #[test]
 fn a_seed_runs_the_same_way_every_time() {
-    for seed in 0..40 {
+    for seed in 0..number("MCPOOL_TWICE").unwrap_or(40) {
         let (once, again) = (watched(seed), watched(seed));
         assert_eq!(once.digest, again.digest, "seed {seed} ran in two ways");
     }

@@ -92,7 +92,7 @@ impl Mux {
                     Some(None) => return self.counters.dropped("level_unwanted"),
                     Some(wanted) => wanted,
                     // A modern caller hears of its calls alone.
-                    None if !self.callers.get(caller).is_some_and(|caller| caller.session.is_some()) => {
+                    None if self.callers.get(caller).is_none_or(|caller| caller.session.is_none()) => {
                         return self.counters.dropped("level_unwanted");
                     }
                     None => self.wanted_level(at, caller),

@@ -299,9 +299,8 @@ impl Instance {
         };
         // An instance that is a caller's own for the session is told when that caller's roots change.
         // A modern one tells its roots with each call instead.
-        let its_own = self.bound == Some((caller, Lease::Session))
-            && self.profile == need.profile
-            && (!need.by_itself || self.roots == need.roots);
+        let tells = self.roots == need.roots || self.roots.is_none() && !need.by_itself;
+        let its_own = self.bound == Some((caller, Lease::Session)) && self.profile == need.profile && tells;
         View {
             key,
             fits: its_own || own && self.serves(need),

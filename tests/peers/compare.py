@@ -2,7 +2,7 @@
 directly, through `mcpool connect`, and over mcpool's socket (by then the server's lists come from the catalogue). A client and a
 server of different eras work through mcpool alone: they are compared with the same client in its other era, directly (eras.py).
 
-    compare.py --mcpool PATH [--only CLIENT,SERVER] [--jobs 2] [--table FILE | --expect FILE]
+    compare.py --mcpool PATH [--only CLIENT,SERVER]... [--jobs 2] [--table FILE | --expect FILE]
 
 Prints a table, every difference in full, what mcpool said that its receiver's schema does not allow, and `N passed, N failed`,
 counted in checks; exits with 1 on any failure. `--table` writes the table into a document, between its two marks; `--expect`
@@ -178,20 +178,23 @@ def compare(pair: Pair, pooled: Pooled, direct: Direct) -> None:
         pair.failures["invalid on the wire"] = pair.wire.violations
 
 
-def pairs(only: str | None, directory: Path) -> list[Pair]:
-    client, _, kind = (only or "").partition(",")
+def pairs(only: list[str], directory: Path) -> list[Pair]:
+    wanted = [one.partition(",")[::2] for one in only or [","]]
     return [
         Pair(one, other, directory / f"{other}-{one}")
         for one in CLIENTS
         for other in ERAS
-        if client in ("", one) and kind in ("", other)
+        if any(client in ("", one) and kind in ("", other) for client, kind in wanted)
     ]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mcpool", required=True, help="the mcpool binary")
-    parser.add_argument("--only", metavar="CLIENT,SERVER", help="one pair; `CLIENT,` or `,SERVER` for a row or a column")
+    parser.add_argument(
+        "--only", metavar="CLIENT,SERVER", action="append", default=[],
+        help="one pair; `CLIENT,` or `,SERVER` for a row or a column; can be given again",
+    )
     parser.add_argument("--jobs", type=int, default=2, help="pairs at a time")
     parser.add_argument("--table", metavar="FILE", type=Path, help="write the table into this document")
     parser.add_argument("--expect", metavar="FILE", type=Path, help="the table must be the one in this document")
@@ -230,7 +233,7 @@ def main() -> int:
     table = report.table(found)
     print(f"\n{table}\n\n{sum(pair.passed for pair in found)} passed, {failed} failed")
     if args.table:
-        report.write(args.table, table)
+        report.write(args.table, table, part=bool(args.only))
     if args.expect:
         return 0 if ended and report.as_expected(args.expect, table) else 1
     return 1 if failed else 0

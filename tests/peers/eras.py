@@ -148,7 +148,7 @@ def to_caller(caller: str, offered: dict[str, Any], step: dict[str, Any], wanted
         wanted["outcome"] = REFUSED  # by a legacy SDK; of a modern one `crossed` says what comes
     elif method in LEGACY_ONLY or method.startswith("tasks/") or method == "subscriptions/listen":
         wanted["outcome"] = answered_here(method, offered) if caller == "legacy" else REFUSED
-    elif refusal := next((one["error"] for one in step.get("answers", {}).values() if "error" in one), None):
+    elif refusal := next((one["error"] for one in step.get("answers", {}).values() if "error" in one and "asks" in wanted), None):
         # A modern client fails its own call; a legacy caller's error ends the call that asked, in mcpool, which quotes it.
         wanted["outcome"] = {"error": refusal if caller == "modern" else {"code": -32603, "message": refusal["message"]}}
         if caller == "legacy" and "error" in got["outcome"] and refusal["message"] in got["outcome"]["error"]["message"]:

@@ -114,9 +114,10 @@ async def ask_thrice(question: str, ctx: Context) -> str:
     """Asks three times in a row, each time naming the answer before, and tells its progress."""
     answers = []
     for number in range(1, 4):
+        if number > 1:  # between the questions: TypeScript clients lose progress that comes with the answer
+            await ctx.report_progress(number, 4)
         answer = await ctx.elicit(f"{question} ({number}, after {answers[-1:]})", Name)
         answers.append(getattr(answer, "data", None) and answer.data.name)
-        await ctx.report_progress(number, 4)
     return f"{question} {answers}"
 
 

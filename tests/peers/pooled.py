@@ -12,6 +12,10 @@ from typing import Any
 from servers import Server
 
 
+# None of these servers is silent in an era that it lacks, but on a busy machine Python takes long to start.
+TIMEOUTS = {"discover": "25s"}
+
+
 @dataclass
 class Pooled:
     """The daemon is not started here: the first `connect` does that."""
@@ -35,7 +39,8 @@ class Pooled:
             "servers:",
         ]
         for name, server in self.servers.items():
-            keys = {"command": server.command, "args": server.args, "env": server.env} | self.settings.get(name, {})
+            keys = {"command": server.command, "args": server.args, "env": server.env, "timeout": TIMEOUTS}
+            keys |= self.settings.get(name, {})
             lines += [f"  {name}:", *(f"    {key}: {json.dumps(value)}" for key, value in keys.items())]
         return lines
 

@@ -178,6 +178,11 @@ class Checklist:
             pass
         return {method: matching(method) for method in wanted}
 
+    def may_hear(self, client: Client, step: dict[str, Any]) -> bool:
+        """In the modern era nothing comes that was not asked for, by a `listen` or a log level: it is not waited for."""
+        asked = "listen" in step or "io.modelcontextprotocol/logLevel" in (step.get("params") or {}).get("_meta", {})
+        return client.protocol_version < "2026" or asked
+
     async def check(self, client: Client, steps: list[dict[str, Any]]) -> list[Any]:
         outcomes, patient = [], True
         for step in steps:
@@ -195,7 +200,8 @@ class Checklist:
             # After a refusal nothing more will come, and what comes all the same is still recorded.
             patient = patient and not (isinstance(outcome, dict) and ("raised" in outcome or "error" in outcome))
             if "hear" in step:
-                entry["heard"] = await self.listen_for({key: count * patient for key, count in step["hear"].items()})
+                waited = patient and self.may_hear(client, step)
+                entry["heard"] = await self.listen_for({key: count * waited for key, count in step["hear"].items()})
             outcomes.append(entry)
         return outcomes
 

@@ -16,16 +16,21 @@ def cell(pair: Any) -> str:
 
 
 def table(found: list[Any]) -> str:
-    kinds = list(dict.fromkeys(pair.kind for pair in found))
+    return render({(pair.client, pair.kind): cell(pair) for pair in found})
+
+
+def render(cells: dict[tuple[str, str], str]) -> str:
+    clients, kinds = (list(dict.fromkeys(where[part] for where in cells)) for part in (0, 1))
     lines = [f"| client | {' | '.join(kinds)} |", f"|---|{'---|' * len(kinds)}"]
-    for client in dict.fromkeys(pair.client for pair in found):
-        cells = {pair.kind: cell(pair) for pair in found if pair.client == client}
-        lines.append(f"| {client} | {' | '.join(cells.get(kind, '') for kind in kinds)} |")
+    lines += [f"| {client} | {' | '.join(cells.get((client, kind), '') for kind in kinds)} |" for client in clients]
     return "\n".join(lines)
 
 
-def write(document: Path, text: str) -> None:
-    before, _, after = parts(document)
+def write(document: Path, text: str, part: bool) -> None:
+    """A run of a part of the pairs renews their cells alone."""
+    before, inside, after = parts(document)
+    if part and inside.strip():
+        text = render(cells(inside) | cells(text))
     document.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
@@ -51,7 +56,7 @@ def parts(document: Path) -> tuple[str, str, str]:
 def cells(text: str) -> dict[tuple[str, str], str]:
     rows = [re.split(r"\s*\|\s*", line.strip().strip("|").strip()) for line in text.strip().splitlines()]
     header, _rule, *rest = rows
-    return {(row[0], kind): one for row in rest for kind, one in zip(header[1:], row[1:])}
+    return {(row[0], kind): one for row in rest for kind, one in zip(header[1:], row[1:]) if one}
 
 
 def failures(found: list[Any]) -> None:

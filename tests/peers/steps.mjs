@@ -121,6 +121,8 @@ class Checklist {
     const onprogress = step.progress && (({ progress, total, message }) => {
       // Both SDKs lose the last notification when the answer comes in the same read: it can't be compared.
       if (progress === total) return;
+      // The SDK 2.x tells of its own doing as if it were progress: no server said that.
+      if (message?.startsWith('Fulfilling input required by')) return;
       outcome.progress.push([progress, total, message ?? null]);
       if (step.abort) cancel.abort('enough seen');
     });
@@ -182,7 +184,10 @@ class Checklist {
       if (this.asks.length) entry.asks = this.asks.map(ask => JSON.stringify(ask)).sort().map(ask => JSON.parse(ask));
       // After a refusal nothing more will come, and what comes all the same is still recorded.
       patient &&= !(outcome.raised || outcome.error);
-      const counts = Object.entries(step.hear ?? {}).map(([method, count]) => [method, patient ? count : 0]);
+      // In the modern era nothing comes that was not asked for, by a `listen` or a log level.
+      const asked = step.listen || step.params?._meta?.['io.modelcontextprotocol/logLevel'];
+      const waited = patient && (asked || !(client.initialize().protocolVersion >= '2026'));
+      const counts = Object.entries(step.hear ?? {}).map(([method, count]) => [method, waited ? count : 0]);
       if (step.hear) entry.heard = await this.listenFor(Object.fromEntries(counts));
       outcomes.push(entry);
     }

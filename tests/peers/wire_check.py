@@ -48,7 +48,7 @@ class Revision:
         key = definition, hash(json.dumps(value, sort_keys=True))
         if key not in self.known:
             self.known[key] = [
-                (definition, "".join(f"/{part if isinstance(part, str) else '*'}" for part in error.absolute_path), f"{error.validator}: {error.message}"[:300])
+                (definition, place(error.absolute_path), f"{error.validator}: {error.message}"[:300])
                 for error in self.of(definition).iter_errors(value)
             ]
         return self.known[key]
@@ -61,6 +61,10 @@ class Revision:
     def result_of(self, request: str) -> str:
         name = request.removesuffix("Request") + "Result"
         return name if name in self.definitions else "EmptyResult"
+
+
+def place(path: Any) -> str:
+    return "".join(f"/{part if isinstance(part, str) else '*'}" for part in path)
 
 
 @cache
@@ -90,6 +94,8 @@ class Talk:
         if name := definitions.methods.get(method):
             found = found + definitions.flaws(name, without_id(message))
             self.carried[mark] += carried(params, "inputResponses", of_answer)
+            if "params" not in message:  # mcpool adds them, for `_meta`
+                self.carried[mark] += definitions.flaws(name, without_id(message) | {"params": {}})
             if spoken == MODERN and mark == "<" and "id" in message:
                 found = found + [(name, "/method", "the modern era has no requests of a server")]
         elif any(method in revision(other).methods for other in [*LEGACY, MODERN]):
@@ -193,14 +199,14 @@ def check(directory: Path) -> Verdict:
                 fault = [flaw for flaw in flaws if flaw_key(flaw) not in own[side]]
                 verdict.peers += bool(flaws) and not fault
                 if fault:
-                    why = "; ".join(f"{name}{place}: {what}" for name, place, what in fault[:3])
+                    why = "; ".join(f"{name}{where}: {what}" for name, where, what in fault[:3])
                     verdict.violations.append(f"to the {side}: {why}\n      {line[:SHOWN]}")
     return verdict
 
 
 def flaw_key(flaw: Flaw) -> tuple[str, str, str]:
-    definition, place, what = flaw
-    return definition, place, what.partition(":")[0]
+    definition, where, what = flaw
+    return definition, where, what.partition(":")[0]
 
 
 def judged(path: Path) -> Log:

@@ -3,7 +3,13 @@
 
 mod act;
 mod answer;
+mod call;
+mod check;
 mod hear;
+mod input;
+mod kind;
+mod retry;
+mod vain;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +22,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio::time::{sleep, timeout};
 
 use super::world::World;
+use kind::Kind;
 
 /// The longest that any request may take: queue, start, roots and the longest call with its asks.
 pub const BOUND: Duration = Duration::from_secs(300);
@@ -46,14 +53,13 @@ pub struct Caller {
     logs: RefCell<BTreeSet<String>>,
     /// Asks that were delivered: whether they still wait for an answer.
     asks: RefCell<BTreeMap<String, bool>>,
+    /// What it was asked to do on web pages, and was not told to be done.
+    pages: RefCell<BTreeSet<String>>,
+    /// The nonce of each ask that came in an answer, by its call and its key there.
+    keys: RefCell<BTreeMap<(String, String), String>>,
+    /// How often it is about to come back with answers.
+    returns: Cell<u32>,
     gone: Cell<bool>,
-}
-
-/// What a client speaks.
-#[derive(Clone)]
-pub enum Kind {
-    Legacy { revision: &'static str, capabilities: String },
-    Modern,
 }
 
 /// A request that was not answered.
@@ -62,12 +68,30 @@ pub struct Request {
     pub token: Option<String>,
     pub batch: Option<u64>,
     pub cancelled: Option<Duration>,
+    /// The log level that a modern request names.
+    pub level: Option<&'static str>,
+    pub hope: Hope,
+}
+
+/// How a request stands with what came before it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Hope {
+    /// Nothing came before it.
+    Fresh,
+    /// It brings answers and a state that must be good until then.
+    Returns(Duration),
+    /// It brings what is no answer, and will come back.
+    Spoilt,
+    /// Its state is no good.
+    Vain,
 }
 
 /// What a request is for, as far as that says what its answer may be.
 #[derive(Clone, PartialEq)]
 pub enum What {
     Open,
+    /// A legacy client's question whether the server is modern.
+    Probe,
     /// For a server; by its cause.
     Call(String),
     List(&'static str),
@@ -115,6 +139,9 @@ impl Caller {
             updates: RefCell::default(),
             logs: RefCell::default(),
             asks: RefCell::default(),
+            pages: RefCell::default(),
+            keys: RefCell::default(),
+            returns: Cell::default(),
             gone: Cell::default(),
             world,
         })
@@ -184,7 +211,7 @@ impl Caller {
     }
 
     fn waits(&self) -> bool {
-        self.pending.borrow().values().any(Request::waits)
+        self.returns.get() > 0 || self.pending.borrow().values().any(Request::waits)
     }
 
     /// Nothing more is to be done for a request.
@@ -211,29 +238,5 @@ impl Request {
     /// Whether an answer must come.
     fn waits(&self) -> bool {
         self.cancelled.is_none() && self.what != What::Listen
-    }
-}
-
-impl Kind {
-    fn random(rng: &mut Rng) -> Kind {
-        if rng.bool() {
-            return Kind::Modern;
-        }
-        let revision = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"][rng.usize(..4)];
-        let mut capabilities = Vec::new();
-        for name in ["sampling", "elicitation", "roots"] {
-            if rng.bool() {
-                capabilities.push(format!("\"{name}\":{{}}"));
-            }
-        }
-        Kind::Legacy { revision, capabilities: format!("{{{}}}", capabilities.join(",")) }
-    }
-
-    fn is_modern(&self) -> bool {
-        matches!(self, Kind::Modern)
-    }
-
-    fn speaks_batches(&self) -> bool {
-        matches!(self, Kind::Legacy { revision: "2025-03-26", .. })
     }
 }

@@ -2,13 +2,14 @@
 //! the questions that can be asked only when all of them are gone.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Once;
 use std::time::Duration;
 
 use fastrand::Rng;
 use mcpool::caller::session;
-use mcpool::config::{Config, EraChoice, LeaseChoice, Server};
+use mcpool::config::{Config, EraChoice, LeaseChoice, Limits, Server};
 use mcpool::mux::callers::Peer;
 use mcpool::mux::{Handle, Parts};
 use serde_json::Value;
@@ -29,6 +30,8 @@ pub struct Outcome {
     pub seed: u64,
     pub digest: u64,
     pub faults: Vec<String>,
+    /// How often what is rare came about.
+    pub tally: BTreeMap<&'static str, usize>,
 }
 
 thread_local! {
@@ -58,15 +61,16 @@ pub fn run(seed: u64, aloud: bool) -> Outcome {
     });
     let mut faults = world.faults();
     faults.extend(PANICS.take());
-    Outcome { seed, digest: world.digest(), faults }
+    Outcome { seed, digest: world.digest(), faults, tally: world.tally.take() }
 }
 
 async fn story(world: Rc<World>, seed: u64) {
     let mut rng = world.fork();
     let config = Rc::new(config(&world, &mut rng));
+    world.configure(config.clone());
     world.note("config", &format!("{:?} {:?}", config.servers, world.servers));
     let launcher = Rc::new(Yard(world.clone()));
-    let mux = Handle::new(Parts { config: config.clone(), launcher, catalogue: None, seed, key: [7; 32] });
+    let mux = Handle::new(Parts { config: config.clone(), launcher, catalogue: None, seed, key: [seed as u8; 32] });
     let endpoints: Vec<_> = config.endpoints.iter().map(|endpoint| mux.with(|mux| mux.endpoint(endpoint))).collect();
     let rush = [1, 100, 5000][rng.usize(..3)];
     let lives: Vec<_> = (0..rng.usize(1..8))
@@ -112,8 +116,15 @@ fn check_calm(world: &World, mux: &Handle) {
         .iter()
         .any(|instance| instance["in_flight"] != 0 || instance["asks"] != 0 || instance["subscriptions"] != 0);
     let waiting = list(&status["servers"]).iter().any(|server| server["queue"] != 0);
-    if busy || waiting || !list(&status["callers"]).is_empty() {
+    let held = |value: &Value| value["held"].as_u64().unwrap_or_default() > 0;
+    let holds = held(&status) || list(&status["servers"]).iter().any(held) || status["calls"] != 0;
+    if busy || waiting || holds || !list(&status["callers"]).is_empty() {
         world.fault(format!("something is left of callers that are gone: {status}"));
+    }
+    let left: Vec<String> =
+        world.calls.borrow().iter().filter(|(_, truth)| truth.held.is_some()).map(|(cause, _)| cause.clone()).collect();
+    for cause in left.into_iter().filter(|cause| world.runs(cause)) {
+        world.fault(format!("{cause} is held, and its caller is gone"));
     }
     let counted: Vec<u64> = list(&status["servers"]).iter().filter_map(|server| server["processes"].as_u64()).collect();
     let running: Vec<u64> = world.running.borrow().iter().map(|running| *running as u64).collect();
@@ -128,11 +139,19 @@ fn list(value: &Value) -> &[Value] {
 
 /// A configuration by chance: small limits, so that they are reached.
 fn config(world: &World, rng: &mut Rng) -> Config {
+    let limits = Limits {
+        held: [1, 2, 16][rng.usize(..3)],
+        held_total: [2, 256][rng.usize(..2)],
+        rounds: [1, 3, 32][rng.usize(..3)],
+        ..Limits::default()
+    };
     let server = |(which, habits): (usize, &crate::simulation::server::Habits)| {
         let mut server = Server::new(format!("s{which}"), "model");
         server.era = match (habits.legacy, habits.modern, rng.bool()) {
             (true, false, true) => EraChoice::Legacy,
             (false, true, true) => EraChoice::Modern,
+            // What speaks both may be used in one for all.
+            (true, true, true) => [EraChoice::Auto, EraChoice::Legacy, EraChoice::Modern][rng.usize(..3)],
             _ => EraChoice::Auto,
         };
         server.lease =
@@ -155,5 +174,5 @@ fn config(world: &World, rng: &mut Rng) -> Config {
         server.stdout_errors = 5;
         server
     };
-    Config::of(world.servers.iter().enumerate().map(server).collect())
+    Config { limits, ..Config::of(world.servers.iter().enumerate().map(server).collect()) }
 }

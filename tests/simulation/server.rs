@@ -2,19 +2,20 @@
 //! misbehave in every way that their habits allow.
 
 mod act;
+mod called;
+mod habits;
 mod legacy;
 mod list;
 mod modern;
+mod rounds;
+mod yard;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use mcpool::config;
-use mcpool::pool::launch::{Connection, Launcher};
 use mcpool::wire::message::{Kind, Message};
 use mcpool::wire::scan::Field;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
@@ -22,92 +23,13 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+pub use habits::Habits;
+use habits::Stranger;
 use list::modern_rest;
 pub use list::uri;
+pub use yard::Yard;
 
 use super::world::{ID, World, mark};
-
-/// What a server is like.
-#[derive(Clone, Debug)]
-pub struct Habits {
-    pub legacy: bool,
-    pub modern: bool,
-    /// It asks for roots as soon as it may.
-    pub wants_roots: bool,
-    /// It asks its client in the middle of calls.
-    pub asks: bool,
-    /// Chances in a hundred.
-    pub fails_to_start: u32,
-    pub crashes: u32,
-    pub talks_nonsense: u32,
-    pub ignores_cancel: u32,
-    pub never_answers: u32,
-    /// The longest pause between two steps, in milliseconds.
-    pub pause: u64,
-}
-
-impl Habits {
-    /// The habits of one configured server.
-    pub fn random(rng: &mut Rng) -> Habits {
-        let eras = rng.u32(..4);
-        let wild = rng.bool();
-        let mut chance = |most: u32| if wild { rng.u32(..most) } else { 0 };
-        Habits {
-            fails_to_start: chance(40),
-            crashes: chance(12),
-            talks_nonsense: chance(30),
-            ignores_cancel: chance(100),
-            never_answers: chance(8),
-            legacy: eras != 0,
-            modern: eras < 2,
-            wants_roots: rng.u32(..3) == 0,
-            asks: rng.bool(),
-            pause: [1, 20, 200, 2000][rng.usize(..4)],
-        }
-    }
-}
-
-/// Starts model servers.
-pub struct Yard(pub Rc<World>);
-
-impl Launcher for Yard {
-    fn launch(&self, config: &config::Server) -> io::Result<Connection> {
-        let which: usize = config.name[1..].parse().map_err(io::Error::other)?;
-        let world = self.0.clone();
-        let mut rng = world.fork();
-        let habits = world.servers[which].clone();
-        if rng.u32(..100) < habits.fails_to_start / 3 {
-            return Err(io::Error::other("no such command"));
-        }
-        let running = {
-            let mut running = world.running.borrow_mut();
-            running[which] += 1;
-            running[which]
-        };
-        if running > config.instances.max + 1 {
-            world.fault(format!("{running} copies of {} run, with a maximum of {}", config.name, config.instances.max));
-        }
-        let size = [40, 1000, 100_000][rng.usize(..3)];
-        let ((stdin, writer), (stdout, reader)) = (tokio::io::duplex(size), tokio::io::duplex(size));
-        let (out, lines) = mpsc::unbounded_channel();
-        let (no, stop, obstinacy) = (world.next() as usize, config.timeout.stop, config.timeout.call);
-        let server = Rc::new(Server {
-            world,
-            which,
-            no,
-            habits,
-            rng: RefCell::new(rng),
-            out,
-            stop,
-            obstinacy,
-            ..Server::blank()
-        });
-        server.world.note(&server.name(), "starts");
-        server.world.reading.borrow_mut().insert(no);
-        tokio::task::spawn_local(server.run(stdin, stdout, lines));
-        Ok(Connection { reader: Box::new(reader), writer: Box::new(writer), stderr: None, process: None })
-    }
-}
 
 /// One running copy of a server.
 pub struct Server {
@@ -121,6 +43,10 @@ pub struct Server {
     /// How long it goes on with a call that was given up.
     obstinacy: Duration,
     crash: Notify,
+    /// The era in which it was opened: whether that is the modern one.
+    era: Cell<Option<bool>>,
+    /// What a legacy client declared, and its revision.
+    declared: RefCell<(String, String)>,
     /// What its client can be asked.
     can_ask: RefCell<Vec<&'static str>>,
     /// The roots that it was told last.
@@ -141,6 +67,7 @@ pub struct Server {
 /// Whether a call was cancelled.
 #[derive(Default)]
 pub struct Flag {
+    cause: String,
     cancelled: Cell<Option<Duration>>,
     changed: Notify,
 }
@@ -159,6 +86,8 @@ impl Server {
             stop: Duration::ZERO,
             obstinacy: Duration::ZERO,
             crash: Notify::new(),
+            era: Cell::default(),
+            declared: RefCell::default(),
             can_ask: RefCell::default(),
             roots: RefCell::default(),
             calls: RefCell::default(),
@@ -231,22 +160,55 @@ impl Server {
                 let id = message.raw(Field::RequestId).unwrap_or_default();
                 match message.method().as_ref() {
                     "notifications/cancelled" => self.cancelled(id),
+                    "notifications/initialized" | "notifications/roots/list_changed"
+                        if self.era.get() == Some(true) =>
+                    {
+                        self.world.fault(format!("{} was told what its era does not have: {line}", self.name()));
+                    }
                     "notifications/initialized" => self.initialized(tasks),
                     "notifications/roots/list_changed" => self.roots_changed(tasks),
                     _ => {}
                 }
             }
-            Kind::Request => match mark(line, "cause") {
-                Some(cause) => self.called(message, line, cause.to_owned(), tasks),
-                None => self.asked(message),
-            },
+            Kind::Request => {
+                self.check_era(message, line);
+                match mark(line, "cause") {
+                    Some(cause) => self.called(message, line, cause.to_owned(), tasks),
+                    None => self.asked(message),
+                }
+            }
         }
+    }
+
+    /// A copy is spoken to in one era only.
+    fn check_era(&self, request: &Message, line: &str) {
+        let modern = request.span(Field::MetaVersion).found();
+        let opening = matches!(request.method().as_ref(), "initialize" | "server/discover");
+        if modern && !opening && self.era.get().is_none() {
+            self.era.set(Some(true));
+        }
+        if !opening && self.era.get() != Some(modern) {
+            self.world.fault(format!("{} was opened in another era than that of: {line}", self.name()));
+        }
+    }
+
+    /// The opening of an era that it does not speak.
+    fn refuse_era(&self, id: &str) {
+        let (code, message) = match self.habits.stranger {
+            Stranger::Unknown => (-32601, "unknown method"),
+            Stranger::Unsupported => (if self.habits.legacy { -32602 } else { -32022 }, "unsupported"),
+            Stranger::Silent => return,
+            Stranger::Dies => return self.crash.notify_one(),
+        };
+        self.say(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":"{message}"}}}}"#));
     }
 
     fn cancelled(&self, id: &str) {
         self.streams.borrow_mut().remove(id);
         if let Some(flag) = self.calls.borrow().get(id) {
-            flag.cancelled.set(Some(self.world.now()));
+            let now = self.world.now();
+            flag.cancelled.set(Some(now));
+            self.world.truth(&flag.cause, |truth| truth.ended = Some(now));
             flag.changed.notify_waiters();
         }
     }

@@ -2,15 +2,18 @@
 //! message can hide from. Model servers note what reached them and what they said; model callers check what they
 //! hear against it.
 
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, HashMap};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::Rc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use mcpool::config::{Config, EraChoice};
 use tokio::time::Instant;
 
 use super::server::Habits;
+use super::truth::{Ask, State, Truth};
 
 /// Stands in a noted line where an id belongs.
 pub const ID: char = '\u{1}';
@@ -31,45 +34,21 @@ pub struct World {
     pub calls: RefCell<HashMap<String, Truth>>,
     /// Every ask of a server, by its nonce.
     pub asks: RefCell<HashMap<String, Ask>>,
+    /// Every request state of mcpool's own that a caller was given.
+    pub states: RefCell<Vec<State>>,
     /// What the roots of each caller were, the latest last.
     pub roots: RefCell<HashMap<usize, Vec<Option<String>>>>,
+    /// The log levels that each legacy caller set.
+    pub levels: RefCell<HashMap<usize, Vec<&'static str>>>,
     pub servers: Vec<Habits>,
     /// Copies of each server that run.
     pub running: RefCell<Vec<usize>>,
     /// The numbers of the copies that still read.
     pub reading: RefCell<BTreeSet<usize>>,
+    /// How often what is rare came about.
+    pub tally: RefCell<BTreeMap<&'static str, usize>>,
+    config: OnceCell<Rc<Config>>,
     counter: Cell<u64>,
-}
-
-/// What is true of one call.
-#[derive(Default)]
-pub struct Truth {
-    pub caller: usize,
-    /// The server that it is for.
-    pub server: usize,
-    /// The line that is to reach the server.
-    pub request: String,
-    /// How often the roots of its caller had changed when it called.
-    pub roots: usize,
-    /// The server's copy that it reached.
-    pub arrived: Option<usize>,
-    /// The server's answer, and when it was given.
-    pub answer: Option<(String, Duration)>,
-    /// Progress notifications sent and seen.
-    pub progress: (u32, u32),
-    /// Since when nothing is to be done for it any more: cancelled or refused.
-    pub abandoned: Option<Duration>,
-}
-
-/// What is true of one ask.
-pub struct Ask {
-    pub cause: String,
-    /// The line that is to reach the caller.
-    pub request: String,
-    /// To whom it was delivered.
-    pub delivered: Option<usize>,
-    /// The answer that is to reach the server.
-    pub answer: Option<String>,
 }
 
 impl World {
@@ -85,13 +64,33 @@ impl World {
             known: RefCell::default(),
             calls: RefCell::default(),
             asks: RefCell::default(),
+            states: RefCell::default(),
             roots: RefCell::default(),
+            levels: RefCell::default(),
             running: RefCell::new(vec![0; servers.len()]),
             reading: RefCell::default(),
             servers,
+            tally: RefCell::default(),
+            config: OnceCell::new(),
             counter: Cell::default(),
             rng: RefCell::new(rng),
         }
+    }
+
+    /// What the multiplexer is told; once, at the beginning.
+    pub fn configure(&self, config: Rc<Config>) {
+        let _ = self.config.set(config);
+    }
+
+    /// The configuration of a server.
+    pub fn server(&self, which: usize) -> &mcpool::config::Server {
+        let config = self.config.get().expect("a configured world");
+        &config.servers[which]
+    }
+
+    /// Counts something that is rare, to show that it came about.
+    pub fn count(&self, what: &'static str) {
+        *self.tally.borrow_mut().entry(what).or_default() += 1;
     }
 
     /// A stream of chance of its own for somebody.
@@ -158,6 +157,33 @@ impl World {
     /// Whether a caller had these roots when it made a call, or later.
     pub fn had_roots(&self, truth: &Truth, roots: Option<&String>) -> bool {
         self.roots.borrow()[&truth.caller][truth.roots..].iter().any(|had| had.as_ref() == roots)
+    }
+
+    /// Notes an ask, by its nonce, that a server is about to put.
+    pub fn put_ask(&self, nonce: &str, cause: &str, request: &str, required: bool) {
+        let (cause, request) = (cause.to_owned(), request.to_owned());
+        let ask = Ask { cause, since: self.now(), request, delivered: None, answer: None, result: None, required };
+        self.asks.borrow_mut().insert(nonce.to_owned(), ask);
+    }
+
+    /// Whether a copy of a server still reads what it is sent.
+    pub fn reads(&self, copy: usize) -> bool {
+        self.reading.borrow().contains(&copy)
+    }
+
+    /// Whether a server still works on a call.
+    pub fn runs(&self, cause: &str) -> bool {
+        let runs = |truth: &mut Truth| truth.ended.is_none() && truth.arrived.is_some_and(|copy| self.reads(copy));
+        self.truth(cause, runs) == Some(true)
+    }
+
+    /// Whether a call may reach its server in the other era: its caller's is not spoken there, or not wanted, or the
+    /// server is of a kind whose word nobody can rely on.
+    pub fn may_cross(&self, truth: &Truth) -> bool {
+        let habits = &self.servers[truth.server];
+        let (speaks, other) =
+            if truth.modern { (habits.modern, EraChoice::Legacy) } else { (habits.legacy, EraChoice::Modern) };
+        !speaks || habits.fails_to_start > 0 || self.server(truth.server).era == other
     }
 }
 

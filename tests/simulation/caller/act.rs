@@ -2,24 +2,29 @@
 
 use std::rc::Rc;
 
-use super::{Caller, Kind, Request, Stream, What};
-use crate::simulation::json;
-use crate::simulation::server::uri;
-use crate::simulation::world::{ID, TOKEN, Truth};
+use mcpool::wire::message::member;
 
-const VERSION: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{"sampling":{},"elicitation":{}}"#;
+use super::kind::Kind;
+use super::{Caller, Request, Stream, What};
+use crate::simulation::server::uri;
 
 impl Caller {
     /// Opens the connection; whether it may be used.
     pub(super) async fn open(&self) -> bool {
+        let discover = format!(r#"{{"_meta":{{{}}}}}"#, self.version());
         let Kind::Legacy { revision, capabilities } = &self.kind else {
             self.ready.set(true);
             if self.roll(2) == 0 {
-                let line = self.request(What::Open, "server/discover", &format!(r#"{{"_meta":{{{VERSION}}}}}"#), None);
+                let line = self.request(What::Open, "server/discover", &discover, None);
                 self.say(line).await;
             }
             return true;
         };
+        if self.roll(4) == 0 {
+            let line = self.request(What::Probe, "server/discover", &discover, None);
+            self.say(line).await;
+            self.rest(1000).await;
+        }
         let params = format!(
             r#"{{"protocolVersion":"{revision}","capabilities":{capabilities},"clientInfo":{{"name":"c{}","version":"1"}}}}"#,
             self.no
@@ -48,9 +53,14 @@ impl Caller {
             (2 | 3, _) => return self.cancel().await,
             (4, _) => r#"{"jsonrpc":"2.0","method":"notifications/whatever","params":{"x":1}}"#.to_owned(),
             (5..=7, true) => self.listen(),
+            (8..=10, true) => match self.in_vain() {
+                Some(line) => line,
+                None => self.call(None),
+            },
             (5, false) => self.request(What::Nothing, "ping", "{}", None),
             (6, false) => {
                 let level = ["debug", "warning"][self.roll(2) as usize];
+                self.world.levels.borrow_mut().entry(self.no).or_default().push(level);
                 self.request(What::Nothing, "logging/setLevel", &format!(r#"{{"level":"{level}"}}"#), None)
             }
             (7..=9, false) => self.subscribe(),
@@ -69,110 +79,15 @@ impl Caller {
     pub(super) fn request(&self, what: What, method: &str, params: &str, batch: Option<u64>) -> String {
         let id = self.fresh_id();
         let line = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#);
-        self.pending.borrow_mut().insert(id, Request { what, token: None, batch, cancelled: None });
+        self.expect(id, Request { batch, ..Request::new(what) });
         line
-    }
-
-    /// A call of a server, with random parameters in random order.
-    pub(super) fn call(&self, batch: Option<u64>) -> String {
-        let server = self.servers[self.roll(self.servers.len() as u32) as usize];
-        let (method, key) = match self.roll(if self.prefix { 8 } else { 10 }) {
-            0..=4 => ("tools/call", "t"),
-            5 | 6 => ("prompts/get", "p"),
-            7 => ("resources/read", "uri"),
-            8 => ("completion/complete", ""),
-            _ => ("x/unheard-of", ""),
-        };
-        let n = self.roll(3);
-        let arguments = json::object(&mut self.rng.borrow_mut(), 3);
-        let mut params = vec![("arguments".to_owned(), arguments.clone()), ("arguments".to_owned(), arguments)];
-        params.truncate(1 + self.roll(2) as usize);
-        let mut shown = None;
-        match key {
-            "" => {}
-            "uri" => params.push(("uri".to_owned(), format!("\"{}\"", uri(server, n as usize)))),
-            kind => {
-                let real = format!("\"{kind}{n}\"");
-                shown = self.prefix.then(|| (format!("\"s{server}__{kind}{n}\""), real.clone()));
-                params.push(("name".to_owned(), real));
-            }
-        }
-        self.send_call(server, method, params, shown, None, batch)
-    }
-
-    /// Notes a call; `shown` is the name as the caller says it and as the server knows it, `state` likewise.
-    pub(super) fn send_call(
-        &self,
-        server: usize,
-        method: &str,
-        mut params: Vec<(String, String)>,
-        shown: Option<(String, String)>,
-        state: Option<(String, String)>,
-        batch: Option<u64>,
-    ) -> String {
-        let id = self.fresh_id();
-        let cause = format!("{}n{}", self.name(), self.next.get());
-        let wants_progress = self.roll(2) == 0;
-        let token = wants_progress.then(|| {
-            if self.roll(4) == 0 { format!("\"t{}\\u0031\"", self.next.get()) } else { self.next.get().to_string() }
-        });
-        let mut rng = self.rng.borrow_mut();
-        let mut meta = vec![("x/y".to_owned(), json::value(&mut rng, 1)), ("cause".to_owned(), format!("\"{cause}\""))];
-        meta.extend(wants_progress.then(|| ("progressToken".to_owned(), TOKEN.to_string())));
-        if self.kind.is_modern() {
-            meta.push(("io.modelcontextprotocol/protocolVersion".to_owned(), "\"2026-07-28\"".to_owned()));
-            meta.push(("io.modelcontextprotocol/clientCapabilities".to_owned(), "{\"elicitation\":{}}".to_owned()));
-            if rng.bool() {
-                meta.push(("io.modelcontextprotocol/logLevel".to_owned(), "\"debug\"".to_owned()));
-            }
-        }
-        // A member that the server would see otherwise than the caller said it stands in for both.
-        let meta = spaceless(&json::members_in_any_order(&mut rng, meta), "cause");
-        params.push(("_meta".to_owned(), meta));
-        params.extend(state.as_ref().map(|(_, real)| ("requestState".to_owned(), real.clone())));
-        let params = json::members_in_any_order(&mut rng, params);
-        let members = [
-            ("jsonrpc", "\"2.0\""),
-            ("id", &ID.to_string()),
-            ("method", &format!("\"{method}\"")),
-            ("params", &params),
-            ("zz", "1.0"),
-        ];
-        let members = members.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        let request = json::members_in_any_order(&mut rng, members);
-        let mut line = request.replacen(ID, &id, 1);
-        if let Some(token) = &token {
-            line = line.replacen(TOKEN, token, 1);
-        }
-        for (said, real) in shown.into_iter().chain(state) {
-            line = replace_member(&line, &real, &said);
-        }
-        let roots = self.world.roots.borrow()[&self.no].len() - 1;
-        let truth = Truth { caller: self.no, server, request, roots, ..Truth::default() };
-        self.world.calls.borrow_mut().insert(cause.clone(), truth);
-        self.pending.borrow_mut().insert(id, Request { what: What::Call(cause), token, batch, cancelled: None });
-        line
-    }
-
-    /// An id that was never used, in any form that JSON-RPC has; equal between callers.
-    fn fresh_id(&self) -> String {
-        self.next.set(self.next.get() + 1);
-        let n = self.next.get() - 1;
-        match self.roll(8) {
-            0 => format!("\"{n}\""),
-            1 => format!("\"a \\\"{n}\\\" \\\\ \\u0062ü\""),
-            2 => format!("-{}", n + 1),
-            3 => format!("{n}.0"),
-            4 => format!("{n}e2"),
-            5 => format!("1844674407370955{n:07}"),
-            _ => n.to_string(),
-        }
     }
 
     fn list(&self) -> String {
         let (method, kind) = [("tools/list", "tools"), ("prompts/list", "prompts"), ("resources/list", "resources")]
             [self.roll(3) as usize];
-        let params = if self.kind.is_modern() { format!(r#"{{"_meta":{{{VERSION}}}}}"#) } else { "{}".to_owned() };
+        let params =
+            if self.kind.is_modern() { format!(r#"{{"_meta":{{{}}}}}"#, self.version()) } else { "{}".to_owned() };
         self.request(What::List(kind), method, &params, None)
     }
 
@@ -184,7 +99,7 @@ impl Caller {
         let line = self.request(
             What::Listen,
             "subscriptions/listen",
-            &format!(r#"{{"_meta":{{{VERSION}}},"notifications":{wanted}}}"#),
+            &format!(r#"{{"_meta":{{{}}},"notifications":{wanted}}}"#, self.version()),
             None,
         );
         let newest = self
@@ -244,19 +159,14 @@ impl Caller {
     }
 
     pub(super) fn has(&self, capability: &str) -> bool {
-        matches!(&self.kind, Kind::Legacy { capabilities, .. } if capabilities.contains(capability))
+        !self.kind.is_modern() && member(self.kind.capabilities(), capability).is_some()
     }
-}
 
-/// Takes the white space away between a key and its value, so that the model can find it.
-fn spaceless(text: &str, key: &str) -> String {
-    let quoted = format!("\"{key}\"");
-    let Some(start) = text.find(&quoted).map(|start| start + quoted.len()) else { return text.to_owned() };
-    let rest = text[start..].trim_start().trim_start_matches(':').trim_start();
-    format!("{}:{rest}", &text[..start])
-}
-
-/// Puts what the caller says in place of what the server knows.
-fn replace_member(line: &str, real: &str, said: &str) -> String {
-    line.replacen(real, said, 1)
+    /// What a modern request without a cause says of its client.
+    fn version(&self) -> String {
+        format!(
+            r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}"#,
+            self.kind.capabilities()
+        )
+    }
 }

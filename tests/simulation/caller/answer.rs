@@ -3,11 +3,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use mcpool::wire::message::Message;
+use mcpool::wire::message::{Message, member};
 use mcpool::wire::scan::Field;
 use tokio::time::sleep;
 
 use super::Caller;
+use crate::simulation::across;
 use crate::simulation::json;
 use crate::simulation::world::{ID, mark};
 
@@ -26,24 +27,42 @@ impl Caller {
             });
             return;
         }
-        if !self.has(method.split('/').next().unwrap_or_default()) || !self.ready.get() {
+        let known = mark(line, "ask").map(str::to_owned);
+        if self.kind.is_modern() || !self.has(method.split('/').next().unwrap_or_default()) || !self.ready.get() {
             self.world.fault(format!("{} was asked what it did not declare, or too early: {line}", self.name()));
         }
-        if method == "roots/list" {
-            return self.tell_roots(id);
+        if let Some(page) = ask.raw(Field::ElicitationId) {
+            self.pages.borrow_mut().insert(page.to_owned());
         }
-        let nonce = mark(line, "ask").unwrap_or_default().to_owned();
-        self.check_ask(&nonce, &id, line);
+        if let Some(nonce) = &known {
+            self.check_ask(nonce, ask, line);
+        }
+        if method == "roots/list" {
+            return self.tell_roots(id, known);
+        }
+        let nonce = known.unwrap_or_default();
         let caller = self.clone();
         tokio::task::spawn_local(async move { caller.answer(&id, &nonce).await });
     }
 
-    fn check_ask(&self, nonce: &str, id: &str, line: &str) {
+    fn check_ask(&self, nonce: &str, request: &Message, line: &str) {
         let mut asks = self.world.asks.borrow_mut();
         let Some(ask) = asks.get_mut(nonce) else {
             return self.world.fault(format!("{} was asked what no server asked: {line}", self.name()));
         };
-        if ask.request.replacen(ID, id, 1) != line {
+        let id = request.raw(Field::Id).unwrap_or_default();
+        let (method, params) = (request.raw(Field::Method), request.raw(Field::Params));
+        let same = match self.world.truth(&ask.cause, |truth| (truth.crossed, truth.capabilities.clone())) {
+            Some((true, capabilities)) => {
+                let plain = request.method();
+                let of_a_page = params.and_then(|params| member(params, "mode")) == Some("\"url\"");
+                across::same_ask(&ask.request, method, params)
+                    && across::declared(&capabilities, &plain, params.unwrap_or("{}"))
+                    && of_a_page == request.span(Field::ElicitationId).found()
+            }
+            _ => ask.request.replacen(ID, id, 1) == line,
+        };
+        if !same {
             self.world.fault(format!("{} was asked\n  {line}\nand not\n  {}", self.name(), ask.request));
         }
         if let Some(other) = ask.delivered.replace(self.no) {
@@ -67,11 +86,15 @@ impl Caller {
         }
     }
 
-    fn tell_roots(self: &Rc<Caller>, id: String) {
+    fn tell_roots(self: &Rc<Caller>, id: String, nonce: Option<String>) {
         let caller = self.clone();
         tokio::task::spawn_local(async move {
             caller.rest(100).await;
             let roots = caller.roots.borrow().clone();
+            let cause = nonce.and_then(|nonce| Some(caller.world.asks.borrow().get(&nonce)?.cause.clone()));
+            if let Some(cause) = cause.filter(|_| roots.is_none()) {
+                caller.world.truth(&cause, |truth| truth.ask_refused = true);
+            }
             let body = match roots {
                 Some(roots) => format!(r#""result":{{"roots":[{{"uri":"{roots}"}}]}}"#),
                 None if caller.no.is_multiple_of(2) => return,
@@ -93,48 +116,18 @@ impl Caller {
             return;
         }
         let x = json::value(&mut self.rng.borrow_mut(), 2);
-        let body = match chance % 5 {
-            0 => format!(r#""error":{{"message":"{nonce}","code":-1,"data":{x}}}"#),
-            _ => format!(r#""result":{{"x":{x} , "re":"{nonce}"}}"#),
+        let refuses = chance.is_multiple_of(5);
+        let value = format!(r#"{{"x":{x} , "re":"{nonce}"}}"#);
+        let body = match refuses {
+            true => format!(r#""error":{{"message":"{nonce}","code":-1,"data":{x}}}"#),
+            false => format!(r#""result":{value}"#),
         };
         let line = format!(r#"{{{body},"id":{ID},"jsonrpc":"2.0"}}"#);
         if let Some(ask) = self.world.asks.borrow_mut().get_mut(nonce) {
             ask.answer = Some(line.clone());
+            ask.result = (!refuses).then_some(value);
+            self.world.truth(&ask.cause, |truth| truth.ask_refused |= refuses && truth.crossed);
         }
         self.say(line.replacen(ID, id, 1)).await;
     }
-
-    /// A modern server wants input: the client asks again with it, mostly.
-    pub(super) fn wanted_input(self: &Rc<Caller>, answer: &Message, cause: &str) {
-        let line = String::from_utf8_lossy(answer.line()).into_owned();
-        let Some(nonce) = mark(&line, "ask").map(str::to_owned) else { return };
-        let Some(said) = answer.raw(Field::ResultState).map(str::to_owned) else { return };
-        let real = self.world.truth(cause, |truth| {
-            truth.answer.as_ref().and_then(|(answer, _)| {
-                let start = answer.rfind("\"requestState\":")? + "\"requestState\":".len();
-                Some(answer[start..].trim_end_matches('}').to_owned())
-            })
-        });
-        let Some(real) = real.flatten() else { return };
-        if self.roll(5) == 0 || self.gone.get() {
-            return;
-        }
-        let caller = self.clone();
-        tokio::task::spawn_local(async move {
-            caller.rest(300).await;
-            if caller.gone.get() {
-                return;
-            }
-            let responses = format!(r#"{{"{nonce}":{{"action":"accept","content":{{"re":"{nonce}"}}}}}}"#);
-            let server = caller.world.truth(&cause_of(&line), |truth| truth.server).unwrap_or_default();
-            let params = vec![("name".to_owned(), "\"t1\"".to_owned()), ("inputResponses".to_owned(), responses)];
-            let shown = caller.prefix.then(|| (format!("\"s{server}__t1\""), "\"t1\"".to_owned()));
-            let line = caller.send_call(server, "tools/call", params, shown, Some((said, real)), None);
-            caller.say(line).await;
-        });
-    }
-}
-
-fn cause_of(line: &str) -> String {
-    mark(line, "cause").unwrap_or_default().to_owned()
 }

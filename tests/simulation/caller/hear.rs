@@ -6,7 +6,7 @@ use mcpool::wire::message::{Kind, Message, elements, member};
 use mcpool::wire::scan::Field;
 
 use super::{Caller, Request, What};
-use crate::simulation::world::{ID, mark};
+use crate::simulation::world::mark;
 
 impl Caller {
     /// A line arrived.
@@ -66,106 +66,18 @@ impl Caller {
         batch
     }
 
-    fn check_answer(self: &Rc<Caller>, request: Request, answer: &Message, id: &str, line: &str) {
-        let result = answer.raw(Field::Result);
-        let good = match &request.what {
-            What::Call(cause) => return self.check_call(&request, cause, answer, id, line),
-            What::Open => {
-                self.opened.set(Some(result.is_some()));
-                result.is_none_or(|result| member(result, "capabilities").is_some())
-            }
-            What::List(kind) => result.is_none_or(|result| self.is_whole(kind, member(result, kind).unwrap_or("1"))),
-            What::Subscribe(uri) => {
-                if result.is_none() {
-                    self.subscribed.borrow_mut().remove(uri);
-                }
-                true
-            }
-            What::Unsubscribe(uri) => {
-                if result.is_some() {
-                    self.subscribed.borrow_mut().remove(uri);
-                }
-                true
-            }
-            What::Listen => {
-                self.streams.borrow_mut().remove(id);
-                true
-            }
-            What::Nothing => result.is_none_or(|result| result == "{}"),
-        };
-        if !good {
-            self.world.fault(format!("{} got a strange answer: {line}", self.name()));
-        }
-        if result.is_none() {
-            self.check_refusal(answer, line);
-        }
-    }
-
-    /// A call is answered with the very answer that the server gave, or refused for a reason.
-    fn check_call(self: &Rc<Caller>, request: &Request, cause: &str, answer: &Message, id: &str, line: &str) {
-        let truth = self.world.truth(cause, |truth| (truth.answer.clone(), truth.progress));
-        let Some((said, (sent, seen))) = truth else { return };
-        let plain = unwrapped(line);
-        match said {
-            Some((said, _)) if said.replacen(ID, id, 1) == plain => {
-                if sent != seen && request.token.is_some() {
-                    self.world.fault(format!("{} saw {seen} of {sent} progress notifications of {cause}", self.name()));
-                }
-                if answer.raw(Field::ResultType) == Some("\"input_required\"") && request.cancelled.is_none() {
-                    self.wanted_input(answer, cause);
-                }
-            }
-            Some((said, at)) if line.contains("\"cause\"") || at < self.world.now() && request.batch.is_none() => {
-                self.world.fault(format!(
-                    "{} got for {cause}\n  {line}\nand not, since {:.3}s,\n  {said}",
-                    self.name(),
-                    at.as_secs_f64()
-                ));
-            }
-            _ if answer.raw(Field::Result).is_some() => {
-                self.world.fault(format!("{} got a result that no server gave: {line}", self.name()))
-            }
-            _ => {
-                self.abandon(request);
-                self.check_refusal(answer, line);
-            }
-        }
-    }
-
-    fn check_refusal(&self, answer: &Message, line: &str) {
-        let error = answer.raw(Field::Error).unwrap_or("{}");
-        let reasoned = error.contains(r#""mcpool":{"reason":"#);
-        let code = member(error, "code").unwrap_or_default();
-        let plain = matches!(code, "-32022" | "-32601") || self.prefix && matches!(code, "-32602" | "-32002");
-        if line.contains("bug of mcpool") || !(reasoned || plain) {
-            self.world.fault(format!("{} got an error for no reason: {line}", self.name()));
-        }
-    }
-
-    /// Whether a list shows all that each server has, or nothing of it, and nothing else.
-    fn is_whole(&self, kind: &str, items: &str) -> bool {
-        let key = if kind == "resources" { "uri" } else { "name" };
-        let names: Vec<String> =
-            elements(items).iter().filter_map(|item| member(item, key)).map(str::to_owned).collect();
-        let name = |server: usize, n: usize| match (kind, self.prefix) {
-            ("resources", _) => format!("\"{}\"", crate::simulation::server::uri(server, n)),
-            (_, false) => format!("\"{}{n}\"", &kind[..1]),
-            (_, true) => format!("\"s{server}__{}{n}\"", &kind[..1]),
-        };
-        let mut rest = names.as_slice();
-        for server in &self.servers {
-            let all: Vec<String> = (0..3).map(|n| name(*server, n)).collect();
-            rest = rest.strip_prefix(all.as_slice()).unwrap_or(rest);
-        }
-        rest.is_empty() && (self.prefix || !names.is_empty())
-    }
-
     fn notified(&self, message: &Message, line: &str) {
         let stream = message.raw(Field::MetaSubscription);
         match (message.method().as_ref(), stream) {
             ("notifications/progress", None) => self.progressed(message, line),
             ("notifications/message", None) => self.logged(line),
             ("notifications/cancelled", None) => self.ask_withdrawn(message, line),
+            ("notifications/elicitation/complete", None) => {
+                let page = message.raw(Field::ElicitationId).unwrap_or_default();
+                if !self.pages.borrow_mut().remove(page) {
+                    self.world.fault(format!("{} was told of a page that it was never sent to: {line}", self.name()));
+                }
+            }
             ("notifications/subscriptions/acknowledged", Some(stream)) => self.acknowledged(stream, message, line),
             ("notifications/resources/updated", stream) => self.updated(stream, message, line),
             (method, stream) if method.ends_with("/list_changed") => self.changed(stream, line),
@@ -184,11 +96,17 @@ impl Caller {
         let Some(Request { what: What::Call(cause), .. }) = pending.values().find(wanted) else {
             return self.world.fault(format!("{} got progress of nothing that it waits for: {line}", self.name()));
         };
-        let expected = self.world.truth(cause, |truth| {
-            truth.progress.1 += 1;
-            format!(r#""cause":"{cause}","progress":{}}}"#, truth.progress.1)
+        let start = format!(r#""cause":"{cause}","progress":"#);
+        let number = line.find(&start).and_then(|place| {
+            let digits = &line[place + start.len()..];
+            digits.split('}').next()?.parse::<u32>().ok()
         });
-        if !expected.is_some_and(|expected| line.contains(&expected)) {
+        let good = self.world.truth(cause, |truth| {
+            let last = std::mem::replace(&mut truth.progress.1, number.unwrap_or_default());
+            // What was said while nobody waited for it went nowhere.
+            number.is_some_and(|number| number == last + 1 || truth.was_held && number > last)
+        });
+        if good != Some(true) {
             self.world
                 .fault(format!("{} got progress of another call, or out of order, for {cause}: {line}", self.name()));
         }
@@ -202,6 +120,17 @@ impl Caller {
             self.world.fault(format!("{} got a log line twice: {line}", self.name()));
         }
         self.check_own(cause, "a log line");
+        const LEVELS: [&str; 4] = ["debug", "info", "warning", "error"];
+        let rank = |level: &str| LEVELS.iter().position(|known| *known == level);
+        let said = mark(line, "level").and_then(rank);
+        let now = self.world.now();
+        let wanted = |request: &Request| {
+            let open = request.cancelled.is_none_or(|since| since == now);
+            open && request.level.and_then(rank).is_some_and(|level| said >= Some(level))
+        };
+        if self.kind.is_modern() && !self.pending.borrow().values().any(wanted) {
+            self.world.fault(format!("{} got a log line that no request of it wants: {line}", self.name()));
+        }
     }
 
     fn ask_withdrawn(&self, message: &Message, line: &str) {
@@ -234,7 +163,11 @@ impl Caller {
         if !good {
             self.world.fault(format!("{} got an update that it is not subscribed to: {line}", self.name()));
         }
-        let sequence = mark(line, "seq").unwrap_or_default().to_owned();
+        let Some(sequence) = mark(line, "seq").map(str::to_owned) else {
+            return self
+                .world
+                .known_fault("shortened update", format!("{} got a shortened update: {line}", self.name()));
+        };
         if !self.updates.borrow_mut().insert((sequence, stream.unwrap_or_default().to_owned())) {
             self.world.fault(format!("{} got an update twice: {line}", self.name()));
         }
@@ -260,12 +193,4 @@ impl Caller {
         let streams = self.streams.borrow();
         !cancelled && streams.get(id).is_some_and(|stream| stream.acknowledged && stream.wanted.contains(wanted))
     }
-}
-
-/// A line without the wrapping of its request state.
-fn unwrapped(line: &str) -> String {
-    const WRAPPED: &str = "\"requestState\":\"mcpool.";
-    let Some(start) = line.find(WRAPPED).map(|start| start + WRAPPED.len()) else { return line.to_owned() };
-    let inner = line[start..].splitn(3, '.').nth(2).unwrap_or_default();
-    format!("{}{inner}", &line[..start - "mcpool.".len()])
 }

@@ -3,14 +3,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use mcpool::wire::message::Message;
-use mcpool::wire::scan::Field;
-use tokio::task::JoinSet;
+use fastrand::Rng;
 use tokio::time::sleep;
 
 use super::{Flag, Server, uri};
 use crate::simulation::json;
-use crate::simulation::world::{ID, TOKEN};
+use crate::simulation::world::ID;
 
 /// A call that is being served.
 pub(super) struct Act {
@@ -18,72 +16,29 @@ pub(super) struct Act {
     pub cause: String,
     pub token: Option<String>,
     pub params: String,
+    pub method: String,
     pub modern: bool,
-    /// Whether the caller wants log lines about it.
-    pub logs: bool,
+    /// Whether its caller is of the other era.
+    pub crossed: bool,
+    /// From which level on the caller wants log lines about it, if it does.
+    pub logs: Option<String>,
     /// It is the second half of a call that wanted input.
     pub resumed: bool,
     /// Whether the specification lets such a call end in a question (page "Multi Round-Trip Requests").
     pub may_ask: bool,
     pub flag: Rc<Flag>,
-    obeys: bool,
+    pub obeys: bool,
 }
 
 impl Server {
-    /// A call reached the server: it must be exactly what its caller sent, and once.
-    pub(super) fn called(self: &Rc<Server>, request: &Message, line: &str, cause: String, tasks: &mut JoinSet<()>) {
-        let raw = |field| request.raw(field).map(str::to_owned);
-        let id = raw(Field::Id).unwrap_or_default();
-        let token = raw(Field::MetaProgressToken);
-        let modern = request.span(Field::MetaVersion).found();
-        let fault = self.world.truth(&cause, |truth| {
-            let expected = truth.request.replacen(ID, &id, 1).replacen(TOKEN, token.as_deref().unwrap_or_default(), 1);
-            let told = self.roots.borrow().clone();
-            match (truth.arrived.replace(self.no), told) {
-                (Some(other), _) => Some(format!("{cause} reached #{other} and then {}", self.name())),
-                _ if truth.abandoned.is_some_and(|since| since < self.world.now()) => {
-                    Some(format!("{cause} reached {} though it was given up", self.name()))
-                }
-                _ if expected != line => {
-                    Some(format!("{cause} reached {} changed:\n  {line}\nis not\n  {expected}", self.name()))
-                }
-                (None, Some(told))
-                    if !modern
-                        && self.can_ask.borrow().contains(&"roots/list")
-                        && !self.world.had_roots(truth, told.as_ref()) =>
-                {
-                    Some(format!("{cause} reached {}, which was told the roots {told:?}", self.name()))
-                }
-                _ => None,
+    /// Serves a call.
+    pub(super) async fn act(self: Rc<Server>, act: Act) {
+        if self.habits.asks && act.crossed && act.may_ask && self.roll(3) == 0 {
+            match act.modern {
+                true => return self.want_round(&act),
+                false => self.ask(&act).await,
             }
-        });
-        if let Some(fault) = fault.flatten() {
-            self.world.fault(fault);
         }
-        let flag = Rc::new(Flag::default());
-        if self.calls.borrow_mut().insert(id.clone(), flag.clone()).is_some() {
-            self.world.fault(format!("{} was sent the id {id} twice", self.name()));
-        }
-        let resumed = modern && self.resumes(request, line);
-        let obeys = self.roll(100) >= self.habits.ignores_cancel;
-        let may_ask = matches!(request.method().as_ref(), "tools/call" | "prompts/get" | "resources/read");
-        let params = raw(Field::Params).unwrap_or_default();
-        let logs = !modern || request.span(Field::MetaLogLevel).found();
-        tasks.spawn_local(self.clone().act(Act {
-            id,
-            cause,
-            token,
-            params,
-            modern,
-            logs,
-            resumed,
-            may_ask,
-            flag,
-            obeys,
-        }));
-    }
-
-    async fn act(self: Rc<Server>, act: Act) {
         for _ in 0..self.roll(5) {
             if !self.pause(&act).await {
                 return;
@@ -92,6 +47,7 @@ impl Server {
                 0..=3 => self.progress(&act),
                 4 | 5 => self.log(&act),
                 6 | 7 if self.habits.asks && !act.modern => self.ask(&act).await,
+                6 | 7 if self.habits.asks && act.may_ask && act.crossed => return self.want_round(&act),
                 6 | 7 if self.habits.asks && act.may_ask && !act.resumed => return self.want_input(&act),
                 8 | 9 => self.update(),
                 10 => self.announce(),
@@ -131,8 +87,10 @@ impl Server {
     }
 
     fn log(&self, act: &Act) {
-        if act.logs {
-            let level = ["debug", "info", "error"][self.roll(3) as usize];
+        const LEVELS: [&str; 4] = ["debug", "info", "warning", "error"];
+        let rank = |level: &str| LEVELS.iter().position(|known| *known == level);
+        let level = LEVELS[self.roll(4) as usize];
+        if act.logs.as_ref().is_some_and(|wanted| rank(level) >= rank(wanted)) {
             self.say(format!(
                 r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"level":"{level}","data":{{"cause":"{}","log":"{}"}}}}}}"#,
                 act.cause,
@@ -211,7 +169,10 @@ impl Server {
     /// Gives the answer that the caller is to get.
     pub(super) fn end(&self, act: &Act, line: &str) {
         let now = self.world.now();
-        self.world.truth(&act.cause, |truth| truth.answer = Some((line.to_owned(), now)));
+        self.world.truth(&act.cause, |truth| {
+            truth.answer = Some((line.to_owned(), now));
+            truth.ended = Some(now);
+        });
         self.say_with_id(line, &act.id);
     }
 
@@ -219,19 +180,48 @@ impl Server {
         let mut rng = self.rng.borrow_mut();
         let text = |key: &str, value: String| (key.to_owned(), value);
         let cause = text("cause", format!("\"{}\"", act.cause));
-        let body = if rng.u32(..8) == 0 {
-            let data = format!(r#"{{"cause":"{}","x":{}}}"#, act.cause, json::value(&mut rng, 2));
-            let error =
-                vec![text("code", "-32099".into()), text("message", json::string(&mut rng)), text("data", data)];
-            text("error", json::members_in_any_order(&mut rng, error))
+        let asks = self.habits.asks && !act.modern && act.may_ask;
+        let body = if asks && rng.u32(..10) == 0 {
+            text("error", self.want_elicitation(&act.cause))
+        } else if rng.u32(..8) == 0 {
+            text("error", error(&mut rng, &act.cause))
         } else {
             let mut result = vec![cause, text("echo", act.params.clone()), text("x", json::value(&mut rng, 2))];
             if act.modern {
                 result.push(text("resultType", "\"complete\"".into()));
             }
+            result.extend(marks(&mut rng, act));
             text("result", json::members_in_any_order(&mut rng, result))
         };
         let members = vec![text("jsonrpc", "\"2.0\"".into()), text("id", ID.to_string()), body];
         json::members_in_any_order(&mut rng, members)
     }
+}
+
+/// An error of one of the codes that mean something.
+fn error(rng: &mut Rng, cause: &str) -> String {
+    let text = |key: &str, value: String| (key.to_owned(), value);
+    let uri = ["", r#""uri":"sim://gone","#][rng.usize(..2)];
+    let data = format!(r#"{{{uri}"cause":"{cause}","x":{}}}"#, json::value(rng, 2));
+    let code = json::pick(rng, &["-32099", "-32002", "-32602", "7"]).to_owned();
+    let error = vec![text("code", code), text("message", json::string(rng)), text("data", data)];
+    json::members_in_any_order(rng, error)
+}
+
+/// What servers say besides in their results: of themselves, and of how long that is good.
+fn marks(rng: &mut Rng, act: &Act) -> Vec<(String, String)> {
+    let server = r#""io.modelcontextprotocol/serverInfo":{"name":"s","version":"1"}"#;
+    let meta = match (act.modern, rng.u32(..4)) {
+        (_, 0) => r#"{"x/y":1.0}"#.to_owned(),
+        (true, 1) => format!(r#"{{{server},"x/z":[]}}"#),
+        (true, 2) => format!("{{{server}}}"),
+        (false, 1) => "{}".to_owned(),
+        _ => return Vec::new(),
+    };
+    let mut marks = vec![("_meta".to_owned(), meta)];
+    if act.modern && act.method == "resources/read" {
+        marks.push(("ttlMs".to_owned(), "7".to_owned()));
+        marks.push(("cacheScope".to_owned(), "\"public\"".to_owned()));
+    }
+    marks
 }

@@ -7,12 +7,13 @@ use mcpool::wire::message::{Message, member};
 use mcpool::wire::scan::Field;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::Server;
 use super::act::Act;
 use crate::simulation::json;
-use crate::simulation::world::{Ask, ID, mark};
+use crate::simulation::truth::Truth;
+use crate::simulation::world::{ID, mark};
 
 /// Longer than any ask may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -23,10 +24,13 @@ impl Server {
         if chance < self.habits.fails_to_start / 4 {
             return;
         }
-        if !self.habits.legacy || chance < self.habits.fails_to_start / 3 {
-            let code = if self.habits.legacy { -32603 } else { -32022 };
-            return self.say(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":"no"}}}}"#));
+        if !self.habits.legacy {
+            return self.refuse_era(id);
         }
+        if chance < self.habits.fails_to_start / 3 {
+            return self.say(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32603,"message":"no"}}}}"#));
+        }
+        self.era.set(Some(false));
         let declared = request.raw(Field::Capabilities).unwrap_or("{}");
         let known = [
             ("sampling", "sampling/createMessage"),
@@ -37,6 +41,7 @@ impl Server {
         let can = known.into_iter().filter(|(name, _)| name.is_empty() || member(declared, name).is_some());
         *self.can_ask.borrow_mut() = can.map(|(_, method)| method).collect();
         let version = request.raw(Field::ProtocolVersion).unwrap_or_default();
+        *self.declared.borrow_mut() = (declared.to_owned(), version.trim_matches('"').to_owned());
         self.say(format!(
             r#"{{"jsonrpc":"2.0","id":{id},"result":{{"protocolVersion":{version},"capabilities":{{"logging":{{}},"prompts":{{}},"tools":{{"listChanged":true}},"resources":{{"subscribe":true}}}},"serverInfo":{{"name":"s{}","version":"1"}}}}}}"#,
             self.which
@@ -66,26 +71,43 @@ impl Server {
         "{}".to_owned()
     }
 
-    /// Asks the caller of a call and waits for the answer.
-    pub(super) async fn ask(&self, act: &Act) {
-        let method = {
+    /// Asks the caller of a call, once or twice, and mostly waits for the answers.
+    pub(super) async fn ask(self: &Rc<Server>, act: &Act) {
+        let method = || {
             let can = self.can_ask.borrow();
             can[self.roll(can.len() as u32) as usize]
         };
-        self.put(method, &act.cause).await;
+        match self.roll(8) {
+            // The answer may then come while the call is held. Before its caller has the question nobody could know
+            // whose that is.
+            0 => {
+                let (server, method, cause) = (self.clone(), method(), act.cause.clone());
+                let nonce = format!("a{}", self.world.next());
+                let named = nonce.clone();
+                let asking = tokio::task::spawn_local(async move { server.put_as(named, method, &cause).await });
+                let delivered = || self.world.asks.borrow().get(&nonce).is_some_and(|ask| ask.delivered.is_some());
+                while !asking.is_finished() && !delivered() {
+                    sleep(Duration::from_millis(50)).await;
+                }
+            }
+            1 | 2 => drop(tokio::join!(self.put(method(), &act.cause), self.put(method(), &act.cause))),
+            _ => self.put(method(), &act.cause).await,
+        }
     }
 
-    async fn put(&self, method: &str, cause: &str) {
-        let (nonce, id) = (format!("a{}", self.world.next()), self.ask_id());
-        let x = json::value(&mut self.rng.borrow_mut(), 2);
+    async fn put(&self, method: &'static str, cause: &str) {
+        self.put_as(format!("a{}", self.world.next()), method, cause).await;
+    }
+
+    async fn put_as(&self, nonce: String, method: &'static str, cause: &str) {
+        let id = self.ask_id();
         let params = if cause.is_empty() {
             String::new()
         } else {
-            format!(r#","params":{{"cause":"{cause}","ask":"{nonce}","x":{x}}}"#)
+            format!(r#","params":{}"#, self.question(method, cause, &nonce, true))
         };
         let line = format!(r#"{{"jsonrpc":"2.0","id":{ID},"method":"{method}"{params}}}"#);
-        let ask = Ask { cause: cause.to_owned(), request: line.clone(), delivered: None, answer: None };
-        self.world.asks.borrow_mut().insert(nonce.clone(), ask);
+        self.world.put_ask(&nonce, cause, &line, false);
         let (answered, answer) = oneshot::channel();
         self.asks.borrow_mut().insert(id.clone(), (nonce, answered));
         self.say_with_id(&line, &id);
@@ -100,9 +122,23 @@ impl Server {
             self.say(format!(
                 r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#
             ));
-        } else {
+        } else if self.world.reads(self.no) {
             self.world.fault(format!("{} got no answer to its `{method}` {id}", self.name()));
         }
+    }
+
+    /// What is asked; legacy servers name what is to be done on a web page.
+    pub(super) fn question(&self, method: &str, cause: &str, nonce: &str, legacy: bool) -> String {
+        let mut rng = self.rng.borrow_mut();
+        let x = json::value(&mut rng, 2);
+        let mode = match (method, rng.u32(..6)) {
+            ("elicitation/create", 0) => r#""mode":"form","#.to_owned(),
+            ("elicitation/create", 1) if legacy => format!(r#""mode":"url","elicitationId":"e{nonce}","#),
+            ("elicitation/create", 1) => r#""mode":"url","#.to_owned(),
+            (_, 2) if legacy => r#""_meta":{"k":1},"#.to_owned(),
+            _ => String::new(),
+        };
+        format!(r#"{{{mode}"cause":"{cause}","ask":"{nonce}","x":{x}}}"#)
     }
 
     /// An id in one of the forms that servers use, equal between copies.
@@ -129,14 +165,24 @@ impl Server {
         let asks = self.world.asks.borrow();
         let ask = &asks[&nonce];
         let refused = line.contains(r#""code":-32603,"message":"mcpool refused"#);
-        if ask.request.contains("\"roots/list\"") {
+        let across = !ask.cause.is_empty() && self.world.truth(&ask.cause, |truth| truth.modern) == Some(true);
+        let right = if ask.request.contains("\"ping\"") {
+            answer.raw(Field::Result) == Some("{}")
+        } else if ask.request.contains("\"roots/list\"") {
             self.told_roots(line, &ask.cause);
-        } else if ask.request.contains("\"ping\"") {
-            if answer.raw(Field::Result) != Some("{}") {
-                self.world.fault(format!("{} got {line} for a ping", self.name()));
-            }
-        } else if !refused && ask.answer.as_ref().is_none_or(|expected| expected.replacen(ID, id, 1) != line) {
-            self.world.fault(format!("{} got for its ask {nonce}\n  {line}\nand not\n  {:?}", self.name(), ask.answer));
+            true
+        } else if across {
+            refused || ask.result.is_some() && answer.raw(Field::Result) == ask.result.as_deref()
+        } else {
+            refused || ask.answer.as_ref().is_some_and(|expected| expected.replacen(ID, id, 1) == line)
+        };
+        if !right {
+            let (whole, result) = (&ask.answer, &ask.result);
+            self.world
+                .fault(format!("{} got for its ask {nonce}\n  {line}\nand not\n  {whole:?} {result:?}", self.name()));
+        }
+        if across && !refused {
+            self.world.count("asks of legacy servers answered by modern callers");
         }
         drop(asks);
         let _ = waiting.send(());
@@ -145,8 +191,7 @@ impl Server {
     /// The roots of whoever caused the question, or of whoever the copy was started for.
     fn told_roots(&self, line: &str, cause: &str) {
         let told = mark(line, "uri").map(str::to_owned);
-        let fits =
-            |truth: &mut crate::simulation::world::Truth| told.is_none() || self.world.had_roots(truth, told.as_ref());
+        let fits = |truth: &mut Truth| told.is_none() || self.world.had_roots(truth, told.as_ref());
         if !cause.is_empty() && self.world.truth(cause, fits) == Some(false) {
             self.world.fault(format!("{} was told {told:?} for {cause}", self.name()));
         }

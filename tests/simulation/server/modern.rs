@@ -14,9 +14,9 @@ impl Server {
             return;
         }
         if !self.habits.modern {
-            return self
-                .say(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32601,"message":"unknown method"}}}}"#));
+            return self.refuse_era(id);
         }
+        self.era.set(Some(true));
         self.say(format!(
             r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{{"logging":{{}},"prompts":{{}},"tools":{{"listChanged":true}},"resources":{{"subscribe":true}}}},"ttlMs":0,"cacheScope":"public"}}}}"#
         ));

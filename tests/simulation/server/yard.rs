@@ -1,0 +1,54 @@
+//! The launcher of a simulation: model servers in memory instead of processes.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+
+use mcpool::config;
+use mcpool::pool::launch::{Connection, Launcher};
+use tokio::sync::mpsc;
+
+use super::Server;
+use crate::simulation::world::World;
+
+/// Starts model servers.
+pub struct Yard(pub Rc<World>);
+
+impl Launcher for Yard {
+    fn launch(&self, config: &config::Server) -> io::Result<Connection> {
+        let which: usize = config.name[1..].parse().map_err(io::Error::other)?;
+        let world = self.0.clone();
+        let mut rng = world.fork();
+        let habits = world.servers[which].clone();
+        if rng.u32(..100) < habits.fails_to_start / 3 {
+            return Err(io::Error::other("no such command"));
+        }
+        let running = {
+            let mut running = world.running.borrow_mut();
+            running[which] += 1;
+            running[which]
+        };
+        if running > config.instances.max + 1 {
+            world.fault(format!("{running} copies of {} run, with a maximum of {}", config.name, config.instances.max));
+        }
+        let size = [40, 1000, 100_000][rng.usize(..3)];
+        let ((stdin, writer), (stdout, reader)) = (tokio::io::duplex(size), tokio::io::duplex(size));
+        let (out, lines) = mpsc::unbounded_channel();
+        let (no, stop, obstinacy) = (world.next() as usize, config.timeout.stop, config.timeout.hold);
+        let server = Rc::new(Server {
+            world,
+            which,
+            no,
+            habits,
+            rng: RefCell::new(rng),
+            out,
+            stop,
+            obstinacy,
+            ..Server::blank()
+        });
+        server.world.note(&server.name(), "starts");
+        server.world.reading.borrow_mut().insert(no);
+        tokio::task::spawn_local(server.run(stdin, stdout, lines));
+        Ok(Connection { reader: Box::new(reader), writer: Box::new(writer), stderr: None, process: None })
+    }
+}

@@ -1,8 +1,8 @@
 //! A server on rmcp, of both eras, on stdio: the peer in the tests that neither the TypeScript nor the Python SDK wrote.
 //! Its tools are named like those of the reference server `everything`, so that one checklist serves both.
 //!
-//! `rmcp_server [--legacy]`: with `--legacy` it has no modern revision, and says so to a `server/discover`: with -32022 and the
-//! legacy revisions that it has.
+//! `rmcp_server [--legacy | --modern]`: with `--legacy` it has no modern revision, and says so to a `server/discover`; with
+//! `--modern` it has no other, and says so to an `initialize`: with -32022 and the revisions that it has.
 
 // What the latest revision deprecates is what this server is here to do: sampling, roots, logging, subscribe.
 #![expect(deprecated)]
@@ -26,7 +26,8 @@ const NOTE: &str = "note://greeting";
 #[derive(Clone)]
 struct Demo {
     tool_router: ToolRouter<Self>,
-    legacy_only: bool,
+    /// The revisions that it speaks.
+    revisions: &'static [ProtocolVersion],
     /// Resources that have changed, for those who listen as the modern era does.
     touched: broadcast::Sender<String>,
     /// Ears opened for subscriptions that are about to be acknowledged: what changes right after that is heard.
@@ -166,11 +167,11 @@ impl Demo {
 }
 
 impl Demo {
-    fn new(legacy_only: bool) -> Self {
+    fn new(revisions: &'static [ProtocolVersion]) -> Self {
         let tool_router = Self::tool_router();
         Demo {
             tool_router,
-            legacy_only,
+            revisions,
             touched: broadcast::channel(16).0,
             ears: Arc::default(),
             subscribed: Arc::default(),
@@ -228,15 +229,16 @@ impl ServerHandler for Demo {
             .enable_completions()
             .enable_logging()
             .build();
+        // `initialize` falls back to this one, unless it is modern; a modern-only server then has none to fall back to.
+        let newest = self.revisions.last().cloned().unwrap_or_default();
         ServerConfig::new(capabilities)
             .with_server_info(Implementation::new("rmcp-demo", "1.0.0"))
-            .with_protocol_version(ProtocolVersion::V_2025_11_25)
+            .with_protocol_version(newest)
             .with_instructions("A server for tests.")
     }
 
     fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
-        let newest = if self.legacy_only { ProtocolVersion::V_2025_11_25 } else { ProtocolVersion::V_2026_07_28 };
-        Cow::Borrowed(ProtocolVersion::known_up_to(&newest))
+        Cow::Borrowed(self.revisions)
     }
 
     async fn list_prompts(
@@ -350,7 +352,12 @@ impl ServerHandler for Demo {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let legacy_only = std::env::args().any(|arg| arg == "--legacy");
-    Demo::new(legacy_only).serve(rmcp::transport::stdio()).await?.waiting().await?;
+    const MODERN: &[ProtocolVersion] = &[ProtocolVersion::V_2026_07_28];
+    let revisions = match std::env::args().nth(1).as_deref() {
+        Some("--legacy") => ProtocolVersion::known_up_to(&ProtocolVersion::V_2025_11_25),
+        Some("--modern") => MODERN,
+        _ => ProtocolVersion::KNOWN_VERSIONS,
+    };
+    Demo::new(revisions).serve(rmcp::transport::stdio()).await?.waiting().await?;
     Ok(())
 }

@@ -35,6 +35,10 @@ pub struct Known {
     /// An era that it was silent in, or died of: it may lack that, or be slow or broken today.
     #[serde(skip)]
     suspected: Option<Profile>,
+    /// An era that it was silent in while it speaks the other: not remembered for longer than the daemon runs, since
+    /// it may only have been slow.
+    #[serde(skip)]
+    assumed: Option<Era>,
     /// It was seen to ask for a sample or an elicitation.
     pub has_asked: bool,
     /// It was seen to ask for roots.
@@ -62,7 +66,7 @@ impl Catalogue {
     /// Whether the server is known, or configured, not to speak an era.
     pub fn lacks(&self, era: Era, choice: EraChoice) -> bool {
         match choice {
-            EraChoice::Auto => self.known.lacks.contains(&era) || self.suspects(era),
+            EraChoice::Auto => self.known.lacks.contains(&era) || self.known.assumed == Some(era) || self.suspects(era),
             EraChoice::Legacy => era == Era::Modern,
             EraChoice::Modern => era == Era::Legacy,
         }
@@ -98,10 +102,16 @@ impl Catalogue {
             self.known.suspected = None;
         } else if choice == EraChoice::Auto {
             self.known.lacks.clear();
+            self.known.assumed = None;
             self.known.variants.iter_mut().for_each(|variant| variant.introduction = None);
         }
         self.save();
         news
+    }
+
+    /// Whether silence may mean that the server is not modern at all.
+    pub fn probes(&self, choice: EraChoice) -> bool {
+        choice == EraChoice::Auto && !self.heard(Era::Modern)
     }
 
     /// Suspects that the server does not speak the era of a profile; whether the other is worth a try.
@@ -129,11 +139,11 @@ impl Catalogue {
     /// The server was heard to speak an era. If it was silent in the other one, it lacks that.
     pub fn note_era(&mut self, era: Era) {
         self.known.lacks.retain(|lacking| *lacking != era);
-        let confirmed = self.suspects(era.other());
-        self.known.suspected = None;
-        if confirmed && self.known.lacks.is_empty() {
-            self.known.lacks.push(era.other());
+        self.known.assumed = self.known.assumed.filter(|assumed| *assumed != era);
+        if self.suspects(era.other()) {
+            self.known.assumed = Some(era.other());
         }
+        self.known.suspected = None;
     }
 
     /// What is known of a variant.

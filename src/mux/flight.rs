@@ -123,7 +123,8 @@ impl Mux {
             Some(Bridge::Modern(_)) => Some(NO_ROOTS.into()),
             // An introduction is the same whatever the roots, and a caller can be asked for them only after it.
             _ if matches!(call.from, Source::Mcpool(Errand::Introduce(_))) => caller.roots.known(),
-            _ if !self.tells_roots(caller, &profile) => Some(NO_ROOTS.into()),
+            // What it told in its last call: lists and subscriptions go where its calls go.
+            _ if !self.tells_roots(caller, &profile) => Some(caller.roots.known().unwrap_or_else(|| NO_ROOTS.into())),
             _ => Some(caller.roots.known()?),
         };
         Some(Need { profile, roots, lease, by_itself })

@@ -9,6 +9,7 @@ use super::Mux;
 use super::call::{Call, Pin, Then};
 use super::errand::Errand;
 use super::request::Accepted;
+use super::roots::NO_ROOTS;
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::pool::instance::{Instance, InstanceRef, ServerId, Subscriber};
@@ -77,7 +78,8 @@ impl Mux {
         let Some(listen) = self.calls.get(call) else { return };
         let (caller, profile) = (listen.caller, self.offer_to(server, listen).profile);
         let who = Subscriber::Stream(call);
-        match self.subscribed_instance(server, &profile, None, &uri) {
+        let roots = self.callers.get(caller).and_then(|caller| caller.roots.known()).unwrap_or_else(|| NO_ROOTS.into());
+        match self.subscribed_instance(server, &profile, Some(roots), &uri) {
             Some(at) => {
                 self.subscribed(at, who, &uri);
                 self.stream_subscribed(call, server, &uri, true);

@@ -76,7 +76,8 @@ impl Mux {
         let timeout = self.server(at.server).config.timeout;
         let instance = self.instance(at).filter(|instance| instance.state == State::Starting)?;
         let (era, unanswered) = (instance.profile.era(), matches!(instance.stage, Stage::Opening(_)));
-        let probing = unanswered && era == Era::Modern;
+        let known = self.server(at.server);
+        let probing = unanswered && era == Era::Modern && known.catalogue.probes(known.config.era);
         let patience = if probing { timeout.discover.min(timeout.start) } else { timeout.start };
         let due = instance.opened_at + patience;
         if due > now {

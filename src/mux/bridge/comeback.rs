@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::mux::Mux;
 use crate::mux::call::{Place, Source};
 use crate::mux::request::Accepted;
+use crate::mux::roots::Roots;
 use crate::pool::instance::InstanceRef;
 use crate::reply::CallKey;
 use crate::wire::message::{member, members};
@@ -54,7 +55,7 @@ impl Mux {
         let Some(call) = self.calls.get_mut(key) else { return };
         let Source::Held { serial, since } = call.from else { return };
         self.held.remove(serial);
-        let server = call.server;
+        let (server, caller) = (call.server, call.caller);
         let level = accepted.level();
         let id = accepted.id().clone();
         let now = Instant::now();
@@ -76,10 +77,14 @@ impl Mux {
         modern.questions = open;
         let mut declined = false;
         let mut upstream = Vec::new();
+        let mut told = None; // its roots
         for (question, value) in answered {
             match question {
                 Question::Ask(at, id) => upstream.push((at, id, value)),
-                Question::Roots => modern.roots = Some(format!(r#""result":{}"#, canonical(value)).into()),
+                Question::Roots => {
+                    modern.roots = Some(format!(r#""result":{}"#, canonical(value)).into());
+                    told = modern.roots.clone();
+                }
                 Question::Page(_) => declined |= member(value, "action") != Some(r#""accept""#),
             }
         }
@@ -95,7 +100,15 @@ impl Mux {
                 self.gather(key);
             }
         }
-        upstream.into_iter().for_each(|(at, id, value)| self.answer_ask(at, &id, value));
+        for (at, id, value) in upstream {
+            self.answer_ask(at, &id, value);
+            told = told.or_else(|| self.instance(at)?.roots.clone());
+        }
+        if let Some(told) = told
+            && let Some(caller) = self.callers.get_mut(caller).filter(|caller| caller.session.is_none())
+        {
+            caller.roots = Roots::Known(told);
+        }
         if self.calls.get(key).is_some_and(|call| call.place == Place::Held) {
             match (declined, missing) {
                 (true, _) => self.fail(key, Error::InvalidParams("the web page that this needs was declined".into())),

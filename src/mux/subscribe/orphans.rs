@@ -88,7 +88,8 @@ impl Mux {
             }
             Subscriber::Stream(call) => {
                 let call = self.calls.get(call)?;
-                Some((call.caller, self.offer_to(server, call).profile, None))
+                let roots = self.callers.get(call.caller)?.roots.known();
+                Some((call.caller, self.offer_to(server, call).profile, roots))
             }
         }
     }

@@ -65,17 +65,18 @@ impl Mux {
     /// Delivers every held ask whose owner is known by now.
     pub(crate) fn reconsider_asks(&mut self, at: InstanceRef) {
         let Some(instance) = self.instance(at) else { return };
-        let held: Vec<(RawId, Message)> = instance
+        let held: Vec<(RawId, Message, Instant)> = instance
             .asks
             .iter()
             .filter(|(_, ask)| ask.with.is_none())
-            .map(|(id, ask)| (id.clone(), ask.message.clone()))
+            .map(|(id, ask)| (id.clone(), ask.message.clone(), ask.since))
             .collect();
-        for (id, message) in held {
-            let Some(owner) = self.instance(at).map(crate::pool::instance::Instance::owner) else { return };
+        for (id, message, since) in held {
+            // What was given up when it was asked may be what it is about, however long ago that is by now.
+            let Some(owner) = self.instance(at).map(|instance| instance.owner(since)) else { return };
             let owner = self.owner_by_task(at, &message).map_or(owner, InFlightOf::One);
             let roots = message.method() == "roots/list";
-            match self.whose(at, owner) {
+            match self.whose(at, owner, since) {
                 Whose::Call(call) => self.ask_call(at, &id, call, &message),
                 Whose::Caller(caller) if roots => self.tell_roots(at, &id, caller),
                 Whose::Caller(caller) => self.deliver_ask(at, &id, caller, &message),
@@ -88,7 +89,7 @@ impl Mux {
 
     /// Whose an ask is. A legacy caller is asked as such; a modern one in the middle of a call, so that it must be
     /// certain which.
-    fn whose(&self, at: InstanceRef, owner: InFlightOf) -> Whose {
+    fn whose(&self, at: InstanceRef, owner: InFlightOf, since: Instant) -> Whose {
         let caller = match owner {
             InFlightOf::Nobody => return Whose::Nobody,
             InFlightOf::Several => return Whose::Unclear,
@@ -101,7 +102,7 @@ impl Mux {
         };
         let calls = instance.pending.entries().filter(of_caller).count();
         match instance.pending.entries().filter(of_caller).find(modern) {
-            Some(entry) if calls + instance.pending.given_up().count() == 1 => Whose::Call(entry.call),
+            Some(entry) if calls + instance.pending.given_up(since).count() == 1 => Whose::Call(entry.call),
             Some(_) => Whose::Unclear,
             None if calls > 0 => Whose::Caller(caller),
             None => match self.callers.get(caller).filter(|caller| self.tells_roots(caller, &instance.profile)) {

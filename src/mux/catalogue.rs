@@ -95,6 +95,10 @@ impl Catalogue {
     /// Remembers that the server does not speak an era; whether that is news that helps. It speaks one of them: if it
     /// is said to lack both, it has changed or is broken, and what was known of that is forgotten.
     pub fn note_lack(&mut self, era: Era, choice: EraChoice) -> bool {
+        if choice == EraChoice::Auto && self.known.lacks == [era] {
+            // Another instance that was started at the same time said so already.
+            return true;
+        }
         let news = choice == EraChoice::Auto && self.known.lacks.is_empty() && !self.heard(era);
         if news {
             self.known.lacks.push(era);

@@ -1,6 +1,8 @@
 //! Log messages of servers: each caller has a level of its own, a server the most verbose one that anyone wants.
 //! A log line names no call, so it is delivered only where one caller alone can be meant.
 
+use tokio::time::Instant;
+
 use super::Mux;
 use super::bridge::Bridge;
 use super::call::Source;
@@ -85,7 +87,7 @@ impl Mux {
         let Some(instance) = self.instance(at) else { return };
         match instance.profile.era() {
             Era::Legacy => {
-                let InFlightOf::One(caller) = instance.owner() else {
+                let InFlightOf::One(caller) = instance.owner(Instant::now()) else {
                     return self.drop_from(at, "owner_unknown", "notifications/message");
                 };
                 let wanted = match self.level_of_calls(at, caller) {
@@ -134,14 +136,16 @@ impl Mux {
         let asks = |entry: &Entry| entry.level.is_some_and(|wanted| level.is_none_or(|level| level >= wanted));
         let pending = &instance.pending;
         // A call that was given up may still be talked about, but nobody hears that.
-        let mut callers = pending.entries().chain(pending.given_up()).filter(asks).filter_map(|entry| entry.caller);
+        let mut callers =
+            pending.entries().chain(pending.given_up(Instant::now())).filter(asks).filter_map(|entry| entry.caller);
         let caller = callers.next();
         let others = callers.any(|other| Some(other) != caller);
         drop(callers);
         if others {
             return self.drop_from(at, "owner_unknown", "notifications/message");
         }
-        let wanting = pending.entries().find(asks).map(|entry| entry.call);
+        // The same one in every run: on which of its caller's calls it comes decides what goes into one write.
+        let wanting = pending.entries().filter(asks).map(|entry| entry.call).min();
         let call = wanting.and_then(|call| self.calls.get_mut(call));
         match call.map(|call| &mut call.from) {
             Some(Source::Caller(reply, _)) => reply.notify(&message.splice()),

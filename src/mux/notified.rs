@@ -39,7 +39,7 @@ impl Mux {
 
     /// Passes a notification to the one caller that it can be about.
     pub(crate) fn pass_to_owner(&mut self, at: InstanceRef, message: &Message) {
-        let owner = self.instance(at).map(crate::pool::instance::Instance::owner);
+        let owner = self.instance(at).map(|instance| instance.owner(Instant::now()));
         match owner.map(|owner| (owner, self.callers_with(owner))) {
             Some((InFlightOf::One(_), Some(outbox))) => outbox.splice(&message.splice()),
             _ => self.drop_from(at, "owner_unknown", &message.method()),

@@ -279,8 +279,8 @@ impl Instance {
 
     /// Whose an ask or a log line is that names no call: the caller with calls in flight if there is one
     /// only, or the only one that ever used the instance (design, section 4).
-    pub fn owner(&self) -> InFlightOf {
-        match (self.pending.talked_of(), self.bound, self.users) {
+    pub fn owner(&self, at: Instant) -> InFlightOf {
+        match (self.pending.talked_of(at), self.bound, self.users) {
             (InFlightOf::Nobody, Some((caller, Lease::Session)), _) => InFlightOf::One(caller),
             (InFlightOf::Nobody, _, Users::Only(caller)) => InFlightOf::One(caller),
             (of, ..) => of,
@@ -289,12 +289,13 @@ impl Instance {
 
     /// How a call of `caller` sees the instance when it picks one.
     pub fn view(&self, key: InstanceKey, caller: CallerKey, need: &Need, last: bool, config: &config::Server) -> View {
-        let alone = || matches!(self.pending.talked_of(), InFlightOf::Nobody);
+        let talked_of = || self.pending.talked_of(Instant::now());
+        let alone = || matches!(talked_of(), InFlightOf::Nobody);
         let own = match (self.bound, need.lease) {
             (Some((_, Lease::Call)), Lease::Call) if need.by_itself && !alone() => false,
             (Some((owner, _)), _) => owner == caller,
             (None, Lease::Shared) => true,
-            (None, Lease::Call) => alone() || !need.by_itself && self.pending.talked_of() == InFlightOf::One(caller),
+            (None, Lease::Call) => alone() || !need.by_itself && talked_of() == InFlightOf::One(caller),
             (None, Lease::Session) => self.users == Users::Only(caller),
         };
         // An instance that is a caller's own for the session is told when that caller's roots change.

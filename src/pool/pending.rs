@@ -113,10 +113,11 @@ impl Pending {
         }
     }
 
-    /// Whose requests the server may still be busy with: those in flight, and those given up a while ago.
-    pub fn talked_of(&self) -> InFlightOf {
+    /// Whose requests the server may have been busy with `at` some time: those in flight, and those given up a while
+    /// before.
+    pub fn talked_of(&self, at: Instant) -> InFlightOf {
         let mut of = self.of();
-        for caller in self.given_up().filter_map(|entry| entry.caller) {
+        for caller in self.given_up(at).filter_map(|entry| entry.caller) {
             of = match of {
                 InFlightOf::Nobody => InFlightOf::One(caller),
                 InFlightOf::One(other) if other == caller => of,
@@ -126,10 +127,9 @@ impl Pending {
         of
     }
 
-    /// The requests that were given up a while ago.
-    pub fn given_up(&self) -> impl Iterator<Item = Entry> {
-        let now = (!self.given_up.is_empty()).then(Instant::now);
-        self.given_up.iter().filter(move |ghost| now.is_some_and(|now| now < ghost.until)).map(|ghost| ghost.entry)
+    /// The requests that were given up a while before.
+    pub fn given_up(&self, at: Instant) -> impl Iterator<Item = Entry> {
+        self.given_up.iter().filter(move |ghost| at < ghost.until).map(|ghost| ghost.entry)
     }
 
     /// Takes every request, in the order in which they were sent.

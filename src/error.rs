@@ -50,7 +50,7 @@ pub enum Error {
         required: &'static str,
     },
     /// The client did not answer what the server has to know.
-    #[error("the server asked for {what}, and the client did not answer: {why}")]
+    #[error("the server asked for {what}, and the client gave no answer to it: {why}")]
     Unanswered {
         /// The method of the ask.
         what: String,

@@ -139,7 +139,7 @@ impl Mux {
             Some(Asked::Roots) => self.roots_told(key, answer),
             Some(Asked::Input { call, key, elicitation }) => {
                 let said = answer.raw(Field::Error).and_then(|error| unquote(member(error, "message")?));
-                let why = || said.map_or_else(|| "with an error".into(), std::borrow::Cow::into_owned);
+                let why = || said.map_or_else(|| "it answered with an error".into(), std::borrow::Cow::into_owned);
                 self.input_answered(call, key, elicitation, answer.raw(Field::Result).ok_or_else(why));
             }
             Some(Asked::For(at, id)) => {

@@ -160,7 +160,7 @@ impl Mux {
                 let what =
                     format!("`{method}` came before `initialize`, and without the `_meta` of revision 2026-07-28");
                 drop(method);
-                accepted.refuse(&Error::InvalidRequest(what));
+                accepted.refuse(&Error::InvalidParams(what));
             }
             (Verb::SetLevel, Some(_)) => self.set_level(accepted),
             (Verb::Subscribe, Some(profile)) => self.subscribe(accepted, profile),

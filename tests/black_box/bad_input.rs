@@ -180,8 +180,8 @@ fn nothing_but_ping_goes_before_initialize() {
     play(async {
         let proxy = echo().await;
         let caller = proxy.dial("echo");
-        assert_eq!(caller.call("echo", json!({})).await.code(), -32600);
-        assert_eq!(caller.ask("tools/list", json!({})).await.code(), -32600);
+        assert_eq!(caller.call("echo", json!({})).await.code(), -32602);
+        assert_eq!(caller.ask("tools/list", json!({})).await.code(), -32602);
         assert_eq!(*caller.ask("ping", json!({})).await.result(), json!({}));
         assert_eq!(caller.ask("initialize", json!({"protocolVersion": REVISION})).await.code(), -32602);
         caller.ask("initialize", json!({"protocolVersion": REVISION, "capabilities": {}})).await.result();

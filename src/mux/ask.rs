@@ -76,7 +76,7 @@ impl Mux {
             let Some(owner) = self.instance(at).map(|instance| instance.owner(since)) else { return };
             let owner = self.owner_by_task(at, &message).map_or(owner, InFlightOf::One);
             let roots = message.method() == "roots/list";
-            match self.whose(at, owner, since) {
+            match self.whose(at, owner) {
                 Whose::Call(call) => self.ask_call(at, &id, call, &message),
                 Whose::Caller(caller) if roots => self.tell_roots(at, &id, caller),
                 Whose::Caller(caller) => self.deliver_ask(at, &id, caller, &message),
@@ -89,7 +89,7 @@ impl Mux {
 
     /// Whose an ask is. A legacy caller is asked as such; a modern one in the middle of a call, so that it must be
     /// certain which.
-    fn whose(&self, at: InstanceRef, owner: InFlightOf, since: Instant) -> Whose {
+    fn whose(&self, at: InstanceRef, owner: InFlightOf) -> Whose {
         let caller = match owner {
             InFlightOf::Nobody => return Whose::Nobody,
             InFlightOf::Several => return Whose::Unclear,
@@ -102,7 +102,8 @@ impl Mux {
         };
         let calls = instance.pending.entries().filter(of_caller).count();
         match instance.pending.entries().filter(of_caller).find(modern) {
-            Some(entry) if calls + instance.pending.given_up(since).count() == 1 => Whose::Call(entry.call),
+            // Calls that this caller gave up itself are waited out, but do not keep it from being asked at all.
+            Some(entry) if calls + instance.pending.given_up(Instant::now()).count() == 1 => Whose::Call(entry.call),
             Some(_) => Whose::Unclear,
             None if calls > 0 => Whose::Caller(caller),
             None => match self.callers.get(caller).filter(|caller| self.tells_roots(caller, &instance.profile)) {

@@ -2,6 +2,8 @@
 //! ask names no call; an ask whose owner is not certain is held until it is, and refused if it never becomes
 //! so. Nothing is guessed (design, section 4).
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::Mux;
@@ -17,6 +19,8 @@ use crate::wire::id::{AskId, RawId, digits};
 use crate::wire::message::{Message, member, unquote};
 use crate::wire::scan::Field;
 
+/// The shortest time that tells two moments apart.
+const MOMENT: Duration = Duration::from_nanos(1);
 /// How many asks of one instance may be unanswered at once.
 const ASKS: usize = 64;
 
@@ -101,9 +105,11 @@ impl Mux {
             self.calls.get(entry.call).is_some_and(|call| matches!(call.bridge, Some(Bridge::Modern(_))))
         };
         let calls = instance.pending.entries().filter(of_caller).count();
+        // What this caller gave up before the question came is waited out; what it gave up since then, or at that very
+        // moment, was in flight when it was put, and that is never over before the question is.
+        let given_up = instance.pending.given_up(Instant::now() - MOMENT).count();
         match instance.pending.entries().filter(of_caller).find(modern) {
-            // Calls that this caller gave up itself are waited out, but do not keep it from being asked at all.
-            Some(entry) if calls + instance.pending.given_up(Instant::now()).count() == 1 => Whose::Call(entry.call),
+            Some(entry) if calls + given_up == 1 => Whose::Call(entry.call),
             Some(_) => Whose::Unclear,
             None if calls > 0 => Whose::Caller(caller),
             None => match self.callers.get(caller).filter(|caller| self.tells_roots(caller, &instance.profile)) {

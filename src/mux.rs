@@ -35,6 +35,7 @@ use std::rc::{Rc, Weak};
 use slotmap::{SecondaryMap, SlotMap};
 
 use crate::config::{self, Config};
+use crate::guard::inflight::InFlight;
 use crate::metrics::Counters;
 use crate::pool::Pool;
 use crate::pool::instance::{Instance, InstanceRef, ServerId};
@@ -67,6 +68,8 @@ pub struct Mux {
     /// Tells request states of this daemon from those of an earlier one.
     epoch: String,
     draining: bool,
+    /// Bounds the calls of all callers.
+    in_flight: InFlight,
     /// Notified when the last process is gone.
     pub quiet: Rc<tokio::sync::Notify>,
 }
@@ -126,6 +129,7 @@ impl Handle {
                     config,
                 }
             };
+            let in_flight = parts.config.limits.in_flight_total;
             let epoch = format!("{:08x}", random.borrow_mut().u32(..));
             RefCell::new(Mux {
                 servers: parts.config.servers.iter().enumerate().map(server).collect(),
@@ -140,6 +144,7 @@ impl Handle {
                 random,
                 epoch,
                 draining: false,
+                in_flight: InFlight::new(in_flight),
                 quiet: Rc::default(),
             })
         });

@@ -136,7 +136,7 @@ impl Mux {
             endpoint,
             peer,
             outbox,
-            bound: InFlight::new(self.config.limits.in_flight),
+            bound: self.in_flight.within(self.config.limits.in_flight),
             in_flight: HashMap::default(),
             session: None,
             client: None,

@@ -13,7 +13,7 @@ use crate::era::level::Level;
 use crate::era::modern;
 use crate::era::profile::Profile;
 use crate::error::Error;
-use crate::guard::inflight::Permit;
+use crate::guard::inflight::{Full, Permit};
 use crate::pool::instance::ServerId;
 use crate::reply::{Batch, CallKey, CallerKey, Reply};
 use crate::wire::id::RawId;
@@ -103,8 +103,10 @@ impl Mux {
         if caller.in_flight.contains_key(reply.id()) {
             return reply.refuse(&Error::InvalidRequest("a request with this id is in flight already".into()));
         }
-        let Some(permit) = caller.bound.admit() else {
-            return reply.refuse(&Error::CallerOverloaded { limit: caller.bound.limit() });
+        let permit = match caller.bound.admit() {
+            Ok(permit) => permit,
+            Err(Full::Own(limit)) => return reply.refuse(&Error::CallerOverloaded { limit }),
+            Err(Full::All(limit)) => return reply.refuse(&Error::Overloaded { limit }),
         };
         let accepted = Accepted { caller: key, request, reply, permit };
         if self.draining {

@@ -11,6 +11,7 @@ pub mod catalogue;
 pub mod complete;
 pub mod errand;
 pub mod flight;
+pub mod gate;
 pub mod heard;
 pub mod instances;
 pub mod introduce;
@@ -21,6 +22,9 @@ pub mod names;
 pub mod notified;
 pub mod offer;
 pub mod owned;
+pub mod probe;
+pub mod recycle;
+pub mod repeat;
 pub mod request;
 pub mod roots;
 pub mod route;
@@ -47,6 +51,7 @@ use bridge::Held;
 use call::Call;
 use callers::Caller;
 use catalogue::Catalogue;
+use gate::Gate;
 use listen::{Listener, Upstream};
 use owned::Owned;
 use subscribe::Orphan;
@@ -77,6 +82,7 @@ pub struct Mux {
 /// One configured server with all that is known of it.
 pub struct Server {
     pub config: Rc<config::Server>,
+    pub gate: Gate,
     pub pool: Pool,
     pub catalogue: Catalogue,
     /// The merged `subscriptions/listen`.
@@ -120,6 +126,7 @@ impl Handle {
             let server = |(index, config): (usize, &config::Server)| {
                 let config = Rc::new(config.clone());
                 Server {
+                    gate: Gate::new(&config),
                     pool: Pool::new(ServerId(index), config.clone(), starter.clone()),
                     catalogue: Catalogue::load(parts.catalogue.as_deref(), &config),
                     upstream: Upstream::default(),

@@ -23,7 +23,7 @@ pub enum WhenFull {
 pub struct Recycle {
     /// After this long without a call; `min` instances stay.
     pub idle: Duration,
-    /// At this age, give or take a tenth.
+    /// At this age, give or take a quarter.
     pub age: Option<Duration>,
     /// After so many calls.
     pub calls: Option<u64>,

@@ -120,11 +120,13 @@ impl Catalogue {
 
     /// Suspects that the server does not speak the era of a profile; whether the other is worth a try.
     pub fn suspect_lack(&mut self, profile: &Profile, choice: EraChoice) -> bool {
-        let known = &self.known;
-        let helps = choice == EraChoice::Auto
-            && known.lacks.is_empty()
-            && known.suspected.is_none()
-            && !self.heard(profile.era());
+        let (known, era) = (&self.known, profile.era());
+        if choice == EraChoice::Auto && known.lacks.is_empty() && (self.suspects(era) || known.assumed == Some(era)) {
+            // Another instance that was started at the same time was silent too.
+            return true;
+        }
+        let helps =
+            choice == EraChoice::Auto && known.lacks.is_empty() && known.suspected.is_none() && !self.heard(era);
         if helps {
             self.known.suspected = Some(profile.clone());
         }

@@ -7,6 +7,7 @@ mod endpoint;
 mod fields;
 mod file;
 mod name;
+mod resilience;
 mod secret;
 mod server;
 mod substitute;
@@ -21,8 +22,9 @@ use std::time::Duration;
 
 pub use diagnostic::{Mistake, Mistakes, Spot};
 pub use endpoint::{ALL, Endpoint};
+pub use resilience::{Breaker, Probe, Rate, RateLimit, Recycle, Retry, WhenFull};
 pub use secret::Secret;
-pub use server::{EraChoice, Instances, LeaseChoice, Queue, Recycle, Server, Timeouts};
+pub use server::{EraChoice, Instances, LeaseChoice, Queue, Server, Timeouts};
 
 /// The largest config file, in bytes.
 const LARGEST: usize = 1 << 20;
@@ -64,6 +66,8 @@ pub struct Limits {
     pub callers: usize,
     /// Calls of one caller in flight.
     pub in_flight: usize,
+    /// Calls of all callers in flight.
+    pub in_flight_total: usize,
     /// Bytes buffered towards one caller.
     pub outgoing: usize,
     /// How long half a line may wait for the rest.
@@ -104,6 +108,7 @@ impl Default for Limits {
             message: 10 << 20,
             callers: 10_000,
             in_flight: 1024,
+            in_flight_total: 65_536,
             outgoing: 64 << 20,
             line: Duration::from_secs(30),
             nesting: 128,

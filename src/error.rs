@@ -79,6 +79,34 @@ pub enum Error {
         /// Calls that are allowed.
         limit: usize,
     },
+    /// More calls in flight than all callers together may have.
+    #[error(
+        "{limit} calls are in flight already, of all callers together; try again, or raise `limits.in_flight_total`"
+    )]
+    Overloaded {
+        /// Calls that are allowed.
+        limit: usize,
+    },
+    /// Calls came faster than they are let through.
+    #[error("calls come too fast: {bound}; try again in {retry:?} (see `rate_limit` of server `{server}`)")]
+    RateLimited {
+        /// The server's name.
+        server: String,
+        /// Which limit it was, in words.
+        bound: &'static str,
+        /// When one may pass.
+        retry: Duration,
+    },
+    /// The server is sick, and its calls are refused at once.
+    #[error("server `{server}` is not used for now, because it failed too often; the last time: {cause}")]
+    BreakerOpen {
+        /// The server's name.
+        server: String,
+        /// The last failure.
+        cause: String,
+        /// When it is tried again.
+        retry: Duration,
+    },
     /// The server ended while the call was with it.
     #[error("server `{server}` ended before it answered ({detail}); it may have begun to carry out the call")]
     ServerDied {
@@ -97,7 +125,7 @@ pub enum Error {
     },
     /// All instances are busy and the queue is full.
     #[error(
-        "all instances of server `{server}` are busy and its queue is full; raise its `instances.max`, `concurrency` or `queue.size`"
+        "all instances of server `{server}` are busy and no more calls may wait; raise its `instances.max`, `concurrency` or `queue.size`"
     )]
     PoolExhausted {
         /// The server's name.
@@ -164,6 +192,8 @@ impl Error {
             | Error::ServerMisbehaved { server, .. }
             | Error::PoolExhausted { server }
             | Error::StartFailed { server, .. }
+            | Error::RateLimited { server, .. }
+            | Error::BreakerOpen { server, .. }
             | Error::CallTimeout { server, .. }
             | Error::QueueTimeout { server, .. } => Some(server),
             Error::Parse(_)
@@ -178,10 +208,20 @@ impl Error {
             | Error::Forbidden { .. }
             | Error::TooLarge { .. }
             | Error::CallerOverloaded { .. }
+            | Error::Overloaded { .. }
             | Error::Draining
             | Error::DaemonLost
             | Error::Unreachable(_)
             | Error::AskTimeout { .. } => None,
+        }
+    }
+
+    /// When to try again, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Error::StartFailed { retry, .. } => *retry,
+            Error::RateLimited { retry, .. } | Error::BreakerOpen { retry, .. } => Some(*retry),
+            _ => None,
         }
     }
 
@@ -212,8 +252,9 @@ impl Error {
         if let Some(server) = self.server() {
             mcpool["server"] = server.into();
         }
-        if let Error::StartFailed { retry: Some(retry), .. } = self {
-            mcpool["retryAfterMs"] = json!(retry.as_millis() as u64);
+        if let Some(retry) = self.retry_after() {
+            // Rounded up, so that whoever waits for it does not come too early.
+            mcpool["retryAfterMs"] = json!(retry.as_micros().div_ceil(1000) as u64);
         }
         Some(json!({ "mcpool": mcpool }))
     }
@@ -232,7 +273,9 @@ impl Error {
             Error::Unanswered { .. } => (-32603, None),
             Error::Forbidden { .. } => (403, Some("forbidden")),
             Error::TooLarge { .. } => (413, Some("too_large")),
-            Error::CallerOverloaded { .. } => (429, Some("caller_overloaded")),
+            Error::CallerOverloaded { .. } | Error::Overloaded { .. } => (429, Some("caller_overloaded")),
+            Error::RateLimited { .. } => (429, Some("rate_limited")),
+            Error::BreakerOpen { .. } => (503, Some("breaker_open")),
             Error::ServerDied { .. } => (502, Some("server_died")),
             Error::ServerMisbehaved { .. } => (502, Some("server_misbehaved")),
             Error::PoolExhausted { .. } => (503, Some("pool_exhausted")),

@@ -1,3 +1,7 @@
 //! What admits calls before anything is queued. It knows no JSON-RPC and no processes.
 
+pub mod backoff;
+pub mod breaker;
+pub mod budget;
 pub mod inflight;
+pub mod rate;

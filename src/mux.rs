@@ -11,6 +11,7 @@ pub mod catalogue;
 pub mod complete;
 pub mod errand;
 pub mod flight;
+pub mod gate;
 pub mod heard;
 pub mod instances;
 pub mod introduce;
@@ -21,6 +22,9 @@ pub mod names;
 pub mod notified;
 pub mod offer;
 pub mod owned;
+pub mod probe;
+pub mod recycle;
+pub mod repeat;
 pub mod request;
 pub mod roots;
 pub mod route;
@@ -35,6 +39,7 @@ use std::rc::{Rc, Weak};
 use slotmap::{SecondaryMap, SlotMap};
 
 use crate::config::{self, Config};
+use crate::guard::inflight::InFlight;
 use crate::metrics::Counters;
 use crate::pool::Pool;
 use crate::pool::instance::{Instance, InstanceRef, ServerId};
@@ -46,6 +51,7 @@ use bridge::Held;
 use call::Call;
 use callers::Caller;
 use catalogue::Catalogue;
+use gate::Gate;
 use listen::{Listener, Upstream};
 use owned::Owned;
 use subscribe::Orphan;
@@ -67,6 +73,8 @@ pub struct Mux {
     /// Tells request states of this daemon from those of an earlier one.
     epoch: String,
     draining: bool,
+    /// Bounds the calls of all callers.
+    in_flight: InFlight,
     /// Notified when the last process is gone.
     pub quiet: Rc<tokio::sync::Notify>,
 }
@@ -74,6 +82,7 @@ pub struct Mux {
 /// One configured server with all that is known of it.
 pub struct Server {
     pub config: Rc<config::Server>,
+    pub gate: Gate,
     pub pool: Pool,
     pub catalogue: Catalogue,
     /// The merged `subscriptions/listen`.
@@ -117,6 +126,7 @@ impl Handle {
             let server = |(index, config): (usize, &config::Server)| {
                 let config = Rc::new(config.clone());
                 Server {
+                    gate: Gate::new(&config),
                     pool: Pool::new(ServerId(index), config.clone(), starter.clone()),
                     catalogue: Catalogue::load(parts.catalogue.as_deref(), &config),
                     upstream: Upstream::default(),
@@ -126,6 +136,7 @@ impl Handle {
                     config,
                 }
             };
+            let in_flight = parts.config.limits.in_flight_total;
             let epoch = format!("{:08x}", random.borrow_mut().u32(..));
             RefCell::new(Mux {
                 servers: parts.config.servers.iter().enumerate().map(server).collect(),
@@ -140,6 +151,7 @@ impl Handle {
                 random,
                 epoch,
                 draining: false,
+                in_flight: InFlight::new(in_flight),
                 quiet: Rc::default(),
             })
         });

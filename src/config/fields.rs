@@ -1,10 +1,12 @@
 //! A map of the file being read key by key: each getter says which key there is, of what type, and its default.
 //! Used by everything in `file/`. What is wrong is noted and the default taken, so that one run finds all mistakes.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Rate;
 use super::diagnostic::Notes;
 use super::yaml::{Entry, Node, Place, Value};
 use super::{name, substitute, units};
@@ -125,6 +127,35 @@ impl<'t> Fields<'t> {
         }
     }
 
+    /// The word `never`, or what `read` makes of the key.
+    pub(super) fn or_never<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        let never = self.node(key).is_some_and(|node| node.text() == Some("never"));
+        if never { None } else { Some(read(self)) }
+    }
+
+    /// Like `20/s`, or the word `never` for no limit.
+    pub(super) fn rate(&mut self, key: &'static str, default: Option<Rate>) -> Option<Rate> {
+        match self.node(key) {
+            None => default,
+            Some(node) if node.text() == Some("never") => None,
+            Some(node) => self.read_rate(node),
+        }
+    }
+
+    /// A map from names that the operator chose to rates.
+    pub(super) fn rates(&mut self, key: &'static str) -> BTreeMap<String, Rate> {
+        let entries: Vec<&Entry> = self.named(key).collect();
+        let read = |entry: &Entry| Some((entry.key.clone(), self.read_rate(&entry.node)?));
+        entries.into_iter().filter_map(read).collect()
+    }
+
+    fn read_rate(&self, node: &Node) -> Option<Rate> {
+        let rate = node.text().and_then(units::rate);
+        rate.or_else(|| {
+            self.expected("a rate like 20/s", node, "units are `/s`, `/m` and `/h`; `never`: no limit", None)
+        })
+    }
+
     /// One of a few words.
     pub(super) fn choice<T: Copy + Default>(&mut self, key: &'static str, words: &[(&str, T)]) -> T {
         let Some(node) = self.node(key) else { return T::default() };
@@ -192,8 +223,8 @@ impl<'t> Fields<'t> {
         self.notes.mistake(keys.iter().find_map(written).unwrap_or(self.place), message, help);
     }
 
-    /// Refuses all keys that nobody has asked for; `later` are those that a later version will know.
-    pub(super) fn finish(self, later: &[&str]) {
+    /// Refuses all keys that nobody has asked for.
+    pub(super) fn finish(self) {
         for entry in self.entries {
             let key = entry.key.as_str();
             if self.known.contains(&key) && !entry.repeated {
@@ -206,16 +237,11 @@ impl<'t> Fields<'t> {
             if entry.repeated {
                 continue;
             }
-            let (message, help) = if later.contains(&key) {
-                (format!("`{key}` is not supported yet"), "it comes with a later version: remove it for now".to_owned())
-            } else {
-                let help = match name::nearest(key, self.known.iter().copied()) {
-                    Some(meant) => format!("did you mean `{meant}`?"),
-                    None => format!("known here: {}", self.known.join(", ")),
-                };
-                (format!("unknown key {}", super::diagnostic::quoted(key)), help)
+            let help = match name::nearest(key, self.known.iter().copied()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("known here: {}", self.known.join(", ")),
             };
-            self.notes.mistake(entry.place, message, help);
+            self.notes.mistake(entry.place, format!("unknown key {}", super::diagnostic::quoted(key)), help);
         }
     }
 

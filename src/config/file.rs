@@ -4,6 +4,7 @@
 //! whatever is not asked for is unknown. `config/example.yaml` shows the whole shape, and a test here holds it to that.
 
 mod endpoint;
+mod resilience;
 mod server;
 
 use std::ffi::OsString;
@@ -20,6 +21,8 @@ const MOMENT: Duration = Duration::from_millis(1);
 const MANY: usize = 1_000_000;
 /// The largest buffer that may be configured, in bytes.
 const HUGE: usize = 1 << 30;
+/// The most memory that processes may be allowed, in bytes.
+const HUGE_TREE: usize = 1 << 50;
 
 /// Reads the whole file.
 pub(super) fn read(text: &str, file: &str, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, Mistakes> {
@@ -68,13 +71,13 @@ fn config(mut root: Fields<'_>) -> Config {
             None => config.endpoints.push(endpoint),
         }
     }
-    root.finish(&[]);
+    root.finish();
     config
 }
 
 fn sockets(mut fields: Fields<'_>) -> Sockets {
     let sockets = Sockets { dir: fields.path("dir") };
-    fields.finish(&[]);
+    fields.finish();
     sockets
 }
 
@@ -85,6 +88,7 @@ fn limits(mut fields: Fields<'_>) -> Limits {
         message: fields.size("max_message", default.message, 1 << 10..=HUGE),
         callers: fields.count("callers", default.callers, 1..=MANY),
         in_flight: fields.count("in_flight", default.in_flight, 1..=MANY),
+        in_flight_total: fields.count("in_flight_total", default.in_flight_total, 1..=MANY),
         outgoing: fields.size("outgoing", default.outgoing, 1 << 10..=HUGE),
         line: fields.duration("line", default.line, MOMENT),
         nesting: fields.count("nesting", default.nesting, 8..=crate::wire::json::DEEPEST),
@@ -98,7 +102,7 @@ fn limits(mut fields: Fields<'_>) -> Limits {
         let message = "`outgoing` is smaller than `max_message`: the largest message could not be delivered";
         fields.contradiction(["outgoing", "max_message"], message, "make `outgoing` at least as large");
     }
-    fields.finish(&[]);
+    fields.finish();
     limits
 }
 
@@ -106,7 +110,7 @@ fn catalogue(mut fields: Fields<'_>) -> Catalogue {
     let default = Catalogue::default();
     let catalogue =
         Catalogue { dir: fields.path("dir"), max_age: fields.duration("max_age", default.max_age, Duration::ZERO) };
-    fields.finish(&[]);
+    fields.finish();
     catalogue
 }
 
@@ -119,7 +123,7 @@ fn log(mut fields: Fields<'_>) -> Log {
         let help = "levels are `error`, `warn`, `info`, `debug` and `trace`; `TARGET=LEVEL` sets one for a part";
         fields.expected("a filter like `info` or `warn,mcpool::pool=debug`", &entry.node, help, None)
     });
-    fields.finish(&[]);
+    fields.finish();
     level.map_or_else(Log::default, |level| Log { level })
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Secret;
+use super::{Breaker, Probe, RateLimit, Recycle, Retry, Secret, WhenFull};
 
 /// A configured MCP server: a name and how to start it.
 #[derive(Clone, PartialEq, Eq)]
@@ -35,8 +35,18 @@ pub struct Server {
     pub queue: Queue,
     /// How long things may take.
     pub timeout: Timeouts,
+    /// What happens to a call when all instances are busy and no other may be started.
+    pub when_full: WhenFull,
     /// When an instance is stopped though nothing is wrong.
     pub recycle: Recycle,
+    /// How idle instances are asked whether they still answer.
+    pub probe: Probe,
+    /// When its calls are refused at once.
+    pub breaker: Breaker,
+    /// How many calls are let through to it.
+    pub rate_limit: RateLimit,
+    /// Which calls are sent again when their instance ends.
+    pub retry: Retry,
     /// Lines on its stdout in a row that are no JSON-RPC, after which an instance is no longer trusted.
     pub stdout_errors: usize,
 }
@@ -74,6 +84,8 @@ pub struct Instances {
     pub min: usize,
     /// At least 1 and at least `min`.
     pub max: usize,
+    /// Temporary ones beyond `max`, if `when_full` says so.
+    pub overflow: usize,
 }
 
 /// Where calls wait when all instances are busy.
@@ -104,13 +116,6 @@ pub struct Timeouts {
     pub stop: Duration,
 }
 
-/// When an instance is stopped though nothing is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Recycle {
-    /// After this long without a call; `min` instances stay.
-    pub idle: Duration,
-}
-
 impl Server {
     /// A server with every default, started as `command`.
     pub fn new(name: impl Into<String>, command: impl Into<String>) -> Self {
@@ -127,7 +132,12 @@ impl Server {
             concurrency: 32,
             queue: Queue::default(),
             timeout: Timeouts::default(),
+            when_full: WhenFull::default(),
             recycle: Recycle::default(),
+            probe: Probe::default(),
+            breaker: Breaker::default(),
+            rate_limit: RateLimit::default(),
+            retry: Retry::default(),
             stdout_errors: 100,
         }
     }
@@ -135,7 +145,7 @@ impl Server {
 
 impl Default for Instances {
     fn default() -> Self {
-        Self { min: 0, max: 4 }
+        Self { min: 0, max: 4, overflow: 2 }
     }
 }
 
@@ -159,12 +169,6 @@ impl Default for Timeouts {
     }
 }
 
-impl Default for Recycle {
-    fn default() -> Self {
-        Self { idle: Duration::from_secs(5 * 60) }
-    }
-}
-
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
@@ -180,7 +184,12 @@ impl fmt::Debug for Server {
             .field("concurrency", &self.concurrency)
             .field("queue", &self.queue)
             .field("timeout", &self.timeout)
+            .field("when_full", &self.when_full)
             .field("recycle", &self.recycle)
+            .field("probe", &self.probe)
+            .field("breaker", &self.breaker)
+            .field("rate_limit", &self.rate_limit)
+            .field("retry", &self.retry)
             .field("stdout_errors", &self.stdout_errors)
             .finish()
     }

@@ -1,6 +1,9 @@
 //! How people write time and size: `1m30s`, `10MiB`. Used by `fields.rs` to read them.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
+
+use super::Rate;
 
 /// Units of time, the longest first, in milliseconds. `ms` stands before `m` and `s` because it is tried first.
 const TIME: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("ms", 1), ("m", 60_000), ("s", 1_000)];
@@ -41,6 +44,18 @@ pub(super) fn size(text: &str) -> Option<usize> {
     let (count, unit) = number(text)?;
     let (_, factor) = SIZE.iter().find(|(name, _)| *name == unit)?;
     usize::try_from(count.checked_mul(*factor)?).ok()
+}
+
+/// Reads `20/s`, `100/m`, `1000/h`. None: it is not a rate, or none at all.
+pub(super) fn rate(text: &str) -> Option<Rate> {
+    let (count, unit) = number(text)?;
+    let per = match unit {
+        "/s" => Duration::from_secs(1),
+        "/m" => Duration::from_secs(60),
+        "/h" => Duration::from_secs(3600),
+        _ => return None,
+    };
+    Some(Rate { count: NonZeroU32::new(u32::try_from(count).ok()?)?, per })
 }
 
 /// A duration as a person would write it: the units that are not zero.
@@ -110,6 +125,15 @@ mod tests {
             "213503982335d",
         ] {
             assert_eq!(duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_rates() {
+        let rate = |count, secs| NonZeroU32::new(count).map(|count| Rate { count, per: Duration::from_secs(secs) });
+        assert_eq!(["20/s", "3/m", "100/h"].map(super::rate), [rate(20, 1), rate(3, 60), rate(100, 3600)]);
+        for text in ["", "20", "0/s", "/s", "-1/s", "1.5/s", "20/d", "20 /s", "4294967296/s"] {
+            assert_eq!(super::rate(text), None, "{text}");
         }
     }
 

@@ -1,47 +1,78 @@
-//! Called by `mux` when a caller sends a request: bounds its calls in flight.
+//! Called by `mux` when a caller sends a request: bounds its calls in flight, and those of all callers together.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// A bound on how many permits are out at once.
+/// A bound on how many permits are out at once, of one holder and of all.
 #[derive(Clone, Debug)]
 pub struct InFlight {
-    out: Rc<Cell<usize>>,
+    own: Rc<Count>,
+    all: Rc<Count>,
+}
+
+/// How many are out, and may be.
+#[derive(Debug)]
+struct Count {
+    out: Cell<usize>,
     limit: usize,
 }
 
 /// The right to have one call in flight; given back when dropped.
 #[derive(Debug)]
-pub struct Permit(Rc<Cell<usize>>);
+pub struct Permit(InFlight);
+
+/// Why there is no permit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// So many of one's own are out.
+    Own(usize),
+    /// So many of all are out.
+    All(usize),
+}
 
 impl InFlight {
-    /// At most `limit` permits at once.
+    /// At most `limit` permits at once, of all holders together.
     pub fn new(limit: usize) -> InFlight {
-        InFlight { out: Rc::default(), limit }
+        let all = Rc::new(Count { out: Cell::new(0), limit });
+        InFlight { own: all.clone(), all }
+    }
+
+    /// A bound for one holder, within the bound of all.
+    pub fn within(&self, limit: usize) -> InFlight {
+        InFlight { own: Rc::new(Count { out: Cell::new(0), limit }), all: self.all.clone() }
     }
 
     /// One permit, if one is left.
-    pub fn admit(&self) -> Option<Permit> {
-        (self.out.get() < self.limit).then(|| {
-            self.out.set(self.out.get() + 1);
-            Permit(self.out.clone())
-        })
+    ///
+    /// # Errors
+    /// None is left.
+    pub fn admit(&self) -> Result<Permit, Full> {
+        if self.own.out.get() >= self.own.limit {
+            return Err(Full::Own(self.own.limit));
+        }
+        if self.all.out.get() >= self.all.limit {
+            return Err(Full::All(self.all.limit));
+        }
+        self.each(|count| count.out.set(count.out.get() + 1));
+        Ok(Permit(self.clone()))
     }
 
     /// How many permits are out.
     pub fn count(&self) -> usize {
-        self.out.get()
+        self.own.out.get()
     }
 
-    /// How many may be out.
-    pub fn limit(&self) -> usize {
-        self.limit
+    fn each(&self, change: impl Fn(&Count)) {
+        change(&self.own);
+        if !Rc::ptr_eq(&self.own, &self.all) {
+            change(&self.all);
+        }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.0.each(|count| count.out.set(count.out.get() - 1));
     }
 }
 
@@ -51,11 +82,14 @@ mod tests {
 
     #[test]
     fn a_permit_comes_back_when_dropped() {
-        let bound = InFlight::new(1);
-        let permit = bound.admit();
-        assert!(permit.is_some() && bound.admit().is_none());
+        let all = InFlight::new(2);
+        let (one, other) = (all.within(1), all.within(5));
+        let permit = one.admit().unwrap();
+        assert_eq!(one.admit().unwrap_err(), Full::Own(1));
+        let _second = other.admit().unwrap();
+        assert_eq!(other.admit().unwrap_err(), Full::All(2));
         drop(permit);
-        assert!(bound.admit().is_some());
-        assert_eq!(bound.count(), 0);
+        assert!(one.admit().is_ok() && other.admit().is_ok());
+        assert_eq!((one.count(), all.count()), (0, 1));
     }
 }

@@ -10,6 +10,7 @@ use crate::config;
 use crate::era::level::Level;
 use crate::era::profile::Profile;
 use crate::guard::inflight::InFlight;
+use crate::guard::rate::Limiter;
 use crate::pool::instance::{InstanceKey, InstanceRef, ServerId, Subscriber};
 use crate::pool::lease::Lease;
 use crate::reply::{CallKey, CallerKey};
@@ -58,6 +59,8 @@ pub struct Caller {
     pub roots: Roots,
     /// The instance of each server that it used last.
     pub last: HashMap<ServerId, InstanceKey, RandomState>,
+    /// What it has used up of the rate limits of each server.
+    pub rates: HashMap<ServerId, Option<Limiter>, RandomState>,
     /// Resources that it is subscribed to.
     pub subscriptions: usize,
     /// Servers that were too late for a list of this caller.
@@ -136,7 +139,7 @@ impl Mux {
             endpoint,
             peer,
             outbox,
-            bound: InFlight::new(self.config.limits.in_flight),
+            bound: self.in_flight.within(self.config.limits.in_flight),
             in_flight: HashMap::default(),
             session: None,
             client: None,
@@ -144,6 +147,7 @@ impl Mux {
             next_ask,
             roots: Roots::Unknown,
             last: HashMap::default(),
+            rates: HashMap::default(),
             subscriptions: 0,
             missed: Vec::new(),
         }))

@@ -7,13 +7,14 @@ use tokio::time::Instant;
 
 use super::Mux;
 use super::call::{Call, Place, Source, Then};
+use super::gate::Trials;
 use super::lists::ListKind;
 use super::offer::declared;
 use crate::era::level::Level;
 use crate::era::modern;
 use crate::era::profile::Profile;
 use crate::error::Error;
-use crate::guard::inflight::Permit;
+use crate::guard::inflight::{Full, Permit};
 use crate::pool::instance::ServerId;
 use crate::reply::{Batch, CallKey, CallerKey, Reply};
 use crate::wire::id::RawId;
@@ -79,6 +80,9 @@ impl Accepted {
             since: now,
             deadline: now,
             limit: now,
+            queue_until: None,
+            trials: Trials::default(),
+            repeats: 0,
         }
     }
 }
@@ -103,8 +107,10 @@ impl Mux {
         if caller.in_flight.contains_key(reply.id()) {
             return reply.refuse(&Error::InvalidRequest("a request with this id is in flight already".into()));
         }
-        let Some(permit) = caller.bound.admit() else {
-            return reply.refuse(&Error::CallerOverloaded { limit: caller.bound.limit() });
+        let permit = match caller.bound.admit() {
+            Ok(permit) => permit,
+            Err(Full::Own(limit)) => return reply.refuse(&Error::CallerOverloaded { limit }),
+            Err(Full::All(limit)) => return reply.refuse(&Error::Overloaded { limit }),
         };
         let accepted = Accepted { caller: key, request, reply, permit };
         if self.draining {
@@ -181,7 +187,13 @@ impl Mux {
             Err(error) => return accepted.refuse(&error),
         };
         let server = self.server(route.server);
-        match server.catalogue.serves(profile.era(), server.config.era) {
+        let known = server.catalogue.serves(profile.era(), server.config.era);
+        if known.is_some()
+            && let Err(error) = self.pass_rate(accepted.caller, route.server, &accepted.request)
+        {
+            return accepted.refuse(&error);
+        }
+        match known {
             Some(era) if era == profile.era() => {}
             Some(_) => {
                 let offer = self.offer(route.server, &profile, declared(&accepted.request));

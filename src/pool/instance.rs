@@ -120,6 +120,10 @@ pub struct Instance {
     pub pid: Option<u32>,
     /// Whether its process was started at all.
     pub launched: bool,
+    /// Whether it is there only until it has nothing to do: an overflow of the pool.
+    pub temporary: bool,
+    /// A factor around 1, by which its age is stretched: instances that were started together do not end together.
+    pub lifespan: f64,
     /// Whether it was asked for one era first and refused it.
     pub reopened: bool,
     pub born: Instant,
@@ -143,6 +147,18 @@ pub struct Instance {
     pub introduction: Option<Box<str>>,
     /// Calls answered.
     pub served: u64,
+    /// Probes and calls in a row that it did not answer in time.
+    pub missed: u32,
+    /// When it was probed last.
+    pub probed_at: Instant,
+    /// Whether it answers a list request but no `ping`.
+    pub ignores_ping: bool,
+    /// Resident memory of its process tree in bytes, when that was looked at last.
+    pub memory: u64,
+    /// Since when it is to be replaced.
+    pub worn_since: Option<Instant>,
+    /// The instance that takes its place once that is ready, and why.
+    pub successor: Option<(InstanceKey, &'static str)>,
     /// Lines in a row that were no messages.
     pub garbage: usize,
 }
@@ -164,6 +180,8 @@ impl Instance {
             stderr: Tail::default(),
             pid: None,
             launched: false,
+            temporary: false,
+            lifespan: 1.0,
             reopened: false,
             born: now,
             opened_at: now,
@@ -177,6 +195,12 @@ impl Instance {
             tasks: 0,
             introduction: None,
             served: 0,
+            missed: 0,
+            probed_at: now,
+            ignores_ping: false,
+            memory: 0,
+            worn_since: None,
+            successor: None,
             garbage: 0,
         }
     }
@@ -233,7 +257,7 @@ impl Instance {
 
     /// Gives a `call` lease back once its caller has nothing in flight.
     pub fn release(&mut self) {
-        if self.pending.only_listens() {
+        if self.pending.rests() && self.pending.has_worked() {
             self.idle_since = Instant::now();
         }
         if let Some((caller, Lease::Call)) = self.bound
@@ -265,13 +289,13 @@ impl Instance {
 
     /// Whether nobody would miss it: nothing in flight, nothing that lives in it.
     pub fn idle(&self) -> bool {
-        self.rests() && self.pending.is_empty()
+        self.rests() && self.pending.is_idle()
     }
 
     /// Whether nothing is done in it, though somebody may listen.
     pub fn rests(&self) -> bool {
         self.state == State::Ready
-            && self.pending.only_listens()
+            && self.pending.rests()
             && self.asks.is_empty()
             && self.tasks == 0
             && !matches!(self.bound, Some((_, Lease::Session)))

@@ -33,6 +33,9 @@ struct State {
     ready: VecDeque<Segment>,
     tail: BytesMut,
     bytes: usize,
+    /// Bytes that were ever said, and those of them that were taken to be written.
+    said: u64,
+    taken: u64,
     /// Lines said since the last batch was taken.
     lines: usize,
     limit: usize,
@@ -57,7 +60,16 @@ enum End {
 impl Outbox {
     /// An outbox that holds at most `limit` bytes.
     pub fn new(limit: usize) -> Outbox {
-        let state = State { ready: VecDeque::new(), tail: BytesMut::new(), bytes: 0, lines: 0, limit, end: End::Open };
+        let state = State {
+            ready: VecDeque::new(),
+            tail: BytesMut::new(),
+            bytes: 0,
+            said: 0,
+            taken: 0,
+            lines: 0,
+            limit,
+            end: End::Open,
+        };
         Outbox(Rc::new(Inner {
             state: RefCell::new(state),
             wake: Notify::new(),
@@ -97,6 +109,16 @@ impl Outbox {
     /// How many bytes wait to be written.
     pub fn waiting(&self) -> usize {
         self.0.state.borrow().bytes
+    }
+
+    /// How many bytes have been said.
+    pub fn said(&self) -> u64 {
+        self.0.state.borrow().said
+    }
+
+    /// Whether not one byte of what was said after the first so many was taken to be written.
+    pub fn kept_back(&self, after: u64) -> bool {
+        self.0.state.borrow().taken <= after
     }
 
     /// Ends the writer once everything is written; what is said later is dropped.
@@ -182,7 +204,10 @@ impl Outbox {
         let mut batch = Vec::new();
         while batch.len() < VECTOR {
             match state.ready.pop_front() {
-                Some(Segment::Data(bytes)) => batch.push(bytes),
+                Some(Segment::Data(bytes)) => {
+                    state.taken += bytes.len() as u64;
+                    batch.push(bytes);
+                }
                 Some(Segment::Cut) if batch.is_empty() => {}
                 Some(Segment::Cut) | None => break,
             }
@@ -194,11 +219,13 @@ impl Outbox {
 impl State {
     fn copy(&mut self, bytes: &[u8]) {
         self.tail.extend_from_slice(bytes);
+        self.said += bytes.len() as u64;
         self.bytes += bytes.len();
     }
 
     fn refer(&mut self, bytes: Bytes) {
         self.flush_tail();
+        self.said += bytes.len() as u64;
         self.bytes += bytes.len();
         self.ready.push_back(Segment::Data(bytes));
     }

@@ -24,7 +24,7 @@ pub(super) fn read(notes: &Notes<'_>, entry: &Entry, known: &[&str]) -> Endpoint
         patience: fields.duration("patience", default.patience, Duration::ZERO),
         ..default
     };
-    fields.finish(&[]);
+    fields.finish();
     endpoint
 }
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{MANY, MOMENT, check_name};
+use super::{MANY, MOMENT, check_name, resilience};
 use crate::config::diagnostic::{Notes, quoted};
 use crate::config::fields::Fields;
 use crate::config::yaml::{Entry, Place, Value};
-use crate::config::{ALL, EraChoice, Instances, LeaseChoice, Queue, Recycle, Secret, Server, Timeouts};
+use crate::config::{ALL, EraChoice, Instances, LeaseChoice, Queue, Secret, Server, Timeouts};
 
 const ERAS: [(&str, EraChoice); 3] =
     [("auto", EraChoice::Auto), ("legacy", EraChoice::Legacy), ("modern", EraChoice::Modern)];
@@ -39,11 +39,16 @@ pub(super) fn read(notes: &Notes<'_>, entry: &Entry) -> Option<Server> {
         concurrency: fields.count("concurrency", default.concurrency, 1..=MANY),
         queue: queue(fields.section("queue")),
         timeout: timeouts(fields.section("timeout")),
-        recycle: recycle(fields.section("recycle")),
+        when_full: resilience::when_full(&mut fields),
+        recycle: resilience::recycle(fields.section("recycle")),
+        probe: resilience::probe(fields.section("probe")),
+        breaker: resilience::breaker(fields.section("breaker")),
+        rate_limit: resilience::rate_limit(fields.section("rate_limit")),
+        retry: resilience::retry(fields.section("retry")),
         stdout_errors: fields.count("stdout_errors", default.stdout_errors, 1..=MANY),
         ..default
     };
-    fields.finish(&["when_full", "probe", "breaker", "rate_limit"]);
+    fields.finish();
     Some(server)
 }
 
@@ -132,13 +137,16 @@ fn check_variable(notes: &Notes<'_>, place: Place, name: &str) {
 
 fn instances(mut fields: Fields<'_>) -> Instances {
     let default = Instances::default();
-    let instances =
-        Instances { min: fields.count("min", default.min, 0..=1000), max: fields.count("max", default.max, 1..=1000) };
+    let instances = Instances {
+        min: fields.count("min", default.min, 0..=1000),
+        max: fields.count("max", default.max, 1..=1000),
+        overflow: fields.count("overflow", default.overflow, 0..=1000),
+    };
     if instances.min > instances.max {
         let message = format!("`min` is {} but `max` is {}", instances.min, instances.max);
         fields.contradiction(["min", "max"], &message, "make `max` at least `min`");
     }
-    fields.finish(&["overflow"]);
+    fields.finish();
     instances
 }
 
@@ -148,7 +156,7 @@ fn queue(mut fields: Fields<'_>) -> Queue {
         size: fields.count("size", default.size, 0..=MANY),
         timeout: fields.duration("timeout", default.timeout, MOMENT),
     };
-    fields.finish(&[]);
+    fields.finish();
     queue
 }
 
@@ -167,13 +175,6 @@ fn timeouts(mut fields: Fields<'_>) -> Timeouts {
         let message = "`call` is longer than `max`, which ends every call";
         fields.contradiction(["call", "max"], message, "make `max` at least as long as `call`");
     }
-    fields.finish(&[]);
+    fields.finish();
     timeouts
-}
-
-fn recycle(mut fields: Fields<'_>) -> Recycle {
-    let default = Recycle::default();
-    let recycle = Recycle { idle: fields.duration("idle", default.idle, MOMENT) };
-    fields.finish(&["age", "calls", "memory"]);
-    recycle
 }

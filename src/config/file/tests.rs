@@ -104,12 +104,20 @@ fn wrong_values() {
 }
 
 #[test]
-fn what_comes_later_says_so() {
-    for line in ["when_full: wait", "probe: {every: 30s}", "breaker: {}", "rate_limit: {}"] {
-        says(&server(line), "is not supported yet", "4:5");
-    }
-    says(&server("instances: {overflow: 2}"), "`overflow` is not supported yet", "4:17");
-    says(&server("recycle: {memory: 1GiB}"), "`memory` is not supported yet", "4:15");
+fn what_is_switched_off_and_what_is_said_of_trouble() -> Result<(), Box<dyn std::error::Error>> {
+    let text = server(
+        "recycle: {age: never, calls: never, memory: never}\n    probe: {every: never}\n    breaker: {failures: never}\n    rate_limit: {per_caller: 3/m, total: never, tools: {a.b: 1/h}}",
+    );
+    let config = Config::parse(&text, "x", &env)?;
+    let server_read = config.server("a").ok_or("no server")?;
+    assert_eq!((server_read.recycle.age, server_read.recycle.calls, server_read.recycle.memory), (None, None, None));
+    assert_eq!((server_read.probe.every, server_read.breaker.failures), (None, None));
+    assert_eq!((server_read.rate_limit.total, server_read.rate_limit.tools.len()), (None, 1));
+    says(&server("rate_limit: {total: 20}"), "expected a rate like 20/s, got `20`", "4:25");
+    says(&server("breaker: {open: 3m}"), "`open` is longer than `open_max`", "4:21");
+    says(&server("when_full: queue"), "expected one of `wait`, `overflow`, `reject`", "4:16");
+    says(&server("recycle: {memory: 1}"), "expected a size from 1MiB", "4:23");
+    Ok(())
 }
 
 #[test]
@@ -249,7 +257,7 @@ fn the_example_mentions_every_key() {
         assert!(known.is_subset(&within), "under {name} there should be {:?}", known.difference(&within));
         sections += 1;
     }
-    // The top, a server and its four sections, an endpoint, and four sections of the daemon.
-    assert_eq!(sections, 11);
+    // The top, a server and its eight sections, an endpoint, and four sections of the daemon.
+    assert_eq!(sections, 15);
     assert!(EXAMPLE.contains("mcpServers"));
 }

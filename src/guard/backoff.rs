@@ -1,0 +1,32 @@
+//! Called by breakers and pools: how long to leave something alone that failed.
+
+use std::time::Duration;
+
+/// A pause that doubles with each failure in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    pub least: Duration,
+    pub most: Duration,
+}
+
+impl Backoff {
+    /// The pause after so many failures in a row, the first being 1. `jitter` is a factor around 1, so that what failed
+    /// together does not come back together.
+    pub fn pause(&self, failures: u32, jitter: f64) -> Duration {
+        let doubled = self.least.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
+        doubled.min(self.most).mul_f64(jitter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubles_up_to_the_most() {
+        let backoff = Backoff { least: Duration::from_secs(1), most: Duration::from_secs(5) };
+        let pauses: Vec<u64> = (0..6).map(|failures| backoff.pause(failures, 1.0).as_secs()).collect();
+        assert_eq!(pauses, [1, 1, 2, 4, 5, 5]);
+        assert_eq!(backoff.pause(u32::MAX, 0.5), Duration::from_millis(2500));
+    }
+}

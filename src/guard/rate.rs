@@ -1,0 +1,130 @@
+//! Called by `mux` before a call is queued: how many calls are let through to a server in some time. The counting is
+//! governor's (GCRA), on tokio's clock, so that it holds under the paused clock of the simulation too.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use tokio::time::Instant;
+
+use crate::config::{Rate, RateLimit};
+
+/// Time since something began.
+#[derive(Clone, Copy)]
+struct Since(Instant);
+
+impl Clock for Since {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        self.0.elapsed().into()
+    }
+}
+
+/// Lets so many through in some time.
+pub struct Limiter {
+    clock: Since,
+    inner: RateLimiter<NotKeyed, InMemoryState, Since, NoOpMiddleware<Nanos>>,
+}
+
+impl Limiter {
+    /// As many at once as in the whole time; then one for each part of it.
+    pub fn new(rate: Rate) -> Limiter {
+        let clock = Since(Instant::now());
+        let quota = Quota::with_period(rate.per / rate.count.get())
+            .map_or(Quota::per_second(rate.count), |quota| quota.allow_burst(rate.count));
+        Limiter { clock, inner: RateLimiter::direct_with_clock(quota, clock) }
+    }
+
+    /// Lets one more through.
+    ///
+    /// # Errors
+    /// Not now: how long until one may pass.
+    pub fn check(&self) -> Result<(), Duration> {
+        self.inner.check().map_err(|not_until| not_until.wait_time_from(self.clock.now()))
+    }
+}
+
+/// Whose calls came too fast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    Caller,
+    Server,
+    Tool,
+}
+
+/// The limits of one server.
+pub struct Limits {
+    per_caller: Option<Rate>,
+    total: Option<Limiter>,
+    tools: BTreeMap<String, Limiter>,
+}
+
+impl Limits {
+    pub fn new(config: &RateLimit) -> Limits {
+        let tools = config.tools.iter().map(|(tool, rate)| (tool.clone(), Limiter::new(*rate))).collect();
+        Limits { per_caller: config.per_caller, total: config.total.map(Limiter::new), tools }
+    }
+
+    /// The part that each caller has for itself.
+    pub fn of_caller(&self) -> Option<Limiter> {
+        self.per_caller.map(Limiter::new)
+    }
+
+    /// Whether some tools have limits of their own, so that it matters which one is called.
+    pub fn tell_tools_apart(&self) -> bool {
+        !self.tools.is_empty()
+    }
+
+    /// Lets one call through, to this tool if it is one. A greedy caller uses up what is its own first.
+    ///
+    /// # Errors
+    /// Not now: which limit keeps it, and how long.
+    pub fn check(&self, own: Option<&Limiter>, tool: Option<&str>) -> Result<(), (Bound, Duration)> {
+        let tool = tool.and_then(|tool| self.tools.get(tool));
+        let bounds = [(Bound::Caller, own), (Bound::Tool, tool), (Bound::Server, self.total.as_ref())];
+        for (bound, limiter) in bounds {
+            if let Some(limiter) = limiter {
+                limiter.check().map_err(|wait| (bound, wait))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroU32;
+
+    fn rate(count: u32, secs: u64) -> Rate {
+        Rate { count: NonZeroU32::new(count).unwrap(), per: Duration::from_secs(secs) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_at_once_and_then_one_by_one() {
+        let limiter = Limiter::new(rate(2, 60));
+        assert!(limiter.check().is_ok() && limiter.check().is_ok());
+        let wait = limiter.check().unwrap_err();
+        assert_eq!(wait, Duration::from_secs(30));
+        tokio::time::advance(wait).await;
+        assert!(limiter.check().is_ok() && limiter.check().is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_callers_limit_leaves_the_servers_to_others() {
+        let tools = [("slow".to_owned(), rate(1, 1))].into();
+        let limits = Limits::new(&RateLimit { per_caller: Some(rate(2, 1)), total: Some(rate(3, 1)), tools });
+        let (greedy, modest) = (limits.of_caller(), limits.of_caller());
+        let refused = |result: Result<(), (Bound, Duration)>| result.err().map(|(bound, _)| bound);
+        let outcomes: Vec<_> = (0..4).map(|_| refused(limits.check(greedy.as_ref(), None))).collect();
+        assert_eq!(outcomes, [None, None, Some(Bound::Caller), Some(Bound::Caller)]);
+        assert_eq!(refused(limits.check(modest.as_ref(), Some("slow"))), None);
+        assert_eq!(refused(limits.check(modest.as_ref(), Some("slow"))), Some(Bound::Tool));
+        assert_eq!(refused(limits.check(None, Some("fast"))), Some(Bound::Server));
+    }
+}

@@ -142,8 +142,9 @@ impl Mux {
             self.quiet.notify_one();
         }
         self.succeeded_by(at.server, at.key, false);
-        self.keep_min(at.server);
+        // Who waits comes first: what is only to be there might be of no use to it.
         self.dispatch(at.server);
+        self.keep_min(at.server);
     }
 
     /// Ends the calls of an instance that was stopped, or sends them elsewhere, and withdraws its asks.

@@ -10,6 +10,7 @@ mod hear;
 mod input;
 mod kind;
 mod late;
+mod refused;
 mod retry;
 mod vain;
 

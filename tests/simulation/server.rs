@@ -273,6 +273,8 @@ impl Server {
         if method.ends_with("/list") && self.by_chance(self.habits.never_answers) {
             return;
         }
+        self.check_quiet(&method);
+        self.world.breaker_closes(self.which);
         let body = match (method.as_ref(), request.span(Field::MetaVersion).found()) {
             ("initialize", _) => return self.initialize(request, id),
             ("server/discover", _) => return self.discover(id),

@@ -12,6 +12,7 @@ use fastrand::Rng;
 use mcpool::config::{Config, EraChoice};
 use tokio::time::Instant;
 
+use super::ledger::Ledger;
 use super::server::Habits;
 use super::truth::{Ask, State, Truth};
 
@@ -22,7 +23,7 @@ pub const TOKEN: char = '\u{2}';
 /// The cause of what nobody caused.
 pub const NOBODY: &str = "nobody";
 /// What is known to be wrong and reported elsewhere: it is counted instead of failing the run.
-pub const KNOWN: [&str; 1] = ["hung for good"];
+pub const KNOWN: [&str; 0] = [];
 
 /// One run.
 pub struct World {
@@ -43,6 +44,7 @@ pub struct World {
     /// The log levels that each legacy caller set.
     pub levels: RefCell<HashMap<usize, Vec<&'static str>>>,
     pub servers: Vec<Habits>,
+    pub ledgers: RefCell<Vec<Ledger>>,
     /// Copies of each server that run.
     pub running: RefCell<Vec<usize>>,
     /// The numbers of the copies that still read.
@@ -72,6 +74,7 @@ impl World {
             roots: RefCell::default(),
             levels: RefCell::default(),
             running: RefCell::new(vec![0; servers.len()]),
+            ledgers: RefCell::new(servers.iter().map(|_| Ledger::default()).collect()),
             reading: RefCell::default(),
             servers,
             tally: RefCell::default(),

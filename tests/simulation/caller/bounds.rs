@@ -6,6 +6,7 @@ use mcpool::config::Server;
 use mcpool::wire::message::{Message, member};
 use mcpool::wire::scan::Field;
 
+use super::refused::reason;
 use super::{Caller, Hope, Request, What};
 
 /// How long mcpool waits for the roots of a caller.
@@ -34,6 +35,14 @@ impl Caller {
         SLACK + self.servers.iter().map(of).max().unwrap_or_default()
     }
 
+    /// A call was answered: whether it was let through to its server, and when.
+    pub(super) fn note_admitted(&self, request: &Request, cause: &str) {
+        let seen = self.world.truth(cause, |truth| (truth.server, truth.arrived.is_some()));
+        if let Some((server, true)) = seen.filter(|_| request.hope == Hope::Fresh) {
+            self.world.note_admitted(server, self.no, request.since);
+        }
+    }
+
     /// A sound server with room for everybody answers every call, however its neighbours fare.
     pub(super) fn check_service(&self, request: &Request, cause: &str, answer: &Message, line: &str) {
         let error = answer.raw(Field::Error).unwrap_or("{}");
@@ -44,7 +53,9 @@ impl Caller {
         }
         let excused = self.gone.get() || request.cancelled.is_some() || request.hope != Hope::Fresh;
         // On a common endpoint it may not be known yet who has it.
-        let unknown = matches!(code, "-32601") || self.prefix && matches!(code, "-32602" | "-32002");
+        let unknown = code == "-32601"
+            || reason(answer) == "\"caller_overloaded\""
+            || self.prefix && matches!(code, "-32602" | "-32002");
         if self.world.servers[server].is_sound() && !excused && !unknown {
             self.world.fault(format!("{} was refused {cause} by a sound server: {line}", self.name()));
         }

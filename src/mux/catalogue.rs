@@ -54,6 +54,11 @@ impl Catalogue {
         Catalogue { known: file.as_ref().and_then(read).unwrap_or_default(), file }
     }
 
+    /// Of no server.
+    pub fn none() -> Catalogue {
+        Catalogue { file: None, known: Known::default() }
+    }
+
     /// Writes what is known to disk, whole or not at all.
     pub fn save(&self) {
         if let Some(file) = &self.file

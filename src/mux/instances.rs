@@ -127,6 +127,7 @@ impl Mux {
     /// The process of an instance is gone: there is room for another.
     pub(crate) fn instance_buried(&mut self, at: InstanceRef) {
         self.server_mut(at.server).pool.instances.remove(at.key);
+        self.vacate(at.server);
         if self.servers.iter().all(|server| server.pool.instances.is_empty()) {
             self.quiet.notify_one();
         }
@@ -147,7 +148,7 @@ impl Mux {
 
     /// Starts what is configured to be there at all times, for the kind of client that came last.
     pub fn prestart(&mut self) {
-        for id in self.server_ids() {
+        for id in self.configured() {
             let server = self.server(id);
             let Some(profile) = server.catalogue.variants().next().and_then(|variant| variant.key.profile()) else {
                 continue;
@@ -156,26 +157,9 @@ impl Mux {
             if lease == Lease::Shared && !(profile.has_roots() && server.catalogue.known.asks_roots) {
                 let need = Need { profile, roots: None, lease, by_itself: false };
                 let pool = &mut self.server_mut(id).pool;
-                (0..pool.config.instances.min).for_each(|_| pool.start(CallerKey::default(), &need));
+                (pool.living()..pool.config.instances.min).for_each(|_| pool.start(CallerKey::default(), &need));
             }
             self.dispatch(id);
-        }
-    }
-
-    /// Ends everything: no new callers, waiting calls refused, instances stopped.
-    pub fn shut_down(&mut self) {
-        self.draining = true;
-        let calls: Vec<CallKey> = self.calls.keys().collect();
-        self.end_listens();
-        calls.into_iter().for_each(|call| self.give_up(call, Error::Draining));
-        self.callers.values().for_each(|caller| caller.outbox.close());
-        for server in self.server_ids() {
-            self.server_mut(server).catalogue.save();
-            let instances: Vec<_> = self.server(server).pool.instances.keys().collect();
-            instances.into_iter().for_each(|key| self.server_mut(server).pool.stop(key, "mcpool ends"));
-        }
-        if self.servers.iter().all(|server| server.pool.instances.is_empty()) {
-            self.quiet.notify_one();
         }
     }
 }

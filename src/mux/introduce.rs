@@ -203,7 +203,7 @@ fn opens(method: &str) -> bool {
 }
 
 /// Whether a request of this method is for one server, and cannot go on without it.
-fn names_one(method: &str) -> bool {
+pub(super) fn names_one(method: &str) -> bool {
     !(opens(method) || ListKind::of_method(method).is_some() || method == "subscriptions/listen")
 }
 

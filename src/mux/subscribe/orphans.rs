@@ -38,16 +38,33 @@ impl Mux {
     /// An instance is gone with its subscriptions: another is to take them over.
     /// That is tried at once, but not again and again: a server may have ended because of it.
     pub(crate) fn orphan_subscriptions(&mut self, server: ServerId, orphans: BTreeMap<String, Vec<Subscriber>>) {
+        orphans.values().flatten().for_each(|who| self.count_subscription(*who, -1));
+        self.orphan_again(server, orphans);
+    }
+
+    /// Subscriptions that have no instance are to be taken over: by the server, or by what took its place.
+    pub(crate) fn orphan_again(&mut self, server: ServerId, orphans: BTreeMap<String, Vec<Subscriber>>) {
+        let Some(server) = self.in_stead_of(server) else { return };
         let now = Instant::now();
         let again = self.server(server).taken_over.map_or(now, |last| now.max(last + AGAIN));
         for (uri, all) in orphans {
             let uri: Rc<str> = uri.into();
-            for who in all {
-                self.count_subscription(who, -1);
-                self.servers[server.0].orphans.push(Orphan { who, uri: uri.clone(), again });
-            }
+            let sees = |who: &Subscriber| self.sees(server, *who);
+            let all: Vec<Subscriber> = all.into_iter().filter(sees).collect();
+            let orphans = all.into_iter().map(|who| Orphan { who, uri: uri.clone(), again });
+            self.server_mut(server).orphans.extend(orphans);
         }
         self.alarm.at(again);
+    }
+
+    /// Whether a server is one of those that a subscriber's endpoint shows.
+    fn sees(&self, server: ServerId, who: Subscriber) -> bool {
+        let caller = match who {
+            Subscriber::Session(caller) => Some(caller),
+            Subscriber::Stream(call) => self.calls.get(call).map(|call| call.caller),
+        };
+        let caller = caller.and_then(|caller| self.callers.get(caller));
+        caller.is_some_and(|caller| caller.endpoint.servers.contains(&server))
     }
 
     /// Subscribes anew what has lost its instance; when the next is to be tried.

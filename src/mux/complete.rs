@@ -34,6 +34,10 @@ impl Mux {
         if self.draining {
             self.note_drained();
         }
+        if self.in_stead_of(call.server) != Some(call.server) {
+            // It may have been the last that a retired server was kept for.
+            self.alarm.at(Instant::now());
+        }
         Some(call)
     }
 

@@ -64,6 +64,7 @@ impl Mux {
                 _ => self.server_mut(at.server).pool.stop(at.key, "it lacks this era"),
             }
             waited.into_iter().for_each(|ticket| self.try_other_era(ticket.call));
+            self.era_found(at.server);
         } else {
             server.pool.stop(at.key, "it did not become ready");
             let mut refused = server.pool.failed(&profile, &said);

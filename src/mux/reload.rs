@@ -178,7 +178,7 @@ impl Mux {
             }
             waiting.extend(self.waiting_at(*old).into_iter().map(|key| (key, *old)));
             self.server_mut(*old).pool.queue.remove_where(|_| true);
-            self.move_sessions(*old, new);
+            self.move_subscriptions(*old);
         }
         let streams = self.move_listeners();
         for old in retired {

@@ -39,9 +39,6 @@ impl Mux {
     pub(super) fn drain_retired(&mut self, id: ServerId) {
         let instances: Vec<InstanceRef> = self.server(id).pool.instances.values().map(|instance| instance.at).collect();
         for at in instances {
-            let Some(instance) = self.instance_mut(at) else { continue };
-            let orphans = std::mem::take(&mut instance.subscribers);
-            self.orphan_subscriptions(id, orphans);
             let kept = self.is_kept(at);
             let pool = &mut self.server_mut(id).pool;
             match pool.instances.get_mut(at.key) {

@@ -73,6 +73,11 @@ impl Mux {
         self.server_ids().filter(|id| matches!(self.server(*id).standing, Standing::Retired { .. })).collect()
     }
 
+    /// How many servers are kept, those among them that are to be forgotten: bounded, however often is reloaded.
+    pub fn places(&self) -> usize {
+        self.servers.len()
+    }
+
     /// The server that is configured under a name.
     pub(crate) fn configured_as(&self, name: &str) -> Option<ServerId> {
         let is = |server: &Server| server.standing == Standing::Configured && server.config.name == name;

@@ -1,5 +1,7 @@
 //! Streams and subscriptions when a reload changed what there is to listen to.
 
+use std::collections::BTreeMap;
+
 use super::Listener;
 use super::filter::Filter;
 use crate::mux::Mux;
@@ -72,23 +74,32 @@ impl Mux {
         }
     }
 
-    /// Turns legacy callers' subscriptions of a modern server to the one that took its place.
-    pub(in crate::mux) fn move_sessions(&mut self, old: ServerId, new: Option<ServerId>) {
+    /// Whoever is subscribed to something of a retired server is to be subscribed to it at the one that took its place,
+    /// in whatever way that one takes subscriptions.
+    pub(in crate::mux) fn move_subscriptions(&mut self, old: ServerId) {
+        let mut orphans: BTreeMap<String, Vec<Subscriber>> = BTreeMap::new();
         for (uri, callers) in std::mem::take(&mut self.server_mut(old).upstream.sessions) {
-            for key in callers {
-                let sees = |server: &ServerId| {
-                    self.callers.get(key).is_some_and(|caller| caller.endpoint.servers.contains(server))
-                };
-                match new.filter(sees) {
-                    Some(new) => self.server_mut(new).upstream.sessions.entry(uri.clone()).or_default().push(key),
-                    None => {
-                        if let Some(caller) = self.callers.get_mut(key) {
-                            caller.subscriptions = caller.subscriptions.saturating_sub(1);
-                        }
-                    }
+            orphans.entry(uri).or_default().extend(callers.into_iter().map(Subscriber::Session));
+        }
+        for instance in self.server_mut(old).pool.instances.values_mut() {
+            for (uri, all) in std::mem::take(&mut instance.subscribers) {
+                orphans.entry(uri).or_default().extend(all);
+            }
+        }
+        self.orphan_subscriptions(old, orphans);
+        let waiting = std::mem::take(&mut self.server_mut(old).orphans);
+        for orphan in waiting {
+            self.orphan_again(old, [(orphan.uri.to_string(), vec![orphan.who])].into());
+        }
+        let mut streams: BTreeMap<String, Vec<Subscriber>> = BTreeMap::new();
+        for (call, listener) in self.listeners.iter().filter(|(_, listener)| listener.acknowledged) {
+            for (_, wants) in listener.wants.iter().filter(|(id, _)| *id == old) {
+                for uri in &wants.uris {
+                    streams.entry(uri.clone()).or_default().push(Subscriber::Stream(call));
                 }
             }
         }
+        self.orphan_again(old, streams);
     }
 
     /// Ends the streams of a caller.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::params;
+use crate::era::Era;
 use crate::era::profile::Profile;
 use crate::mux::Mux;
 use crate::mux::errand::Errand;
@@ -19,9 +20,11 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// A subscription without an instance.
 pub struct Orphan {
-    pub(super) who: Subscriber,
-    pub(super) uri: Rc<str>,
+    pub(in crate::mux) who: Subscriber,
+    pub(in crate::mux) uri: Rc<str>,
     again: Instant,
+    /// It waits until it is known which era the server speaks.
+    strange: bool,
 }
 
 /// Who is subscribed to a resource together: by URI, profile and roots.
@@ -49,9 +52,11 @@ impl Mux {
         let again = self.server(server).taken_over.map_or(now, |last| now.max(last + AGAIN));
         for (uri, all) in orphans {
             let uri: Rc<str> = uri.into();
-            let sees = |who: &Subscriber| self.sees(server, *who);
-            let all: Vec<Subscriber> = all.into_iter().filter(sees).collect();
-            let orphans = all.into_iter().map(|who| Orphan { who, uri: uri.clone(), again });
+            let known = &self.server(server).orphans;
+            let is_known = |who: Subscriber| known.iter().any(|orphan| orphan.who == who && orphan.uri == uri);
+            let new = |who: &Subscriber| self.sees(server, *who) && !is_known(*who);
+            let all: Vec<Subscriber> = all.into_iter().filter(new).collect();
+            let orphans = all.into_iter().map(|who| Orphan { who, uri: uri.clone(), again, strange: false });
             self.server_mut(server).orphans.extend(orphans);
         }
         self.alarm.at(again);
@@ -81,7 +86,7 @@ impl Mux {
         // Callers of one profile are subscribed together, as they were.
         let mut groups: Vec<Group> = Vec::new();
         for orphan in due {
-            let Some((first, profile, roots)) = self.subscribes_as(server, orphan.who) else { continue };
+            let Some((first, profile, roots)) = self.may_take_over(server, &orphan, now) else { continue };
             let alike = (orphan.uri, profile, roots);
             match groups.iter_mut().find(|group| group.alike == alike) {
                 Some(group) => group.all.push(orphan.who),
@@ -96,18 +101,50 @@ impl Mux {
         self.server(server).orphans.iter().map(|orphan| orphan.again).min()
     }
 
-    /// On whose behalf an instance is subscribed, and what it was told then.
-    fn subscribes_as(&self, server: ServerId, who: Subscriber) -> Option<(CallerKey, Profile, Option<Rc<str>>)> {
-        match who {
+    /// On whose behalf an instance is subscribed, and what it is told then. Nothing if nobody is there any more, if it is
+    /// not known yet how, or if the server is listened to in another way.
+    fn may_take_over(
+        &mut self,
+        server: ServerId,
+        orphan: &Orphan,
+        now: Instant,
+    ) -> Option<(CallerKey, Profile, Option<Rc<str>>)> {
+        let (key, own, offer) = match orphan.who {
             Subscriber::Session(key) => {
                 let caller = self.callers.get(key)?;
-                Some((key, caller.session.as_ref()?.profile.clone(), caller.roots.known()))
+                (key, caller.session.as_ref()?.profile.era(), self.offer_to_session(server, caller)?)
             }
             Subscriber::Stream(call) => {
                 let call = self.calls.get(call)?;
-                let roots = self.callers.get(call.caller)?.roots.known();
-                Some((call.caller, self.offer_to(server, call).profile, roots))
+                (call.caller, Era::Modern, self.offer_to(server, call))
             }
+        };
+        if !self.knows_era(server, own) {
+            let again = now + AGAIN;
+            let (who, uri) = (orphan.who, orphan.uri.clone());
+            self.server_mut(server).orphans.push(Orphan { who, uri, again, strange: true });
+            self.introduce_server(server, key, offer);
+            return None;
+        }
+        match orphan.who {
+            Subscriber::Session(_) if offer.bridged => {
+                self.join_stream(server, key, &orphan.uri);
+                return None;
+            }
+            // Its stream has it.
+            Subscriber::Stream(_) if !offer.bridged => return None,
+            _ => {}
+        }
+        Some((key, offer.profile, self.callers.get(key)?.roots.known()))
+    }
+
+    /// It was found which era a server speaks, or does not: subscriptions that wait for that are taken over.
+    pub(crate) fn era_found(&mut self, server: ServerId) {
+        let now = Instant::now();
+        let strange = self.server_mut(server).orphans.iter_mut().filter(|orphan| orphan.strange);
+        let found = strange.map(|orphan| orphan.again = now).count();
+        if found > 0 {
+            self.alarm.at(now);
         }
     }
 
@@ -118,7 +155,7 @@ impl Mux {
                 self.subscribed(InstanceRef { server, key }, who, &uri);
             } else if !first {
                 let again = Instant::now() + AGAIN;
-                self.server_mut(server).orphans.push(Orphan { who, uri: uri.clone(), again });
+                self.server_mut(server).orphans.push(Orphan { who, uri: uri.clone(), again, strange: false });
                 self.alarm.at(again);
             }
             if let Subscriber::Stream(call) = who

@@ -14,6 +14,7 @@ mod simulation {
     pub mod server;
     pub mod settings;
     pub mod truth;
+    pub mod upheaval;
     pub mod world;
 }
 

@@ -20,6 +20,8 @@ pub struct Ledger {
     pub breaker: Option<Open>,
     /// When calls were made that reached it, by caller.
     admitted: BTreeMap<usize, Vec<Duration>>,
+    /// How often its budget of retries began anew.
+    budgets: usize,
 }
 
 /// A breaker that is open, or half open.
@@ -82,6 +84,14 @@ impl World {
         }
     }
 
+    /// What limits a server begins anew.
+    pub fn forget_limits(&self, server: usize) {
+        let ledger = &mut self.ledgers.borrow_mut()[server];
+        ledger.breaker = None;
+        ledger.admitted.clear();
+        ledger.budgets += 1;
+    }
+
     /// Whether a server has one breaker for everything.
     pub fn breakers_are_simple(&self, server: usize) -> bool {
         !self.server(server).breaker.per_tool
@@ -97,14 +107,18 @@ impl World {
         for (which, ledger) in self.ledgers.take().into_iter().enumerate() {
             let Server { rate_limit: RateLimit { per_caller, total, .. }, retry, .. } = self.server(which);
             let all: Vec<Duration> = ledger.admitted.values().flatten().copied().collect();
-            let own = ledger.admitted.into_values().map(|times| (times, *per_caller));
-            for (times, rate) in own.chain([(all, *total)]) {
+            let own = ledger.admitted.into_values().map(|times| (times, per_caller));
+            for (times, rate) in own.chain([(all, total)]) {
                 if let Some((most, rate)) = rate.and_then(|rate| Some((exceeds(times, rate)?, rate))) {
                     self.fault(format!("{most} calls of s{which} were let through in {:?} at {rate:?}", rate.per));
                 }
             }
             // A few to begin with, and then a part of all that is sent; lists and the like are sent too.
-            let budget = if retry.budget == 0 { 0 } else { 11 + ledger.calls * usize::from(retry.budget) / 100 };
+            let budget = if retry.budget == 0 {
+                0
+            } else {
+                11 * (1 + ledger.budgets) + ledger.calls * usize::from(retry.budget) / 100
+            };
             if ledger.repeats > budget + ledger.calls * usize::from(retry.budget) / 20 {
                 self.fault(format!(
                     "{} of {} calls of s{which} were sent again: {retry:?}",

@@ -8,7 +8,8 @@ use std::sync::Once;
 use std::time::Duration;
 
 use mcpool::caller::session;
-use mcpool::mux::callers::{Endpoint, Peer};
+use mcpool::config::{Endpoint, Server};
+use mcpool::mux::callers::Peer;
 use mcpool::mux::{Handle, Parts};
 use serde_json::Value;
 use tokio::io::{DuplexStream, ReadHalf};
@@ -18,6 +19,7 @@ use tokio::time::{sleep, timeout};
 use crate::simulation::caller::Caller;
 use crate::simulation::server::Yard;
 use crate::simulation::settings;
+use crate::simulation::upheaval;
 use crate::simulation::world::World;
 
 /// In virtual time: longer than a run can take unless something waits for ever.
@@ -75,11 +77,12 @@ pub fn run(seed: u64, aloud: bool) -> Outcome {
 async fn story(world: Rc<World>, seed: u64) {
     let mut rng = world.fork();
     let config = Rc::new(settings::config(&world, &mut rng));
-    world.configure(config.clone());
+    world.configure((*config).clone());
     world.note("config", &format!("{:?} {:?}", config.servers, world.servers));
     let launcher = Rc::new(Yard(world.clone()));
     let mux = Handle::new(Parts { config: config.clone(), launcher, catalogue: None, seed, key: [seed as u8; 32] });
-    let endpoints: Vec<_> = config.endpoints.iter().map(|endpoint| mux.with(|mux| mux.endpoint(endpoint))).collect();
+    let endpoints = &config.endpoints;
+    let raging = spawn_local(upheaval::rage(world.clone(), mux.clone(), rng.fork()));
     let rush = [1, 100, 5000][rng.usize(..3)];
     let lives: Vec<_> = (0..rng.usize(1..8))
         .map(|no| {
@@ -89,7 +92,7 @@ async fn story(world: Rc<World>, seed: u64) {
             let size = [50, 2000, 100_000][rng.usize(..3)];
             spawn_local(async move {
                 sleep(start).await;
-                let (caller, reader, session) = connect(world, mux, endpoint, no, size, linger);
+                let (caller, reader, session) = connect(world, mux, &endpoint, no, size, linger);
                 caller.live(reader).await;
                 // The connection closes with its last half.
                 let _ = timeout(CALM, session).await;
@@ -99,6 +102,10 @@ async fn story(world: Rc<World>, seed: u64) {
     for life in lives {
         // A caller that panicked is told by the hook.
         let _ = life.await;
+    }
+    let _ = raging.await;
+    if world.draining().is_some() {
+        return check_end(&world, &mux).await;
     }
     let rest = [Duration::ZERO, CALM][rng.usize(..2)];
     sleep(rest).await;
@@ -116,8 +123,7 @@ async fn story(world: Rc<World>, seed: u64) {
                 let mut until = None;
                 for turn in 1.. {
                     let no = LATE * turn + no;
-                    let (caller, reader, _) =
-                        connect(world.clone(), mux.clone(), endpoint.clone(), no, 2000, Duration::ZERO);
+                    let (caller, reader, _) = connect(world.clone(), mux.clone(), &endpoint, no, 2000, Duration::ZERO);
                     let until = *until.get_or_insert_with(|| caller.recovery());
                     if caller.live_late(reader, until).await {
                         return;
@@ -134,7 +140,16 @@ async fn story(world: Rc<World>, seed: u64) {
     check_rest(&world).await;
     world.check_ledgers();
     mux.with(mcpool::mux::Mux::shut_down);
+    check_end(&world, &mux).await;
+}
+
+/// Nothing may be left when everything has ended.
+async fn check_end(world: &World, mux: &Handle) {
     sleep(CALM).await;
+    let status = mux.with(|mux| mux.status());
+    if let Some(what) = left(&status) {
+        world.fault(format!("{what} left after the end: {status}"));
+    }
     if world.running.borrow().iter().any(|running| *running > 0) {
         world.fault(format!("servers run after the end: {:?}", world.running.borrow()));
     }
@@ -144,14 +159,16 @@ async fn story(world: Rc<World>, seed: u64) {
 fn connect(
     world: Rc<World>,
     mux: Handle,
-    endpoint: Rc<Endpoint>,
+    endpoint: &Endpoint,
     no: usize,
     size: usize,
     linger: Duration,
 ) -> (Rc<Caller>, ReadHalf<DuplexStream>, JoinHandle<()>) {
     let (near, far) = tokio::io::duplex(size);
     let (reader, writer) = tokio::io::split(far);
-    let (servers, prefix) = (endpoint.servers.iter().map(|id| id.0).collect(), endpoint.prefix);
+    let number = |name: &String| name[1..].parse().ok();
+    let (servers, prefix) = (endpoint.servers.iter().filter_map(number).collect(), endpoint.prefix);
+    let endpoint = mux.with(|mux| mux.endpoint(endpoint));
     let session = spawn_local(async move {
         let (reader, writer) = tokio::io::split(near);
         session::serve(mux, endpoint, Peer::default(), reader, writer, linger).await;
@@ -159,11 +176,17 @@ fn connect(
     (Caller::new(world, no, servers, prefix, writer), reader, session)
 }
 
+/// Whether a server's instances are replaced all the time: what that needs for a while may take more of them.
+fn churns(server: &Server) -> bool {
+    server.instances.min > 0 && server.recycle.age.is_some()
+}
+
 /// No more copies may run than are to be there at all times.
 async fn check_rest(world: &World) {
     let busy = |world: &World| {
         let running = world.running.borrow().clone();
-        (0..running.len()).find(|which| running[*which] > world.server(*which).instances.min)
+        (0..running.len())
+            .find(|which| running[*which] > world.server(*which).instances.min && !churns(&world.server(*which)))
     };
     for _ in 0..AGAIN {
         if busy(world).is_none() {
@@ -195,7 +218,11 @@ async fn check_calm(world: &World, mux: &Handle) {
     for cause in left.into_iter().filter(|cause| world.runs(cause)) {
         world.fault(format!("{cause} is held, and its caller is gone"));
     }
-    let counted: Vec<u64> = list(&status["servers"]).iter().filter_map(|server| server["processes"].as_u64()).collect();
+    let mut counted = vec![0; world.servers.len()];
+    for server in list(&status["servers"]) {
+        let which = server["name"].as_str().and_then(|name| name[1..].parse::<usize>().ok()).unwrap_or_default();
+        counted[which] += server["processes"].as_u64().unwrap_or_default();
+    }
     let running: Vec<u64> = world.running.borrow().iter().map(|running| *running as u64).collect();
     if counted != running {
         world.fault(format!("{running:?} copies run, and the status says {counted:?}"));

@@ -274,7 +274,10 @@ impl Server {
             return;
         }
         self.check_quiet(&method);
-        self.world.breaker_closes(self.which);
+        // Of what mcpool sends itself, lists and introductions tell that a server works.
+        if method.ends_with("/list") || self.era.get().is_none() {
+            self.world.breaker_closes(self.which);
+        }
         let body = match (method.as_ref(), request.span(Field::MetaVersion).found()) {
             ("initialize", _) => return self.initialize(request, id),
             ("server/discover", _) => return self.discover(id),

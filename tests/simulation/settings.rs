@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use mcpool::config::{
-    Breaker, Config, EraChoice, LeaseChoice, Limits, Probe, Rate, RateLimit, Recycle, Retry, Server, WhenFull,
+    Breaker, Config, EraChoice, LeaseChoice, Life, Limits, Probe, Rate, RateLimit, Recycle, Retry, Server, WhenFull,
 };
 
 use super::server::Habits;
@@ -53,7 +53,8 @@ pub fn config(world: &World, rng: &mut Rng) -> Config {
         }
         server
     };
-    Config { limits, ..Config::of(world.servers.iter().enumerate().map(server).collect()) }
+    let life = Life { drain: Duration::from_secs(200), ..Life::default() };
+    Config { limits, life, ..Config::of(world.servers.iter().enumerate().map(server).collect()) }
 }
 
 /// As much of everything as all callers together can want, so that nothing keeps a call from being answered.
@@ -65,6 +66,17 @@ fn make_roomy(server: &mut Server) {
     server.queue.timeout = Duration::from_secs(60);
     server.timeout.call = Duration::from_secs(30);
     server.timeout.max = Duration::from_secs(90);
+}
+
+/// Another treatment of the same server: nothing that bounds how long things take.
+pub fn treat_otherwise(server: &mut Server, rng: &mut Rng) {
+    server.recycle.calls = Some(rng.u64(1..20));
+    server.retry.attempts = rng.u8(..3);
+    server.instances.overflow = rng.usize(2..4);
+    if server.rate_limit.total != RateLimit::default().total {
+        server.rate_limit.per_caller = None;
+        server.rate_limit.total = None;
+    }
 }
 
 /// What is done about trouble, so much of it that it shows within seconds.

@@ -28,10 +28,10 @@ impl Caller {
         let config = |server: usize| self.world.server(server);
         if let What::Call(cause) = &request.what {
             let (server, rounds) = self.world.truth(cause, |truth| (truth.server, truth.rounds)).unwrap_or_default();
-            let (place, work, ask) = (placing(config(server)), config(server).timeout.max, config(server).timeout.ask);
+            let (place, work, ask) = (placing(&config(server)), config(server).timeout.max, config(server).timeout.ask);
             return SLACK + (place + work) * (rounds + 1) + ask * rounds;
         }
-        let of = |server: &usize| placing(config(*server)) + config(*server).timeout.max;
+        let of = |server: &usize| placing(&config(*server)) + config(*server).timeout.max;
         SLACK + self.servers.iter().map(of).max().unwrap_or_default()
     }
 
@@ -51,7 +51,10 @@ impl Caller {
         if oversized.is_some_and(|since| since < self.world.now()) && request.batch.is_none() && code != "413" {
             self.world.fault(format!("{} was not told that an answer was too long: {line}", self.name()));
         }
-        let excused = self.gone.get() || request.cancelled.is_some() || request.hope != Hope::Fresh;
+        let excused = self.gone.get()
+            || self.world.draining().is_some()
+            || request.cancelled.is_some()
+            || request.hope != Hope::Fresh;
         // On a common endpoint it may not be known yet who has it.
         let unknown = code == "-32601"
             || reason(answer) == "\"caller_overloaded\""

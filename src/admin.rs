@@ -1,4 +1,7 @@
-//! Called by the daemon: the socket on which `mcpool status` asks. One JSON line in, one out.
+//! Called by the daemon: the socket on which `mcpool status` asks. One JSON line in, one out. What other programs ask
+//! over HTTP is in `http`.
+
+pub mod http;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;

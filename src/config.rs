@@ -17,6 +17,7 @@ mod yaml;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub struct Config {
     pub catalogue: Catalogue,
     /// What is logged.
     pub log: Log,
+    /// What operators read.
+    pub admin: Admin,
 }
 
 /// Where callers find the daemon.
@@ -100,6 +103,13 @@ pub struct Catalogue {
 pub struct Log {
     /// A filter directive of `tracing`: `info`, or `warn,mcpool::pool=debug`.
     pub level: String,
+}
+
+/// What operators read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Admin {
+    /// Where Prometheus reads, a loopback address; None: nowhere. With port 0 the system chooses one.
+    pub metrics: Option<SocketAddr>,
 }
 
 impl Default for Limits {

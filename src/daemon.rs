@@ -30,6 +30,8 @@ pub enum Failure {
     Signals(std::io::Error),
     #[error("the system gives no random key: {0}")]
     Key(getrandom::Error),
+    #[error("cannot serve metrics on {0}: {1}; give `admin.metrics` another port, or 0 for any")]
+    Metrics(std::net::SocketAddr, std::io::Error),
     #[error("no endpoint is called {0:?}; there are: {1}")]
     NoEndpoint(String, String),
 }
@@ -63,6 +65,9 @@ pub async fn serve_until(config: Config, ready: impl FnOnce(), ended: impl Async
             for (endpoint, listener) in listeners {
                 let shown = mux.with(|mux| mux.endpoint(endpoint));
                 accepting.push(tasks::spawn("listener", accept(listener, mux.clone(), shown)));
+            }
+            if let Some(address) = config.admin.metrics {
+                admin::http::start(address, &mux).await.map_err(|error| Failure::Metrics(address, error))?;
             }
             mux.with(|mux| mux.prestart());
             tracing::info!(pid = std::process::id(), servers = config.servers.len(), directory = %sockets::directory(&config).display(), "listening");

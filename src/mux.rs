@@ -17,6 +17,7 @@ pub mod introduce;
 pub mod listen;
 pub mod lists;
 pub mod log;
+pub mod measure;
 pub mod names;
 pub mod notified;
 pub mod offer;
@@ -36,7 +37,7 @@ use slotmap::{SecondaryMap, SlotMap};
 
 use crate::config::{self, Config};
 use crate::guard::inflight::InFlight;
-use crate::metrics::Counters;
+use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::pool::instance::{Instance, InstanceRef, ServerId};
 use crate::pool::launch::{Events, Launcher, Starter};
@@ -54,7 +55,7 @@ use subscribe::Orphan;
 /// Everything that is connected, running and on its way.
 pub struct Mux {
     pub config: Rc<Config>,
-    pub counters: Rc<Counters>,
+    pub metrics: Rc<Metrics>,
     pub scratch: Scratch,
     callers: SlotMap<CallerKey, Caller>,
     calls: SlotMap<CallKey, Call>,
@@ -109,6 +110,7 @@ impl Handle {
     /// A multiplexer without callers and without processes.
     pub fn new(parts: Parts) -> Handle {
         let random = Rc::new(RefCell::new(fastrand::Rng::with_seed(parts.seed)));
+        let metrics = Rc::new(Metrics::default());
         let mux = Rc::new_cyclic(|me: &Weak<RefCell<Mux>>| {
             let starter = Starter {
                 launcher: parts.launcher,
@@ -116,6 +118,7 @@ impl Handle {
                 scratch: Scratch::default(),
                 message: parts.config.limits.message,
                 random: random.clone(),
+                metrics: metrics.clone(),
             };
             let server = |(index, config): (usize, &config::Server)| {
                 let config = Rc::new(config.clone());
@@ -134,7 +137,7 @@ impl Handle {
             RefCell::new(Mux {
                 servers: parts.config.servers.iter().enumerate().map(server).collect(),
                 config: parts.config,
-                counters: Rc::default(),
+                metrics,
                 scratch: starter.scratch.clone(),
                 callers: SlotMap::with_key(),
                 calls: SlotMap::with_key(),

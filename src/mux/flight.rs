@@ -31,6 +31,7 @@ impl Mux {
 
     /// Gives a call to an instance, or lets it wait for what it needs.
     pub(crate) fn place(&mut self, key: CallKey) {
+        self.count_placed(key);
         let Some(call) = self.calls.get(key) else { return };
         let (caller, server) = (call.caller, call.server);
         if let Some(pin) = call.pin {
@@ -160,13 +161,14 @@ impl Mux {
             listens: matches!(call.from, Source::Mcpool(Errand::Listen)),
         });
         if let Some(caller) = callers.get_mut(call.caller).filter(|_| matches!(call.from, Source::Caller(..))) {
-            instance.lease(call.caller, lease);
+            server.pool.metrics.leased(instance.lease(call.caller, lease));
             caller.last.insert(call.server, to);
         }
         instance.send(&call.request, std::mem::take(&mut call.splice), id);
         let now = Instant::now();
         call.place = Place::On(to, id);
         call.since = now;
+        call.account().into_iter().for_each(|account| account.sent(now));
         if !matches!(call.from, Source::Mcpool(Errand::Listen)) {
             call.deadline = now + server.config.timeout.call;
             call.limit = now + server.config.timeout.max;

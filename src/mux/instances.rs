@@ -8,6 +8,7 @@ use crate::pool::handshake::{Failure, Stage};
 use crate::pool::instance::{InstanceRef, ServerId, State};
 use crate::pool::lease::{Lease, Need};
 use crate::pool::queue::Ticket;
+use crate::pool::reason::StopReason;
 use crate::reply::{CallKey, CallerKey};
 use crate::wire::id::RawId;
 
@@ -36,7 +37,7 @@ impl Mux {
         let Some(instance) = self.instance(at) else { return };
         if instance.reopened {
             // It may be bound to the era that it was asked for first: who waits gets a fresh one.
-            self.server_mut(at.server).pool.stop(at.key, "it did not change its era");
+            self.server_mut(at.server).pool.stop(at.key, StopReason::LacksEra);
             return self.dispatch(at.server);
         }
         let profile = instance.profile.clone();
@@ -57,11 +58,11 @@ impl Mux {
             let next = if answered { self.next_offer(at.server, &waited) } else { None };
             match (next, self.instance_mut(at)) {
                 (Some((caller, offer)), Some(instance)) => instance.reopen(caller, offer.profile),
-                _ => self.server_mut(at.server).pool.stop(at.key, "it lacks this era"),
+                _ => self.server_mut(at.server).pool.stop(at.key, StopReason::LacksEra),
             }
             waited.into_iter().for_each(|ticket| self.try_other_era(ticket.call));
         } else {
-            server.pool.stop(at.key, "it did not become ready");
+            server.pool.stop(at.key, StopReason::NotReady);
             let mut refused = server.pool.failed(&profile, &said);
             if let Some(other) = server.catalogue.drop_suspicion() {
                 // Neither era could be had: who needs the other one need not try again at once.
@@ -98,7 +99,7 @@ impl Mux {
         if self.instance(at).is_some_and(|instance| instance.state == State::Starting) {
             return self.start_failed(at, Failure::Broken(why.to_owned()));
         }
-        self.server_mut(at.server).pool.stop(at.key, why);
+        self.server_mut(at.server).pool.stop(at.key, StopReason::Misbehaved);
         self.lose(at, &Error::ServerMisbehaved { server, detail: why.to_owned() });
         self.dispatch(at.server);
     }
@@ -119,14 +120,14 @@ impl Mux {
         } else if state != State::Stopping {
             tracing::warn!(server, instance = serial, how, "ended by itself");
         }
-        self.server_mut(at.server).pool.stop(at.key, how);
+        self.server_mut(at.server).pool.stop(at.key, StopReason::Ended);
         self.lose(at, &Error::ServerDied { server, detail });
         self.dispatch(at.server);
     }
 
     /// The process of an instance is gone: there is room for another.
     pub(crate) fn instance_buried(&mut self, at: InstanceRef) {
-        self.server_mut(at.server).pool.instances.remove(at.key);
+        self.server_mut(at.server).pool.buried(at.key);
         if self.servers.iter().all(|server| server.pool.instances.is_empty()) {
             self.quiet.notify_one();
         }
@@ -172,7 +173,7 @@ impl Mux {
         for server in self.server_ids() {
             self.server_mut(server).catalogue.save();
             let instances: Vec<_> = self.server(server).pool.instances.keys().collect();
-            instances.into_iter().for_each(|key| self.server_mut(server).pool.stop(key, "mcpool ends"));
+            instances.into_iter().for_each(|key| self.server_mut(server).pool.stop(key, StopReason::Shutdown));
         }
         if self.servers.iter().all(|server| server.pool.instances.is_empty()) {
             self.quiet.notify_one();

@@ -1,5 +1,7 @@
 //! Called by `admin` for `mcpool status`: what is there, as one JSON object.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::{Mux, Server};
@@ -16,6 +18,7 @@ impl Mux {
         json!({
             "pid": std::process::id(),
             "version": env!("CARGO_PKG_VERSION"),
+            "metrics": self.metrics.address.get(),
             "config": self.config.file,
             "callers": self.callers.iter().map(|(key, caller)| json!({
                 "endpoint": caller.endpoint.name,
@@ -32,9 +35,10 @@ impl Mux {
             "held": self.held.count(),
             "servers": servers,
             "counters": {
-                "callers": self.counters.callers.get(),
-                "calls": self.counters.calls.get(),
-                "dropped": self.counters.all_dropped(),
+                "callers": self.metrics.callers.get(),
+                "calls": self.metrics.calls.get(),
+                "dropped": self.metrics.all_dropped(),
+                "refused": self.metrics.all_refused(),
             },
             "sharing": {
                 "processes": processes,
@@ -54,6 +58,9 @@ impl Mux {
         // Without mcpool every connected caller would run a process of its own.
         let callers = self.callers_of(id).count() as u64;
         let each = memory.checked_div(count).unwrap_or(0);
+        let metrics = &server.pool.metrics;
+        let (counts, probes): (BTreeMap<_, _>, BTreeMap<_, _>) = (metrics.counts().into(), metrics.probes().collect());
+        let counted = |what: &str| counts.get(what).copied().unwrap_or(0);
         json!({
             "name": server.config.name,
             "lease": lease_status(server),
@@ -63,6 +70,13 @@ impl Mux {
             "held": self.held.calls().filter(|key| self.calls.get(*key).is_some_and(|call| call.server == id)).count(),
             "max": server.config.instances.max,
             "started": server.pool.started,
+            "start_failures": counted("start_failures"),
+            "stopped": metrics.stops(),
+            "refused": metrics.refusals(),
+            "exhausted": counted("exhausted"),
+            "overflow": counted("overflow"),
+            "retries": counted("retries"),
+            "probes": { "sent": probes.values().sum::<u64>(), "missed": probes.get("missed") },
             "processes": count,
             "processes_without": callers,
             "memory": memory,

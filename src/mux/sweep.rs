@@ -11,6 +11,7 @@ use crate::era::Era;
 use crate::error::Error;
 use crate::pool::handshake::{Failure, SETTLE, Stage};
 use crate::pool::instance::{InstanceRef, ServerId, State};
+use crate::pool::reason::StopReason;
 use crate::reply::CallKey;
 
 /// The earliest of what is to come.
@@ -107,7 +108,7 @@ impl Mux {
         if due > now {
             return Some(due);
         }
-        self.server_mut(at.server).pool.stop(at.key, "idle");
+        self.server_mut(at.server).pool.stop(at.key, StopReason::Idle);
         None
     }
 

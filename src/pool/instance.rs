@@ -11,6 +11,7 @@ use super::launch::Tail;
 use super::lease::{Lease, Need};
 use super::pending::{InFlightOf, Pending};
 use super::pick::View;
+use super::reason::StopReason;
 use crate::config;
 use crate::era::legacy::Offers;
 use crate::era::level::Level;
@@ -21,6 +22,7 @@ use crate::wire::message::Message;
 use crate::wire::outbox::Outbox;
 use crate::wire::scan::Field;
 use crate::wire::splice::Splice;
+use crate::wire::tally::Tally;
 
 slotmap::new_key_type! {
     /// One instance within its pool.
@@ -143,13 +145,17 @@ pub struct Instance {
     pub introduction: Option<Box<str>>,
     /// Calls answered.
     pub served: u64,
+    /// Whether a caller's call was ever sent to it.
+    pub leased: bool,
+    /// Why it is drained or stopped.
+    pub leaves: Option<StopReason>,
     /// Lines in a row that were no messages.
     pub garbage: usize,
 }
 
 impl Instance {
     /// An instance that is about to be started for `caller`.
-    pub fn new(at: InstanceRef, serial: u64, need: &Need, caller: CallerKey) -> Instance {
+    pub fn new(at: InstanceRef, serial: u64, need: &Need, caller: CallerKey, written: Rc<Tally>) -> Instance {
         let now = Instant::now();
         Instance {
             at,
@@ -160,7 +166,7 @@ impl Instance {
             state: State::Starting,
             stage: Stage::Unopened,
             offers: Offers::default(),
-            outbox: Outbox::new(OUTGOING),
+            outbox: Outbox::counted(OUTGOING, written),
             stderr: Tail::default(),
             pid: None,
             launched: false,
@@ -177,6 +183,8 @@ impl Instance {
             tasks: 0,
             introduction: None,
             served: 0,
+            leased: false,
+            leaves: None,
             garbage: 0,
         }
     }
@@ -221,14 +229,15 @@ impl Instance {
         self.outbox.splice(&splice);
     }
 
-    /// Notes that a call of `caller` was sent under a lease of this kind.
-    pub fn lease(&mut self, caller: CallerKey, lease: Lease) {
+    /// Notes that a call of `caller` was sent under a lease of this kind; whether it is the first call that it gets.
+    pub fn lease(&mut self, caller: CallerKey, lease: Lease) -> bool {
         if self.users != Users::Only(caller) {
             self.users = Users::Many;
         }
         if lease != Lease::Shared {
             self.bound = Some((caller, lease));
         }
+        !std::mem::replace(&mut self.leased, true)
     }
 
     /// Gives a `call` lease back once its caller has nothing in flight.

@@ -11,6 +11,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
 use super::splice::{Piece, Splice};
+use super::tally::Tally;
 
 /// A kept range from this size on is referred to, not copied.
 const LARGE: usize = 16 * 1024;
@@ -26,6 +27,8 @@ struct Inner {
     wake: Notify,
     overflown: Notify,
     drained: Notify,
+    /// Bytes written, if somebody wants to know.
+    written: Option<Rc<Tally>>,
 }
 
 struct State {
@@ -56,12 +59,22 @@ enum End {
 impl Outbox {
     /// An outbox that holds at most `limit` bytes.
     pub fn new(limit: usize) -> Outbox {
+        Outbox::of(limit, None)
+    }
+
+    /// The same, counting the bytes that are written.
+    pub fn counted(limit: usize, written: Rc<Tally>) -> Outbox {
+        Outbox::of(limit, Some(written))
+    }
+
+    fn of(limit: usize, written: Option<Rc<Tally>>) -> Outbox {
         let state = State { ready: VecDeque::new(), tail: BytesMut::new(), bytes: 0, lines: 0, limit, end: End::Open };
         Outbox(Rc::new(Inner {
             state: RefCell::new(state),
             wake: Notify::new(),
             overflown: Notify::new(),
             drained: Notify::new(),
+            written,
         }))
     }
 
@@ -143,6 +156,7 @@ impl Outbox {
                 () = self.0.overflown.notified() => continue,
             }
             self.0.state.borrow_mut().bytes -= written;
+            self.0.written.iter().for_each(|tally| tally.add(written as u64));
             self.0.drained.notify_waiters();
         }
     }

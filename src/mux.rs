@@ -11,6 +11,7 @@ pub mod catalogue;
 pub mod complete;
 pub mod errand;
 pub mod flight;
+pub mod gate;
 pub mod heard;
 pub mod instances;
 pub mod introduce;
@@ -22,6 +23,9 @@ pub mod names;
 pub mod notified;
 pub mod offer;
 pub mod owned;
+pub mod probe;
+pub mod recycle;
+pub mod repeat;
 pub mod request;
 pub mod roots;
 pub mod route;
@@ -48,6 +52,7 @@ use bridge::Held;
 use call::Call;
 use callers::Caller;
 use catalogue::Catalogue;
+use gate::Gate;
 use listen::{Listener, Upstream};
 use owned::Owned;
 use subscribe::Orphan;
@@ -78,6 +83,7 @@ pub struct Mux {
 /// One configured server with all that is known of it.
 pub struct Server {
     pub config: Rc<config::Server>,
+    pub gate: Gate,
     pub pool: Pool,
     pub catalogue: Catalogue,
     /// The merged `subscriptions/listen`.
@@ -120,11 +126,13 @@ impl Handle {
                 random: random.clone(),
                 metrics: metrics.clone(),
             };
+            let alarm = Rc::<Alarm>::default();
             let server = |(index, config): (usize, &config::Server)| {
                 let config = Rc::new(config.clone());
                 Server {
+                    gate: Gate::new(&config),
                     pool: Pool::new(ServerId(index), config.clone(), starter.clone()),
-                    catalogue: Catalogue::load(parts.catalogue.as_deref(), &config),
+                    catalogue: Catalogue::load(parts.catalogue.as_deref(), &config, alarm.clone()),
                     upstream: Upstream::default(),
                     owned: Owned::default(),
                     orphans: Vec::new(),
@@ -143,7 +151,7 @@ impl Handle {
                 calls: SlotMap::with_key(),
                 listeners: SecondaryMap::new(),
                 held: Held::new(parts.key),
-                alarm: Rc::default(),
+                alarm,
                 random,
                 epoch,
                 draining: false,

@@ -10,6 +10,7 @@ pub mod pick;
 pub mod process;
 pub mod queue;
 pub mod reason;
+pub mod recycle;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -18,9 +19,10 @@ use std::time::Duration;
 use slotmap::SlotMap;
 use tokio::time::Instant;
 
-use crate::config;
+use crate::config::{self, WhenFull};
 use crate::era::profile::Profile;
 use crate::error::Error;
+use crate::guard::backoff::Backoff;
 use crate::metrics::ServerMetrics;
 use crate::reply::{CallKey, CallerKey};
 use instance::{Instance, InstanceKey, InstanceRef, ServerId, State};
@@ -28,10 +30,10 @@ use launch::Starter;
 use lease::{Lease, Need};
 use pick::{Pick, Situation, View};
 use queue::{Queue, Ticket};
-use reason::StopReason;
+use reason::{StartReason, StopReason};
 
-/// The shortest and the longest pause after a start that failed.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+/// The pause after a start that failed, or after instances that ended by themselves.
+const BACKOFF: Backoff = Backoff { least: Duration::from_millis(250), most: Duration::from_secs(30) };
 /// How many profiles with failed starts are remembered.
 const FAILURES: usize = 64;
 /// How long a call waits before a busy instance of another profile is asked to give way.
@@ -47,6 +49,9 @@ pub struct Pool {
     starter: Starter,
     /// Failed starts, by what the server was told: what one kind of client causes is not held against others.
     failures: HashMap<Profile, Failure>,
+    /// Instances that ended by themselves since the server answered last, and until when no other is started.
+    crashes: u32,
+    rests_until: Option<Instant>,
     /// Processes started since the daemon started.
     pub started: u64,
     stateful: Option<&'static str>,
@@ -65,7 +70,8 @@ impl Pool {
         let stateful = lease::stateful_package(&config);
         let (instances, queue, failures) = (SlotMap::with_key(), Queue::default(), HashMap::new());
         let metrics = starter.metrics.server(&config.name);
-        Pool { id, config, instances, queue, metrics, starter, failures, started: 0, stateful }
+        let (crashes, rests_until) = (0, None);
+        Pool { id, config, instances, queue, metrics, starter, failures, crashes, rests_until, started: 0, stateful }
     }
 
     /// The lease that callers of a profile get, and why. `has_asked` says that the server was seen to ask.
@@ -73,14 +79,12 @@ impl Pool {
         lease::lease(self.config.lease, self.stateful, has_asked && profile.answers_asks())
     }
 
-    /// The instance a call can go to at once, without waiting: the fast path.
-    pub fn lease_now(&self, caller: CallerKey, need: &Need, last: Option<InstanceKey>) -> Option<InstanceKey> {
-        if !self.queue.is_empty() {
-            return None;
-        }
-        match pick::pick(self.views(caller, need, last), &self.situation(need, Duration::ZERO)) {
-            Pick::Use(key) => Some(key),
-            _ => None,
+    /// What can be done at once for a call that just came: the fast path. Nobody overtakes those who wait.
+    pub fn pick_now(&self, caller: CallerKey, need: &Need, last: Option<InstanceKey>) -> Pick {
+        let situation = self.situation(need, 1, Duration::ZERO);
+        match pick::pick(self.views(caller, need, last), &situation) {
+            Pick::Use(_) if !self.queue.is_empty() => Pick::Wait,
+            pick => pick,
         }
     }
 
@@ -112,35 +116,49 @@ impl Pool {
         for caller in self.queue.turns() {
             let Some(ticket) = self.queue.head(caller) else { continue };
             let (need, call, waited) = (ticket.need.clone(), ticket.call, ticket.since.elapsed());
-            let situation = self.situation(&need, waited);
+            let situation = self.situation(&need, 0, waited);
             let picked = pick::pick(self.views(caller, &need, last_of(caller)), &situation);
             match picked {
                 Pick::Use(key) => {
                     self.queue.pop(caller);
                     return Some((call, key));
                 }
-                Pick::Start | Pick::Replace(_) if self.backs_off(&need.profile) => {}
-                Pick::Start => self.start(caller, &need),
+                Pick::Start | Pick::Overflow | Pick::Replace(_) if self.backs_off(&need.profile) => {}
+                Pick::Start => drop(self.start(caller, &need, StartReason::Call)),
+                Pick::Overflow => {
+                    let key = self.start(caller, &need, StartReason::Overflow);
+                    self.instances[key].temporary = true;
+                    self.metrics.overflowed();
+                }
                 Pick::Replace(key) => self.stop(key, StopReason::GivesWay),
                 Pick::GiveWay(key) => self.drain(key, StopReason::GivesWay),
-                Pick::Wait => {}
+                Pick::Wait | Pick::Full => {}
             }
         }
         None
     }
 
     /// Starts an instance for a caller. What becomes of it is told through the starter's events.
-    pub fn start(&mut self, caller: CallerKey, need: &Need) {
+    pub fn start(&mut self, caller: CallerKey, need: &Need, why: StartReason) -> InstanceKey {
         self.started += 1;
-        self.metrics.started();
+        self.metrics.started(why.word());
         let (config, id, serial) = (self.config.clone(), self.id, self.started);
         let written = self.starter.metrics.bytes.to_servers.clone();
         let new = |key| Instance::new(InstanceRef { server: id, key }, serial, need, caller, written);
         let key = self.instances.insert_with_key(new);
+        let jitter = self.starter.jitter();
         let instance = &mut self.instances[key];
+        instance.lifespan = jitter;
         instance.open();
-        tracing::info!(server = config.name, instance = instance.serial, era = need.profile.era().as_str(), "starting");
+        tracing::info!(
+            server = config.name,
+            instance = instance.serial,
+            era = need.profile.era().as_str(),
+            why = why.text(),
+            "starting"
+        );
         self.starter.start(config, instance);
+        key
     }
 
     /// Lets an instance finish what it has and then stops it.
@@ -196,13 +214,12 @@ impl Pool {
     pub fn failed(&mut self, profile: &Profile, detail: &str) -> Vec<(CallKey, Error)> {
         let now = Instant::now();
         let count = self.failures.get(profile).map_or(0, |failure| failure.count).saturating_add(1);
-        let pause = BACKOFF.0.saturating_mul(1 << (count - 1).min(7)).min(BACKOFF.1);
-        let until = now + pause.mul_f64(self.starter.jitter());
+        let until = now + BACKOFF.pause(count, self.starter.jitter());
         tracing::warn!(server = self.config.name, detail, retry_in = ?until - now, "could not be started");
         self.metrics.start_failed();
         let failure = Failure { count, until, detail: detail.to_owned() };
         let error = self.start_failed(&failure, now);
-        self.failures.retain(|_, failure| now < failure.until + BACKOFF.1);
+        self.failures.retain(|_, failure| now < failure.until + BACKOFF.most);
         if self.failures.len() < FAILURES {
             self.failures.insert(profile.clone(), failure);
         }
@@ -217,13 +234,40 @@ impl Pool {
             .collect()
     }
 
-    /// How many instances count against `instances.max`: those that are not on their way out.
-    pub fn living(&self) -> usize {
-        self.instances.values().filter(|instance| instance.alive()).count()
+    /// Notes that an instance ended by itself. The first one is replaced at once; if others follow before anything was
+    /// answered, they are backed off from, and calls wait meanwhile.
+    pub fn crashed(&mut self) {
+        self.rests_until =
+            (self.crashes > 0).then(|| Instant::now() + BACKOFF.pause(self.crashes, self.starter.jitter()));
+        self.crashes = self.crashes.saturating_add(1);
     }
 
-    fn backs_off(&self, profile: &Profile) -> bool {
-        self.failures.get(profile).is_some_and(|failure| Instant::now() < failure.until)
+    /// Notes that the server answered a call.
+    pub fn answered(&mut self) {
+        (self.crashes, self.rests_until) = (0, None);
+    }
+
+    /// Until when no instance is started, because the last ones ended by themselves.
+    pub fn rests_until(&self) -> Option<Instant> {
+        self.rests_until
+    }
+
+    /// Forgets why starts are backed off from: the operator knows better.
+    pub fn forgive(&mut self) {
+        self.failures.clear();
+        self.answered();
+    }
+
+    /// How many instances count against `instances.max`: those that are not on their way out.
+    pub fn living(&self) -> usize {
+        self.instances.values().filter(|instance| instance.alive() && !instance.temporary).count()
+    }
+
+    /// Whether no instance for a profile is to be started now.
+    pub fn backs_off(&self, profile: &Profile) -> bool {
+        let now = Instant::now();
+        self.rests_until.is_some_and(|until| now < until)
+            || self.failures.get(profile).is_some_and(|failure| now < failure.until)
     }
 
     fn start_failed(&self, failure: &Failure, now: Instant) -> Error {
@@ -242,15 +286,19 @@ impl Pool {
             .map(move |(key, instance)| instance.view(key, caller, need, last == Some(key), &self.config))
     }
 
-    fn situation(&self, need: &Need, waited: Duration) -> Situation {
+    /// How the pool is for a call. `newcomers`: how many of those who need the like are not in the queue yet.
+    fn situation(&self, need: &Need, newcomers: usize, waited: Duration) -> Situation {
+        let temporary = self.instances.values().filter(|instance| instance.temporary).count();
+        let overflow = if self.config.when_full == WhenFull::Overflow { self.config.instances.overflow } else { 0 };
         Situation {
             max: self.config.instances.max,
             living: self.living(),
-            processes: self.instances.len(),
+            processes: self.instances.len() - temporary,
             concurrency: self.config.concurrency,
             alone: need.lease != Lease::Shared,
-            waiting: self.queue.count(|ticket| ticket.need.is_like(need)),
+            waiting: self.queue.count(|ticket| ticket.need.is_like(need)) + newcomers,
             waited,
+            spare: overflow.saturating_sub(temporary),
         }
     }
 }

@@ -54,6 +54,11 @@ impl Reply {
         &mut self.account
     }
 
+    /// Whether anything was passed on besides the answer.
+    pub fn has_talked(&self) -> bool {
+        self.talked
+    }
+
     /// Passes a notification on. SDKs lose a progress notification that arrives in one read with the answer,
     /// so the answer is later kept out of its write.
     pub fn notify(&mut self, notification: &Splice) {

@@ -23,7 +23,7 @@ pub enum WhenFull {
 pub struct Recycle {
     /// After this long without a call; `min` instances stay.
     pub idle: Duration,
-    /// At this age, give or take a tenth.
+    /// At this age, give or take a quarter.
     pub age: Option<Duration>,
     /// After so many calls.
     pub calls: Option<u64>,
@@ -82,6 +82,17 @@ pub struct Retry {
     pub budget: u8,
     /// Tools that are safe to carry out twice, besides those that say so themselves.
     pub tools: Vec<String>,
+}
+
+impl WhenFull {
+    /// The word for it in configuration and status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            WhenFull::Wait => "wait",
+            WhenFull::Overflow => "overflow",
+            WhenFull::Reject => "reject",
+        }
+    }
 }
 
 impl Rate {

@@ -178,7 +178,6 @@ impl Exporter {
         let with = |key, value: &'static str| vec![label("server", &server.name), label(key, value)];
         for (what, count) in server.counts() {
             let name = match what {
-                "starts" => "mcpool_starts_total",
                 "start_failures" => "mcpool_start_failures_total",
                 "exhausted" => "mcpool_exhausted_total",
                 "overflow" => "mcpool_overflow_total",
@@ -186,6 +185,9 @@ impl Exporter {
                 _ => "mcpool_breaker_trips_total",
             };
             self.counter(name, named(), count);
+        }
+        for (reason, count) in server.starts() {
+            self.counter("mcpool_starts_total", with("reason", reason), count);
         }
         for (reason, count) in server.stops() {
             self.counter("mcpool_stops_total", with("reason", reason), count);

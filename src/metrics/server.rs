@@ -70,8 +70,7 @@ pub struct ServerMetrics {
     pub name: String,
     calls: [[Tally; Outcome::ALL.len()]; Method::COUNT],
     refused: Words,
-    /// Processes started.
-    starts: Tally,
+    starts: Words,
     failed_starts: Tally,
     stopped: Words,
     leases_new: Tally,
@@ -93,7 +92,7 @@ impl ServerMetrics {
             name: name.to_owned(),
             calls: Default::default(),
             refused: Words::default(),
-            starts: Tally::default(),
+            starts: Words::default(),
             failed_starts: Tally::default(),
             stopped: Words::default(),
             leases_new: Tally::default(),
@@ -128,9 +127,9 @@ impl ServerMetrics {
         self.refused.one(reason);
     }
 
-    /// A process is started.
-    pub fn started(&self) {
-        self.starts.one();
+    /// An instance is started; why, in one of a few words.
+    pub fn started(&self, reason: &'static str) {
+        self.starts.one(reason);
     }
 
     /// An instance did not become ready.
@@ -178,6 +177,16 @@ impl ServerMetrics {
         self.refused.all()
     }
 
+    /// Starts of instances, by reason.
+    pub fn starts(&self) -> BTreeMap<&'static str, u64> {
+        self.starts.all()
+    }
+
+    /// How often the breaker opened.
+    pub fn trips(&self) -> u64 {
+        self.trips.get()
+    }
+
     /// Ends of instances, by reason.
     pub fn stops(&self) -> BTreeMap<&'static str, u64> {
         self.stopped.all()
@@ -193,9 +202,8 @@ impl ServerMetrics {
     }
 
     /// Counts without a word of their own besides the server's: name and value.
-    pub fn counts(&self) -> [(&'static str, u64); 6] {
+    pub fn counts(&self) -> [(&'static str, u64); 5] {
         [
-            ("starts", self.starts.get()),
             ("start_failures", self.failed_starts.get()),
             ("exhausted", self.exhausted.get()),
             ("overflow", self.overflow.get()),

@@ -21,7 +21,7 @@ fn counts_are_rendered_as_they_are_shown() {
     let metrics = Metrics::default();
     let files = metrics.server("files");
     metrics.callers.one();
-    files.started();
+    files.started("call");
     files.stopped("idle");
     files.leased(true);
     files.leased(false);
@@ -39,7 +39,7 @@ fn counts_are_rendered_as_they_are_shown() {
         let text = rendered(&metrics, &Measured::default());
         for series in [
             "mcpool_callers_total",
-            r#"mcpool_starts_total{server="files"}"#,
+            r#"mcpool_starts_total{server="files",reason="call"}"#,
             r#"mcpool_stops_total{server="files",reason="idle"}"#,
             r#"mcpool_leases_total{server="files",kind="new"}"#,
             r#"mcpool_leases_total{server="files",kind="reused"}"#,

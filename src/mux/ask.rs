@@ -43,6 +43,8 @@ impl Mux {
             server.catalogue.known.has_asked = true;
             server.catalogue.save();
         }
+        // Whoever asks lives, and its call may wait for a person's answer for long.
+        self.works(at.server);
         self.keep_ask(at, ask);
         self.reconsider_asks(at);
     }

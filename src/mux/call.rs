@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::Mux;
 use super::bridge::Bridge;
 use super::errand::Errand;
+use super::gate::Trials;
 use super::lists::ListKind;
 use crate::era::level::Level;
 use crate::era::profile::Profile;
@@ -40,6 +41,12 @@ pub struct Call {
     pub deadline: Instant,
     /// The deadline that progress cannot move.
     pub limit: Instant,
+    /// Until when it may wait in the queue, however often it comes back there.
+    pub queue_until: Option<Instant>,
+    /// Whether it is the one that tries whether its server works again.
+    pub trials: Trials,
+    /// How often it was sent again.
+    pub repeats: u8,
 }
 
 /// Who wants the answer.

@@ -10,6 +10,7 @@ use crate::config;
 use crate::era::level::Level;
 use crate::era::profile::Profile;
 use crate::guard::inflight::InFlight;
+use crate::guard::rate::Limiter;
 use crate::pool::instance::{InstanceKey, InstanceRef, ServerId, Subscriber};
 use crate::pool::lease::Lease;
 use crate::pool::reason::StopReason;
@@ -59,6 +60,8 @@ pub struct Caller {
     pub roots: Roots,
     /// The instance of each server that it used last.
     pub last: HashMap<ServerId, InstanceKey, RandomState>,
+    /// What it has used up of the rate limits of each server.
+    pub rates: HashMap<ServerId, Option<Limiter>, RandomState>,
     /// Resources that it is subscribed to.
     pub subscriptions: usize,
     /// Servers that were too late for a list of this caller.
@@ -146,6 +149,7 @@ impl Mux {
             next_ask,
             roots: Roots::Unknown,
             last: HashMap::default(),
+            rates: HashMap::default(),
             subscriptions: 0,
             missed: Vec::new(),
         }))

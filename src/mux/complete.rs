@@ -10,7 +10,7 @@ use crate::era::bridge::content;
 use crate::era::legacy;
 use crate::error::Error;
 use crate::pool::instance::{InstanceRef, State, Subscriber};
-use crate::pool::pending::Entry;
+use crate::pool::pending::{Entry, Load};
 use crate::reply::CallKey;
 use crate::wire::message::{Kind, Message};
 use crate::wire::scan::Field;
@@ -34,8 +34,10 @@ impl Mux {
     /// The server answered a call.
     pub(crate) fn answered(&mut self, at: InstanceRef, entry: Entry, answer: &Message) {
         if let Some(instance) = self.instance_mut(at) {
-            instance.served += 1;
+            instance.served += u64::from(entry.load == Load::Work);
+            instance.missed = 0;
         }
+        self.judge(entry.call, answer);
         if self.calls.get(entry.call).is_some_and(Call::is_held) {
             self.answered_while_held(at, entry.call, answer);
             return self.released(at);
@@ -162,6 +164,7 @@ impl Mux {
         if waiting {
             self.dispatch(at.server);
         }
+        self.dismiss(at);
     }
 
     /// Makes a `requestState` find its way back to the instance that issued it (design, section 4).

@@ -8,7 +8,9 @@ use tokio::time::Instant;
 use super::Mux;
 use super::call::{Call, Pin, Place, Source, Then};
 use super::catalogue::VariantKey;
+use super::gate::Trials;
 use super::lists::{ListKind, Page};
+use super::probe::Question;
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::pool::instance::{InstanceKey, InstanceRef, ServerId, Subscriber};
@@ -27,6 +29,8 @@ pub enum Errand {
     Resubscribe { uri: Rc<str>, all: Vec<Subscriber>, first: bool },
     /// Something whose answer changes nothing: unsubscribe, set the level.
     Quiet,
+    /// Whether an idle instance still answers.
+    Probe(InstanceKey, Question),
 }
 
 /// How a request of mcpool's own ended.
@@ -73,6 +77,9 @@ impl Mux {
             since: now,
             deadline,
             limit: deadline,
+            queue_until: None,
+            trials: Trials::default(),
+            repeats: 0,
         });
         self.place(key);
         Some(key)
@@ -111,6 +118,9 @@ impl Mux {
                 self.resubscribed(call.server, (uri, all, first), from.filter(|_| accepted));
             }
             Errand::Listen => self.listen_ended(call.server, key, outcome),
+            Errand::Probe(instance, question) => {
+                self.probed(InstanceRef { server: call.server, key: instance }, question, &outcome);
+            }
             Errand::Quiet => {
                 if let Outcome::Answer(answer) = outcome
                     && answer.kind() == Kind::Error

@@ -7,11 +7,13 @@ use super::bridge::Bridge;
 use super::call::{Call, Pin, Place, Source};
 use super::errand::Errand;
 use super::roots::NO_ROOTS;
+use crate::config::WhenFull;
 use crate::era::may_ask_in;
 use crate::error::Error;
 use crate::pool::instance::{InstanceKey, InstanceRef, ServerId, State};
 use crate::pool::lease::{Lease, Need};
-use crate::pool::pending::Entry;
+use crate::pool::pending::{Entry, Load};
+use crate::pool::pick::Pick;
 use crate::pool::queue::Ticket;
 use crate::reply::CallKey;
 
@@ -34,6 +36,10 @@ impl Mux {
         self.count_placed(key);
         let Some(call) = self.calls.get(key) else { return };
         let (caller, server) = (call.caller, call.server);
+        if let Err(error) = self.pass_breaker(key) {
+            return self.fail(key, error);
+        }
+        let Some(call) = self.calls.get(key) else { return };
         if let Some(pin) = call.pin {
             return self.place_pinned(key, server, pin);
         }
@@ -47,13 +53,23 @@ impl Mux {
         };
         let last = self.callers.get(caller).and_then(|caller| caller.last.get(&server)).copied();
         let pool = &mut self.servers[server.0].pool;
-        if let Some(instance) = pool.lease_now(caller, &need, last) {
-            return self.send(key, instance);
+        let picked = pool.pick_now(caller, &need, last);
+        if picked == Pick::Full {
+            pool.metrics.exhausted();
+        }
+        match picked {
+            Pick::Use(instance) => return self.send(key, instance),
+            Pick::Full if pool.config.when_full == WhenFull::Reject => {
+                let error = Error::PoolExhausted { server: pool.config.name.clone() };
+                return self.fail(key, error);
+            }
+            _ => {}
         }
         let since = Instant::now();
-        let deadline = since + pool.config.queue.timeout;
+        let timeout = pool.config.queue.timeout;
         match pool.wait(Ticket { call: key, caller, need, since }) {
             Ok(crowded_out) => {
+                let deadline = *self.calls[key].queue_until.get_or_insert(since + timeout);
                 self.wait_at(key, Place::Queue, deadline);
                 if let Some(other) = crowded_out {
                     let name = self.server(server).config.name.clone();
@@ -101,6 +117,7 @@ impl Mux {
         }
         if !pool.queue.is_empty() {
             self.alarm.at(now + crate::pool::GIVE_WAY);
+            pool.rests_until().filter(|until| *until > now).into_iter().for_each(|until| self.alarm.at(until));
         }
     }
 
@@ -158,20 +175,30 @@ impl Mux {
             call: key,
             caller: call.owner(),
             level: call.level,
-            listens: matches!(call.from, Source::Mcpool(Errand::Listen)),
+            load: match call.from {
+                Source::Mcpool(Errand::Listen) => Load::Listening,
+                Source::Mcpool(Errand::Probe(..)) => Load::Probe,
+                _ => Load::Work,
+            },
+            after: instance.outbox.said(),
         });
         if let Some(caller) = callers.get_mut(call.caller).filter(|_| matches!(call.from, Source::Caller(..))) {
             server.pool.metrics.leased(instance.lease(call.caller, lease));
             caller.last.insert(call.server, to);
         }
+        server.gate.budget.earn();
         instance.send(&call.request, std::mem::take(&mut call.splice), id);
         let now = Instant::now();
         call.place = Place::On(to, id);
         call.since = now;
         call.account().into_iter().for_each(|account| account.sent(now));
-        if !matches!(call.from, Source::Mcpool(Errand::Listen)) {
-            call.deadline = now + server.config.timeout.call;
-            call.limit = now + server.config.timeout.max;
+        match call.from {
+            Source::Mcpool(Errand::Listen) => {}
+            Source::Mcpool(Errand::Probe(..)) => call.deadline = now + server.config.probe.timeout,
+            _ => {
+                call.deadline = now + server.config.timeout.call;
+                call.limit = now + server.config.timeout.max;
+            }
         }
         self.alarm.at(self.calls[key].deadline);
     }

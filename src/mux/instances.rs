@@ -1,12 +1,13 @@
 //! The life of an instance as callers feel it: ready, failed to start, gone.
 
+use std::time::Duration;
+
 use super::Mux;
 use super::call::Place;
 use super::offer::Offer;
 use crate::error::Error;
 use crate::pool::handshake::{Failure, Stage};
 use crate::pool::instance::{InstanceRef, ServerId, State};
-use crate::pool::lease::{Lease, Need};
 use crate::pool::queue::Ticket;
 use crate::pool::reason::StopReason;
 use crate::reply::{CallKey, CallerKey};
@@ -24,12 +25,14 @@ impl Mux {
         let server = self.server_mut(at.server);
         server.pool.opened(&profile);
         tracing::info!(server = server.config.name, instance = serial, era = era.as_str(), "ready");
-        let idle = server.config.recycle.idle;
-        self.alarm.at(tokio::time::Instant::now() + idle);
+        let soonest = server.config.probe.every.unwrap_or(Duration::MAX).min(server.config.recycle.idle);
+        self.alarm.at(tokio::time::Instant::now() + soonest);
+        self.succeeded_by(at.server, at.key, true);
         self.adjust_level(at.server);
         self.recheck_lists(at);
         self.adjust_stream(at.server);
         self.dispatch(at.server);
+        self.dismiss(at);
     }
 
     /// An instance did not become ready: whoever waited for it is told why.
@@ -41,6 +44,7 @@ impl Mux {
             return self.dispatch(at.server);
         }
         let profile = instance.profile.clone();
+        self.succeeded_by(at.server, at.key, false);
         let answered = matches!(failure, Failure::Lacks(..));
         let choice = self.server(at.server).config.era;
         let server = self.server_mut(at.server);
@@ -69,6 +73,7 @@ impl Mux {
                 refused.extend(server.pool.failed(&other, &said));
             }
             refused.into_iter().for_each(|(call, error)| self.fail(call, error));
+            self.ailed(at.server, None, &said);
         }
         self.dispatch(at.server);
     }
@@ -100,7 +105,9 @@ impl Mux {
             return self.start_failed(at, Failure::Broken(why.to_owned()));
         }
         self.server_mut(at.server).pool.stop(at.key, StopReason::Misbehaved);
+        self.server_mut(at.server).pool.crashed();
         self.lose(at, &Error::ServerMisbehaved { server, detail: why.to_owned() });
+        self.ailed(at.server, None, why);
         self.dispatch(at.server);
     }
 
@@ -119,9 +126,13 @@ impl Mux {
             self.start_failed(at, failure);
         } else if state != State::Stopping {
             tracing::warn!(server, instance = serial, how, "ended by itself");
+            self.server_mut(at.server).pool.crashed();
         }
         self.server_mut(at.server).pool.stop(at.key, StopReason::Ended);
         self.lose(at, &Error::ServerDied { server, detail });
+        if matches!(state, State::Ready | State::Draining) {
+            self.ailed(at.server, None, &format!("an instance ended by itself: {how}"));
+        }
         self.dispatch(at.server);
     }
 
@@ -131,36 +142,27 @@ impl Mux {
         if self.servers.iter().all(|server| server.pool.instances.is_empty()) {
             self.quiet.notify_one();
         }
+        self.succeeded_by(at.server, at.key, false);
+        self.keep_min(at.server);
         self.dispatch(at.server);
     }
 
-    /// Fails the calls of an instance that was stopped, and withdraws its asks.
+    /// Ends the calls of an instance that was stopped, or sends them elsewhere, and withdraws its asks.
     fn lose(&mut self, at: InstanceRef, error: &Error) {
         let Some(instance) = self.instance_mut(at) else { return };
         let calls = instance.pending.take_all();
+        let outbox = instance.outbox.clone();
         let asks: Vec<RawId> = instance.asks.keys().cloned().collect();
         let orphans = std::mem::take(&mut instance.subscribers);
         asks.iter().for_each(|id| self.withdraw_ask(at, id));
-        calls.into_iter().for_each(|entry| self.fail(entry.call, error.clone()));
         self.server_mut(at.server).owned.forget_instance(at.key);
+        calls.into_iter().for_each(|entry| self.lost(entry, outbox.kept_back(entry.after), error));
         self.orphan_subscriptions(at.server, orphans);
     }
 
-    /// Starts what is configured to be there at all times, for the kind of client that came last.
+    /// Starts what is configured to be there at all times.
     pub fn prestart(&mut self) {
-        for id in self.server_ids() {
-            let server = self.server(id);
-            let Some(profile) = server.catalogue.variants().next().and_then(|variant| variant.key.profile()) else {
-                continue;
-            };
-            let (lease, _) = server.pool.lease(&profile, server.catalogue.known.has_asked);
-            if lease == Lease::Shared && !(profile.has_roots() && server.catalogue.known.asks_roots) {
-                let need = Need { profile, roots: None, lease, by_itself: false };
-                let pool = &mut self.server_mut(id).pool;
-                (0..pool.config.instances.min).for_each(|_| pool.start(CallerKey::default(), &need));
-            }
-            self.dispatch(id);
-        }
+        self.server_ids().for_each(|id| self.keep_min(id));
     }
 
     /// Ends everything: no new callers, waiting calls refused, instances stopped.
@@ -171,7 +173,7 @@ impl Mux {
         calls.into_iter().for_each(|call| self.give_up(call, Error::Draining));
         self.callers.values().for_each(|caller| caller.outbox.close());
         for server in self.server_ids() {
-            self.server_mut(server).catalogue.save();
+            self.server(server).catalogue.write();
             let instances: Vec<_> = self.server(server).pool.instances.keys().collect();
             instances.into_iter().for_each(|key| self.server_mut(server).pool.stop(key, StopReason::Shutdown));
         }

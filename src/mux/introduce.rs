@@ -111,7 +111,11 @@ impl Mux {
             .filter(|(_, call)| matches!(&call.from, Source::Mcpool(Errand::Introduce(of)) if *of == key))
             .map(|(errand, _)| errand)
             .collect();
+        let tried = over.iter().filter_map(|errand| self.calls.get(*errand)).any(|call| call.trials.decide());
         over.into_iter().for_each(|errand| self.cancel(errand, None));
+        if tried {
+            self.works(at.server);
+        }
         self.introduction_settled(at.server, &profile, None);
     }
 

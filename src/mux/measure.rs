@@ -1,8 +1,11 @@
 //! Called by `admin` when somebody wants to know what is there, and by the rest of `mux` to tell the account of a call
 //! where it is.
 
+use tokio::time::Instant;
+
 use super::Mux;
 use super::call::{Call, Source};
+use crate::guard::breaker;
 use crate::metrics::{Account, Measured, MeasuredServer};
 use crate::pool::instance::State;
 use crate::reply::CallKey;
@@ -30,7 +33,11 @@ impl Mux {
             stopping: count(State::Stopping),
             in_flight: pool.instances.values().map(|instance| instance.pending.len()).sum(),
             queue: pool.queue.len(),
-            ..MeasuredServer::default()
+            breaker: match self.server(id).gate.breaker.state(Instant::now()) {
+                breaker::State::Closed => 0,
+                breaker::State::HalfOpen => 1,
+                breaker::State::Open => 2,
+            },
         }
     }
 

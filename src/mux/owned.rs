@@ -106,6 +106,9 @@ impl Mux {
         };
         let then = if list { Then::ShowOwnTasks } else { Then::Nothing };
         drop(id);
+        if let Err(error) = self.pass_rate(accepted.caller, server, &accepted.request) {
+            return accepted.refuse(&error);
+        }
         let call = Call { pin, then, ..accepted.call(server, profile) };
         let key = self.submit(call);
         self.place(key);

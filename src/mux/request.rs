@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::Mux;
 use super::call::{Call, Place, Source, Then};
+use super::gate::Trials;
 use super::lists::ListKind;
 use super::offer::declared;
 use crate::era::level::Level;
@@ -86,6 +87,9 @@ impl Accepted {
             since: now,
             deadline: now,
             limit: now,
+            queue_until: None,
+            trials: Trials::default(),
+            repeats: 0,
         }
     }
 }
@@ -196,7 +200,13 @@ impl Mux {
         };
         let server = self.server(route.server);
         accepted.reply.account().is_for(&server.pool.metrics);
-        match server.catalogue.serves(profile.era(), server.config.era) {
+        let known = server.catalogue.serves(profile.era(), server.config.era);
+        if known.is_some()
+            && let Err(error) = self.pass_rate(accepted.caller, route.server, &accepted.request)
+        {
+            return accepted.refuse(&error);
+        }
+        match known {
             Some(era) if era == profile.era() => {}
             Some(_) => {
                 let offer = self.offer(route.server, &profile, declared(&accepted.request));

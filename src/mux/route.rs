@@ -91,7 +91,12 @@ impl Mux {
     }
 
     /// The server and the real name behind an exposed name.
-    fn named(&self, endpoint: &Endpoint, kind: ListKind, exposed: &str) -> Result<(ServerId, String), Error> {
+    pub(super) fn named(
+        &self,
+        endpoint: &Endpoint,
+        kind: ListKind,
+        exposed: &str,
+    ) -> Result<(ServerId, String), Error> {
         let unknown = || {
             Error::InvalidParams(format!(
                 "unknown name {exposed:?}; names here are SERVER__NAME, as the lists show them"

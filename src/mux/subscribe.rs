@@ -52,6 +52,9 @@ impl Mux {
             self.subscribed(at, Subscriber::Session(accepted.caller), &uri);
             return accepted.result("{}");
         }
+        if let Err(error) = self.pass_rate(accepted.caller, route.server, &accepted.request) {
+            return accepted.refuse(&error);
+        }
         let then = Then::Subscribed(uri.into());
         let call = Call { splice: route.splice, then, ..accepted.call(route.server, profile) };
         let key = self.submit(call);

@@ -6,12 +6,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Mux;
-use super::call::{Call, Place};
+use super::call::{Place, Source};
+use super::errand::Errand;
 use crate::era::Era;
 use crate::error::Error;
 use crate::pool::handshake::{Failure, SETTLE, Stage};
 use crate::pool::instance::{InstanceRef, ServerId, State};
-use crate::pool::reason::StopReason;
 use crate::reply::CallKey;
 
 /// The earliest of what is to come.
@@ -36,12 +36,14 @@ impl Mux {
             next.at(self.sweep_tasks(server, now));
             next.at(self.sweep_orphans(server, now));
             next.at(self.sweep_stream(server, now));
+            next.at(self.server(server).catalogue.save_late(now));
             let instances: Vec<InstanceRef> =
                 self.server(server).pool.instances.values().map(|instance| instance.at).collect();
             for at in instances {
                 next.at(self.sweep_asks(at, now));
                 next.at(self.sweep_instance(at, now));
             }
+            self.keep_min(server);
             self.dispatch(server);
             if !self.server(server).pool.queue.is_empty() {
                 next.at([now + crate::pool::GIVE_WAY]);
@@ -55,7 +57,6 @@ impl Mux {
     }
 
     fn sweep_instance(&mut self, at: InstanceRef, now: Instant) -> Option<Instant> {
-        let config = self.server(at.server).config.clone();
         let instance = self.instance(at)?;
         match (instance.state, instance.stage) {
             (State::Starting, Stage::Settling(_, since)) => {
@@ -67,7 +68,7 @@ impl Mux {
                 self.sweep_handshake(at, now)
             }
             (State::Starting, _) => self.sweep_handshake(at, now),
-            (State::Ready, _) => self.sweep_idle(at, now, config.recycle.idle),
+            (State::Ready, _) => [self.sweep_wear(at, now), self.sweep_probe(at, now)].into_iter().flatten().min(),
             (State::Draining | State::Stopping, _) => None,
         }
     }
@@ -90,28 +91,6 @@ impl Mux {
         None
     }
 
-    /// Stops an instance that was idle for long enough, down to `instances.min`.
-    fn sweep_idle(&mut self, at: InstanceRef, now: Instant, idle: Duration) -> Option<Instant> {
-        let pool = &self.server(at.server).pool;
-        let instance = pool.instances.get(at.key)?;
-        let idles = instance.idle() || instance.rests() && !self.is_listened_to(at.server);
-        // The process that asked is the one that can read the state that it gave with the question.
-        let asks = |call: &Call| call.place == Place::Asking && call.pin.is_some_and(|pin| pin.to == at.key);
-        let wanted = !idles
-            || !instance.subscribers.is_empty()
-            || pool.living() <= pool.config.instances.min
-            || self.calls.values().any(|call| call.server == at.server && asks(call));
-        if wanted {
-            return None;
-        }
-        let due = instance.idle_since + idle;
-        if due > now {
-            return Some(due);
-        }
-        self.server_mut(at.server).pool.stop(at.key, StopReason::Idle);
-        None
-    }
-
     /// The deadline of a call is over: what that means depends on where it is.
     fn overdue(&mut self, key: CallKey, now: Instant) {
         let Some(call) = self.calls.get(key) else { return };
@@ -131,7 +110,17 @@ impl Mux {
                 // A person is answering: the ask has a deadline of its own.
                 self.calls[key].deadline = (now + config.timeout.call).min(limit);
             }
-            Place::On(..) => self.give_up(key, Error::CallTimeout { server: config.name.clone(), after: now - since }),
+            Place::On(instance, _) => {
+                let timeout = Error::CallTimeout { server: config.name.clone(), after: now - since };
+                let is_probe = matches!(call.from, Source::Mcpool(Errand::Probe(..)));
+                if !is_probe {
+                    self.ailed(server, Some(key), "a call ran out of time");
+                }
+                self.give_up(key, timeout);
+                if !is_probe {
+                    self.ran_out_of_time(InstanceRef { server, key: instance });
+                }
+            }
             Place::Roots => self.give_up(key, Error::AskTimeout { what: "roots/list".into() }),
             Place::Introductions(missing) => {
                 if self.leave_out(key, &missing) {

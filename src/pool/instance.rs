@@ -122,6 +122,10 @@ pub struct Instance {
     pub pid: Option<u32>,
     /// Whether its process was started at all.
     pub launched: bool,
+    /// Whether it is there only until it has nothing to do: an overflow of the pool.
+    pub temporary: bool,
+    /// A factor around 1, by which its age is stretched: instances that were started together do not end together.
+    pub lifespan: f64,
     /// Whether it was asked for one era first and refused it.
     pub reopened: bool,
     pub born: Instant,
@@ -149,6 +153,18 @@ pub struct Instance {
     pub leased: bool,
     /// Why it is drained or stopped.
     pub leaves: Option<StopReason>,
+    /// Probes and calls in a row that it did not answer in time.
+    pub missed: u32,
+    /// When it was probed last.
+    pub probed_at: Instant,
+    /// Whether it answers a list request but no `ping`.
+    pub ignores_ping: bool,
+    /// Resident memory of its process tree in bytes, when that was looked at last.
+    pub memory: u64,
+    /// Since when it is to be replaced.
+    pub worn_since: Option<Instant>,
+    /// The instance that takes its place once that is ready, and why.
+    pub successor: Option<(InstanceKey, StopReason)>,
     /// Lines in a row that were no messages.
     pub garbage: usize,
 }
@@ -170,6 +186,8 @@ impl Instance {
             stderr: Tail::default(),
             pid: None,
             launched: false,
+            temporary: false,
+            lifespan: 1.0,
             reopened: false,
             born: now,
             opened_at: now,
@@ -185,6 +203,12 @@ impl Instance {
             served: 0,
             leased: false,
             leaves: None,
+            missed: 0,
+            probed_at: now,
+            ignores_ping: false,
+            memory: 0,
+            worn_since: None,
+            successor: None,
             garbage: 0,
         }
     }
@@ -242,7 +266,7 @@ impl Instance {
 
     /// Gives a `call` lease back once its caller has nothing in flight.
     pub fn release(&mut self) {
-        if self.pending.only_listens() {
+        if self.pending.rests() && self.pending.has_worked() {
             self.idle_since = Instant::now();
         }
         if let Some((caller, Lease::Call)) = self.bound
@@ -274,13 +298,13 @@ impl Instance {
 
     /// Whether nobody would miss it: nothing in flight, nothing that lives in it.
     pub fn idle(&self) -> bool {
-        self.rests() && self.pending.is_empty()
+        self.rests() && self.pending.is_idle()
     }
 
     /// Whether nothing is done in it, though somebody may listen.
     pub fn rests(&self) -> bool {
         self.state == State::Ready
-            && self.pending.only_listens()
+            && self.pending.rests()
             && self.asks.is_empty()
             && self.tasks == 0
             && !matches!(self.bound, Some((_, Lease::Session)))
@@ -315,7 +339,8 @@ impl Instance {
             key,
             fits: its_own || own && self.serves(need),
             foreign: !its_own && !self.serves(need),
-            kept: matches!(self.bound, Some((_, Lease::Session))),
+            // Its own caller may need another one in its place.
+            kept: matches!(self.bound, Some((owner, Lease::Session)) if owner != caller),
             ready: self.state == State::Ready && !self.holds_an_ask(),
             starting: self.state == State::Starting,
             alive: self.alive(),

@@ -20,7 +20,12 @@ pub struct Pending {
     open: HashMap<WireId, Entry, RandomState>,
     given_up: VecDeque<Ghost>,
     callers: Vec<(CallerKey, usize)>,
-    listens: usize,
+    /// How many are no work.
+    resting: usize,
+    /// How many are probes.
+    probes: usize,
+    /// Whether work was done since that was asked last.
+    worked: bool,
 }
 
 /// A request that was sent.
@@ -31,8 +36,19 @@ pub struct Entry {
     pub caller: Option<CallerKey>,
     /// The log level that the request asks for.
     pub level: Option<Level>,
+    pub load: Load,
+    /// How many bytes had been said to the instance before it.
+    pub after: u64,
+}
+
+/// What a request means for the instance that has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    Work,
     /// It stays open for as long as somebody listens, and is no work.
-    pub listens: bool,
+    Listening,
+    /// It asks whether the instance still answers, and is no work.
+    Probe,
 }
 
 /// A request that was given up and not answered: its server may go on talking about it for a while.
@@ -67,7 +83,8 @@ impl Pending {
     pub fn open(&mut self, entry: Entry) -> WireId {
         let id = self.next_id();
         self.open.insert(id, entry);
-        self.listens += usize::from(entry.listens);
+        self.resting += usize::from(entry.load != Load::Work);
+        self.probes += usize::from(entry.load == Load::Probe);
         if let Some(caller) = entry.caller {
             match self.callers.iter_mut().find(|(known, _)| *known == caller) {
                 Some((_, count)) => *count += 1,
@@ -135,7 +152,7 @@ impl Pending {
     /// Takes every request, in the order in which they were sent.
     pub fn take_all(&mut self) -> Vec<Entry> {
         self.callers.clear();
-        self.listens = 0;
+        (self.resting, self.probes) = (0, 0);
         let mut all: Vec<(WireId, Entry)> = self.open.drain().collect();
         all.sort_unstable_by_key(|(id, _)| *id);
         all.into_iter().map(|(_, entry)| entry).collect()
@@ -151,9 +168,24 @@ impl Pending {
         self.open.is_empty()
     }
 
-    /// Whether no request is open but those that only listen.
-    pub fn only_listens(&self) -> bool {
-        self.open.len() == self.listens
+    /// Whether no request is open that is work.
+    pub fn rests(&self) -> bool {
+        self.open.len() == self.resting
+    }
+
+    /// Whether no request is open but probes.
+    pub fn is_idle(&self) -> bool {
+        self.open.len() == self.probes
+    }
+
+    /// Whether a probe is open.
+    pub fn is_probed(&self) -> bool {
+        self.probes > 0
+    }
+
+    /// Whether work ended since this was asked last.
+    pub fn has_worked(&mut self) -> bool {
+        std::mem::take(&mut self.worked)
     }
 
     /// Changes the log level of an open request: the caller that came back for it may want another.
@@ -189,7 +221,9 @@ impl Pending {
 
     fn remove(&mut self, id: WireId) -> Option<Entry> {
         let entry = self.open.remove(&id)?;
-        self.listens -= usize::from(entry.listens);
+        self.resting -= usize::from(entry.load != Load::Work);
+        self.probes -= usize::from(entry.load == Load::Probe);
+        self.worked |= entry.load == Load::Work;
         if let Some(place) = self.callers.iter().position(|(caller, _)| Some(*caller) == entry.caller) {
             self.callers[place].1 -= 1;
             if self.callers[place].1 == 0 {
@@ -206,7 +240,7 @@ mod tests {
     use slotmap::SlotMap;
 
     fn entry(call: CallKey, caller: Option<CallerKey>) -> Entry {
-        Entry { call, caller, level: None, listens: false }
+        Entry { call, caller, level: None, load: Load::Work, after: 0 }
     }
 
     #[test]

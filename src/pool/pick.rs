@@ -45,6 +45,8 @@ pub struct Situation {
     pub waiting: usize,
     /// How long this call has waited.
     pub waited: Duration,
+    /// Temporary instances that may still be started beyond `max`.
+    pub spare: usize,
 }
 
 /// What to do for a call.
@@ -58,8 +60,12 @@ pub enum Pick {
     Replace(InstanceKey),
     /// Drain this busy instance of another profile: nothing fits the call and nothing is idle.
     GiveWay(InstanceKey),
-    /// Wait.
+    /// Start a temporary instance beyond `max`; the call waits for it.
+    Overflow,
+    /// Wait for what is on its way.
     Wait,
+    /// Wait until others are done: every instance is busy, and no other may be started.
+    Full,
 }
 
 /// Picks for one call.
@@ -81,6 +87,9 @@ pub fn pick(views: impl Iterator<Item = View> + Clone, pool: &Situation) -> Pick
     if let Some(idle) = views.clone().find(|view| view.alive && !view.fits && view.idle) {
         return if pool.processes == pool.living { Pick::Replace(idle.key) } else { Pick::Wait };
     }
+    if pool.spare > 0 {
+        return Pick::Overflow;
+    }
     let served = views.clone().any(|view| !view.foreign && view.alive);
     let draining = pool.processes > pool.living;
     if !served
@@ -91,7 +100,7 @@ pub fn pick(views: impl Iterator<Item = View> + Clone, pool: &Situation) -> Pick
     {
         return Pick::GiveWay(other.key);
     }
-    Pick::Wait
+    Pick::Full
 }
 
 #[cfg(test)]
@@ -99,8 +108,16 @@ mod tests {
     use super::*;
     use slotmap::SlotMap;
 
-    const POOL: Situation =
-        Situation { max: 2, living: 1, processes: 1, concurrency: 4, alone: false, waiting: 1, waited: Duration::ZERO };
+    const POOL: Situation = Situation {
+        max: 2,
+        living: 1,
+        processes: 1,
+        concurrency: 4,
+        alone: false,
+        waiting: 1,
+        waited: Duration::ZERO,
+        spare: 0,
+    };
 
     fn views<const N: usize>(change: [fn(&mut View); N]) -> Vec<View> {
         let mut keys = SlotMap::<InstanceKey, ()>::with_key();
@@ -149,7 +166,7 @@ mod tests {
         let idle = views([|view| (view.fits, view.foreign, view.idle) = (false, true, true)]);
         assert_eq!(pick(idle.iter().copied(), &full), Pick::Replace(idle[0].key));
         let busy = views([|view| (view.fits, view.foreign) = (false, true)]);
-        assert_eq!(pick(busy.iter().copied(), &full), Pick::Wait);
+        assert_eq!(pick(busy.iter().copied(), &full), Pick::Full);
         assert_eq!(pick(busy.iter().copied(), &Situation { waited: GIVE_WAY, ..full }), Pick::GiveWay(busy[0].key));
     }
 
@@ -157,15 +174,27 @@ mod tests {
     fn what_belongs_to_another_caller_never_gives_way() {
         let waited = Situation { max: 1, waited: GIVE_WAY, alone: true, ..POOL };
         let of_another = views([|view| (view.fits, view.kept) = (false, true)]);
-        assert_eq!(pick(of_another.iter().copied(), &waited), Pick::Wait);
+        assert_eq!(pick(of_another.iter().copied(), &waited), Pick::Full);
         let foreign_and_kept = views([|view| (view.fits, view.foreign, view.kept) = (false, true, true)]);
-        assert_eq!(pick(foreign_and_kept.iter().copied(), &waited), Pick::Wait);
+        assert_eq!(pick(foreign_and_kept.iter().copied(), &waited), Pick::Full);
     }
 
     #[test]
     fn a_full_pool_of_fitting_instances_is_waited_for() {
         let all = views([|view| view.room = false]);
-        assert_eq!(pick(all.iter().copied(), &Situation { max: 1, waited: GIVE_WAY, ..POOL }), Pick::Wait);
+        assert_eq!(pick(all.iter().copied(), &Situation { max: 1, waited: GIVE_WAY, ..POOL }), Pick::Full);
         assert_eq!(pick(all.iter().copied(), &POOL), Pick::Start);
+    }
+
+    #[test]
+    fn a_temporary_instance_is_started_only_when_nothing_else_helps() {
+        let full = Situation { max: 1, spare: 1, ..POOL };
+        let busy = views([|view| view.room = false]);
+        assert_eq!(pick(busy.iter().copied(), &full), Pick::Overflow);
+        let starting = views([|view| (view.ready, view.starting) = (false, true)]);
+        assert_eq!(pick(starting.iter().copied(), &full), Pick::Wait);
+        let idle = views([|view| (view.fits, view.foreign, view.idle) = (false, true, true)]);
+        assert_eq!(pick(idle.iter().copied(), &full), Pick::Replace(idle[0].key));
+        assert_eq!(pick(busy.iter().copied(), &Situation { spare: 1, ..POOL }), Pick::Start);
     }
 }

@@ -1,4 +1,39 @@
-//! Called by whoever ends an instance: why. The reason has a text for the log and a word for the metrics.
+//! Called by whoever starts or ends an instance: why. Each reason has a text for the log and a word for the metrics.
+
+/// Why an instance is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartReason {
+    /// A call waits for one.
+    Call,
+    /// The same, beyond `instances.max`.
+    Overflow,
+    /// `instances.min` are to be there.
+    Min,
+    /// It takes the place of another.
+    Successor,
+}
+
+impl StartReason {
+    /// The word for it in metrics and status.
+    pub fn word(self) -> &'static str {
+        match self {
+            StartReason::Call => "call",
+            StartReason::Overflow => "overflow",
+            StartReason::Min => "min",
+            StartReason::Successor => "successor",
+        }
+    }
+
+    /// The text for it in the log.
+    pub fn text(self) -> &'static str {
+        match self {
+            StartReason::Call => "a call waits for it",
+            StartReason::Overflow => "a call waits, and all others are busy: it is temporary",
+            StartReason::Min => "`instances.min` are to be there",
+            StartReason::Successor => "it takes the place of another",
+        }
+    }
+}
 
 /// Why an instance is stopped, or drained first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

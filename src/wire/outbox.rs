@@ -25,6 +25,7 @@ pub struct Outbox(Rc<Inner>);
 struct Inner {
     state: RefCell<State>,
     wake: Notify,
+    closed: Notify,
     overflown: Notify,
     drained: Notify,
     /// Bytes written, if somebody wants to know.
@@ -35,6 +36,9 @@ struct State {
     ready: VecDeque<Segment>,
     tail: BytesMut,
     bytes: usize,
+    /// Bytes that were ever said, and those of them that were taken to be written.
+    said: u64,
+    taken: u64,
     /// Lines said since the last batch was taken.
     lines: usize,
     limit: usize,
@@ -68,10 +72,20 @@ impl Outbox {
     }
 
     fn of(limit: usize, written: Option<Rc<Tally>>) -> Outbox {
-        let state = State { ready: VecDeque::new(), tail: BytesMut::new(), bytes: 0, lines: 0, limit, end: End::Open };
+        let state = State {
+            ready: VecDeque::new(),
+            tail: BytesMut::new(),
+            bytes: 0,
+            said: 0,
+            taken: 0,
+            lines: 0,
+            limit,
+            end: End::Open,
+        };
         Outbox(Rc::new(Inner {
             state: RefCell::new(state),
             wake: Notify::new(),
+            closed: Notify::new(),
             overflown: Notify::new(),
             drained: Notify::new(),
             written,
@@ -110,6 +124,16 @@ impl Outbox {
         self.0.state.borrow().bytes
     }
 
+    /// How many bytes have been said.
+    pub fn said(&self) -> u64 {
+        self.0.state.borrow().said
+    }
+
+    /// Whether not one byte of what was said after the first so many was taken to be written.
+    pub fn kept_back(&self, after: u64) -> bool {
+        self.0.state.borrow().taken <= after
+    }
+
     /// Ends the writer once everything is written; what is said later is dropped.
     pub fn close(&self) {
         let mut state = self.0.state.borrow_mut();
@@ -117,6 +141,14 @@ impl Outbox {
             state.end = End::Closing;
         }
         self.0.wake.notify_one();
+        self.0.closed.notify_one();
+    }
+
+    /// Waits until it is closed; for one who waits.
+    pub async fn closed(&self) {
+        while self.0.state.borrow().end == End::Open {
+            self.0.closed.notified().await;
+        }
     }
 
     /// Waits until at most `bytes` wait to be written.
@@ -186,7 +218,10 @@ impl Outbox {
         let mut batch = Vec::new();
         while batch.len() < VECTOR {
             match state.ready.pop_front() {
-                Some(Segment::Data(bytes)) => batch.push(bytes),
+                Some(Segment::Data(bytes)) => {
+                    state.taken += bytes.len() as u64;
+                    batch.push(bytes);
+                }
                 Some(Segment::Cut) if batch.is_empty() => {}
                 Some(Segment::Cut) | None => break,
             }
@@ -198,11 +233,13 @@ impl Outbox {
 impl State {
     fn copy(&mut self, bytes: &[u8]) {
         self.tail.extend_from_slice(bytes);
+        self.said += bytes.len() as u64;
         self.bytes += bytes.len();
     }
 
     fn refer(&mut self, bytes: Bytes) {
         self.flush_tail();
+        self.said += bytes.len() as u64;
         self.bytes += bytes.len();
         self.ready.push_back(Segment::Data(bytes));
     }

@@ -1,0 +1,158 @@
+//! Called by the sweep and by whoever measures memory: instances that are stopped or replaced though nothing is wrong.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Mux;
+use super::call::{Call, Place};
+use crate::pool::instance::{InstanceKey, InstanceRef, ServerId, State};
+use crate::pool::lease::{Lease, Need};
+use crate::pool::reason::{StartReason, StopReason};
+use crate::pool::recycle::{self, Wear};
+use crate::reply::CallerKey;
+
+/// When an instance that is worn out but busy is looked at again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+impl Mux {
+    /// Replaces an instance that is worn out, stops one that was idle for long enough; when to look again.
+    pub(super) fn sweep_wear(&mut self, at: InstanceRef, now: Instant) -> Option<Instant> {
+        let config = self.server(at.server).config.recycle;
+        let instance = self.instance(at).filter(|instance| instance.state == State::Ready)?;
+        let wear = Wear {
+            age: (now - instance.born).div_f64(instance.lifespan),
+            calls: instance.served,
+            memory: instance.memory,
+            kept: matches!(instance.bound, Some((_, Lease::Session))),
+        };
+        let old = config.age.map(|age| instance.born + age.mul_f64(instance.lifespan));
+        if let Some(why) = recycle::worn(&wear, &config) {
+            self.replace(at, why);
+        }
+        let idle = self.sweep_idle(at, now);
+        [idle, old.filter(|old| *old > now)].into_iter().flatten().min()
+    }
+
+    /// Stops an instance that was idle for long enough, down to `instances.min`.
+    fn sweep_idle(&mut self, at: InstanceRef, now: Instant) -> Option<Instant> {
+        let pool = &self.server(at.server).pool;
+        let instance = pool.instances.get(at.key).filter(|instance| instance.state == State::Ready)?;
+        let idles = instance.idle() || instance.rests() && !self.is_listened_to(at.server);
+        // The process that asked is the one that can read the state that it gave with the question.
+        let asks = |call: &Call| call.place == Place::Asking && call.pin.is_some_and(|pin| pin.to == at.key);
+        let wanted = !idles
+            || !instance.subscribers.is_empty()
+            || pool.living() <= pool.config.instances.min
+            || self.calls.values().any(|call| call.server == at.server && asks(call));
+        if wanted {
+            return None;
+        }
+        let due = instance.idle_since + pool.config.recycle.idle;
+        if due > now {
+            return Some(due);
+        }
+        self.server_mut(at.server).pool.stop(at.key, StopReason::Idle);
+        None
+    }
+
+    /// Replaces an instance that works: its successor is started first where there is room, so that nobody waits.
+    pub(super) fn replace(&mut self, at: InstanceRef, why: StopReason) {
+        let now = Instant::now();
+        let pool = &mut self.server_mut(at.server).pool;
+        let (living, config) = (pool.living(), pool.config.clone());
+        let Some(instance) = pool.instances.get(at.key) else { return };
+        if instance.state != State::Ready || instance.successor.is_some() {
+            return;
+        }
+        let wanted = !instance.pending.is_idle() || living <= config.instances.min;
+        let need = Need {
+            profile: instance.profile.clone(),
+            roots: instance.roots.clone(),
+            lease: Lease::Shared,
+            by_itself: false,
+        };
+        let room = pool.instances.len() < config.instances.max && living < config.instances.max;
+        if wanted && !room {
+            // Whoever calls has to wait for the new one, so it is done when nobody does, if that is soon.
+            let since = *pool.instances[at.key].worn_since.get_or_insert(now);
+            if now - since < config.timeout.call && !pool.instances[at.key].pending.is_idle() {
+                return self.alarm.at(now + AGAIN);
+            }
+        }
+        if !(wanted && room) {
+            return pool.drain(at.key, why);
+        }
+        if pool.backs_off(&need.profile) {
+            // Better an old one than none.
+            return;
+        }
+        let successor = pool.start(CallerKey::default(), &need, StartReason::Successor);
+        pool.instances[at.key].successor = Some((successor, why));
+        self.dispatch(at.server);
+    }
+
+    /// An instance became ready, or will not: the one whose place it was to take.
+    pub(super) fn succeeded_by(&mut self, server: ServerId, successor: InstanceKey, ready: bool) {
+        let pool = &mut self.server_mut(server).pool;
+        let waits = pool.instances.iter().find_map(|(key, instance)| {
+            instance.successor.filter(|(of, _)| *of == successor).map(|(_, why)| (key, why))
+        });
+        let Some((old, why)) = waits else { return };
+        if ready {
+            pool.drain(old, why);
+        } else {
+            pool.instances[old].successor = None;
+        }
+    }
+
+    /// Stops a temporary instance that has nothing to do.
+    pub(super) fn dismiss(&mut self, at: InstanceRef) {
+        let pool = &mut self.server_mut(at.server).pool;
+        if pool.instances.get(at.key).is_some_and(|instance| instance.temporary && instance.idle()) {
+            pool.stop(at.key, StopReason::Temporary);
+        }
+    }
+
+    /// Starts what is to be there at all times, for the kind of client that came last.
+    pub(super) fn keep_min(&mut self, id: ServerId) {
+        let server = self.server(id);
+        let missing = server.config.instances.min.saturating_sub(server.pool.living());
+        let room = server.config.instances.max.saturating_sub(server.pool.instances.len());
+        if missing.min(room) == 0 || self.draining {
+            return;
+        }
+        let Some(profile) = server.catalogue.variants().next().and_then(|variant| variant.key.profile()) else {
+            return;
+        };
+        let (lease, _) = server.pool.lease(&profile, server.catalogue.known.has_asked);
+        let asks_roots = profile.has_roots() && server.catalogue.known.asks_roots;
+        if lease == Lease::Shared && !asks_roots && !server.pool.backs_off(&profile) {
+            let need = Need { profile, roots: None, lease, by_itself: false };
+            let pool = &mut self.server_mut(id).pool;
+            for _ in 0..missing.min(room) {
+                pool.start(CallerKey::default(), &need, StartReason::Min);
+            }
+            self.dispatch(id);
+        }
+    }
+
+    /// The processes whose memory is to be looked at.
+    pub fn to_be_measured(&self) -> Vec<u32> {
+        let limited = self.servers.iter().filter(|server| server.config.recycle.memory.is_some());
+        limited.flat_map(|server| server.pool.instances.values()).filter_map(|instance| instance.pid).collect()
+    }
+
+    /// Notes the resident memory of process trees, in bytes, by the process at their root.
+    pub fn measured(&mut self, memory: &HashMap<u32, u64>) {
+        for id in self.server_ids() {
+            for instance in self.server_mut(id).pool.instances.values_mut() {
+                if let Some(bytes) = instance.pid.and_then(|pid| memory.get(&pid)) {
+                    instance.memory = *bytes;
+                }
+            }
+        }
+        self.alarm.at(Instant::now());
+    }
+}

@@ -1,0 +1,108 @@
+//! Called for each call whose instance is gone: whether it is sent again (promise 4), and then does so.
+
+use super::Mux;
+use super::call::{Call, Place, Source};
+use super::errand::Errand;
+use super::lists::ListKind;
+use crate::error::Error;
+use crate::pool::instance::ServerId;
+use crate::pool::pending::Entry;
+use crate::reply::CallKey;
+use crate::wire::message::{member, unquote};
+
+impl Mux {
+    /// An instance is gone that had a call: it is sent again if that does no harm, else it fails. `kept_back` says that
+    /// not one byte of it was taken to be written.
+    pub(super) fn lost(&mut self, entry: Entry, kept_back: bool, error: &Error) {
+        let key = entry.call;
+        let repeats = self.calls.get(key).is_some_and(|call| self.may_repeat(call, kept_back));
+        let Some(call) = self.calls.get(key).filter(|_| repeats) else { return self.fail(key, error.clone()) };
+        let server = call.server;
+        if !self.server_mut(server).gate.budget.spend() {
+            return self.fail(key, error.clone());
+        }
+        self.server(server).pool.metrics.retried();
+        self.repeat(key, error);
+    }
+
+    /// Whether a call may be sent a second time.
+    fn may_repeat(&self, call: &Call, kept_back: bool) -> bool {
+        let retry = &self.server(call.server).config.retry;
+        let pinned = call.pin.is_some_and(|pin| !pin.or_any);
+        if call.repeats >= retry.attempts || pinned {
+            return false;
+        }
+        match &call.from {
+            // What it said already would be said again, and progress would go backwards.
+            Source::Caller(reply, _) if reply.has_talked() => false,
+            Source::Caller(..) if kept_back => true,
+            // Between the eras, something may have been asked and answered for it.
+            Source::Caller(..) => call.bridge.is_none() && self.is_safe(call),
+            Source::Mcpool(errand) => matches!(errand, Errand::List { .. }),
+            Source::Held { .. } => false,
+        }
+    }
+
+    /// Whether a call may be carried out twice.
+    fn is_safe(&self, call: &Call) -> bool {
+        let method = call.request.method();
+        if method != "tools/call" {
+            return reads_only(&method);
+        }
+        self.tool_called(call).is_some_and(|tool| {
+            self.server(call.server).config.retry.tools.contains(&tool) || self.is_marked_safe(call.server, &tool)
+        })
+    }
+
+    /// Whether a tool says that it may be carried out twice (revision 2025-03-26, page "Tools": annotations).
+    fn is_marked_safe(&self, server: ServerId, tool: &str) -> bool {
+        let variants = self.server(server).catalogue.variants();
+        let items = variants.filter_map(|variant| variant.list(ListKind::Tools)).flat_map(|list| &list.items);
+        let of_tool =
+            items.filter(|item| member(item.get(), "name").and_then(unquote).is_some_and(|name| name == tool));
+        let marks = |item: &str| {
+            let annotations = member(item, "annotations").unwrap_or("{}");
+            ["readOnlyHint", "idempotentHint"].iter().any(|hint| member(annotations, hint) == Some("true"))
+        };
+        // Told differently to different clients, it is believed to none.
+        let mut told = of_tool.map(|item| marks(item.get())).peekable();
+        told.peek().is_some() && told.all(|safe| safe)
+    }
+
+    fn repeat(&mut self, key: CallKey, error: &Error) {
+        let Some(call) = self.calls.get(key) else { return };
+        let name = &self.server(call.server).config.name;
+        tracing::info!(server = name, method = %call.request.method(), %error, "sends a call again");
+        // On its way out the line had names and states of the server in it.
+        let modern = call.profile == crate::era::profile::Profile::Modern;
+        let routed = self.callers.get(call.caller).filter(|_| call.is_callers() && call.bridge.is_none());
+        let splice = match routed.map(|caller| self.route(caller, &call.request, modern)) {
+            None => call.request.splice(),
+            Some(Ok(route)) => route.splice,
+            Some(Err(error)) => return self.fail(key, error),
+        };
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.splice = splice;
+        call.place = Place::Nowhere;
+        call.queue_until = None;
+        call.repeats += 1;
+        self.place(key);
+    }
+}
+
+/// Whether a method only reads.
+fn reads_only(method: &str) -> bool {
+    method.ends_with("/list") || matches!(method, "resources/read" | "prompts/get" | "completion/complete" | "ping")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changes_something_is_not_among_what_only_reads() {
+        assert!(["tools/list", "resources/templates/list", "prompts/get", "ping"].iter().all(|name| reads_only(name)));
+        let others = ["tools/call", "resources/subscribe", "tasks/cancel", "logging/setLevel", "x/listing", ""];
+        assert!(!others.iter().any(|name| reads_only(name)));
+    }
+}

@@ -1,0 +1,54 @@
+//! Called by `mux` for instances that work: whether one is worn out, as a pure function.
+
+use std::time::Duration;
+
+use super::reason::StopReason;
+use crate::config::Recycle;
+
+/// What wears an instance out.
+#[derive(Clone, Copy, Debug)]
+pub struct Wear {
+    /// Its age, stretched or shortened by its own lifespan.
+    pub age: Duration,
+    /// Calls that it answered.
+    pub calls: u64,
+    /// Resident memory of its process tree, in bytes.
+    pub memory: u64,
+    /// It belongs to its caller for the whole session: what it holds for that caller would be lost.
+    pub kept: bool,
+}
+
+/// Why an instance is to be replaced, if it is.
+pub fn worn(wear: &Wear, limits: &Recycle) -> Option<StopReason> {
+    if wear.kept {
+        return None;
+    }
+    if limits.age.is_some_and(|age| wear.age >= age) {
+        return Some(StopReason::Age);
+    }
+    if limits.calls.is_some_and(|calls| wear.calls >= calls) {
+        return Some(StopReason::Calls);
+    }
+    limits.memory.is_some_and(|memory| wear.memory >= memory as u64).then_some(StopReason::Memory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRESH: Wear = Wear { age: Duration::ZERO, calls: 0, memory: 0, kept: false };
+
+    #[test]
+    fn each_limit_wears_out_and_a_session_protects() {
+        let limits =
+            Recycle { age: Some(Duration::from_secs(1)), calls: Some(10), memory: Some(1 << 20), ..Recycle::default() };
+        assert_eq!(worn(&FRESH, &limits), None);
+        assert_eq!(worn(&Wear { age: Duration::from_secs(1), ..FRESH }, &limits), Some(StopReason::Age));
+        let calls = Wear { calls: 10, ..FRESH };
+        assert_eq!(worn(&calls, &limits), Some(StopReason::Calls));
+        assert_eq!(worn(&Wear { memory: 1 << 20, ..FRESH }, &limits), Some(StopReason::Memory));
+        assert_eq!(worn(&Wear { kept: true, ..calls }, &limits), None);
+        let never = Recycle { age: None, calls: None, memory: None, ..limits };
+        assert_eq!(worn(&Wear { memory: u64::MAX, ..calls }, &never), None);
+    }
+}

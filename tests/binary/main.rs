@@ -2,6 +2,7 @@
 
 mod daemon;
 mod host;
+mod metrics;
 mod people;
 
 use std::fs;

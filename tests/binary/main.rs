@@ -3,6 +3,7 @@
 mod daemon;
 mod host;
 mod people;
+mod reload;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

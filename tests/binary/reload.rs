@@ -108,6 +108,64 @@ async fn a_host_stays_with_its_session_when_the_daemon_is_replaced() {
 }
 
 #[tokio::test]
+async fn hosts_come_and_go_on_while_one_daemon_ends_and_the_next_begins() {
+    let place = Place::new();
+    let mut busy = place.connect("echo");
+    busy.open().await;
+    busy.request(json!("x"), "tools/call", slow(1500));
+    let before = place.until(runs).await["pid"].clone();
+    let (said, mut came) = tokio::join!(mcpool(&place, &["drain"]), async {
+        while place.socket("admin").exists() {
+            tokio::task::yield_now().await;
+        }
+        let mut hosts: Vec<_> = (0..5).map(|_| place.connect("echo")).collect();
+        for host in &mut hosts {
+            host.open().await;
+        }
+        hosts
+    });
+    assert_eq!(said.2, Some(0), "{}", said.1);
+    assert_eq!(busy.line().await["result"]["content"][0]["text"], "slept 1500 ms in 1 steps");
+    came.push(busy);
+    for host in &mut came {
+        assert_eq!(host.call("add", json!({"a": 1, "b": 2})).await["result"]["content"][0]["text"], "3");
+    }
+    let status = place.status().await;
+    assert_ne!(status["pid"], before);
+    assert_eq!(status["callers"].as_array().map(Vec::len), Some(6), "all are with the new one");
+}
+
+#[tokio::test]
+async fn endpoints_that_change_their_sockets_keep_listening() {
+    let place = Place::new();
+    let sockets = place.home().join("here");
+    fs::create_dir_all(&sockets).expect("a directory");
+    let (one, other) = (sockets.join("one.sock"), sockets.join("other.sock"));
+    let endpoints = |echo: &std::path::Path, new: &std::path::Path| {
+        format!(
+            "endpoints: {{ echo: {{ servers: [echo], socket: {echo:?} }}, new: {{ servers: [new], socket: {new:?} }} }}\n"
+        )
+    };
+    place.edit("sockets:\n", &(endpoints(&one, &other) + "sockets:\n"));
+    let _daemon = place.serve().await;
+    let mut host = place.host(&["connect", "echo", "--socket", &one.display().to_string()]);
+    host.open().await;
+    place.edit(&endpoints(&one, &other), &endpoints(&other, &one));
+    let (_, error, code) = mcpool(&place, &["reload"]).await;
+    assert_eq!((error.as_str(), code), ("", Some(0)));
+    assert_eq!(host.call("add", json!({"a": 1, "b": 2})).await["result"]["content"][0]["text"], "3");
+    let mut swapped = place.host(&["connect", "echo", "--socket", &other.display().to_string()]);
+    swapped.open().await;
+    let told = swapped.call("whoami", json!({})).await.to_string();
+    assert!(told.contains("legacy"), "{told}");
+    place.edit(&endpoints(&other, &one), "");
+    let (_, error, code) = mcpool(&place, &["reload"]).await;
+    assert_eq!((error.as_str(), code), ("", Some(0)));
+    assert!(!one.exists() && !other.exists() && place.socket("echo").exists());
+    assert_eq!(swapped.call("add", json!({"a": 1, "b": 2})).await["result"]["content"][0]["text"], "3");
+}
+
+#[tokio::test]
 async fn restart_replaces_the_instances_of_one_server() {
     let place = Place::new();
     let _daemon = place.serve().await;

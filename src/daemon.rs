@@ -44,6 +44,8 @@ pub enum Failure {
     Signals(std::io::Error),
     #[error("the system gives no random key: {0}")]
     Key(getrandom::Error),
+    #[error("cannot serve metrics on {0}: {1}; give `admin.metrics` another port, or 0 for any")]
+    Metrics(std::net::SocketAddr, std::io::Error),
     #[error("no endpoint is called {0:?}; there are: {1}")]
     NoEndpoint(String, String),
 }
@@ -89,6 +91,9 @@ async fn run<E: AsyncFn(), R: AsyncFn()>(
             let admin = Listener::bind(&sockets::path(&config, sockets::ADMIN), &[])?;
             let (orders, mut ordered) = mpsc::channel(1);
             let admin = tasks::spawn("admin", admin::serve(admin, mux.clone(), orders));
+            if let Some(address) = config.admin.metrics {
+                admin::http::start(address, &mux).await.map_err(|error| Failure::Metrics(address, error))?;
+            }
             doors.open(&config, ajar).await;
             let mut watch = config.file.clone().map(|file| Watch::new(file, config.digest.clone()));
             mux.with(|mux| mux.prestart());

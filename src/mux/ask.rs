@@ -149,7 +149,7 @@ impl Mux {
         let ours = answer.raw(Field::Id).and_then(digits).map(AskId);
         let Some(caller) = self.callers.get_mut(key) else { return };
         match ours.and_then(|ours| caller.asks.remove(&ours)) {
-            None => self.counters.dropped("answer_to_no_ask"),
+            None => self.metrics.dropped("answer_to_no_ask"),
             Some(Asked::Roots) => self.roots_told(key, answer),
             Some(Asked::Input { call, key, elicitation }) => {
                 let said = answer.raw(Field::Error).and_then(|error| unquote(member(error, "message")?));
@@ -174,7 +174,7 @@ impl Mux {
         let ours = digits(id.as_str()).map(AskId);
         let Some(caller) = self.callers.get_mut(key) else { return };
         match ours.and_then(|ours| caller.asks.remove(&ours)) {
-            None => self.counters.dropped("answer_to_no_ask"),
+            None => self.metrics.dropped("answer_to_no_ask"),
             Some(Asked::Roots) => {
                 self.settle_roots(key, r#""error":{"code":-32603,"message":"the client's roots could not be read"}"#)
             }

@@ -10,6 +10,7 @@ use super::call::{Call, Place};
 use crate::pool::Pool;
 use crate::pool::instance::{InstanceKey, InstanceRef, ServerId, State};
 use crate::pool::lease::{Lease, Need};
+use crate::pool::reason::{StartReason, StopReason};
 use crate::pool::recycle::{self, Wear};
 use crate::reply::CallerKey;
 
@@ -56,7 +57,7 @@ impl Mux {
         if due > now {
             return Some(due);
         }
-        self.server_mut(at.server).pool.stop(at.key, "idle");
+        self.server_mut(at.server).pool.stop(at.key, StopReason::Idle);
         None
     }
 
@@ -71,7 +72,7 @@ impl Mux {
     }
 
     /// Replaces an instance that works: its successor is started first where there is room, so that nobody waits.
-    pub(super) fn replace(&mut self, at: InstanceRef, why: &'static str) {
+    pub(super) fn replace(&mut self, at: InstanceRef, why: StopReason) {
         let pool = &mut self.server_mut(at.server).pool;
         let (living, config) = (pool.living(), pool.config.clone());
         let Some(instance) = pool.instances.get(at.key) else { return };
@@ -92,7 +93,7 @@ impl Mux {
             // Better an old one than none.
             return;
         }
-        let successor = pool.start(CallerKey::default(), &need);
+        let successor = pool.start(CallerKey::default(), &need, StartReason::Successor);
         pool.instances[at.key].successor = Some((successor, why));
         self.dispatch(at.server);
     }
@@ -115,7 +116,7 @@ impl Mux {
     pub(super) fn dismiss(&mut self, at: InstanceRef) {
         let pool = &mut self.server_mut(at.server).pool;
         if pool.instances.get(at.key).is_some_and(|instance| instance.temporary && instance.idle()) {
-            pool.stop(at.key, "it was temporary and has nothing to do");
+            pool.stop(at.key, StopReason::Temporary);
         }
     }
 
@@ -136,7 +137,7 @@ impl Mux {
             let need = Need { profile, roots: None, lease, by_itself: false };
             let pool = &mut self.server_mut(id).pool;
             for _ in 0..missing.min(room) {
-                pool.start(CallerKey::default(), &need);
+                pool.start(CallerKey::default(), &need, StartReason::Min);
             }
             self.dispatch(id);
         }

@@ -12,6 +12,7 @@ use super::servers::Standing;
 use crate::error::Error;
 use crate::pool::instance::{InstanceRef, ServerId, State};
 use crate::pool::lease::{Lease, Need};
+use crate::pool::reason::{StartReason, StopReason};
 use crate::reply::{CallKey, CallerKey};
 use crate::wire::scan::Field;
 
@@ -40,15 +41,20 @@ impl Mux {
         let instances: Vec<InstanceRef> = self.server(id).pool.instances.values().map(|instance| instance.at).collect();
         for at in instances {
             let kept = self.is_kept(at);
+            let why = self.why_retired(id);
             let pool = &mut self.server_mut(id).pool;
             match pool.instances.get_mut(at.key) {
                 Some(instance) if kept && matches!(instance.state, State::Ready | State::Draining) => {
                     instance.state = State::Draining;
                 }
-                _ => pool.drain(at.key, "the configuration changed"),
+                _ => pool.drain(at.key, why),
             }
         }
         self.vacate(id);
+    }
+
+    fn why_retired(&self, id: ServerId) -> StopReason {
+        if self.in_stead_of(id).is_some() { StopReason::Changed } else { StopReason::Removed }
     }
 
     /// Starts instances of a server that takes another's place for those whom the other one's serve, before these end.
@@ -69,7 +75,7 @@ impl Mux {
         }
         let pool = &mut self.server_mut(new).pool;
         for (caller, need) in needs.into_iter().take(pool.config.instances.max) {
-            pool.start(caller, &need);
+            pool.start(caller, &need, StartReason::Successor);
         }
     }
 
@@ -166,7 +172,8 @@ impl Mux {
             }
             let working = self.instance(at).is_some_and(|instance| instance.pending.callers() > 0);
             if over || !(working || self.is_kept(at)) {
-                self.server_mut(id).pool.stop(at.key, "the configuration changed");
+                let why = self.why_retired(id);
+                self.server_mut(id).pool.stop(at.key, why);
             }
         }
         self.vacate(id);

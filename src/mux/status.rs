@@ -1,5 +1,7 @@
 //! Called by `admin` for `mcpool status`: what is there, as one JSON object.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -19,6 +21,7 @@ impl Mux {
         json!({
             "pid": std::process::id(),
             "version": env!("CARGO_PKG_VERSION"),
+            "metrics": self.metrics.address.get(),
             "config": self.config.file,
             "in_force": {
                 "digest": self.in_force.digest,
@@ -44,9 +47,10 @@ impl Mux {
             "held": self.held.count(),
             "servers": servers,
             "counters": {
-                "callers": self.counters.callers.get(),
-                "calls": self.counters.calls.get(),
-                "dropped": self.counters.all_dropped(),
+                "callers": self.metrics.callers.get(),
+                "calls": self.metrics.calls.get(),
+                "dropped": self.metrics.all_dropped(),
+                "refused": self.metrics.all_refused(),
             },
             "sharing": {
                 "processes": processes,
@@ -66,6 +70,9 @@ impl Mux {
         // Without mcpool every connected caller would run a process of its own.
         let callers = self.callers_of(id).count() as u64;
         let each = memory.checked_div(count).unwrap_or(0);
+        let metrics = &server.pool.metrics;
+        let (counts, probes): (BTreeMap<_, _>, BTreeMap<_, _>) = (metrics.counts().into(), metrics.probes().collect());
+        let counted = |what: &str| counts.get(what).copied().unwrap_or(0);
         json!({
             "name": server.config.name,
             "retired": server.standing != Standing::Configured,
@@ -78,6 +85,13 @@ impl Mux {
             "max": server.config.instances.max,
             "when_full": server.config.when_full.as_str(),
             "started": server.pool.started,
+            "start_failures": counted("start_failures"),
+            "stopped": metrics.stops(),
+            "refused": metrics.refusals(),
+            "exhausted": counted("exhausted"),
+            "overflow": counted("overflow"),
+            "retries": counted("retries"),
+            "probes": { "sent": probes.values().sum::<u64>(), "missed": probes.get("missed") },
             "processes": count,
             "processes_without": callers,
             "memory": memory,
@@ -91,7 +105,7 @@ fn breaker_status(server: &Server) -> Value {
     let (breaker, now) = (&server.gate.breaker, Instant::now());
     let retry = breaker.opens_for(now).map(|retry| retry.as_millis() as u64);
     let cause = Some(breaker.cause()).filter(|cause| !cause.is_empty());
-    json!({ "state": breaker.state(now).as_str(), "retry_in_ms": retry, "cause": cause, "trips": breaker.trips() })
+    json!({ "state": breaker.state(now).as_str(), "retry_in_ms": retry, "cause": cause, "trips": server.pool.metrics.trips() })
 }
 
 fn lease_status(server: &Server) -> Value {

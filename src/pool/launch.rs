@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::instance::{Instance, InstanceRef};
 use super::process::Process;
 use crate::config;
+use crate::metrics::Metrics;
 use crate::tasks;
 use crate::wire::frame::{Line, LineReader, Scratch};
 use crate::wire::outbox::Outbox;
@@ -78,6 +79,7 @@ pub struct Starter {
     /// The longest line that a server may write, in bytes.
     pub message: usize,
     pub random: Rc<RefCell<fastrand::Rng>>,
+    pub metrics: Rc<Metrics>,
 }
 
 impl Starter {
@@ -168,7 +170,10 @@ impl Attendant {
     async fn read(&self, reader: &mut LineReader<Box<dyn AsyncRead + Unpin>>, process: Option<&mut Process>) -> String {
         loop {
             match reader.next().await {
-                Ok(Some(line)) => self.starter.events.line(self.at, line),
+                Ok(Some(line)) => {
+                    self.starter.metrics.bytes.from_servers.add(line.size());
+                    self.starter.events.line(self.at, line);
+                }
                 Ok(None) => break,
                 Err(error) => return format!("its stdout failed: {error}"),
             }

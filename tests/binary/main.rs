@@ -2,7 +2,9 @@
 
 mod daemon;
 mod host;
+mod metrics;
 mod people;
+mod reload;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

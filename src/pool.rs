@@ -9,6 +9,7 @@ pub mod pending;
 pub mod pick;
 pub mod process;
 pub mod queue;
+pub mod stderr;
 
 use std::collections::HashMap;
 use std::rc::Rc;

@@ -2,6 +2,7 @@
 
 mod daemon;
 mod host;
+mod orphans;
 mod people;
 
 use std::fs;

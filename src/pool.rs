@@ -74,6 +74,21 @@ impl Pool {
         Pool { id, config, instances, queue, metrics, starter, failures, crashes, rests_until, started: 0, stateful }
     }
 
+    /// Is treated in another way from now on; instances that are more than may be are drained.
+    pub fn adjust(&mut self, config: Rc<config::Server>, starter: Starter) {
+        (self.config, self.starter) = (config, starter);
+        let mut alive: Vec<(usize, InstanceKey)> = Vec::new();
+        alive.extend(
+            self.instances
+                .iter()
+                .filter(|(_, one)| one.alive() && !one.temporary)
+                .map(|(key, one)| (one.pending.len(), key)),
+        );
+        alive.sort_unstable();
+        let surplus = alive.len().saturating_sub(self.config.instances.max);
+        alive.into_iter().take(surplus).for_each(|(_, key)| self.drain(key, StopReason::Surplus));
+    }
+
     /// The lease that callers of a profile get, and why. `has_asked` says that the server was seen to ask.
     pub fn lease(&self, profile: &Profile, has_asked: bool) -> (Lease, lease::Why) {
         lease::lease(self.config.lease, self.stateful, has_asked && profile.answers_asks())
@@ -166,7 +181,15 @@ impl Pool {
         let Some(instance) = self.instances.get_mut(key) else { return };
         if instance.pending.callers() == 0 {
             self.stop(key, why);
-        } else if !matches!(instance.state, State::Draining | State::Stopping) {
+        } else {
+            self.mark_draining(key, why);
+        }
+    }
+
+    /// Lets an instance take nothing new.
+    pub fn mark_draining(&mut self, key: InstanceKey, why: StopReason) {
+        let Some(instance) = self.instances.get_mut(key) else { return };
+        if !matches!(instance.state, State::Draining | State::Stopping) {
             tracing::info!(server = self.config.name, instance = instance.serial, why = why.text(), "draining");
             instance.state = State::Draining;
             instance.leaves = Some(why);

@@ -65,6 +65,7 @@ impl Mux {
                 _ => self.server_mut(at.server).pool.stop(at.key, StopReason::LacksEra),
             }
             waited.into_iter().for_each(|ticket| self.try_other_era(ticket.call));
+            self.era_found(at.server);
         } else {
             server.pool.stop(at.key, StopReason::NotReady);
             let mut refused = server.pool.failed(&profile, &said);
@@ -139,6 +140,7 @@ impl Mux {
     /// The process of an instance is gone: there is room for another.
     pub(crate) fn instance_buried(&mut self, at: InstanceRef) {
         self.server_mut(at.server).pool.buried(at.key);
+        self.vacate(at.server);
         if self.servers.iter().all(|server| server.pool.instances.is_empty()) {
             self.quiet.notify_one();
         }
@@ -162,23 +164,6 @@ impl Mux {
 
     /// Starts what is configured to be there at all times.
     pub fn prestart(&mut self) {
-        self.server_ids().for_each(|id| self.keep_min(id));
-    }
-
-    /// Ends everything: no new callers, waiting calls refused, instances stopped.
-    pub fn shut_down(&mut self) {
-        self.draining = true;
-        let calls: Vec<CallKey> = self.calls.keys().collect();
-        self.end_listens();
-        calls.into_iter().for_each(|call| self.give_up(call, Error::Draining));
-        self.callers.values().for_each(|caller| caller.outbox.close());
-        for server in self.server_ids() {
-            self.server(server).catalogue.write();
-            let instances: Vec<_> = self.server(server).pool.instances.keys().collect();
-            instances.into_iter().for_each(|key| self.server_mut(server).pool.stop(key, StopReason::Shutdown));
-        }
-        if self.servers.iter().all(|server| server.pool.instances.is_empty()) {
-            self.quiet.notify_one();
-        }
+        self.configured().into_iter().for_each(|id| self.keep_min(id));
     }
 }

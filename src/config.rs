@@ -51,12 +51,12 @@ pub struct Config {
     pub catalogue: Catalogue,
     /// What is logged.
     pub log: Log,
-    /// What operators read.
-    pub admin: Admin,
     /// How the daemon ends, and how it comes by another config.
     pub life: Life,
     /// Tells the text of the file from others; none where there is no file.
     pub digest: Option<String>,
+    /// What operators read.
+    pub admin: Admin,
 }
 
 /// Where callers find the daemon.
@@ -111,13 +111,6 @@ pub struct Log {
     pub level: String,
 }
 
-/// What operators read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Admin {
-    /// Where Prometheus reads, a loopback address; None: nowhere. With port 0 the system chooses one.
-    pub metrics: Option<SocketAddr>,
-}
-
 /// How the daemon ends, and how it comes by another config while it runs. In the file its keys stand at the top.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Life {
@@ -125,6 +118,13 @@ pub struct Life {
     pub drain: Duration,
     /// Whether the file is read again when it changes; a SIGHUP has it read in any case.
     pub reload: bool,
+}
+
+/// What operators read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Admin {
+    /// Where Prometheus reads, a loopback address; None: nowhere. With port 0 the system chooses one.
+    pub metrics: Option<SocketAddr>,
 }
 
 impl Default for Limits {

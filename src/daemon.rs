@@ -91,11 +91,11 @@ async fn run<E: AsyncFn(), R: AsyncFn()>(
             let admin = Listener::bind(&sockets::path(&config, sockets::ADMIN), &[])?;
             let (orders, mut ordered) = mpsc::channel(1);
             let admin = tasks::spawn("admin", admin::serve(admin, mux.clone(), orders));
-            doors.open(&config, ajar).await;
-            let mut watch = config.file.clone().map(|file| Watch::new(file, config.digest.clone()));
             if let Some(address) = config.admin.metrics {
                 admin::http::start(address, &mux).await.map_err(|error| Failure::Metrics(address, error))?;
             }
+            doors.open(&config, ajar).await;
+            let mut watch = config.file.clone().map(|file| Watch::new(file, config.digest.clone()));
             mux.with(|mux| mux.prestart());
             tracing::info!(pid = std::process::id(), servers = config.servers.len(), directory = %sockets::directory(&config).display(), "listening");
             ready();

@@ -64,10 +64,10 @@ fn config(mut root: Fields<'_>) -> Config {
     config.limits = limits(root.section("limits"));
     config.catalogue = catalogue(root.section("catalogue"));
     config.log = log(root.section("log"));
-    config.admin = admin(root.section("admin"));
     let usual = Life::default();
     config.life =
         Life { drain: root.duration("drain", usual.drain, Duration::ZERO), reload: root.truth("reload", usual.reload) };
+    config.admin = admin(root.section("admin"));
     for entry in root.named("endpoints") {
         let endpoint = endpoint::read(root.notes, entry, &names);
         if endpoint.socket.is_some() && config.endpoints.iter().any(|other| other.socket == endpoint.socket) {

@@ -4,6 +4,7 @@ mod daemon;
 mod host;
 mod metrics;
 mod people;
+mod reload;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

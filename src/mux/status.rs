@@ -51,6 +51,7 @@ impl Mux {
                 "callers": self.metrics.callers.get(),
                 "calls": self.metrics.calls.get(),
                 "dropped": self.metrics.all_dropped(),
+                "ended": self.metrics.all_ended(),
                 "refused": self.metrics.all_refused(),
             },
             "sharing": {

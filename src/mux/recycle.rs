@@ -128,9 +128,9 @@ impl Mux {
         if missing.min(room) == 0 || self.draining {
             return;
         }
-        let Some(profile) = server.catalogue.variants().next().and_then(|variant| variant.key.profile()) else {
-            return;
-        };
+        let spoken =
+            server.catalogue.variants().find(|variant| !server.catalogue.lacks(variant.key.era, server.config.era));
+        let Some(profile) = spoken.and_then(|variant| variant.key.profile()) else { return };
         let (lease, _) = server.pool.lease(&profile, server.catalogue.known.has_asked);
         let asks_roots = profile.has_roots() && server.catalogue.known.asks_roots;
         if lease == Lease::Shared && !asks_roots && !server.pool.backs_off(&profile) {

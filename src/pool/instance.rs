@@ -355,8 +355,8 @@ impl Instance {
             starting: self.state == State::Starting,
             alive: self.alive(),
             idle: self.idle(),
-            room: self.pending.len() < config.concurrency && self.reads(),
-            in_flight: self.pending.len(),
+            room: self.pending.working() < config.concurrency && self.reads(),
+            in_flight: self.pending.working(),
             last,
         }
     }

@@ -253,7 +253,7 @@ impl Config {
             kept.push("catalogue.dir");
         }
         if self.admin != running.admin {
-            self.admin = running.admin.clone();
+            self.admin.clone_from(&running.admin);
             kept.push("admin.metrics");
         }
         kept

@@ -198,7 +198,7 @@ fn parts(config: &Rc<Config>) -> Result<Parts, Failure> {
     let cache = || Some(std::env::home_dir()?.join(".cache").join("mcpool"));
     let catalogue: Option<PathBuf> = config.catalogue.dir.clone().or_else(cache);
     let cwd = config.file.as_ref().and_then(|file| file.parent()).map(PathBuf::from);
-    let launcher = Rc::new(Processes { cwd });
+    let launcher = Rc::new(Processes::new(cwd));
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(Failure::Key)?;
     Ok(Parts { config: config.clone(), launcher, catalogue, seed: fastrand::u64(..), key })

@@ -11,6 +11,7 @@ pub mod process;
 pub mod queue;
 pub mod reason;
 pub mod recycle;
+pub mod stderr;
 
 use std::collections::HashMap;
 use std::rc::Rc;

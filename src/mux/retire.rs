@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use super::Mux;
 use super::call::{Place, Source};
 use super::errand::Errand;
+use super::gate::Trials;
 use super::introduce::names_one;
 use super::request::Accepted;
 use super::servers::Standing;
@@ -137,7 +138,11 @@ impl Mux {
         let from = self.calls.get(key)?.server;
         let to = self.in_stead_of(from);
         match to {
-            Some(to) => self.calls[key].server = to,
+            Some(to) if to == from => {}
+            Some(to) => {
+                let call = &mut self.calls[key];
+                (call.server, call.trials, call.queue_until) = (to, Trials::default(), None);
+            }
             None => self.fail(key, self.removed(from)),
         }
         to

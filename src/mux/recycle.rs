@@ -10,6 +10,7 @@ use super::call::{Call, Place};
 use crate::pool::Pool;
 use crate::pool::instance::{InstanceKey, InstanceRef, ServerId, State};
 use crate::pool::lease::{Lease, Need};
+use crate::pool::process::Tree;
 use crate::pool::reason::{StartReason, StopReason};
 use crate::pool::recycle::{self, Wear};
 use crate::reply::CallerKey;
@@ -150,11 +151,11 @@ impl Mux {
     }
 
     /// Notes the resident memory of process trees, in bytes, by the process at their root.
-    pub fn measured(&mut self, memory: &HashMap<u32, u64>) {
+    pub fn measured(&mut self, trees: &HashMap<u32, Tree>) {
         for id in self.server_ids() {
             for instance in self.server_mut(id).pool.instances.values_mut() {
-                if let Some(bytes) = instance.pid.and_then(|pid| memory.get(&pid)) {
-                    instance.memory = *bytes;
+                if let Some(tree) = instance.pid.and_then(|pid| trees.get(&pid)) {
+                    instance.memory = tree.bytes;
                 }
             }
         }

@@ -7,11 +7,11 @@ use compact_str::ToCompactString;
 use tokio::time::Instant;
 
 use super::handshake::Stage;
-use super::launch::Tail;
 use super::lease::{Lease, Need};
 use super::pending::{InFlightOf, Pending};
 use super::pick::View;
 use super::reason::StopReason;
+use super::stderr::Tail;
 use crate::config;
 use crate::era::legacy::Offers;
 use crate::era::level::Level;

@@ -255,14 +255,6 @@ impl Caller {
         self.opened.set(self.opened.get().or(Some(false)));
         self.answered.notify_one();
     }
-
-    /// The connection was closed because the daemon ends: everything was answered before that.
-    fn check_end(&self, end: Duration) {
-        let left = |request: &&Request| request.waits() && request.since < end;
-        if let Some(request) = self.pending.borrow().values().find(left) {
-            self.world.fault(format!("{} was left without an answer since {:?}", self.name(), request.since));
-        }
-    }
 }
 
 impl Request {

@@ -25,7 +25,7 @@ use crate::simulation::world::World;
 /// In virtual time: longer than a run can take unless something waits for ever.
 const FOR_EVER: Duration = Duration::from_secs(3600);
 /// After this long without callers nothing may be left of them.
-const CALM: Duration = Duration::from_secs(60);
+const CALM: Duration = Duration::from_secs(40);
 
 /// How often, and after how long, it is looked again whether something is left.
 const AGAIN: u32 = 4;

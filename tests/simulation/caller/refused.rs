@@ -57,7 +57,7 @@ impl Caller {
     }
 }
 
-fn mcpool<'a>(answer: &'a Message) -> Option<&'a str> {
+fn mcpool(answer: &Message) -> Option<&str> {
     member(member(answer.raw(Field::Error)?, "data")?, "mcpool")
 }
 

@@ -5,6 +5,7 @@ mod check;
 mod client;
 mod connect;
 mod demo;
+mod journal;
 mod print;
 mod reach;
 mod status;
@@ -20,6 +21,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::Config;
 use crate::daemon;
 use crate::pool::process::warden;
+use journal::{Journal, Lines};
 
 /// A resilient proxy multiplexer for the Model Context Protocol: many callers, few server processes.
 #[derive(Parser)]
@@ -132,7 +134,9 @@ fn run(command: Command) -> Result<ExitCode, String> {
     match command {
         Command::Serve { place, stdio, name, detached } => {
             let config = load(&find(&place)?)?;
-            log(&config);
+            let journal =
+                Journal::start(std::io::stderr()).map_err(|error| format!("no thread for the log: {error}"))?;
+            log(&config, journal.lines());
             if detached {
                 // Fails if there is nothing to leave.
                 let _ = rustix::process::setsid();
@@ -197,8 +201,8 @@ fn runtime() -> Result<Runtime, String> {
 }
 
 /// Logs go to stderr; stdout belongs to the protocol.
-fn log(config: &Config) {
+fn log(config: &Config, lines: Lines) {
     let filter = EnvFilter::try_from_env("MCPOOL_LOG").unwrap_or_else(|_| EnvFilter::new(&config.log.level));
     let colours = rustix::termios::isatty(std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || lines.clone()).with_ansi(colours).init();
 }

@@ -1,9 +1,11 @@
 //! The binary itself, with real processes, sockets and signals: what hosts and operators do with it.
 
 mod daemon;
+mod family;
 mod host;
 mod orphans;
 mod people;
+mod stderr;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -252,6 +252,10 @@ impl Config {
             self.catalogue.dir.clone_from(&running.catalogue.dir);
             kept.push("catalogue.dir");
         }
+        if self.admin != running.admin {
+            self.admin.clone_from(&running.admin);
+            kept.push("admin.metrics");
+        }
         kept
     }
 

@@ -84,6 +84,19 @@ pub struct MeasuredServer {
     pub breaker: usize,
 }
 
+impl MeasuredServer {
+    /// Adds what is there of another one of the same name.
+    pub fn add(&mut self, other: &MeasuredServer) {
+        self.starting += other.starting;
+        self.ready += other.ready;
+        self.draining += other.draining;
+        self.stopping += other.stopping;
+        self.in_flight += other.in_flight;
+        self.queue += other.queue;
+        self.breaker = self.breaker.max(other.breaker);
+    }
+}
+
 /// What became of a changed config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reload {
@@ -148,6 +161,15 @@ impl Metrics {
         let mut all = self.own.refusals();
         for server in self.servers.borrow().iter() {
             server.refusals().into_iter().for_each(|(reason, count)| *all.entry(reason).or_default() += count);
+        }
+        all
+    }
+
+    /// Requests that ended, by outcome: together with those on their way they are all that were accepted.
+    pub fn all_ended(&self) -> BTreeMap<&'static str, u64> {
+        let mut all = BTreeMap::new();
+        for server in self.servers.borrow().iter().chain([&self.own]) {
+            server.calls().for_each(|(_, outcome, count)| *all.entry(outcome.as_str()).or_default() += count);
         }
         all
     }

@@ -11,6 +11,7 @@ pub mod process;
 pub mod queue;
 pub mod reason;
 pub mod recycle;
+pub mod stderr;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -86,7 +87,7 @@ impl Pool {
         );
         alive.sort_unstable();
         let surplus = alive.len().saturating_sub(self.config.instances.max);
-        alive.into_iter().take(surplus).for_each(|(_, key)| self.drain(key, StopReason::Changed));
+        alive.into_iter().take(surplus).for_each(|(_, key)| self.drain(key, StopReason::Surplus));
     }
 
     /// The lease that callers of a profile get, and why. `has_asked` says that the server was seen to ask.
@@ -181,7 +182,15 @@ impl Pool {
         let Some(instance) = self.instances.get_mut(key) else { return };
         if instance.pending.callers() == 0 {
             self.stop(key, why);
-        } else if !matches!(instance.state, State::Draining | State::Stopping) {
+        } else {
+            self.mark_draining(key, why);
+        }
+    }
+
+    /// Lets an instance take nothing new.
+    pub fn mark_draining(&mut self, key: InstanceKey, why: StopReason) {
+        let Some(instance) = self.instances.get_mut(key) else { return };
+        if !matches!(instance.state, State::Draining | State::Stopping) {
             tracing::info!(server = self.config.name, instance = instance.serial, why = why.text(), "draining");
             instance.state = State::Draining;
             instance.leaves = Some(why);

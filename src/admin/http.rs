@@ -128,7 +128,7 @@ fn respond<B>(request: &Request<B>, mux: &Handle) -> Response<Full<Bytes>> {
             let (metrics, measured) = mux.with(|mux| (mux.metrics.clone(), mux.measure()));
             (StatusCode::OK, metrics.exporter().render(&metrics, &measured))
         }
-        "/ready" if !mux.with(|mux| mux.takes_callers()) => (StatusCode::SERVICE_UNAVAILABLE, "draining\n".into()),
+        "/ready" if mux.with(|mux| mux.is_draining()) => (StatusCode::SERVICE_UNAVAILABLE, "draining\n".into()),
         _ => (StatusCode::OK, "ok\n".into()),
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));

@@ -12,6 +12,7 @@ use super::call::Place;
 use super::callers::Asked;
 use crate::era::profile::canonical;
 use crate::error::Error;
+use crate::guard::breaker::State;
 use crate::pool::instance::{Ask, InstanceRef, With};
 use crate::pool::pending::{Entry, InFlightOf};
 use crate::reply::{CallKey, CallerKey};
@@ -38,6 +39,10 @@ enum Whose {
 impl Mux {
     /// A server asks for a sample or an elicitation.
     pub(crate) fn asked(&mut self, at: InstanceRef, ask: &Message) {
+        if self.server(at.server).gate.breaker.state(Instant::now()) == State::HalfOpen {
+            // It works, and a person's answer is not to be waited for.
+            self.works(at.server);
+        }
         let server = self.server_mut(at.server);
         if !server.catalogue.known.has_asked {
             server.catalogue.known.has_asked = true;

@@ -35,16 +35,17 @@ impl Mux {
     pub(crate) fn place(&mut self, key: CallKey) {
         self.count_placed(key);
         let Some(call) = self.calls.get(key) else { return };
-        let (caller, server) = (call.caller, call.server);
+        if call.pin.is_none() && self.redirect(key).is_none() {
+            return;
+        }
         if let Err(error) = self.pass_breaker(key) {
             return self.fail(key, error);
         }
         let Some(call) = self.calls.get(key) else { return };
+        let (caller, server) = (call.caller, call.server);
         if let Some(pin) = call.pin {
             return self.place_pinned(key, server, pin);
         }
-        let Some(server) = self.redirect(key) else { return };
-        let Some(call) = self.calls.get(key) else { return };
         let Some(need) = self.need(call) else {
             if let Some(Bridge::Modern(_)) = call.bridge {
                 return self.ask_for_roots(key);

@@ -59,6 +59,10 @@ impl Mux {
         if helps {
             tracing::info!(server = server.config.name, era = era.as_str(), said, "lacks this era; tries the other");
             let waited = server.pool.queue.remove_where(|ticket| ticket.need.profile.era() == era);
+            if waited.is_empty() {
+                // Whatever it was started for is not to start it over and over again.
+                drop(server.pool.failed(&profile, &said));
+            }
             let next = if answered { self.next_offer(at.server, &waited) } else { None };
             match (next, self.instance_mut(at)) {
                 (Some((caller, offer)), Some(instance)) => instance.reopen(caller, offer.profile),
@@ -145,8 +149,9 @@ impl Mux {
             self.quiet.notify_one();
         }
         self.succeeded_by(at.server, at.key, false);
-        self.keep_min(at.server);
+        // Who waits comes first: what is only to be there might be of no use to it.
         self.dispatch(at.server);
+        self.keep_min(at.server);
     }
 
     /// Ends the calls of an instance that was stopped, or sends them elsewhere, and withdraws its asks.

@@ -7,7 +7,7 @@ use super::Mux;
 use super::call::{Call, Source};
 use crate::guard::breaker;
 use crate::metrics::{Account, Measured, MeasuredServer};
-use crate::pool::instance::State;
+use crate::pool::instance::{ServerId, State};
 use crate::reply::CallKey;
 
 impl Mux {
@@ -18,11 +18,24 @@ impl Mux {
         Measured {
             callers: endpoints.map(|name| (name.clone(), callers(name))).collect(),
             held: self.held.count(),
-            servers: self.server_ids().map(|id| self.measure_server(id)).collect(),
+            servers: self.measure_servers(),
         }
     }
 
-    fn measure_server(&self, id: crate::pool::instance::ServerId) -> MeasuredServer {
+    /// One of each name: a server that was changed goes on beside its successor for a while.
+    fn measure_servers(&self) -> Vec<MeasuredServer> {
+        let mut all: Vec<MeasuredServer> = Vec::new();
+        for id in self.server_ids() {
+            let new = self.measure_server(id);
+            match all.iter_mut().find(|known| known.name == new.name) {
+                Some(known) => known.add(&new),
+                None => all.push(new),
+            }
+        }
+        all
+    }
+
+    fn measure_server(&self, id: ServerId) -> MeasuredServer {
         let pool = &self.server(id).pool;
         let count = |state| pool.instances.values().filter(|instance| instance.state == state).count();
         MeasuredServer {
@@ -33,17 +46,14 @@ impl Mux {
             stopping: count(State::Stopping),
             in_flight: pool.instances.values().map(|instance| instance.pending.len()).sum(),
             queue: pool.queue.len(),
+            // Nobody calls one that is retired.
             breaker: match self.server(id).gate.breaker.state(Instant::now()) {
+                _ if self.in_stead_of(id) != Some(id) => 0,
                 breaker::State::Closed => 0,
                 breaker::State::HalfOpen => 1,
                 breaker::State::Open => 2,
             },
         }
-    }
-
-    /// Whether callers are taken in.
-    pub fn takes_callers(&self) -> bool {
-        !self.draining
     }
 
     /// A caller's call needs an instance.

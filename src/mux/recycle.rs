@@ -10,6 +10,7 @@ use super::call::{Call, Place};
 use crate::pool::Pool;
 use crate::pool::instance::{InstanceKey, InstanceRef, ServerId, State};
 use crate::pool::lease::{Lease, Need};
+use crate::pool::process::Tree;
 use crate::pool::reason::{StartReason, StopReason};
 use crate::pool::recycle::{self, Wear};
 use crate::reply::CallerKey;
@@ -128,9 +129,9 @@ impl Mux {
         if missing.min(room) == 0 || self.draining {
             return;
         }
-        let Some(profile) = server.catalogue.variants().next().and_then(|variant| variant.key.profile()) else {
-            return;
-        };
+        let spoken =
+            server.catalogue.variants().find(|variant| !server.catalogue.lacks(variant.key.era, server.config.era));
+        let Some(profile) = spoken.and_then(|variant| variant.key.profile()) else { return };
         let (lease, _) = server.pool.lease(&profile, server.catalogue.known.has_asked);
         let asks_roots = profile.has_roots() && server.catalogue.known.asks_roots;
         if lease == Lease::Shared && !asks_roots && !server.pool.backs_off(&profile) {
@@ -150,11 +151,11 @@ impl Mux {
     }
 
     /// Notes the resident memory of process trees, in bytes, by the process at their root.
-    pub fn measured(&mut self, memory: &HashMap<u32, u64>) {
+    pub fn measured(&mut self, trees: &HashMap<u32, Tree>) {
         for id in self.server_ids() {
             for instance in self.server_mut(id).pool.instances.values_mut() {
-                if let Some(bytes) = instance.pid.and_then(|pid| memory.get(&pid)) {
-                    instance.memory = *bytes;
+                if let Some(tree) = instance.pid.and_then(|pid| trees.get(&pid)) {
+                    instance.memory = tree.bytes;
                 }
             }
         }

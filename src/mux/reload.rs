@@ -137,7 +137,9 @@ impl Mux {
             || server.config.retry != config.retry
         {
             server.gate = Gate::new(&config);
-            self.callers.values_mut().for_each(|caller| drop(caller.rates.remove(&id)));
+            for caller in self.callers.values_mut() {
+                caller.rates.remove(&id);
+            }
         }
         let server = self.server_mut(id);
         server.config = config.clone();

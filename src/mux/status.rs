@@ -1,6 +1,6 @@
 //! Called by `admin` for `mcpool status`: what is there, as one JSON object.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -8,13 +8,14 @@ use tokio::time::Instant;
 use super::Mux;
 use super::servers::{Server, Standing};
 use crate::pool::instance::Instance;
-use crate::pool::process;
+use crate::pool::process::{self, Tree};
 
 impl Mux {
     /// Servers, instances, callers, queues, and what sharing saves.
     pub fn status(&self) -> Value {
+        let trees = process::trees(&self.pids());
         let ids = self.configured().into_iter().chain(self.retired());
-        let servers: Vec<Value> = ids.map(|id| self.server_status(id)).collect();
+        let servers: Vec<Value> = ids.map(|id| self.server_status(id, &trees)).collect();
         let sum = |key: &str| servers.iter().filter_map(|server| server[key].as_u64()).sum::<u64>();
         let (processes, without) = (sum("processes"), sum("processes_without"));
         let (memory, saved) = (sum("memory"), sum("memory_saved"));
@@ -50,6 +51,7 @@ impl Mux {
                 "callers": self.metrics.callers.get(),
                 "calls": self.metrics.calls.get(),
                 "dropped": self.metrics.all_dropped(),
+                "ended": self.metrics.all_ended(),
                 "refused": self.metrics.all_refused(),
             },
             "sharing": {
@@ -62,9 +64,16 @@ impl Mux {
         })
     }
 
-    fn server_status(&self, id: crate::pool::instance::ServerId) -> Value {
+    /// The processes of all instances.
+    fn pids(&self) -> Vec<u32> {
+        let instances = self.servers.iter().flat_map(|server| server.pool.instances.values());
+        instances.filter_map(|instance| instance.pid).collect()
+    }
+
+    fn server_status(&self, id: crate::pool::instance::ServerId, trees: &HashMap<u32, Tree>) -> Value {
         let server = self.server(id);
-        let instances: Vec<Value> = server.pool.instances.values().map(instance_status).collect();
+        let instances: Vec<Value> =
+            server.pool.instances.values().map(|instance| instance_status(instance, trees)).collect();
         let sum = |key: &str| instances.iter().filter_map(|instance| instance[key].as_u64()).sum::<u64>();
         let (memory, count) = (sum("memory"), instances.len() as u64);
         // Without mcpool every connected caller would run a process of its own.
@@ -125,8 +134,8 @@ fn eras(server: &Server) -> Vec<&'static str> {
     [Era::Legacy, Era::Modern].into_iter().filter(known).map(Era::as_str).collect()
 }
 
-fn instance_status(instance: &Instance) -> Value {
-    let (memory, processes) = instance.pid.and_then(process::memory).unwrap_or((0, 0));
+fn instance_status(instance: &Instance, trees: &HashMap<u32, Tree>) -> Value {
+    let tree = instance.pid.and_then(|pid| trees.get(&pid)).copied().unwrap_or_default();
     json!({
         "id": instance.serial,
         "pid": instance.pid,
@@ -143,8 +152,8 @@ fn instance_status(instance: &Instance) -> Value {
         "age_ms": instance.born.elapsed().as_millis() as u64,
         "idle_ms": instance.pending.rests().then(|| instance.idle_since.elapsed().as_millis() as u64),
         "missed": instance.missed,
-        "memory": memory,
-        "process_tree": processes,
+        "memory": tree.bytes,
+        "process_tree": tree.processes,
         "calls": instance.served,
     })
 }

@@ -7,11 +7,11 @@ use compact_str::ToCompactString;
 use tokio::time::Instant;
 
 use super::handshake::Stage;
-use super::launch::Tail;
 use super::lease::{Lease, Need};
 use super::pending::{InFlightOf, Pending};
 use super::pick::View;
 use super::reason::StopReason;
+use super::stderr::Tail;
 use crate::config;
 use crate::era::legacy::Offers;
 use crate::era::level::Level;
@@ -355,8 +355,8 @@ impl Instance {
             starting: self.state == State::Starting,
             alive: self.alive(),
             idle: self.idle(),
-            room: self.pending.len() < config.concurrency && self.reads(),
-            in_flight: self.pending.len(),
+            room: self.pending.working() < config.concurrency && self.reads(),
+            in_flight: self.pending.working(),
             last,
         }
     }

@@ -64,6 +64,8 @@ pub enum StopReason {
     Unresponsive,
     /// The operator wants it restarted.
     Restarted,
+    /// There are more than `instances.max`, which was lowered.
+    Surplus,
     /// The config of its server changed.
     Changed,
     /// Its server is not in the config any more.
@@ -89,6 +91,7 @@ impl StopReason {
             StopReason::Misbehaved => "misbehaved",
             StopReason::Unresponsive => "unresponsive",
             StopReason::Restarted => "restarted",
+            StopReason::Surplus => "surplus",
             StopReason::Changed => "changed",
             StopReason::Removed => "removed",
             StopReason::Shutdown => "shutdown",
@@ -111,6 +114,7 @@ impl StopReason {
             StopReason::Misbehaved => "it writes what are no messages",
             StopReason::Unresponsive => "it does not answer any more",
             StopReason::Restarted => "the operator wants it restarted",
+            StopReason::Surplus => "there are more than `instances.max` by now",
             StopReason::Changed => "its config changed",
             StopReason::Removed => "its server is not in the config any more",
             StopReason::Shutdown => "mcpool ends",

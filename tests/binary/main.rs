@@ -3,6 +3,7 @@
 mod daemon;
 mod host;
 mod metrics;
+mod orphans;
 mod people;
 mod reload;
 

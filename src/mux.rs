@@ -123,12 +123,13 @@ impl Handle {
                 message: parts.config.limits.message,
                 random: random.clone(),
             };
+            let alarm = Rc::<Alarm>::default();
             let server = |(index, config): (usize, &config::Server)| {
                 let config = Rc::new(config.clone());
                 Server {
                     gate: Gate::new(&config),
                     pool: Pool::new(ServerId(index), config.clone(), starter.clone()),
-                    catalogue: Catalogue::load(parts.catalogue.as_deref(), &config),
+                    catalogue: Catalogue::load(parts.catalogue.as_deref(), &config, alarm.clone()),
                     upstream: Upstream::default(),
                     owned: Owned::default(),
                     orphans: Vec::new(),
@@ -147,7 +148,7 @@ impl Handle {
                 calls: SlotMap::with_key(),
                 listeners: SecondaryMap::new(),
                 held: Held::new(parts.key),
-                alarm: Rc::default(),
+                alarm,
                 random,
                 epoch,
                 draining: false,

@@ -84,6 +84,17 @@ pub struct Retry {
     pub tools: Vec<String>,
 }
 
+impl WhenFull {
+    /// The word for it in configuration and status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            WhenFull::Wait => "wait",
+            WhenFull::Overflow => "overflow",
+            WhenFull::Reject => "reject",
+        }
+    }
+}
+
 impl Rate {
     /// So many a second.
     pub const fn per_second(count: NonZeroU32) -> Rate {

@@ -3,14 +3,19 @@
 
 mod variant;
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use crate::config::{self, EraChoice};
 use crate::era::Era;
 use crate::era::profile::Profile;
@@ -18,6 +23,8 @@ pub use variant::{Variant, VariantKey};
 
 /// How many variants of a server are remembered; the one used longest ago goes first.
 const VARIANTS: usize = 16;
+/// The shortest time between two writes.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Raised when what is written changes its form.
 const FORM: u32 = 1;
 
@@ -25,6 +32,11 @@ const FORM: u32 = 1;
 pub struct Catalogue {
     file: Option<PathBuf>,
     pub known: Known,
+    alarm: Rc<Alarm>,
+    /// When it may be written again.
+    next: Cell<Option<Instant>>,
+    /// Whether it holds what is not written.
+    unsaved: Cell<bool>,
 }
 
 /// What is known of one server.
@@ -48,14 +60,40 @@ pub struct Known {
 
 impl Catalogue {
     /// What is remembered of a server in `dir`; nothing if there is nothing readable.
-    pub fn load(dir: Option<&Path>, server: &config::Server) -> Catalogue {
+    pub fn load(dir: Option<&Path>, server: &config::Server, alarm: Rc<Alarm>) -> Catalogue {
         let file = dir.map(|dir| dir.join(format!("{}.json", digest(server))));
         let read = |file: &PathBuf| serde_json::from_slice(&fs::read(file).ok()?).ok();
-        Catalogue { known: file.as_ref().and_then(read).unwrap_or_default(), file }
+        let known = file.as_ref().and_then(read).unwrap_or_default();
+        Catalogue { known, file, alarm, next: Cell::default(), unsaved: Cell::default() }
+    }
+
+    /// Writes what is known to disk, now or soon: a server whose lists change all the time must not keep the disk busy.
+    pub fn save(&self) {
+        let now = Instant::now();
+        match self.next.get().filter(|next| now < *next) {
+            None => {
+                self.next.set(Some(now + PAUSE));
+                self.write();
+            }
+            Some(next) => {
+                self.unsaved.set(true);
+                self.alarm.at(next);
+            }
+        }
+    }
+
+    /// Writes what was too soon to be written before; when that may be, if not now.
+    pub fn save_late(&self, now: Instant) -> Option<Instant> {
+        let next = self.next.get().filter(|_| self.unsaved.get())?;
+        if now >= next {
+            self.save();
+        }
+        Some(next).filter(|next| now < *next)
     }
 
     /// Writes what is known to disk, whole or not at all.
-    pub fn save(&self) {
+    pub fn write(&self) {
+        self.unsaved.set(false);
         if let Some(file) = &self.file
             && let Err(error) = write(file, &self.known)
         {
@@ -120,11 +158,13 @@ impl Catalogue {
 
     /// Suspects that the server does not speak the era of a profile; whether the other is worth a try.
     pub fn suspect_lack(&mut self, profile: &Profile, choice: EraChoice) -> bool {
-        let known = &self.known;
-        let helps = choice == EraChoice::Auto
-            && known.lacks.is_empty()
-            && known.suspected.is_none()
-            && !self.heard(profile.era());
+        let (known, era) = (&self.known, profile.era());
+        if choice == EraChoice::Auto && known.lacks.is_empty() && (self.suspects(era) || known.assumed == Some(era)) {
+            // Another instance that was started at the same time was silent too.
+            return true;
+        }
+        let helps =
+            choice == EraChoice::Auto && known.lacks.is_empty() && known.suspected.is_none() && !self.heard(era);
         if helps {
             self.known.suspected = Some(profile.clone());
         }

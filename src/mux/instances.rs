@@ -172,7 +172,7 @@ impl Mux {
         calls.into_iter().for_each(|call| self.give_up(call, Error::Draining));
         self.callers.values().for_each(|caller| caller.outbox.close());
         for server in self.server_ids() {
-            self.server_mut(server).catalogue.save();
+            self.server(server).catalogue.write();
             let instances: Vec<_> = self.server(server).pool.instances.keys().collect();
             instances.into_iter().for_each(|key| self.server_mut(server).pool.stop(key, "mcpool ends"));
         }

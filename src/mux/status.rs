@@ -1,6 +1,7 @@
 //! Called by `admin` for `mcpool status`: what is there, as one JSON object.
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::{Mux, Server};
 use crate::pool::instance::Instance;
@@ -57,11 +58,13 @@ impl Mux {
         json!({
             "name": server.config.name,
             "lease": lease_status(server),
+            "breaker": breaker_status(server),
             "eras": eras(server),
             "callers": callers,
             "queue": server.pool.queue.len(),
             "held": self.held.calls().filter(|key| self.calls.get(*key).is_some_and(|call| call.server == id)).count(),
             "max": server.config.instances.max,
+            "when_full": server.config.when_full.as_str(),
             "started": server.pool.started,
             "processes": count,
             "processes_without": callers,
@@ -70,6 +73,13 @@ impl Mux {
             "instances": instances,
         })
     }
+}
+
+fn breaker_status(server: &Server) -> Value {
+    let (breaker, now) = (&server.gate.breaker, Instant::now());
+    let retry = breaker.opens_for(now).map(|retry| retry.as_millis() as u64);
+    let cause = Some(breaker.cause()).filter(|cause| !cause.is_empty());
+    json!({ "state": breaker.state(now).as_str(), "retry_in_ms": retry, "cause": cause, "trips": breaker.trips() })
 }
 
 fn lease_status(server: &Server) -> Value {
@@ -95,6 +105,7 @@ fn instance_status(instance: &Instance) -> Value {
         "id": instance.serial,
         "pid": instance.pid,
         "state": instance.state.as_str(),
+        "temporary": instance.temporary,
         "era": instance.profile.era().as_str(),
         "revision": instance.profile.revision(),
         "callers": instance.pending.callers(),
@@ -104,6 +115,8 @@ fn instance_status(instance: &Instance) -> Value {
         "subscriptions": instance.subscribers.len(),
         "tasks": instance.tasks,
         "age_ms": instance.born.elapsed().as_millis() as u64,
+        "idle_ms": instance.pending.rests().then(|| instance.idle_since.elapsed().as_millis() as u64),
+        "missed": instance.missed,
         "memory": memory,
         "process_tree": processes,
         "calls": instance.served,

@@ -36,6 +36,7 @@ impl Mux {
             next.at(self.sweep_tasks(server, now));
             next.at(self.sweep_orphans(server, now));
             next.at(self.sweep_stream(server, now));
+            next.at(self.server(server).catalogue.save_late(now));
             let instances: Vec<InstanceRef> =
                 self.server(server).pool.instances.values().map(|instance| instance.at).collect();
             for at in instances {

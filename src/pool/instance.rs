@@ -330,7 +330,8 @@ impl Instance {
             key,
             fits: its_own || own && self.serves(need),
             foreign: !its_own && !self.serves(need),
-            kept: matches!(self.bound, Some((_, Lease::Session))),
+            // Its own caller may need another one in its place.
+            kept: matches!(self.bound, Some((owner, Lease::Session)) if owner != caller),
             ready: self.state == State::Ready && !self.holds_an_ask(),
             starting: self.state == State::Starting,
             alive: self.alive(),

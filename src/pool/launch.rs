@@ -138,7 +138,7 @@ impl Attendant {
                 biased;
                 how = &mut reading => how,
                 // Closed by us, or the server reads no more: either way its stdin is closed and it may finish.
-                _ = self.outbox.write_to(&mut writer) => {
+                () = self.write(&mut writer) => {
                     drop(writer);
                     tokio::time::timeout(grace, reading).await.unwrap_or_else(|_| "it did not end by itself".into())
                 }
@@ -148,6 +148,19 @@ impl Attendant {
         self.outbox.close();
         if let Some(process) = process {
             process.end(grace).await;
+        }
+    }
+
+    /// Writes what is said until nothing will be any more. A server that reads nothing is not waited for.
+    async fn write(&self, writer: &mut Box<dyn AsyncWrite + Unpin>) {
+        let given_up = async {
+            self.outbox.closed().await;
+            tokio::time::sleep(self.server.timeout.stop).await;
+        };
+        tokio::select! {
+            biased;
+            _ = self.outbox.write_to(writer) => {}
+            () = given_up => {}
         }
     }
 

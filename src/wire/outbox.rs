@@ -24,6 +24,7 @@ pub struct Outbox(Rc<Inner>);
 struct Inner {
     state: RefCell<State>,
     wake: Notify,
+    closed: Notify,
     overflown: Notify,
     drained: Notify,
 }
@@ -72,6 +73,7 @@ impl Outbox {
         Outbox(Rc::new(Inner {
             state: RefCell::new(state),
             wake: Notify::new(),
+            closed: Notify::new(),
             overflown: Notify::new(),
             drained: Notify::new(),
         }))
@@ -126,6 +128,14 @@ impl Outbox {
             state.end = End::Closing;
         }
         self.0.wake.notify_one();
+        self.0.closed.notify_one();
+    }
+
+    /// Waits until it is closed; for one who waits.
+    pub async fn closed(&self) {
+        while self.0.state.borrow().end == End::Open {
+            self.0.closed.notified().await;
+        }
     }
 
     /// Waits until at most `bytes` wait to be written.

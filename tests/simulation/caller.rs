@@ -3,11 +3,13 @@
 
 mod act;
 mod answer;
+mod bounds;
 mod call;
 mod check;
 mod hear;
 mod input;
 mod kind;
+mod late;
 mod retry;
 mod vain;
 
@@ -60,11 +62,14 @@ pub struct Caller {
     /// How often it is about to come back with answers.
     returns: Cell<u32>,
     gone: Cell<bool>,
+    /// Calls that were answered with what their server said.
+    served: Cell<u32>,
 }
 
 /// A request that was not answered.
 pub struct Request {
     pub what: What,
+    pub since: Duration,
     pub token: Option<String>,
     pub batch: Option<u64>,
     pub cancelled: Option<Duration>,
@@ -143,6 +148,7 @@ impl Caller {
             keys: RefCell::default(),
             returns: Cell::default(),
             gone: Cell::default(),
+            served: Cell::default(),
             world,
         })
     }

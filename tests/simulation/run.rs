@@ -10,10 +10,11 @@ use std::time::Duration;
 use fastrand::Rng;
 use mcpool::caller::session;
 use mcpool::config::{Config, EraChoice, LeaseChoice, Limits, Server};
-use mcpool::mux::callers::Peer;
+use mcpool::mux::callers::{Endpoint, Peer};
 use mcpool::mux::{Handle, Parts};
 use serde_json::Value;
-use tokio::task::{LocalSet, spawn_local};
+use tokio::io::{DuplexStream, ReadHalf};
+use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use crate::simulation::caller::Caller;
@@ -24,6 +25,9 @@ use crate::simulation::world::World;
 const FOR_EVER: Duration = Duration::from_secs(3600);
 /// After this long without callers nothing may be left of them.
 const CALM: Duration = Duration::from_secs(60);
+
+/// The numbers of callers that come when nothing goes wrong any more begin here.
+const LATE: usize = 100;
 
 /// What became of a seed.
 pub struct Outcome {
@@ -61,7 +65,9 @@ pub fn run(seed: u64, aloud: bool) -> Outcome {
     });
     let mut faults = world.faults();
     faults.extend(PANICS.take());
-    Outcome { seed, digest: world.digest(), faults, tally: world.tally.take() }
+    let mut tally = world.tally.take();
+    tally.extend(world.known.take());
+    Outcome { seed, digest: world.digest(), faults, tally }
 }
 
 async fn story(world: Rc<World>, seed: u64) {
@@ -75,20 +81,14 @@ async fn story(world: Rc<World>, seed: u64) {
     let rush = [1, 100, 5000][rng.usize(..3)];
     let lives: Vec<_> = (0..rng.usize(1..8))
         .map(|no| {
-            let place = rng.usize(..endpoints.len());
-            let (servers, prefix) = (endpoints[place].servers.iter().map(|id| id.0).collect(), endpoints[place].prefix);
+            let endpoint = endpoints[rng.usize(..endpoints.len())].clone();
             let (start, linger) = (Duration::from_millis(rng.u64(..rush)), Duration::from_secs(rng.u64(..2)));
-            let (mux, endpoint, world) = (mux.clone(), endpoints[place].clone(), world.clone());
+            let (mux, world) = (mux.clone(), world.clone());
             let size = [50, 2000, 100_000][rng.usize(..3)];
             spawn_local(async move {
                 sleep(start).await;
-                let (near, far) = tokio::io::duplex(size);
-                let (reader, writer) = tokio::io::split(far);
-                let session = spawn_local(async move {
-                    let (reader, writer) = tokio::io::split(near);
-                    session::serve(mux, endpoint, Peer::default(), reader, writer, linger).await;
-                });
-                Caller::new(world, no, servers, prefix, writer).live(reader).await;
+                let (caller, reader, session) = connect(world, mux, endpoint, no, size, linger);
+                caller.live(reader).await;
                 // The connection closes with its last half.
                 let _ = timeout(CALM, session).await;
             })
@@ -98,13 +98,66 @@ async fn story(world: Rc<World>, seed: u64) {
         // A caller that panicked is told by the hook.
         let _ = life.await;
     }
+    let rest = [Duration::ZERO, CALM][rng.usize(..2)];
+    sleep(rest).await;
+    if !rest.is_zero() {
+        check_calm(&world, &mux);
+    }
+    world.calm_down();
+    let late: Vec<_> = endpoints
+        .iter()
+        .filter(|endpoint| !endpoint.prefix)
+        .enumerate()
+        .map(|(no, endpoint)| {
+            let (world, mux, endpoint) = (world.clone(), mux.clone(), endpoint.clone());
+            spawn_local(async move {
+                let mut until = None;
+                for turn in 1.. {
+                    let no = LATE * turn + no;
+                    let (caller, reader, _) =
+                        connect(world.clone(), mux.clone(), endpoint.clone(), no, 2000, Duration::ZERO);
+                    let until = *until.get_or_insert_with(|| caller.recovery());
+                    if caller.live_late(reader, until).await {
+                        return;
+                    }
+                }
+            })
+        })
+        .collect();
+    for life in late {
+        let _ = life.await;
+    }
     sleep(CALM).await;
     check_calm(&world, &mux);
+    for (which, running) in world.running.borrow().iter().enumerate() {
+        if *running > world.server(which).instances.min {
+            world.fault(format!("{running} copies of s{which} run with nothing to do"));
+        }
+    }
     mux.with(mcpool::mux::Mux::shut_down);
     sleep(CALM).await;
     if world.running.borrow().iter().any(|running| *running > 0) {
         world.fault(format!("servers run after the end: {:?}", world.running.borrow()));
     }
+}
+
+/// A client of an endpoint, its end of the connection, and what serves it.
+fn connect(
+    world: Rc<World>,
+    mux: Handle,
+    endpoint: Rc<Endpoint>,
+    no: usize,
+    size: usize,
+    linger: Duration,
+) -> (Rc<Caller>, ReadHalf<DuplexStream>, JoinHandle<()>) {
+    let (near, far) = tokio::io::duplex(size);
+    let (reader, writer) = tokio::io::split(far);
+    let (servers, prefix) = (endpoint.servers.iter().map(|id| id.0).collect(), endpoint.prefix);
+    let session = spawn_local(async move {
+        let (reader, writer) = tokio::io::split(near);
+        session::serve(mux, endpoint, Peer::default(), reader, writer, linger).await;
+    });
+    (Caller::new(world, no, servers, prefix, writer), reader, session)
 }
 
 /// Nothing may be left of callers that are gone.
@@ -143,6 +196,7 @@ fn config(world: &World, rng: &mut Rng) -> Config {
         held: [1, 2, 16][rng.usize(..3)],
         held_total: [2, 256][rng.usize(..2)],
         rounds: [1, 3, 32][rng.usize(..3)],
+        message: [64 << 10, 10 << 20][rng.usize(..2)],
         ..Limits::default()
     };
     let server = |(which, habits): (usize, &crate::simulation::server::Habits)| {
@@ -172,7 +226,19 @@ fn config(world: &World, rng: &mut Rng) -> Config {
         server.queue.timeout = seconds(10, rng);
         server.recycle.idle = seconds(30, rng);
         server.stdout_errors = 5;
+        if habits.is_sound() {
+            make_roomy(&mut server);
+        }
         server
     };
     Config { limits, ..Config::of(world.servers.iter().enumerate().map(server).collect()) }
+}
+
+/// As much of everything as all callers together can want, so that nothing keeps a call from being answered.
+fn make_roomy(server: &mut Server) {
+    server.instances.max = 32;
+    server.queue.size = 1000;
+    server.queue.timeout = Duration::from_secs(60);
+    server.timeout.call = Duration::from_secs(30);
+    server.timeout.max = Duration::from_secs(90);
 }

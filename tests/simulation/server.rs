@@ -3,10 +3,12 @@
 
 mod act;
 mod called;
+mod faults;
 mod habits;
 mod legacy;
 mod list;
 mod modern;
+mod pipe;
 mod rounds;
 mod yard;
 
@@ -18,15 +20,17 @@ use std::time::Duration;
 use fastrand::Rng;
 use mcpool::wire::message::{Kind, Message};
 use mcpool::wire::scan::Field;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
+use tokio::io::{AsyncBufReadExt, BufReader, DuplexStream};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use faults::Fault;
 pub use habits::Habits;
 use habits::Stranger;
 use list::modern_rest;
 pub use list::uri;
+use pipe::Output;
 pub use yard::Yard;
 
 use super::world::{ID, World, mark};
@@ -38,11 +42,23 @@ pub struct Server {
     no: usize,
     habits: Habits,
     rng: RefCell<Rng>,
-    out: mpsc::UnboundedSender<String>,
+    out: mpsc::UnboundedSender<Output>,
     stop: Duration,
     /// How long it goes on with a call that was given up.
     obstinacy: Duration,
     crash: Notify,
+    /// It is gone.
+    over: Cell<bool>,
+    /// It was spoken to before.
+    met: Cell<bool>,
+    /// It says nothing any more.
+    mute: Cell<bool>,
+    /// It reads nothing any more.
+    deaf: Cell<bool>,
+    /// How many calls it answers before it ends, if that is more than none.
+    left: Cell<u32>,
+    /// Counts how often its lists changed.
+    version: Cell<u32>,
     /// The era in which it was opened: whether that is the modern one.
     era: Cell<Option<bool>>,
     /// What a legacy client declared, and its revision.
@@ -86,6 +102,12 @@ impl Server {
             stop: Duration::ZERO,
             obstinacy: Duration::ZERO,
             crash: Notify::new(),
+            over: Cell::default(),
+            met: Cell::default(),
+            mute: Cell::default(),
+            deaf: Cell::default(),
+            left: Cell::default(),
+            version: Cell::default(),
             era: Cell::default(),
             declared: RefCell::default(),
             can_ask: RefCell::default(),
@@ -110,9 +132,12 @@ impl Server {
     }
 
     fn say(&self, line: String) {
+        if self.mute.get() {
+            return;
+        }
         self.world.note(&self.name(), &line);
         // A server that is ending says nothing any more.
-        let _ = self.out.send(line);
+        let _ = self.out.send(Output::Line(line));
     }
 
     /// Says what others will check to the letter; `line` has `ID` where `id` belongs.
@@ -120,13 +145,27 @@ impl Server {
         self.say(line.replacen(ID, id, 1));
     }
 
-    async fn run(self: Rc<Server>, stdin: DuplexStream, stdout: DuplexStream, lines: mpsc::UnboundedReceiver<String>) {
-        tokio::select! {
+    async fn run(
+        self: Rc<Server>,
+        stdin: DuplexStream,
+        stdout: DuplexStream,
+        outputs: mpsc::UnboundedReceiver<Output>,
+    ) {
+        let how = tokio::select! {
             biased;
-            () = self.crash.notified() => self.world.note(&self.name(), "crashes"),
-            () = write(stdout, lines) => self.world.note(&self.name(), "cannot write"),
-            () = self.clone().read(stdin) => self.world.note(&self.name(), "ends"),
+            () = self.crash.notified() => "crashes",
+            () = pipe::write(stdout, outputs) => "writes no more",
+            () = self.clone().read(stdin) => "ends",
+        };
+        self.over(how);
+    }
+
+    /// It is gone, for whatever reason comes first.
+    fn over(&self, how: &str) {
+        if self.over.replace(true) {
+            return;
         }
+        self.world.note(&self.name(), how);
         self.world.reading.borrow_mut().remove(&self.no);
         self.world.running.borrow_mut()[self.which] -= 1;
         // Whoever waits for an answer waits in vain.
@@ -136,8 +175,11 @@ impl Server {
     async fn read(self: Rc<Server>, stdin: DuplexStream) {
         let mut lines = BufReader::new(stdin).lines();
         let mut tasks = JoinSet::new();
-        if self.roll(100) < self.habits.fails_to_start / 3 {
+        if self.by_chance(self.habits.fails_to_start / 3) {
             return;
+        }
+        if self.has(Fault::Retires) {
+            self.left.set(1 + self.roll(8));
         }
         while let Ok(Some(line)) = lines.next_line().await {
             self.world.note(&self.name(), &format!("<- {line}"));
@@ -147,8 +189,16 @@ impl Server {
                     self.world.fault(format!("{} was sent what is no message ({}): {line}", self.name(), malformed.why))
                 }
             }
+            if self.deaf.get() {
+                self.world.reading.borrow_mut().remove(&self.no);
+                return std::future::pending().await;
+            }
         }
         self.world.reading.borrow_mut().remove(&self.no);
+        if self.has(Fault::IgnoresTheEnd) {
+            self.world.count("servers that do not end when they should");
+            return std::future::pending().await;
+        }
         let linger = self.stop.mul_f64(self.rng.borrow_mut().f64() * 0.9);
         sleep(linger).await;
     }
@@ -171,6 +221,9 @@ impl Server {
                 }
             }
             Kind::Request => {
+                if !self.opens(message, line, tasks) {
+                    return;
+                }
                 self.check_era(message, line);
                 match mark(line, "cause") {
                     Some(cause) => self.called(message, line, cause.to_owned(), tasks),
@@ -217,7 +270,7 @@ impl Server {
     fn asked(self: &Rc<Server>, request: &Message) {
         let id = request.raw(Field::Id).unwrap_or_default();
         let method = request.method();
-        if method.ends_with("/list") && self.roll(100) < self.habits.never_answers {
+        if method.ends_with("/list") && self.by_chance(self.habits.never_answers) {
             return;
         }
         let body = match (method.as_ref(), request.span(Field::MetaVersion).found()) {
@@ -230,6 +283,7 @@ impl Server {
             ("resources/templates/list", modern) => format!(r#"{{"resourceTemplates":[]{}}}"#, modern_rest(modern)),
             ("resources/subscribe", false) => self.subscribe(request, true),
             ("resources/unsubscribe", false) => self.subscribe(request, false),
+            ("ping", false) if self.has(Fault::IgnoresPing) => return,
             ("ping" | "logging/setLevel", false) => "{}".to_owned(),
             (method, _) => {
                 self.world.fault(format!("{} was sent `{method}`, which nobody caused", self.name()));
@@ -237,13 +291,5 @@ impl Server {
             }
         };
         self.say(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{body}}}"#));
-    }
-}
-
-async fn write(mut stdout: DuplexStream, mut lines: mpsc::UnboundedReceiver<String>) {
-    while let Some(line) = lines.recv().await {
-        if stdout.write_all(format!("{line}\n").as_bytes()).await.is_err() {
-            return;
-        }
     }
 }

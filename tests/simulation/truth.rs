@@ -24,6 +24,8 @@ pub struct Truth {
     pub arrived: Option<usize>,
     /// The server's answer, and when it was given.
     pub answer: Option<(String, Duration)>,
+    /// When it was answered with more than anybody takes.
+    pub oversized: Option<Duration>,
     /// Progress notifications sent and seen.
     pub progress: (u32, u32),
     /// Since when nothing is to be done for it any more: cancelled or refused.

@@ -19,8 +19,10 @@ use super::truth::{Ask, State, Truth};
 pub const ID: char = '\u{1}';
 /// Stands in a noted line where a progress token belongs.
 pub const TOKEN: char = '\u{2}';
+/// The cause of what nobody caused.
+pub const NOBODY: &str = "nobody";
 /// What is known to be wrong and reported elsewhere: it is counted instead of failing the run.
-pub const KNOWN: [&str; 0] = [];
+pub const KNOWN: [&str; 1] = ["hung for good"];
 
 /// One run.
 pub struct World {
@@ -29,7 +31,7 @@ pub struct World {
     hash: RefCell<DefaultHasher>,
     aloud: bool,
     faults: RefCell<Vec<String>>,
-    pub known: RefCell<HashMap<&'static str, usize>>,
+    pub known: RefCell<BTreeMap<&'static str, usize>>,
     /// Every call that is to reach a server, by its cause.
     pub calls: RefCell<HashMap<String, Truth>>,
     /// Every ask of a server, by its nonce.
@@ -47,6 +49,8 @@ pub struct World {
     pub reading: RefCell<BTreeSet<usize>>,
     /// How often what is rare came about.
     pub tally: RefCell<BTreeMap<&'static str, usize>>,
+    /// Nothing goes wrong any more.
+    calm: Cell<bool>,
     config: OnceCell<Rc<Config>>,
     counter: Cell<u64>,
 }
@@ -71,6 +75,7 @@ impl World {
             reading: RefCell::default(),
             servers,
             tally: RefCell::default(),
+            calm: Cell::default(),
             config: OnceCell::new(),
             counter: Cell::default(),
             rng: RefCell::new(rng),
@@ -84,8 +89,23 @@ impl World {
 
     /// The configuration of a server.
     pub fn server(&self, which: usize) -> &mcpool::config::Server {
-        let config = self.config.get().expect("a configured world");
-        &config.servers[which]
+        &self.config().servers[which]
+    }
+
+    /// What the multiplexer was told.
+    pub fn config(&self) -> &Config {
+        self.config.get().expect("a configured world")
+    }
+
+    /// From now on nothing goes wrong.
+    pub fn calm_down(&self) {
+        self.note("world", "calms down");
+        self.calm.set(true);
+    }
+
+    /// Whether nothing goes wrong any more.
+    pub fn is_calm(&self) -> bool {
+        self.calm.get()
     }
 
     /// Counts something that is rare, to show that it came about.
@@ -146,7 +166,7 @@ impl World {
     /// Works on the truth about a call.
     pub fn truth<T>(&self, cause: &str, work: impl FnOnce(&mut Truth) -> T) -> Option<T> {
         let found = self.calls.borrow_mut().get_mut(cause).map(work);
-        if found.is_none() {
+        if found.is_none() && cause != NOBODY {
             self.fault(format!("nobody ever caused {cause:?}"));
         }
         found
@@ -183,7 +203,7 @@ impl World {
         let habits = &self.servers[truth.server];
         let (speaks, other) =
             if truth.modern { (habits.modern, EraChoice::Legacy) } else { (habits.legacy, EraChoice::Modern) };
-        !speaks || habits.fails_to_start > 0 || self.server(truth.server).era == other
+        !speaks || habits.is_fickle() || self.server(truth.server).era == other
     }
 }
 

@@ -1,5 +1,7 @@
 //! The calls of a model client: random parameters, noted so that server and client can check what arrives.
 
+use std::time::Duration;
+
 use fastrand::Rng;
 use mcpool::wire::message::Message;
 use mcpool::wire::scan::Field;
@@ -121,7 +123,7 @@ impl Caller {
 
     /// Notes that a request is to be answered.
     pub(super) fn expect(&self, id: String, request: Request) {
-        self.pending.borrow_mut().insert(id, request);
+        self.pending.borrow_mut().insert(id, Request { since: self.world.now(), ..request });
     }
 
     /// An id and a cause for a call.
@@ -153,7 +155,15 @@ impl Caller {
 impl Request {
     /// One that comes alone, for the first time.
     pub(super) fn new(what: What) -> Request {
-        Request { what, token: None, batch: None, cancelled: None, level: None, hope: Hope::Fresh }
+        Request {
+            what,
+            since: Duration::ZERO,
+            token: None,
+            batch: None,
+            cancelled: None,
+            level: None,
+            hope: Hope::Fresh,
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::simulation::world::ID;
 impl Caller {
     /// An answer to a request.
     pub(super) fn check_answer(self: &Rc<Caller>, request: Request, answer: &Message, id: &str, line: &str) {
+        self.check_time(&request, line);
         let result = answer.raw(Field::Result);
         let good = match &request.what {
             What::Call(cause) => return self.check_call(&request, cause, answer, id, line),
@@ -80,6 +81,7 @@ impl Caller {
             return;
         };
         if same {
+            self.served.set(self.served.get() + 1);
             if let Some((sent, seen)) = missed.filter(|_| request.token.is_some()) {
                 self.world.fault(format!("{} saw {seen} of {sent} progress notifications of {cause}", self.name()));
             }
@@ -97,6 +99,7 @@ impl Caller {
                 self.world.fault(format!("{} got a result that no server gave: {line}", self.name()))
             }
             _ => {
+                self.check_service(request, cause, answer, line);
                 self.abandon(request);
                 self.check_refusal(answer, line, &codes);
             }
@@ -124,7 +127,7 @@ impl Caller {
                 // The era of a server whose word nobody can rely on may turn out to be the other after all: then the
                 // request is begun anew, and its state is used.
                 let server = self.world.truth(cause, |truth| truth.server).unwrap_or_default();
-                told && (self.world.now() > until || self.world.servers[server].fails_to_start > 0)
+                told && (self.world.now() > until || self.world.servers[server].is_fickle())
             }
             _ => told,
         };

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::{Caller, Request};
 use crate::simulation::across;
 use crate::simulation::truth::State;
-use crate::simulation::world::mark;
+use crate::simulation::world::{NOBODY, mark};
 
 /// How much later than it should a held call may end.
 const SLACK: Duration = Duration::from_secs(2);
@@ -87,7 +87,8 @@ impl Caller {
         let mut asks = self.world.asks.borrow_mut();
         let ask = asks.get_mut(nonce)?;
         question.required = ask.required;
-        let mine = ask.delivered.replace(self.no).is_none_or(|other| other == self.no) && ask.cause == cause;
+        let mine = ask.delivered.replace(self.no).is_none_or(|other| other == self.no)
+            && (ask.cause == cause || ask.cause == NOBODY);
         let stripped = ["\"elicitationId\"", "\"task\"", "\"_meta\""];
         let clean = params.is_none_or(|params| {
             members(params).iter().all(|(key, _)| !stripped.contains(&format!("\"{key}\"").as_str()))

@@ -48,7 +48,7 @@ impl Caller {
         let habits = &self.world.servers[truth.server];
         // And what was refused because it did not start can be tried again.
         let own = raw == state.raw && more.is_empty() && state.caller == self.no;
-        if !self.servers.contains(&truth.server) || (habits.modern || own) && habits.fails_to_start > 0 {
+        if !self.servers.contains(&truth.server) || (habits.modern || own) && habits.is_fickle() {
             return None;
         }
         let (id, cause) = self.fresh();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use tokio::time::sleep;
 
-use super::{Flag, Server, uri};
+use super::{Fault, Flag, Server, uri};
 use crate::simulation::json;
 use crate::simulation::world::ID;
 
@@ -33,6 +33,9 @@ pub(super) struct Act {
 impl Server {
     /// Serves a call.
     pub(super) async fn act(self: Rc<Server>, act: Act) {
+        if !self.goes_on(&act) {
+            return;
+        }
         if self.habits.asks && act.crossed && act.may_ask && self.roll(3) == 0 {
             match act.modern {
                 true => return self.want_round(&act),
@@ -40,7 +43,7 @@ impl Server {
             }
         }
         for _ in 0..self.roll(5) {
-            if !self.pause(&act).await {
+            if !self.pause(&act).await || !self.goes_on(&act) {
                 return;
             }
             match self.roll(14) {
@@ -51,11 +54,11 @@ impl Server {
                 6 | 7 if self.habits.asks && act.may_ask && !act.resumed => return self.want_input(&act),
                 8 | 9 => self.update(),
                 10 => self.announce(),
-                11 | 12 if self.roll(100) < self.habits.talks_nonsense => self.nonsense(&act),
+                11 | 12 if self.by_chance(self.habits.talks_nonsense) => self.nonsense(&act),
                 _ => {}
             }
         }
-        if self.pause(&act).await {
+        if self.pause(&act).await && !self.mute.get() {
             self.finish(&act);
         }
     }
@@ -118,7 +121,16 @@ impl Server {
         }
     }
 
+    /// Says much: what others are not to be harmed by.
+    pub(super) fn chat(&self, act: &Act) {
+        self.log(act);
+        self.update();
+        self.announce();
+        self.nonsense(act);
+    }
+
     fn announce(&self) {
+        self.version.set(self.version.get() + u32::from(self.has(Fault::ChangesLists)));
         if self.streams.borrow().is_empty() && !self.can_ask.borrow().is_empty() {
             self.say(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#.to_owned());
         }
@@ -145,25 +157,27 @@ impl Server {
         });
     }
 
-    fn finish(&self, act: &Act) {
+    fn finish(self: &Rc<Server>, act: &Act) {
         let chance = self.roll(100);
-        let habits = &self.habits;
-        if chance < habits.crashes {
+        let [crashes, never_answers, nonsense] =
+            [self.habits.crashes, self.habits.never_answers, self.habits.talks_nonsense].map(|odds| self.odds(odds));
+        if chance < crashes {
             return self.crash.notify_one();
         }
-        if chance < habits.crashes + habits.never_answers {
+        if chance < crashes + never_answers || self.answers_too_much(act) {
             return;
         }
         let line = self.answer(act);
-        if chance >= 100 - habits.talks_nonsense / 8 {
+        if chance >= 100 - nonsense / 8 {
             let both =
                 format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}},"error":{{"code":1,"message":"both"}}}}"#, act.id);
             return self.say(both);
         }
         self.end(act, &line);
-        if chance >= 100 - habits.talks_nonsense / 2 {
+        if chance >= 100 - nonsense / 2 {
             self.say_with_id(&line.replacen("cause", "again", 1), &act.id);
         }
+        self.rests();
     }
 
     /// Gives the answer that the caller is to get.

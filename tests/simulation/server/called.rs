@@ -31,6 +31,9 @@ impl Server {
         if self.calls.borrow_mut().insert(id.clone(), flag.clone()).is_some() {
             self.world.fault(format!("{} was sent the id {id} twice", self.name()));
         }
+        if !self.takes_calls() {
+            return;
+        }
         let method = request.method().into_owned();
         tasks.spawn_local(self.clone().act(Act {
             id,

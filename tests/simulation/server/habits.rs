@@ -1,6 +1,11 @@
 //! What a model server is like: the eras that it speaks, and in what ways it misbehaves.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use fastrand::Rng;
+
+use super::faults::Fault;
 
 /// What a server is like.
 #[derive(Clone, Debug)]
@@ -19,6 +24,10 @@ pub struct Habits {
     pub talks_nonsense: u32,
     pub ignores_cancel: u32,
     pub never_answers: u32,
+    /// What else is wrong with it, with chances in a hundred: of a copy, or of a call.
+    pub faults: BTreeMap<Fault, u32>,
+    /// From when to when it cannot be started at all.
+    pub outage: Option<(Duration, Duration)>,
     /// The longest pause between two steps, in milliseconds.
     pub pause: u64,
 }
@@ -55,7 +64,24 @@ impl Habits {
                 [rng.usize(..5)],
             wants_roots: rng.u32(..3) == 0,
             asks: rng.bool(),
+            faults: if wild { Fault::some(rng) } else { BTreeMap::new() },
+            outage: (wild && rng.u32(..4) == 0).then(|| {
+                let start = Duration::from_millis(rng.u64(..5000));
+                (start, start + Duration::from_millis(rng.u64(..20_000)))
+            }),
             pause: [1, 20, 200, 2000][rng.usize(..4)],
         }
+    }
+
+    /// Whether nothing is ever wrong with it, and nobody else has a part in its answers: then every call of it is
+    /// answered, whatever becomes of other servers.
+    pub fn is_sound(&self) -> bool {
+        let harmless = [self.fails_to_start, self.crashes, self.talks_nonsense, self.never_answers] == [0; 4];
+        harmless && self.faults.is_empty() && self.outage.is_none() && !self.asks && !self.wants_roots
+    }
+
+    /// Whether what it says of its eras when it is started cannot be relied on.
+    pub fn is_fickle(&self) -> bool {
+        self.fails_to_start > 0 || self.outage.is_some() || self.faults.keys().any(Fault::spoils_starts)
     }
 }

@@ -13,7 +13,7 @@ use super::Server;
 use super::act::Act;
 use crate::simulation::json;
 use crate::simulation::truth::Truth;
-use crate::simulation::world::{ID, mark};
+use crate::simulation::world::{ID, NOBODY, mark};
 
 /// Longer than any ask may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -21,13 +21,13 @@ const PATIENCE: Duration = Duration::from_secs(120);
 impl Server {
     pub(super) fn initialize(&self, request: &Message, id: &str) {
         let chance = self.roll(100);
-        if chance < self.habits.fails_to_start / 4 {
+        if chance < self.odds(self.habits.fails_to_start) / 4 {
             return;
         }
         if !self.habits.legacy {
             return self.refuse_era(id);
         }
-        if chance < self.habits.fails_to_start / 3 {
+        if chance < self.odds(self.habits.fails_to_start) / 3 {
             return self.say(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32603,"message":"no"}}}}"#));
         }
         self.era.set(Some(false));
@@ -95,11 +95,14 @@ impl Server {
         }
     }
 
-    async fn put(&self, method: &'static str, cause: &str) {
+    pub(super) async fn put(&self, method: &'static str, cause: &str) {
         self.put_as(format!("a{}", self.world.next()), method, cause).await;
     }
 
     async fn put_as(&self, nonce: String, method: &'static str, cause: &str) {
+        if self.mute.get() {
+            return;
+        }
         let id = self.ask_id();
         let params = if cause.is_empty() {
             String::new()
@@ -165,7 +168,11 @@ impl Server {
         let asks = self.world.asks.borrow();
         let ask = &asks[&nonce];
         let refused = line.contains(r#""code":-32603,"message":"mcpool refused"#);
-        let across = !ask.cause.is_empty() && self.world.truth(&ask.cause, |truth| truth.modern) == Some(true);
+        let across = match ask.cause.as_str() {
+            "" => false,
+            NOBODY => ask.answer.is_none(),
+            cause => self.world.truth(cause, |truth| truth.modern) == Some(true),
+        };
         let right = if ask.request.contains("\"ping\"") {
             answer.raw(Field::Result) == Some("{}")
         } else if ask.request.contains("\"roots/list\"") {

@@ -11,7 +11,7 @@ impl Server {
         let second = request.raw(Field::Cursor).is_some();
         let item = |n: usize| {
             let name = if key == "uri" { uri(self.which, n) } else { format!("{}{n}", &kind[..1]) };
-            format!(r#"{{"{key}":"{name}","n":1.0}}"#)
+            format!(r#"{{"{key}":"{name}","n":1.{}}}"#, self.version.get())
         };
         let (items, next) =
             if second { (vec![item(2)], "") } else { (vec![item(0), item(1)], r#","nextCursor":"more""#) };

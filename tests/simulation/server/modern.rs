@@ -10,7 +10,7 @@ use crate::simulation::world::{ID, mark};
 
 impl Server {
     pub(super) fn discover(&self, id: &str) {
-        if self.roll(100) < self.habits.fails_to_start / 4 {
+        if self.by_chance(self.habits.fails_to_start / 4) {
             return;
         }
         if !self.habits.modern {
@@ -24,7 +24,7 @@ impl Server {
 
     /// Opens a stream; now and then it grants less than was wanted, or nothing, or ends it soon.
     pub(super) fn listen(&self, request: &Message, id: &str) {
-        if self.roll(100) < self.habits.fails_to_start / 4 {
+        if self.by_chance(self.habits.fails_to_start / 4) {
             return self
                 .say(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32601,"message":"no streams"}}}}"#));
         }

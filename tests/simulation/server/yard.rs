@@ -9,6 +9,7 @@ use mcpool::pool::launch::{Connection, Launcher};
 use tokio::sync::mpsc;
 
 use super::Server;
+use super::pipe::Leash;
 use crate::simulation::world::World;
 
 /// Starts model servers.
@@ -20,7 +21,8 @@ impl Launcher for Yard {
         let world = self.0.clone();
         let mut rng = world.fork();
         let habits = world.servers[which].clone();
-        if rng.u32(..100) < habits.fails_to_start / 3 {
+        let out_of_order = habits.outage.is_some_and(|(start, end)| (start..end).contains(&world.now()));
+        if !world.is_calm() && (out_of_order || rng.u32(..100) < habits.fails_to_start / 3) {
             return Err(io::Error::other("no such command"));
         }
         let running = {
@@ -28,7 +30,7 @@ impl Launcher for Yard {
             running[which] += 1;
             running[which]
         };
-        if running > config.instances.max + 1 {
+        if running > config.instances.max {
             world.fault(format!("{running} copies of {} run, with a maximum of {}", config.name, config.instances.max));
         }
         let size = [40, 1000, 100_000][rng.usize(..3)];
@@ -48,7 +50,8 @@ impl Launcher for Yard {
         });
         server.world.note(&server.name(), "starts");
         server.world.reading.borrow_mut().insert(no);
+        let leash = Leash { stdout: reader, server: server.clone() };
         tokio::task::spawn_local(server.run(stdin, stdout, lines));
-        Ok(Connection { reader: Box::new(reader), writer: Box::new(writer), stderr: None, process: None })
+        Ok(Connection { reader: Box::new(leash), writer: Box::new(writer), stderr: None, process: None })
     }
 }

@@ -1,0 +1,57 @@
+//! What a model client may rely on: when an answer must be there, and that a sound server answers.
+
+use std::time::Duration;
+
+use mcpool::config::Server;
+use mcpool::wire::message::{Message, member};
+use mcpool::wire::scan::Field;
+
+use super::{Caller, Hope, Request, What};
+
+/// How long mcpool waits for the roots of a caller.
+const ROOTS: Duration = Duration::from_secs(10);
+/// How long it waits for a server to settle, and what it may need to see that time is over.
+const SLACK: Duration = Duration::from_secs(2);
+
+impl Caller {
+    /// An answer must be there in time, whatever went wrong.
+    pub(super) fn check_time(&self, request: &Request, line: &str) {
+        let took = self.world.now().saturating_sub(request.since);
+        if request.what != What::Listen && request.cancelled.is_none() && took > self.bound(request) {
+            self.world.fault(format!("{} waited {took:?} and not {:?} for {line}", self.name(), self.bound(request)));
+        }
+    }
+
+    /// The longest that a request may take.
+    fn bound(&self, request: &Request) -> Duration {
+        let config = |server: usize| self.world.server(server);
+        if let What::Call(cause) = &request.what {
+            let (server, rounds) = self.world.truth(cause, |truth| (truth.server, truth.rounds)).unwrap_or_default();
+            let (place, work, ask) = (placing(config(server)), config(server).timeout.max, config(server).timeout.ask);
+            return SLACK + (place + work) * (rounds + 1) + ask * rounds;
+        }
+        let of = |server: &usize| placing(config(*server)) + config(*server).timeout.max;
+        SLACK + self.servers.iter().map(of).max().unwrap_or_default()
+    }
+
+    /// A sound server with room for everybody answers every call, however its neighbours fare.
+    pub(super) fn check_service(&self, request: &Request, cause: &str, answer: &Message, line: &str) {
+        let error = answer.raw(Field::Error).unwrap_or("{}");
+        let (server, oversized) = self.world.truth(cause, |truth| (truth.server, truth.oversized)).unwrap_or_default();
+        let code = member(error, "code").unwrap_or_default();
+        if oversized.is_some_and(|since| since < self.world.now()) && request.batch.is_none() && code != "413" {
+            self.world.fault(format!("{} was not told that an answer was too long: {line}", self.name()));
+        }
+        let excused = self.gone.get() || request.cancelled.is_some() || request.hope != Hope::Fresh;
+        // On a common endpoint it may not be known yet who has it.
+        let unknown = matches!(code, "-32601") || self.prefix && matches!(code, "-32602" | "-32002");
+        if self.world.servers[server].is_sound() && !excused && !unknown {
+            self.world.fault(format!("{} was refused {cause} by a sound server: {line}", self.name()));
+        }
+    }
+}
+
+/// The longest until a call is with an instance: roots, the queue, and starts in one era and the other.
+fn placing(server: &Server) -> Duration {
+    ROOTS + server.queue.timeout + (server.timeout.start + server.timeout.discover + SLACK) * 2
+}

@@ -56,13 +56,12 @@ impl Server {
                 request.say(&text)?;
             }
             "asks-nobody" => {
-                request.say(&text)?;
-                for (id, method) in ["sampling/createMessage", "elicitation/create", "roots/list"].iter().enumerate() {
-                    write(
-                        &json!({ "jsonrpc": "2.0", "id": format!("ask-{id}"), "method": method, "params": {} })
-                            .to_string(),
-                    )?;
+                // In one write, so that no call comes between.
+                let mut lines = vec![request.said(&text)];
+                for method in ["sampling/createMessage", "elicitation/create", "roots/list"] {
+                    lines.push(json!({ "jsonrpc": "2.0", "id": method, "method": method, "params": {} }).to_string());
                 }
+                write(&lines.join("\n"))?;
             }
             // All there is to those faults was done before, or a call has nothing to do with them.
             _ => request.say(&text)?,

@@ -21,20 +21,29 @@ impl Request {
         Some(Request { id: message.get("id")?.clone(), method, modern: modern == MODERN })
     }
 
-    /// Answers with a result. The fields of the modern era are those of any result and of lists.
-    pub fn answer(&self, mut result: Value) -> io::Result<()> {
+    pub fn answer(&self, result: Value) -> io::Result<()> {
+        write(&self.answered(result))
+    }
+
+    /// The line that answers with a result. The fields of the modern era are those of any result and of lists.
+    fn answered(&self, mut result: Value) -> String {
         if self.modern {
             result["resultType"] = json!("complete");
             if self.method != "tools/call" {
                 (result["ttlMs"], result["cacheScope"]) = (json!(1000), json!("public"));
             }
         }
-        write(&json!({ "jsonrpc": "2.0", "id": self.id, "result": result }).to_string())
+        json!({ "jsonrpc": "2.0", "id": self.id, "result": result }).to_string()
     }
 
     /// Answers a call with a text.
     pub fn say(&self, text: &str) -> io::Result<()> {
-        self.answer(json!({ "content": [{ "type": "text", "text": text }] }))
+        write(&self.said(text))
+    }
+
+    /// The line that answers a call with a text.
+    pub fn said(&self, text: &str) -> String {
+        self.answered(json!({ "content": [{ "type": "text", "text": text }] }))
     }
 
     pub fn fail(&self, code: i64, why: &str) -> io::Result<()> {

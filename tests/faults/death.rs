@@ -21,7 +21,6 @@ async fn a_call_ends_the_server(scene: &mut Scene) {
     assert_eq!(scene.caller.answer(held).await.failure(), (502, "server_died"));
     assert!(clock.elapsed() < Duration::from_secs(5), "only after {:?}", clock.elapsed());
     assert_eq!(scene.caller.call("echo", asked()).await.text(), asked().to_string());
-    assert_eq!(scene.place.bad()["started"], 2);
 }
 
 #[tokio::test]
@@ -52,7 +51,7 @@ async fn a_call_that_is_safe_to_repeat_outlives_its_server() {
             assert_eq!(scene.caller.call("echo", asked()).await.text(), asked().to_string());
             scene.place.gets_well();
             assert_eq!(scene.caller.call("bad", asked()).await.text(), asked().to_string());
-            assert_eq!((&scene.place.bad()["started"], &scene.place.bad()["retries"]), (&json!(2), &json!(1)));
+            assert_eq!(scene.place.bad()["retries"], 1);
         })
         .await;
 }

@@ -39,7 +39,7 @@ pub fn fault(words: &str) -> Fault {
 pub fn server(server: Value) -> Fault {
     let fault = Fault { server, fellow: false, modern: false };
     // Short times, so that what takes a minute in earnest takes a second here.
-    let fault = fault.set("recycle", json!({ "idle": "1s" }));
+    let fault = fault.set("recycle", json!({ "idle": "500ms" }));
     let fault = fault.set("timeout", json!({ "start": "10s", "discover": "1s", "call": "10s", "stop": "200ms" }));
     fault.set("breaker", json!({ "failures": 5, "open": "300ms", "open_max": "1s" }))
 }

@@ -45,7 +45,7 @@ impl Place {
         let mut bad = bad.clone();
         bad["env"] = env.clone();
         let good =
-            json!({ "command": MCPOOL, "args": ["demo-server", "legacy"], "env": env, "recycle": { "idle": "1s" } });
+            json!({ "command": MCPOOL, "args": ["demo-server", "legacy"], "env": env, "recycle": { "idle": "500ms" } });
         let config = json!({
             "sockets": { "dir": place.dir.join("run") },
             "catalogue": { "dir": place.dir.join("cache") },
@@ -102,7 +102,7 @@ impl Place {
     pub fn bad(&self) -> Value {
         let status = self.status();
         let servers = status["servers"].as_array().into_iter().flatten();
-        servers.filter(|server| server["name"] == "bad").cloned().next().expect("the server")
+        servers.filter(|server| server["name"] == "bad").next().cloned().expect("the server")
     }
 
     /// The processes of the instances of `bad`.

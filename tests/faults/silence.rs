@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::eventually;
 use crate::fault::{Fault, fault};
+use crate::{eventually, within};
 
 fn asked() -> Value {
     json!({ "what": "to answer" })
@@ -27,7 +27,7 @@ async fn half_a_line_and_then_silence_costs_the_calls_and_then_the_instance() {
                 assert_eq!(scene.caller.call("echo", asked()).await.failure(), (504, "call_timeout"));
             }
             assert_eq!(scene.caller.call("echo", asked()).await.text(), asked().to_string());
-            assert!(!scene.place.pids().contains(&stuck), "it was replaced");
+            eventually("it to be replaced", || (!scene.place.pids().contains(&stuck)).then_some(())).await;
         })
         .await;
 }
@@ -40,7 +40,9 @@ async fn a_server_that_hangs_in_a_call_is_replaced_by_its_failed_probes() {
         .set("recycle", json!({ "idle": "30s" }))
         .check(async |scene| {
             assert_eq!(scene.caller.call("bad", asked()).await.failure(), (504, "call_timeout"));
-            eventually("the instance to be given up", || scene.place.pids().is_empty().then_some(())).await;
+            // Long before it would be stopped for being idle.
+            let given_up = within(Duration::from_secs(5), || scene.place.pids().is_empty().then_some(())).await;
+            assert!(given_up, "{}", scene.place.bad());
             assert_eq!(scene.caller.call("echo", asked()).await.text(), asked().to_string());
         })
         .await;

@@ -84,7 +84,8 @@ async fn an_answer_to_nothing_goes_to_nobody() {
             .check(async |scene| {
                 assert_eq!(scene.caller.call("bad", asked()).await.text(), answered());
                 assert!(scene.caller.heard_so_far().await.is_empty());
-                assert_eq!(scene.place.dropped("unknown_id"), 5);
+                // `null` is no id that an answer could have.
+                assert_eq!((scene.place.dropped("unknown_id"), scene.place.dropped("malformed")), (4, 1));
             })
             .await;
     }
@@ -133,7 +134,6 @@ async fn questions_to_nobody_are_refused() {
             // What it is told is written before the call.
             assert_eq!(scene.caller.call("refused", json!({})).await.text(), "3");
             assert!(scene.caller.heard_so_far().await.is_empty());
-            assert_eq!(scene.place.bad()["started"], 1);
         })
         .await;
 }

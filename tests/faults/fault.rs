@@ -10,8 +10,8 @@ use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::{Instant, interval, sleep};
 
 use crate::caller::Caller;
-use crate::eventually;
 use crate::place::{BAD_SERVER, Place};
+use crate::{PATIENCE, eventually, within};
 
 /// The longest that a neighbour's call may take. Much, because the machine may be busy; less than a call's time-out.
 const UNHARMED: Duration = Duration::from_secs(5);
@@ -114,25 +114,27 @@ async fn recovers(place: &Place, modern: bool) {
             assert_eq!(answer.text(), r#"{"late":true}"#);
             return late.is_even().await;
         };
-        assert!(clock.elapsed() < crate::PATIENCE, "the server never recovers: {}", answer.0);
+        assert!(clock.elapsed() < PATIENCE, "the server never recovers: {}", answer.0);
         sleep(Duration::from_millis(retry)).await;
     }
 }
 
 /// When nobody calls any more, everything goes, and the daemon has open what it had at first.
 async fn nothing_is_left(place: &Place, before: &[String]) {
-    eventually("all instances to be stopped", || {
+    let all_stopped = || {
         let status = place.status();
         let stopped = |server: &Value| server["instances"].as_array().is_some_and(Vec::is_empty);
         status["servers"].as_array()?.iter().all(stopped).then_some(())
-    })
-    .await;
+    };
+    if !within(PATIENCE, all_stopped).await {
+        panic!("not stopped: {}", place.status()["servers"]);
+    }
     let none_left = || (place.processes().is_empty() && place.zombies().is_empty()).then_some(());
     let all_closed = || (place.descriptors().len() <= before.len()).then_some(());
-    if !crate::within(crate::PATIENCE, none_left).await {
+    if !within(PATIENCE, none_left).await {
         panic!("left behind: {:?}, zombies: {:?}", place.processes(), place.zombies());
     }
-    if !crate::within(crate::PATIENCE, all_closed).await {
+    if !within(PATIENCE, all_closed).await {
         panic!("left open: {:?}, at first: {before:?}", place.descriptors());
     }
 }

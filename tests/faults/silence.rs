@@ -37,7 +37,7 @@ async fn a_server_that_hangs_in_a_call_is_replaced_by_its_failed_probes() {
     let probe = json!({ "every": "100ms", "timeout": "100ms", "failures": 3 });
     impatient("hangs")
         .set("probe", probe)
-        .set("recycle", json!({ "idle": "30s" }))
+        .set("recycle", json!({ "idle": "6s" }))
         .check(async |scene| {
             assert_eq!(scene.caller.call("bad", asked()).await.failure(), (504, "call_timeout"));
             // Long before it would be stopped for being idle.

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::caller::Caller;
 use crate::eventually;
 use crate::fault::fault;
 
@@ -112,7 +113,7 @@ async fn lists_that_change_are_told_of_and_listed_anew() {
     fault("changes-lists")
         .with_a_fellow()
         .check(async |scene| {
-            let tools = async |caller: &mut crate::caller::Caller| {
+            let tools = async |caller: &mut Caller| {
                 let list = caller.request("tools/list", json!({})).await;
                 caller.answer(list).await.0["result"]["tools"].as_array().map_or(0, Vec::len)
             };

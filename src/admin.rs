@@ -1,7 +1,14 @@
-//! Called by the daemon: the socket on which `mcpool status` asks. One JSON line in, one out.
+//! Called by the daemon: the socket on which `mcpool status` and the commands beside it ask. One line in; lines of JSON
+//! out, until the daemon has said everything.
 
+use std::time::Duration;
+
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
 
 use crate::caller::listener::Listener;
 use crate::mux::Handle;
@@ -9,26 +16,77 @@ use crate::tasks;
 
 /// The longest question.
 const LONGEST: u64 = 4096;
+/// How long a question may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often is looked how far a drain has come.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What the daemon itself is to do.
+pub enum Order {
+    /// To end gently.
+    Drain,
+    /// To read its config anew, and to tell what that changed, or what is wrong.
+    Reload(oneshot::Sender<Result<String, String>>),
+}
 
 /// Answers whoever asks, for as long as it is not dropped.
-pub async fn serve(listener: Listener, mux: Handle) {
+pub async fn serve(listener: Listener, mux: Handle, orders: mpsc::Sender<Order>) {
     loop {
         let (stream, _) = listener.accept().await;
-        let mux = mux.clone();
+        let (mux, orders) = (mux.clone(), orders.clone());
         tasks::spawn("admin", async move {
             // Whoever asks and then leaves does not want the answer.
-            let _ = answer(stream, mux).await;
+            let _ = answer(stream, mux, orders).await;
         });
     }
 }
 
-async fn answer(stream: UnixStream, mux: Handle) -> std::io::Result<()> {
+async fn answer(stream: UnixStream, mux: Handle, orders: mpsc::Sender<Order>) -> std::io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
-    BufReader::new(reader.take(LONGEST)).read_line(&mut line).await?;
-    let answer = match line.trim() {
-        "status" => mux.with(|mux| mux.status()),
-        other => serde_json::json!({ "error": format!("unknown command {other:?}") }),
+    let mut reader = BufReader::new(reader.take(LONGEST));
+    if timeout(PATIENCE, reader.read_line(&mut line)).await.is_err() {
+        return Ok(());
+    }
+    let mut words = line.split_whitespace();
+    let answer = match (words.next(), words.next()) {
+        (Some("status"), None) => mux.with(|mux| mux.status()),
+        (Some("restart"), Some(server)) => told("restarted", mux.with(|mux| mux.restart_server(server))),
+        (Some("reload"), None) => {
+            let (tell, done) = oneshot::channel();
+            // Whoever would carry it out is gone only when the daemon ends.
+            let _ = orders.send(Order::Reload(tell)).await;
+            told("reloaded", done.await.unwrap_or_else(|_| Err("the daemon is ending".into())))
+        }
+        (Some("drain"), None) => {
+            let _ = orders.send(Order::Drain).await;
+            return drained(writer, mux).await;
+        }
+        _ => json!({ "error": format!("unknown command {:?}", line.trim()) }),
     };
+    say(&mut writer, &answer).await
+}
+
+/// Says how many calls still run, whenever that changes, until the daemon is gone.
+async fn drained(mut writer: OwnedWriteHalf, mux: Handle) -> std::io::Result<()> {
+    let mut before = None;
+    loop {
+        let running = mux.with(|mux| mux.running());
+        if before != Some(running) {
+            say(&mut writer, &json!({ "draining": { "calls": running } })).await?;
+            before = Some(running);
+        }
+        sleep(TICK).await;
+    }
+}
+
+fn told<T: serde::Serialize>(what: &str, outcome: Result<T, String>) -> Value {
+    match outcome {
+        Ok(value) => json!({ what: value }),
+        Err(why) => json!({ "error": why }),
+    }
+}
+
+async fn say(writer: &mut OwnedWriteHalf, answer: &Value) -> std::io::Result<()> {
     writer.write_all(format!("{answer}\n").as_bytes()).await
 }

@@ -5,6 +5,7 @@ mod check;
 mod client;
 mod connect;
 mod demo;
+mod orders;
 mod print;
 mod reach;
 mod status;
@@ -34,6 +35,12 @@ struct Cli {
     command: Command,
 }
 
+const SIGNALS: &str = "\
+Signals: SIGTERM and SIGINT let running calls end for as long as `drain` in the config says, and then end everything; \
+a second one ends everything at once. SIGHUP reads the config anew.
+
+Exit codes: 0 ended by a signal or by `mcpool drain`; 1 could not start, or the config has mistakes; 2 wrong usage.";
+
 #[derive(Args)]
 struct Where {
     /// The config file; else $MCPOOL_CONFIG, ./mcpool.yaml, or mcpool/mcpool.yaml in the XDG config directory
@@ -44,6 +51,7 @@ struct Where {
 #[derive(Subcommand)]
 enum Command {
     /// Run the daemon: one socket for each server, and one, `all`, for all of them
+    #[command(after_help = SIGNALS)]
     Serve {
         #[command(flatten)]
         place: Where,
@@ -74,6 +82,23 @@ enum Command {
         /// As JSON, for programs
         #[arg(long)]
         json: bool,
+    },
+    /// End the daemon gently: nothing new is begun, running calls may end (see `drain` in the config)
+    Drain {
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Replace the instances of a server, gently, and forget why it could not be started
+    Restart {
+        #[command(flatten)]
+        place: Where,
+        /// The server, as `mcpool status` shows it
+        server: String,
+    },
+    /// Read the config anew and put it in force, whole or not at all
+    Reload {
+        #[command(flatten)]
+        place: Where,
     },
     /// List the tools of an endpoint
     Tools {
@@ -125,13 +150,14 @@ fn run(command: Command) -> Result<ExitCode, String> {
     match command {
         Command::Serve { place, stdio, name, detached } => {
             let config = load(&find(&place)?)?;
-            log(&config);
+            let relevel = log(&config);
             if detached {
                 // Fails if there is nothing to leave.
                 let _ = rustix::process::setsid();
             }
-            let serving =
-                async { if stdio { daemon::serve_stdio(config, &name).await } else { daemon::serve(config).await } };
+            let serving = async {
+                if stdio { daemon::serve_stdio(config, &name).await } else { daemon::serve(config, relevel).await }
+            };
             runtime()?.block_on(serving).map_err(|failure| failure.to_string())?;
             Ok(ExitCode::SUCCESS)
         }
@@ -147,10 +173,13 @@ fn run(command: Command) -> Result<ExitCode, String> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Status { place, json } => {
-            let status = runtime()?.block_on(status::run(&load(&find(&place)?)?, json))?;
+            let status = runtime()?.block_on(status::run(&Config::load_for_sockets(&find(&place)?), json))?;
             print::page(&status);
             Ok(ExitCode::SUCCESS)
         }
+        Command::Drain { place } => tell(&place, async |config| orders::drain(config).await),
+        Command::Restart { place, server } => tell(&place, async |config| orders::restart(config, &server).await),
+        Command::Reload { place } => tell(&place, async |config| orders::reload(config).await),
         Command::Tools { place, name } => {
             let file = find(&place)?;
             let tools = runtime()?.block_on(tools::list(&file, &load(&file)?, &name))?;
@@ -165,6 +194,12 @@ fn run(command: Command) -> Result<ExitCode, String> {
         Command::DemoServer { era } => runtime()?.block_on(demo::server::run(&era)),
         Command::Check { place } => check::run(&find(&place)?),
     }
+}
+
+/// Tells the daemon of a config something. It runs with the config as it was, so mistakes in it do not matter here.
+fn tell(place: &Where, order: impl AsyncFnOnce(&Config) -> Result<(), String>) -> Result<ExitCode, String> {
+    runtime()?.block_on(order(&Config::load_for_sockets(&find(place)?)))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn find(place: &Where) -> Result<PathBuf, String> {
@@ -185,9 +220,20 @@ fn runtime() -> Result<Runtime, String> {
     Builder::new_current_thread().enable_all().build().map_err(|error| format!("no runtime: {error}"))
 }
 
-/// Logs go to stderr; stdout belongs to the protocol.
-fn log(config: &Config) {
-    let filter = EnvFilter::try_from_env("MCPOOL_LOG").unwrap_or_else(|_| EnvFilter::new(&config.log.level));
+/// Logs go to stderr; stdout belongs to the protocol. What is logged can be changed with what is returned, unless
+/// `MCPOOL_LOG` says it.
+fn log(config: &Config) -> impl Fn(&str) + use<> {
+    let said = EnvFilter::try_from_env("MCPOOL_LOG").ok();
+    let fixed = said.is_some();
+    let filter = said.unwrap_or_else(|| EnvFilter::new(&config.log.level));
     let colours = rustix::termios::isatty(std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = subscriber.with_ansi(colours).with_filter_reloading();
+    let handle = subscriber.reload_handle();
+    subscriber.init();
+    move |level| {
+        if !fixed && let Err(error) = handle.reload(EnvFilter::new(level)) {
+            tracing::warn!(%error, "what is logged stays as it is");
+        }
+    }
 }

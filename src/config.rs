@@ -20,6 +20,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 pub use diagnostic::{Mistake, Mistakes, Spot};
 pub use endpoint::{ALL, Endpoint};
 pub use resilience::{Breaker, Probe, Rate, RateLimit, Recycle, Retry, WhenFull};
@@ -48,6 +50,10 @@ pub struct Config {
     pub catalogue: Catalogue,
     /// What is logged.
     pub log: Log,
+    /// How the daemon ends, and how it comes by another config.
+    pub life: Life,
+    /// Tells the text of the file from others; none where there is no file.
+    pub digest: Option<String>,
 }
 
 /// Where callers find the daemon.
@@ -102,6 +108,15 @@ pub struct Log {
     pub level: String,
 }
 
+/// How the daemon ends, and how it comes by another config while it runs. In the file its keys stand at the top.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// How long running calls may take once the daemon, their server or their endpoint is to end.
+    pub drain: Duration,
+    /// Whether the file is read again when it changes; a SIGHUP has it read in any case.
+    pub reload: bool,
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -124,6 +139,12 @@ impl Default for Limits {
 impl Default for Catalogue {
     fn default() -> Self {
         Self { dir: None, max_age: Duration::from_secs(5 * 60) }
+    }
+}
+
+impl Default for Life {
+    fn default() -> Self {
+        Self { drain: Duration::from_secs(10), reload: true }
     }
 }
 
@@ -162,15 +183,27 @@ impl Config {
         let unreadable = |e: std::io::Error| {
             Mistakes::whole(&name, format!("cannot read the config: {e}"), "check the path and who may read it")
         };
-        let mut bytes = Vec::new();
-        File::open(path).and_then(|file| file.take(LARGEST as u64 + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
+        let bytes = text_of(path).map_err(unreadable)?;
+        let digest = digest(&bytes);
         let text = String::from_utf8(bytes).map_err(|e| {
             let line = 1 + e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
             Mistakes::whole(&name, format!("the config is not UTF-8 (line {line})"), "save it as UTF-8")
         })?;
         let mut config = Self::parse(&text, &name, &|variable| std::env::var_os(variable))?;
         config.file = Some(std::path::absolute(path).map_err(unreadable)?);
+        config.digest = Some(digest);
         Ok(config)
+    }
+
+    /// A file as far as it can be read: enough to find the daemon that runs with an earlier text of it.
+    pub fn load_for_sockets(path: &Path) -> Self {
+        let text = text_of(path).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        text.and_then(|text| file::read_what_can_be(&text, &|name| std::env::var_os(name))).unwrap_or_default()
+    }
+
+    /// The digest that loading a file would give its text, without reading it as a config; `None` if there is no text.
+    pub fn digest_of(path: &Path) -> Option<String> {
+        text_of(path).ok().filter(|text| !text.trim_ascii().is_empty()).map(|text| digest(&text))
     }
 
     /// Reads and checks the text of a file; `name` is what mistakes call it, `env` fills in `${env:NAME}`.
@@ -196,6 +229,20 @@ impl Config {
     /// The endpoint of that name.
     pub fn endpoint(&self, name: &str) -> Option<&Endpoint> {
         self.endpoints.iter().find(|endpoint| endpoint.name == name)
+    }
+
+    /// Takes over from the running config what cannot change while the daemon runs; the keys that would have.
+    pub fn keep_what_cannot_change(&mut self, running: &Config) -> Vec<&'static str> {
+        let mut kept = Vec::new();
+        if self.sockets != running.sockets {
+            self.sockets = running.sockets.clone();
+            kept.push("sockets.dir");
+        }
+        if self.catalogue.dir != running.catalogue.dir {
+            self.catalogue.dir.clone_from(&running.catalogue.dir);
+            kept.push("catalogue.dir");
+        }
+        kept
     }
 
     /// What is allowed but probably not meant, a sentence each.
@@ -225,6 +272,17 @@ impl Config {
         }
         warnings
     }
+}
+
+fn text_of(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LARGEST as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Short enough to be compared by eye.
+fn digest(text: &[u8]) -> String {
+    Sha256::digest(text).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -1,25 +1,39 @@
 //! Called by `cli`: everything put together and run until it is told to end.
 
+mod doors;
+mod reload;
+mod watch;
+
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io::Write;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
+use crate::admin::{self, Order};
 use crate::caller::listener::{Listener, Taken};
 use crate::caller::{session, sockets, stdio};
 use crate::config::Config;
 use crate::mux::callers::Peer;
 use crate::mux::{Handle, Parts};
 use crate::pool::process::Processes;
-use crate::{admin, tasks};
+use crate::tasks;
+use doors::Doors;
+use watch::Watch;
 
 /// How long the last calls of a caller on stdio may take after the end of its input.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// How long callers may take to read what they are told at the very end.
+const GOODBYE: Duration = Duration::from_millis(200);
 
 /// Why the daemon could not run.
 #[derive(Debug, thiserror::Error)]
@@ -34,45 +48,86 @@ pub enum Failure {
     NoEndpoint(String, String),
 }
 
-/// Runs the daemon on the sockets of its endpoints until SIGTERM or SIGINT.
+/// Runs the daemon on the sockets of its endpoints until SIGTERM or SIGINT. `relevel` sets what is logged.
 ///
 /// # Errors
 /// A socket is held by another daemon, or cannot be made.
-pub async fn serve(config: Config) -> Result<(), Failure> {
+pub async fn serve(config: Config, relevel: impl Fn(&str)) -> Result<(), Failure> {
     raise_limit();
-    let ends = Ends::new()?;
-    serve_until(config, ready, async || ends.first().await).await
+    let (ends, hangups) = (Signals::ends()?, Signals::hangups()?);
+    let told = Told { ended: async || ends.next().await, reload: async || hangups.next().await, relevel: &relevel };
+    run(config, ready, told).await
 }
 
 /// Runs the daemon; calls `ready` when callers can come. It ends when `ended` is over; if that is over once more
-/// meanwhile, it does not wait for servers to end.
+/// meanwhile, it does not wait for calls and servers to end.
 ///
 /// # Errors
 /// A socket is held by another daemon, or cannot be made.
 pub async fn serve_until(config: Config, ready: impl FnOnce(), ended: impl AsyncFn()) -> Result<(), Failure> {
+    run(config, ready, Told { ended, reload: async || std::future::pending().await, relevel: &|_| {} }).await
+}
+
+/// How the daemon is told what to do, besides the admin socket.
+struct Told<'a, E, R> {
+    ended: E,
+    reload: R,
+    relevel: &'a dyn Fn(&str),
+}
+
+async fn run<E: AsyncFn(), R: AsyncFn()>(
+    config: Config,
+    ready: impl FnOnce(),
+    told: Told<'_, E, R>,
+) -> Result<(), Failure> {
     LocalSet::new()
         .run_until(async {
             let config = Rc::new(config);
-            let mut listeners = Vec::new();
-            for endpoint in &config.endpoints {
-                listeners.push((endpoint, Listener::bind(&sockets::path(&config, &endpoint.name), &endpoint.users)?));
-            }
-            let admin = Listener::bind(&sockets::path(&config, sockets::ADMIN), &[])?;
             let mux = Handle::new(parts(&config)?);
-            let mut accepting = vec![tasks::spawn("admin", admin::serve(admin, mux.clone()))];
-            for (endpoint, listener) in listeners {
-                let shown = mux.with(|mux| mux.endpoint(endpoint));
-                accepting.push(tasks::spawn("listener", accept(listener, mux.clone(), shown)));
-            }
+            let mut doors = Doors::new(mux.clone());
+            let ajar = doors.unlock(&config)?;
+            let admin = Listener::bind(&sockets::path(&config, sockets::ADMIN), &[])?;
+            let (orders, mut ordered) = mpsc::channel(1);
+            let admin = tasks::spawn("admin", admin::serve(admin, mux.clone(), orders));
+            doors.open(&config, ajar).await;
+            let mut watch = config.file.clone().map(|file| Watch::new(file, config.digest.clone()));
             mux.with(|mux| mux.prestart());
             tracing::info!(pid = std::process::id(), servers = config.servers.len(), directory = %sockets::directory(&config).display(), "listening");
             ready();
-            ended().await;
-            accepting.into_iter().for_each(|task| task.abort());
-            end(&mux, ended).await;
+            loop {
+                let order = tokio::select! {
+                    biased;
+                    () = (told.ended)() => Order::Drain,
+                    Some(order) = ordered.recv() => order,
+                    () = (told.reload)() => Order::Reload(oneshot::channel().0),
+                    () = changed(&mut watch) => {
+                        if !mux.with(|mux| mux.config.life.reload) {
+                            continue;
+                        }
+                        Order::Reload(oneshot::channel().0)
+                    }
+                };
+                let Order::Reload(tell) = order else { break };
+                let done = reload::reload(&mux, &mut doors, told.relevel).await;
+                // Nobody may want to know.
+                let _ = tell.send(done.map(|changes| changes.to_string()));
+            }
+            drop(ordered);
+            // A new daemon may come from here on. Who looks for one asks on the admin socket first.
+            admin.abort();
+            let _ = admin.await;
+            doors.close().await;
+            end(&mux, told.ended).await;
             Ok(())
         })
         .await
+}
+
+async fn changed(watch: &mut Option<Watch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Serves one caller on stdio with one endpoint, without any socket.
@@ -83,7 +138,7 @@ pub async fn serve_stdio(config: Config, endpoint: &str) -> Result<(), Failure> 
     LocalSet::new()
         .run_until(async {
             let config = Rc::new(config);
-            let ends = Ends::new()?;
+            let ends = Signals::ends()?;
             let mux = Handle::new(parts(&config)?);
             let Some(endpoint) = config.endpoint(endpoint) else {
                 let names =
@@ -95,35 +150,43 @@ pub async fn serve_stdio(config: Config, endpoint: &str) -> Result<(), Failure> 
             let session = session::serve(mux.clone(), shown, peer, stdio::input(), stdio::output(), LINGER);
             tokio::select! {
                 () = session => {}
-                () = ends.first() => {}
+                () = ends.next() => {}
             }
-            end(&mux, async || ends.first().await).await;
+            end(&mux, async || ends.next().await).await;
             Ok(())
         })
         .await
 }
 
-async fn accept(listener: Listener, mux: Handle, endpoint: Rc<crate::mux::callers::Endpoint>) {
-    loop {
-        let (stream, peer) = listener.accept().await;
-        let (reader, writer) = stream.into_split();
-        tasks::spawn("caller", session::serve(mux.clone(), endpoint.clone(), peer, reader, writer, Duration::ZERO));
-    }
-}
-
-/// Ends every instance; `hurry` ends the wait for them.
+/// Ends everything: what runs may end by itself for a while, then instances are stopped. `hurry` ends the wait.
 async fn end(mux: &Handle, hurry: impl AsyncFn()) {
+    let (drained, patience) = mux.with(|mux| {
+        mux.begin_drain();
+        tracing::info!(calls = mux.running(), patience = ?mux.config.life.drain, "draining");
+        (mux.drained.clone(), mux.config.life.drain)
+    });
+    let hurried = tokio::select! {
+        _ = timeout(patience, drained.notified()) => false,
+        () = hurry() => true,
+    };
     let (quiet, patience) = mux.with(|mux| {
         let stop = mux.config.servers.iter().map(|server| server.timeout.stop).max().unwrap_or_default();
         mux.shut_down();
         (mux.quiet.clone(), stop * 3 + Duration::from_secs(1))
     });
-    tokio::select! {
-        _ = timeout(patience, quiet.notified()) => {}
-        () = hurry() => {}
+    if !hurried {
+        tokio::select! {
+            _ = timeout(patience, quiet.notified()) => {}
+            () = hurry() => {}
+        }
     }
     // Tasks that say goodbye to callers get their turn.
-    tokio::task::yield_now().await;
+    let left = async {
+        while mux.with(|mux| mux.has_callers()) {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let _ = timeout(GOODBYE, left).await;
 }
 
 fn parts(config: &Rc<Config>) -> Result<Parts, Failure> {
@@ -152,24 +215,32 @@ fn raise_limit() {
     }
 }
 
-/// The signals that end the daemon.
-struct Ends {
-    terminate: std::cell::RefCell<Signal>,
-    interrupt: std::cell::RefCell<Signal>,
-}
+/// Signals that mean one thing.
+struct Signals(RefCell<Vec<Signal>>);
 
-impl Ends {
-    fn new() -> Result<Ends, Failure> {
-        let listen = |kind| signal(kind).map(std::cell::RefCell::new).map_err(Failure::Signals);
-        Ok(Ends { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+impl Signals {
+    /// Those that end the daemon.
+    fn ends() -> Result<Signals, Failure> {
+        Signals::of(&[SignalKind::terminate(), SignalKind::interrupt()])
+    }
+
+    /// The one that has the config read anew.
+    fn hangups() -> Result<Signals, Failure> {
+        Signals::of(&[SignalKind::hangup()])
+    }
+
+    fn of(kinds: &[SignalKind]) -> Result<Signals, Failure> {
+        let signals: Result<Vec<Signal>, std::io::Error> = kinds.iter().map(|kind| signal(*kind)).collect();
+        signals.map(|signals| Signals(RefCell::new(signals))).map_err(Failure::Signals)
     }
 
     /// Waits for the next of them.
-    async fn first(&self) {
-        std::future::poll_fn(|context| {
-            let terminated = self.terminate.borrow_mut().poll_recv(context).is_ready();
-            let interrupted = self.interrupt.borrow_mut().poll_recv(context).is_ready();
-            if terminated || interrupted { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    async fn next(&self) {
+        poll_fn(|context| {
+            let mut signals = self.0.borrow_mut();
+            // Each is asked, so that each wakes.
+            let came = signals.iter_mut().filter_map(|signal| signal.poll_recv(context).is_ready().then_some(()));
+            if came.count() > 0 { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }

@@ -144,6 +144,9 @@ pub enum Error {
     /// mcpool is ending.
     #[error("mcpool is shutting down; connect again")]
     Draining,
+    /// What the request is for is configured no more, or differently.
+    #[error("{0}")]
+    Reconfigured(String),
     /// The daemon went away under a connection.
     #[error("the mcpool daemon went away before it answered; the call may have been carried out")]
     DaemonLost,
@@ -210,6 +213,7 @@ impl Error {
             | Error::CallerOverloaded { .. }
             | Error::Overloaded { .. }
             | Error::Draining
+            | Error::Reconfigured(_)
             | Error::DaemonLost
             | Error::Unreachable(_)
             | Error::AskTimeout { .. } => None,
@@ -280,7 +284,9 @@ impl Error {
             Error::ServerMisbehaved { .. } => (502, Some("server_misbehaved")),
             Error::PoolExhausted { .. } => (503, Some("pool_exhausted")),
             Error::StartFailed { .. } => (503, Some("start_failed")),
-            Error::Draining | Error::DaemonLost | Error::Unreachable(_) => (503, Some("draining")),
+            Error::Draining | Error::Reconfigured(_) | Error::DaemonLost | Error::Unreachable(_) => {
+                (503, Some("draining"))
+            }
             Error::CallTimeout { .. } => (504, Some("call_timeout")),
             Error::QueueTimeout { .. } => (504, Some("queue_timeout")),
             Error::AskTimeout { .. } => (504, Some("ask_timeout")),

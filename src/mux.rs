@@ -9,6 +9,7 @@ pub mod call;
 pub mod callers;
 pub mod catalogue;
 pub mod complete;
+pub mod drain;
 pub mod errand;
 pub mod flight;
 pub mod gate;
@@ -24,10 +25,14 @@ pub mod offer;
 pub mod owned;
 pub mod probe;
 pub mod recycle;
+pub mod reload;
 pub mod repeat;
 pub mod request;
+pub mod restart;
+pub mod retire;
 pub mod roots;
 pub mod route;
+pub mod servers;
 pub mod status;
 pub mod subscribe;
 pub mod sweep;
@@ -38,23 +43,20 @@ use std::rc::{Rc, Weak};
 
 use slotmap::{SecondaryMap, SlotMap};
 
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::guard::inflight::InFlight;
 use crate::metrics::Counters;
-use crate::pool::Pool;
-use crate::pool::instance::{Instance, InstanceRef, ServerId};
+use crate::pool::instance::{Instance, InstanceRef};
 use crate::pool::launch::{Events, Launcher, Starter};
 use crate::reply::{CallKey, CallerKey};
 use crate::wire::frame::{Line, Scratch};
 use alarm::Alarm;
 use bridge::Held;
 use call::Call;
-use callers::Caller;
-use catalogue::Catalogue;
-use gate::Gate;
-use listen::{Listener, Upstream};
-use owned::Owned;
-use subscribe::Orphan;
+use callers::{Caller, Endpoint};
+use listen::Listener;
+use reload::InForce;
+use servers::Server;
 
 /// Everything that is connected, running and on its way.
 pub struct Mux {
@@ -65,34 +67,31 @@ pub struct Mux {
     calls: SlotMap<CallKey, Call>,
     /// Open `subscriptions/listen` of callers, by their call.
     listeners: SecondaryMap<CallKey, Listener>,
+    /// By `ServerId`: those that are configured, and those that a reload took away and that have something left to do.
     servers: Vec<Server>,
+    /// What callers can connect to.
+    endpoints: Vec<Rc<Endpoint>>,
+    /// What the pools of new servers need.
+    starter: Starter,
+    /// Where the catalogue is kept.
+    catalogue: Option<PathBuf>,
+    in_force: InForce,
     /// Calls whose modern callers are to come back.
     held: Held,
     alarm: Rc<Alarm>,
     random: Rc<RefCell<fastrand::Rng>>,
     /// Tells request states of this daemon from those of an earlier one.
     epoch: String,
+    /// Nothing new is begun; what runs may end.
     draining: bool,
     /// Bounds the calls of all callers.
     in_flight: InFlight,
+    /// Nothing goes on either.
+    ending: bool,
+    /// Notified while draining when the last call is over.
+    pub drained: Rc<tokio::sync::Notify>,
     /// Notified when the last process is gone.
     pub quiet: Rc<tokio::sync::Notify>,
-}
-
-/// One configured server with all that is known of it.
-pub struct Server {
-    pub config: Rc<config::Server>,
-    pub gate: Gate,
-    pub pool: Pool,
-    pub catalogue: Catalogue,
-    /// The merged `subscriptions/listen`.
-    pub upstream: Upstream,
-    /// Tasks and elicitations that belong to one caller.
-    pub owned: Owned,
-    /// Subscriptions whose instance is gone.
-    orphans: Vec<Orphan>,
-    /// When subscriptions were taken over last.
-    taken_over: Option<tokio::time::Instant>,
 }
 
 /// The multiplexer, shared by the tasks that bring lines in. Each borrows it for one message.
@@ -123,27 +122,18 @@ impl Handle {
                 message: parts.config.limits.message,
                 random: random.clone(),
             };
-            let alarm = Rc::<Alarm>::default();
-            let server = |(index, config): (usize, &config::Server)| {
-                let config = Rc::new(config.clone());
-                Server {
-                    gate: Gate::new(&config),
-                    pool: Pool::new(ServerId(index), config.clone(), starter.clone()),
-                    catalogue: Catalogue::load(parts.catalogue.as_deref(), &config, alarm.clone()),
-                    upstream: Upstream::default(),
-                    owned: Owned::default(),
-                    orphans: Vec::new(),
-                    taken_over: None,
-                    config,
-                }
-            };
             let in_flight = parts.config.limits.in_flight_total;
+            let alarm = Rc::<Alarm>::default();
             let epoch = format!("{:08x}", random.borrow_mut().u32(..));
-            RefCell::new(Mux {
-                servers: parts.config.servers.iter().enumerate().map(server).collect(),
-                config: parts.config,
+            let mut mux = Mux {
+                servers: Vec::new(),
+                endpoints: Vec::new(),
+                in_force: InForce::new(&parts.config),
+                config: parts.config.clone(),
                 counters: Rc::default(),
                 scratch: starter.scratch.clone(),
+                starter,
+                catalogue: parts.catalogue,
                 callers: SlotMap::with_key(),
                 calls: SlotMap::with_key(),
                 listeners: SecondaryMap::new(),
@@ -153,8 +143,15 @@ impl Handle {
                 epoch,
                 draining: false,
                 in_flight: InFlight::new(in_flight),
+                ending: false,
+                drained: Rc::default(),
                 quiet: Rc::default(),
-            })
+            };
+            for server in &parts.config.servers {
+                mux.admit_server(Rc::new(server.clone()));
+            }
+            mux.endpoints = parts.config.endpoints.iter().map(|endpoint| mux.endpoint(endpoint)).collect();
+            RefCell::new(mux)
         });
         let handle = Handle(mux);
         alarm::keep(&handle);
@@ -202,24 +199,11 @@ impl Events for Ears {
 }
 
 impl Mux {
-    pub(crate) fn server(&self, id: ServerId) -> &Server {
-        &self.servers[id.0]
-    }
-
-    pub(crate) fn server_mut(&mut self, id: ServerId) -> &mut Server {
-        &mut self.servers[id.0]
-    }
-
     pub(crate) fn instance(&self, at: InstanceRef) -> Option<&Instance> {
         self.server(at.server).pool.instances.get(at.key)
     }
 
     pub(crate) fn instance_mut(&mut self, at: InstanceRef) -> Option<&mut Instance> {
         self.server_mut(at.server).pool.instances.get_mut(at.key)
-    }
-
-    /// The ids of all servers, in the order of the configuration.
-    pub(crate) fn server_ids(&self) -> impl Iterator<Item = ServerId> + use<> {
-        (0..self.servers.len()).map(ServerId)
     }
 }

@@ -69,6 +69,21 @@ impl Pool {
         Pool { id, config, instances, queue, starter, failures, crashes, rests_until, started: 0, stateful }
     }
 
+    /// Is treated in another way from now on; instances that are more than may be are drained.
+    pub fn adjust(&mut self, config: Rc<config::Server>, starter: Starter) {
+        (self.config, self.starter) = (config, starter);
+        let mut alive: Vec<(usize, InstanceKey)> = Vec::new();
+        alive.extend(
+            self.instances
+                .iter()
+                .filter(|(_, one)| one.alive() && !one.temporary)
+                .map(|(key, one)| (one.pending.len(), key)),
+        );
+        alive.sort_unstable();
+        let surplus = alive.len().saturating_sub(self.config.instances.max);
+        alive.into_iter().take(surplus).for_each(|(_, key)| self.drain(key, "more than `instances.max` by now"));
+    }
+
     /// The lease that callers of a profile get, and why. `has_asked` says that the server was seen to ask.
     pub fn lease(&self, profile: &Profile, has_asked: bool) -> (Lease, lease::Why) {
         lease::lease(self.config.lease, self.stateful, has_asked && profile.answers_asks())

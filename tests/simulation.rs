@@ -7,6 +7,7 @@
 mod simulation {
     pub mod across;
     pub mod caller;
+    pub mod fair;
     pub mod json;
     pub mod run;
     pub mod server;
@@ -20,6 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
+use simulation::fair;
 use simulation::run::{Outcome, run};
 
 /// Longer than any seed takes; one that takes longer goes in circles without time passing.
@@ -74,6 +76,22 @@ fn a_seed_runs_the_same_way_every_time() {
         let (once, again) = (watched(seed), watched(seed));
         assert_eq!(once.digest, again.digest, "seed {seed} ran in two ways");
     }
+}
+
+/// What is with the server is finished, then the greedy one has its turn, then the other one.
+#[test]
+fn a_greedy_caller_delays_another_by_one_call() {
+    let outcome = fair::compete(1000, 2000);
+    assert_eq!(outcome.modest, fair::REST + fair::WORK + fair::WORK);
+    assert_eq!(outcome.greedy, 1000);
+}
+
+#[test]
+fn a_full_queue_keeps_only_the_greedy_out() {
+    let outcome = fair::compete(1000, 100);
+    assert_eq!(outcome.modest, fair::REST + fair::WORK + fair::WORK);
+    // One was with the server and a hundred waited, of which one made room.
+    assert_eq!(outcome.greedy, 1 + 100 - 1);
 }
 
 /// Runs a seed on a thread of its own, so that one which never ends is told.

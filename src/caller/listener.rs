@@ -1,6 +1,7 @@
 //! Called by the daemon: sockets that callers connect to. A socket is guarded by a lock beside it, held as long
 //! as its daemon lives, so that a stale socket can be replaced and a live one never is.
 
+use std::cell::RefCell;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -17,7 +18,7 @@ pub struct Listener {
     inner: UnixListener,
     path: PathBuf,
     /// Users besides our own who may connect.
-    users: Vec<u32>,
+    users: RefCell<Vec<u32>>,
     _lock: File,
 }
 
@@ -62,10 +63,20 @@ impl Listener {
         let making = path.with_extension(format!("{}", std::process::id()));
         let _ = fs::remove_file(&making);
         let inner = UnixListener::bind(&making).map_err(io)?;
-        let mode = if users.is_empty() { 0o600 } else { 0o666 };
-        fs::set_permissions(&making, fs::Permissions::from_mode(mode)).map_err(io)?;
+        fs::set_permissions(&making, mode(users)).map_err(io)?;
         fs::rename(&making, path).map_err(io)?;
-        Ok(Listener { inner, path: path.to_owned(), users: users.to_vec(), _lock: lock })
+        Ok(Listener { inner, path: path.to_owned(), users: RefCell::new(users.to_vec()), _lock: lock })
+    }
+
+    /// Lets other users connect than before.
+    pub fn admit(&self, users: &[u32]) {
+        if *self.users.borrow() == users {
+            return;
+        }
+        self.users.replace(users.to_vec());
+        if let Err(error) = fs::set_permissions(&self.path, mode(users)) {
+            tracing::error!(socket = %self.path.display(), %error, "cannot change who may connect");
+        }
     }
 
     /// The next caller that may connect.
@@ -91,7 +102,7 @@ impl Listener {
     }
 
     fn admits(&self, uid: u32) -> bool {
-        uid == rustix::process::getuid().as_raw() || self.users.contains(&uid)
+        uid == rustix::process::getuid().as_raw() || self.users.borrow().contains(&uid)
     }
 }
 
@@ -100,6 +111,11 @@ impl Drop for Listener {
         // If it is gone already, so much the better.
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// Who connects is looked at too; the mode lets others knock.
+fn mode(users: &[u32]) -> fs::Permissions {
+    fs::Permissions::from_mode(if users.is_empty() { 0o600 } else { 0o666 })
 }
 
 fn lock(path: &Path) -> Result<File, Taken> {

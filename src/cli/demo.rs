@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, interval, sleep_until};
 
-use super::{print, status};
+use super::{orders, print};
 use crowd::{OF_EACH, Tally};
 use place::Place;
 use price::Price;
@@ -56,8 +56,7 @@ async fn show() -> Result<ExitCode, String> {
     let began = Instant::now();
     watch(&place, began, &tally).await?;
     let took = began.elapsed();
-    let status = status::ask(&place.config).await?;
-    let status: Value = serde_json::from_str(&status).map_err(|error| format!("a strange status: {error}"))?;
+    let status = orders::ask(&place.config, "status").await?;
     let price = price::measure(&place).await?;
     let tally = tally.take();
     let all_right = tally.calls > 0 && tally.right == tally.calls;

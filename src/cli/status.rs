@@ -1,19 +1,12 @@
 //! `mcpool status`: asks the daemon on its admin socket what is there, and shows it to people or to programs.
 
-use std::time::Duration;
-
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
-use tokio::time::timeout;
 
+use super::orders;
 use super::print::plain;
-use crate::caller::sockets;
 use crate::config::Config;
 
-/// How long a daemon may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// As many callers are shown; the rest are counted.
 const SHOWN: usize = 20;
 
@@ -22,43 +15,17 @@ const SHOWN: usize = 20;
 /// # Errors
 /// In words for people: no daemon runs, or it does not answer.
 pub async fn run(config: &Config, json: bool) -> Result<String, String> {
-    let answer = ask(config).await?;
-    if json {
-        return Ok(answer);
-    }
-    let status: Value =
-        serde_json::from_str(&answer).map_err(|error| format!("the daemon's answer is no JSON: {error}"))?;
-    Ok(page(&status))
-}
-
-/// The daemon's status as one line of JSON.
-///
-/// # Errors
-/// As for [`run`].
-pub async fn ask(config: &Config) -> Result<String, String> {
-    let path = sockets::path(config, sockets::ADMIN);
-    let mut stream = UnixStream::connect(&path).await.map_err(|error| {
-        format!(
-            "no daemon answers on {} ({error}); `mcpool serve` starts one, and so does `mcpool connect NAME`",
-            path.display()
-        )
-    })?;
-    let mut answer = String::new();
-    let talk = async {
-        stream.write_all(b"status\n").await?;
-        stream.read_to_string(&mut answer).await
-    };
-    match timeout(PATIENCE, talk).await {
-        Ok(Ok(length)) if length > 0 => Ok(answer.trim_end().to_owned()),
-        Ok(Ok(_)) => Err("the daemon closed the connection instead of answering".into()),
-        Ok(Err(error)) => Err(format!("the daemon could not be asked: {error}")),
-        Err(_) => Err(format!("the daemon did not answer within {PATIENCE:?}")),
-    }
+    let status = orders::ask(config, "status").await?;
+    Ok(if json { status.to_string() } else { page(&status) })
 }
 
 fn page(status: &Value) -> String {
     let config = status["config"].as_str().unwrap_or("no file");
     let mut page = format!("mcpool {}, pid {}, config: {config}\n", text(&status["version"]), status["pid"]);
+    page += &in_force(&status["in_force"]);
+    if status["draining"] == true {
+        page += "It is ending: nothing new is begun.\n";
+    }
     let servers = rows(&status["servers"]);
     page += &format!("\n{}\n", server_table(servers));
     let instances =
@@ -78,13 +45,28 @@ fn page(status: &Value) -> String {
     page + &format!("{}\n", saved(&status["sharing"]))
 }
 
+/// Which config it is, and whether a later one was refused.
+fn in_force(config: &Value) -> String {
+    let since = |value: &Value| age(value["age_ms"].as_u64().unwrap_or(0));
+    let mut lines = String::new();
+    if let Some(digest) = config["digest"].as_str() {
+        lines += &format!("In force for {}, digest {}\n", since(config), plain(digest));
+    }
+    let refused = &config["refused"];
+    if let Some(mistakes) = refused["mistakes"].as_str() {
+        lines += &format!("A later one was refused {} ago:\n", since(refused));
+        mistakes.lines().for_each(|line| lines += &format!("  {}\n", plain(line)));
+    }
+    lines
+}
+
 fn server_table(servers: &[Value]) -> Table {
     let mut table = table(["SERVER", "ERA", "CALLERS", "QUEUE", "PROCESSES", "MEMORY", "LEASE"], 2..6);
     for server in servers {
         let eras: Vec<_> = rows(&server["eras"]).iter().filter_map(Value::as_str).collect();
         let lease = &server["lease"];
         table.add_row([
-            text(&server["name"]),
+            text(&server["name"]) + if server["retired"] == true { " (retired)" } else { "" },
             if eras.is_empty() { "not known yet".into() } else { eras.join(", ") },
             text(&server["callers"]),
             text(&server["queue"]),

@@ -156,6 +156,16 @@ impl<'t> Fields<'t> {
         })
     }
 
+    /// `true` or `false`.
+    pub(super) fn truth(&mut self, key: &'static str, default: bool) -> bool {
+        let Some(node) = self.node(key) else { return default };
+        match node.text() {
+            Some("true") => true,
+            Some("false") => false,
+            _ => self.expected("`true` or `false`", node, &format!("the default is `{default}`"), default),
+        }
+    }
+
     /// One of a few words.
     pub(super) fn choice<T: Copy + Default>(&mut self, key: &'static str, words: &[(&str, T)]) -> T {
         let Some(node) = self.node(key) else { return T::default() };

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::diagnostic::{Mistakes, Notes, quoted};
 use super::fields::Fields;
 use super::yaml::{self, Entry, Place};
-use super::{Catalogue, Config, Limits, Log, Sockets, name};
+use super::{Catalogue, Config, Life, Limits, Log, Sockets, name};
 
 /// For durations that may not be zero.
 const MOMENT: Duration = Duration::from_millis(1);
@@ -34,6 +34,12 @@ pub(super) fn read(text: &str, file: &str, env: &dyn Fn(&str) -> Option<OsString
         // A tree that can't be read has always been noted; this keeps it an error if that is ever forgotten.
         (None, None) => Err(Mistakes::whole(file, "cannot read the config".to_owned(), "check that it is YAML")),
     }
+}
+
+/// Reads as much of a file as its mistakes leave.
+pub(super) fn read_what_can_be(text: &str, env: &dyn Fn(&str) -> Option<OsString>) -> Option<Config> {
+    let notes = Notes::new(env);
+    yaml::read(text, &notes).map(|root| config(Fields::new(&notes, Place::new(1, 1, 1), &root)))
 }
 
 fn config(mut root: Fields<'_>) -> Config {
@@ -57,6 +63,9 @@ fn config(mut root: Fields<'_>) -> Config {
     config.limits = limits(root.section("limits"));
     config.catalogue = catalogue(root.section("catalogue"));
     config.log = log(root.section("log"));
+    let usual = Life::default();
+    config.life =
+        Life { drain: root.duration("drain", usual.drain, Duration::ZERO), reload: root.truth("reload", usual.reload) };
     for entry in root.named("endpoints") {
         let endpoint = endpoint::read(root.notes, entry, &names);
         if endpoint.socket.is_some() && config.endpoints.iter().any(|other| other.socket == endpoint.socket) {

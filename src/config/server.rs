@@ -143,6 +143,14 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Whether it is started as another one is, so that running instances of the one serve as the other's.
+    pub fn starts_like(&self, other: &Server) -> bool {
+        (&self.command, &self.args, &self.env, &self.inherit_env, &self.cwd, self.era)
+            == (&other.command, &other.args, &other.env, &other.inherit_env, &other.cwd, other.era)
+    }
+}
+
 impl Default for Instances {
     fn default() -> Self {
         Self { min: 0, max: 4, overflow: 2 }

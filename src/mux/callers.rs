@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
+use tokio::time::Instant;
 
 use crate::config;
 use crate::era::level::Level;
@@ -23,7 +24,7 @@ use super::call::Place;
 use super::roots::Roots;
 
 /// What callers of an endpoint see.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Endpoint {
     pub name: String,
     /// In the order of the configuration, which settles collisions.
@@ -65,6 +66,8 @@ pub struct Caller {
     pub subscriptions: usize,
     /// Servers that were too late for a list of this caller.
     pub missed: Vec<ServerId>,
+    /// Its endpoint is gone: it may begin nothing, and is left then at the latest.
+    pub leaves: Option<Instant>,
 }
 
 /// The state of a legacy caller.
@@ -116,18 +119,26 @@ impl Caller {
 impl Mux {
     /// The endpoint as callers see it.
     pub fn endpoint(&self, endpoint: &config::Endpoint) -> Rc<Endpoint> {
-        let place = |name: &String| self.servers.iter().position(|server| server.config.name == *name);
-        Rc::new(Endpoint {
+        let shown = Endpoint {
             name: endpoint.name.clone(),
-            servers: endpoint.servers.iter().filter_map(place).map(ServerId).collect(),
+            servers: endpoint.servers.iter().filter_map(|name| self.configured_as(name)).collect(),
             prefix: endpoint.prefix,
             tools: endpoint.tools.clone(),
             patience: endpoint.patience,
-        })
+        };
+        // The same one for all, so that they can be counted.
+        self.shown(&endpoint.name).filter(|known| **known == shown).unwrap_or_else(|| Rc::new(shown))
+    }
+
+    /// What is connected to under a name.
+    pub fn shown(&self, endpoint: &str) -> Option<Rc<Endpoint>> {
+        self.endpoints.iter().find(|known| known.name == endpoint).cloned()
     }
 
     /// Takes a caller in; `None` if the endpoint has as many as it may.
     pub fn connect(&mut self, endpoint: Rc<Endpoint>, outbox: Outbox, peer: Peer) -> Option<CallerKey> {
+        // A reload may have come since the caller was let in.
+        let endpoint = self.shown(&endpoint.name)?;
         let there = self.callers.values().filter(|caller| Rc::ptr_eq(&caller.endpoint, &endpoint)).count();
         if there >= self.config.limits.callers || self.draining {
             return None;
@@ -150,6 +161,7 @@ impl Mux {
             rates: HashMap::default(),
             subscriptions: 0,
             missed: Vec::new(),
+            leaves: None,
         }))
     }
 

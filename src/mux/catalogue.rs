@@ -91,6 +91,11 @@ impl Catalogue {
         Some(next).filter(|next| now < *next)
     }
 
+    /// Lets everything go; nothing is written any more.
+    pub fn forget(&mut self) {
+        (self.file, self.known) = (None, Known::default());
+    }
+
     /// Writes what is known to disk, whole or not at all.
     pub fn write(&self) {
         self.unsaved.set(false);

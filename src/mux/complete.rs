@@ -23,10 +23,20 @@ impl Mux {
             Source::Caller(reply, _) => {
                 if let Some(caller) = self.callers.get_mut(call.caller) {
                     caller.in_flight.remove(reply.id());
+                    if caller.leaves.is_some() {
+                        self.alarm.at(Instant::now());
+                    }
                 }
             }
             Source::Held { serial, .. } => self.held.remove(*serial),
             Source::Mcpool(_) => {}
+        }
+        if self.draining {
+            self.note_drained();
+        }
+        if self.in_stead_of(call.server) != Some(call.server) {
+            // It may have been the last that a retired server was kept for.
+            self.alarm.at(Instant::now());
         }
         Some(call)
     }
@@ -151,6 +161,8 @@ impl Mux {
         instance.release();
         let (holds, done) =
             (instance.holds_an_ask(), instance.state == State::Draining && instance.pending.callers() == 0);
+        let done = done && !self.is_kept(at);
+        let Some(instance) = self.instance(at) else { return };
         let idle = instance.pending.is_empty().then_some(instance.idle_since);
         let server = self.server_mut(at.server);
         if done {

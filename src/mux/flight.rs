@@ -42,6 +42,8 @@ impl Mux {
         if let Some(pin) = call.pin {
             return self.place_pinned(key, server, pin);
         }
+        let Some(server) = self.redirect(key) else { return };
+        let Some(call) = self.calls.get(key) else { return };
         let Some(need) = self.need(call) else {
             if let Some(Bridge::Modern(_)) = call.bridge {
                 return self.ask_for_roots(key);
@@ -95,7 +97,7 @@ impl Mux {
         loop {
             let Mux { servers, callers, .. } = self;
             let pool = &mut servers[server.0].pool;
-            if pool.queue.is_empty() || self.draining {
+            if pool.queue.is_empty() || self.ending {
                 break;
             }
             let last = |caller| callers.get(caller)?.last.get(&server).copied();

@@ -64,6 +64,7 @@ impl Mux {
                 _ => self.server_mut(at.server).pool.stop(at.key, "it lacks this era"),
             }
             waited.into_iter().for_each(|ticket| self.try_other_era(ticket.call));
+            self.era_found(at.server);
         } else {
             server.pool.stop(at.key, "it did not become ready");
             let mut refused = server.pool.failed(&profile, &said);
@@ -138,6 +139,7 @@ impl Mux {
     /// The process of an instance is gone: there is room for another.
     pub(crate) fn instance_buried(&mut self, at: InstanceRef) {
         self.server_mut(at.server).pool.instances.remove(at.key);
+        self.vacate(at.server);
         if self.servers.iter().all(|server| server.pool.instances.is_empty()) {
             self.quiet.notify_one();
         }
@@ -161,23 +163,6 @@ impl Mux {
 
     /// Starts what is configured to be there at all times.
     pub fn prestart(&mut self) {
-        self.server_ids().for_each(|id| self.keep_min(id));
-    }
-
-    /// Ends everything: no new callers, waiting calls refused, instances stopped.
-    pub fn shut_down(&mut self) {
-        self.draining = true;
-        let calls: Vec<CallKey> = self.calls.keys().collect();
-        self.end_listens();
-        calls.into_iter().for_each(|call| self.give_up(call, Error::Draining));
-        self.callers.values().for_each(|caller| caller.outbox.close());
-        for server in self.server_ids() {
-            self.server(server).catalogue.write();
-            let instances: Vec<_> = self.server(server).pool.instances.keys().collect();
-            instances.into_iter().for_each(|key| self.server_mut(server).pool.stop(key, "mcpool ends"));
-        }
-        if self.servers.iter().all(|server| server.pool.instances.is_empty()) {
-            self.quiet.notify_one();
-        }
+        self.configured().into_iter().for_each(|id| self.keep_min(id));
     }
 }

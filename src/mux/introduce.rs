@@ -19,7 +19,7 @@ use crate::era::profile::Profile;
 use crate::era::{implementation, legacy, modern};
 use crate::error::Error;
 use crate::pool::instance::{InstanceRef, ServerId};
-use crate::reply::CallKey;
+use crate::reply::{CallKey, CallerKey};
 use crate::wire::message::member;
 use crate::wire::scan::Field;
 
@@ -80,6 +80,11 @@ impl Mux {
     fn have_introduced(&mut self, server: ServerId, key: CallKey) {
         let Some(call) = self.calls.get(key) else { return };
         let (caller, offer) = (call.caller, self.offer_to(server, call));
+        self.introduce_server(server, caller, offer);
+    }
+
+    /// Starts an instance so that it introduces itself, unless one is on its way.
+    pub(crate) fn introduce_server(&mut self, server: ServerId, caller: CallerKey, offer: Offer) {
         let variant = self.server_mut(server).catalogue.variant_mut(&offer.introduction());
         if !std::mem::replace(&mut variant.introducing, true) {
             let errand = Errand::Introduce(offer.introduction());
@@ -117,6 +122,7 @@ impl Mux {
             self.works(at.server);
         }
         self.introduction_settled(at.server, &profile, None);
+        self.era_found(at.server);
     }
 
     /// No instance could be started to introduce itself, or none that speaks the era that was tried.
@@ -203,7 +209,7 @@ fn opens(method: &str) -> bool {
 }
 
 /// Whether a request of this method is for one server, and cannot go on without it.
-fn names_one(method: &str) -> bool {
+pub(super) fn names_one(method: &str) -> bool {
     !(opens(method) || ListKind::of_method(method).is_some() || method == "subscriptions/listen")
 }
 

@@ -4,6 +4,7 @@
 
 mod across;
 mod filter;
+mod moved;
 mod stream;
 
 use std::time::Duration;

@@ -86,7 +86,10 @@ impl Mux {
                 .max_by_key(|task| (mine(task), task.until))
                 .map(|task| (*server, task.instance, mine(&task)))
         };
-        let found = servers.iter().filter_map(named).max_by_key(|(.., mine)| *mine);
+        // Tasks of a server that a reload took away live as long as its instances.
+        let retired = self.retired();
+        let own = retired.iter().filter_map(named).filter(|(.., mine)| *mine);
+        let found = own.chain(servers.iter().filter_map(named)).max_by_key(|(.., mine)| *mine);
         let (server, pin) = match (found, servers.as_slice()) {
             (Some((.., false)), _) => {
                 return accepted.refuse(&Error::InvalidParams("no task of this connection has that `taskId`".into()));

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::Mux;
 use super::call::{Call, Place};
+use crate::pool::Pool;
 use crate::pool::instance::{InstanceKey, InstanceRef, ServerId, State};
 use crate::pool::lease::{Lease, Need};
 use crate::pool::recycle::{self, Wear};
@@ -28,6 +29,9 @@ impl Mux {
         };
         let old = config.age.map(|age| instance.born + age.mul_f64(instance.lifespan));
         if let Some(why) = recycle::worn(&wear, &config) {
+            if self.is_better_kept_for_now(at, now) {
+                return Some(now + AGAIN);
+            }
             self.replace(at, why);
         }
         let idle = self.sweep_idle(at, now);
@@ -56,9 +60,18 @@ impl Mux {
         None
     }
 
+    /// Whether an instance that is worn out stays because its successor could not be started beside it, so that callers
+    /// would wait: until nobody calls, if that is soon.
+    fn is_better_kept_for_now(&mut self, at: InstanceRef, now: Instant) -> bool {
+        let pool = &mut self.server_mut(at.server).pool;
+        let (room, patience) = (has_room(pool), pool.config.timeout.call);
+        let Some(instance) = pool.instances.get_mut(at.key).filter(|_| !room) else { return false };
+        let since = *instance.worn_since.get_or_insert(now);
+        !instance.pending.is_idle() && now - since < patience
+    }
+
     /// Replaces an instance that works: its successor is started first where there is room, so that nobody waits.
     pub(super) fn replace(&mut self, at: InstanceRef, why: &'static str) {
-        let now = Instant::now();
         let pool = &mut self.server_mut(at.server).pool;
         let (living, config) = (pool.living(), pool.config.clone());
         let Some(instance) = pool.instances.get(at.key) else { return };
@@ -72,15 +85,7 @@ impl Mux {
             lease: Lease::Shared,
             by_itself: false,
         };
-        let room = pool.instances.len() < config.instances.max && living < config.instances.max;
-        if wanted && !room {
-            // Whoever calls has to wait for the new one, so it is done when nobody does, if that is soon.
-            let since = *pool.instances[at.key].worn_since.get_or_insert(now);
-            if now - since < config.timeout.call && !pool.instances[at.key].pending.is_idle() {
-                return self.alarm.at(now + AGAIN);
-            }
-        }
-        if !(wanted && room) {
+        if !(wanted && has_room(pool)) {
             return pool.drain(at.key, why);
         }
         if pool.backs_off(&need.profile) {
@@ -154,4 +159,10 @@ impl Mux {
         }
         self.alarm.at(Instant::now());
     }
+}
+
+/// Whether another instance may be started beside those that are there.
+fn has_room(pool: &Pool) -> bool {
+    let max = pool.config.instances.max;
+    pool.instances.len() < max && pool.living() < max
 }

@@ -113,8 +113,11 @@ impl Mux {
             Err(Full::All(limit)) => return reply.refuse(&Error::Overloaded { limit }),
         };
         let accepted = Accepted { caller: key, request, reply, permit };
-        if self.draining {
+        if self.draining && !self.is_comeback(&accepted) {
             return accepted.refuse(&Error::Draining);
+        }
+        if let Some(error) = self.is_leaving(key) {
+            return accepted.refuse(&error);
         }
         self.begin(accepted);
     }
@@ -180,6 +183,9 @@ impl Mux {
     pub(crate) fn forward(&mut self, accepted: Accepted, profile: Profile, verb: Verb) {
         if let Verb::Task { list } = verb {
             return self.forward_task(accepted, profile, list);
+        }
+        if self.belongs_to_retired(&accepted) {
+            return self.come_back(accepted);
         }
         let Some(caller) = self.callers.get(accepted.caller) else { return };
         let route = match self.route(caller, &accepted.request, profile == Profile::Modern) {

@@ -3,14 +3,16 @@
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Mux, Server};
+use super::Mux;
+use super::servers::{Server, Standing};
 use crate::pool::instance::Instance;
 use crate::pool::process;
 
 impl Mux {
     /// Servers, instances, callers, queues, and what sharing saves.
     pub fn status(&self) -> Value {
-        let servers: Vec<Value> = self.server_ids().map(|id| self.server_status(id)).collect();
+        let ids = self.configured().into_iter().chain(self.retired());
+        let servers: Vec<Value> = ids.map(|id| self.server_status(id)).collect();
         let sum = |key: &str| servers.iter().filter_map(|server| server[key].as_u64()).sum::<u64>();
         let (processes, without) = (sum("processes"), sum("processes_without"));
         let (memory, saved) = (sum("memory"), sum("memory_saved"));
@@ -18,6 +20,15 @@ impl Mux {
             "pid": std::process::id(),
             "version": env!("CARGO_PKG_VERSION"),
             "config": self.config.file,
+            "in_force": {
+                "digest": self.in_force.digest,
+                "age_ms": self.in_force.since.elapsed().as_millis() as u64,
+                "refused": self.in_force.refused.as_ref().map(|(when, why)| json!({
+                    "age_ms": when.elapsed().as_millis() as u64,
+                    "mistakes": why,
+                })),
+            },
+            "draining": self.draining,
             "callers": self.callers.iter().map(|(key, caller)| json!({
                 "endpoint": caller.endpoint.name,
                 "pid": caller.peer.pid,
@@ -57,6 +68,7 @@ impl Mux {
         let each = memory.checked_div(count).unwrap_or(0);
         json!({
             "name": server.config.name,
+            "retired": server.standing != Standing::Configured,
             "lease": lease_status(server),
             "breaker": breaker_status(server),
             "eras": eras(server),

@@ -100,6 +100,9 @@ impl Mux {
         if !self.is_there(who) {
             return;
         }
+        if self.in_stead_of(at.server) != Some(at.server) {
+            return self.orphan_again(at.server, [(uri.to_owned(), vec![who])].into());
+        }
         let Some(instance) = self.instance_mut(at) else { return };
         let subscribers = instance.subscribers.entry(uri.to_owned()).or_default();
         if !subscribers.contains(&who) {

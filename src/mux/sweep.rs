@@ -32,11 +32,13 @@ impl Mux {
         let mut next = Next::default();
         next.at(self.sweep_roots(now));
         next.at(self.sweep_gathering(now));
+        next.at(self.sweep_leaving(now));
         for server in self.server_ids() {
             next.at(self.sweep_tasks(server, now));
             next.at(self.sweep_orphans(server, now));
             next.at(self.sweep_stream(server, now));
             next.at(self.server(server).catalogue.save_late(now));
+            next.at(self.sweep_retired(server, now));
             let instances: Vec<InstanceRef> =
                 self.server(server).pool.instances.values().map(|instance| instance.at).collect();
             for at in instances {

@@ -76,6 +76,16 @@ pub enum Users {
     Many,
 }
 
+impl Users {
+    /// The only one, if there is only one.
+    pub fn only(self) -> Option<CallerKey> {
+        match self {
+            Users::Only(caller) => Some(caller),
+            Users::Many => None,
+        }
+    }
+}
+
 /// An ask of a server that is not answered yet.
 pub struct Ask {
     pub message: Message,

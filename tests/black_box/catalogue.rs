@@ -39,6 +39,8 @@ fn a_caller_connects_and_lists_without_one_process_being_started() {
         for list in LISTS {
             lists.push(caller.ask(list, json!({})).await.result().clone());
         }
+        // What changes is written once a second.
+        after(seconds(2)).await;
         let second = proxy().server("echo", legacy(|_| {})).catalogue(&place.0).start().await;
         let later = second.legacy(REVISION).connect("echo").await;
         assert_eq!(later.introduction, caller.introduction);

@@ -18,7 +18,7 @@ use tokio::task::LocalSet;
 
 pub use answer::Answer;
 pub use caller::{Ask, Caller, Pending};
-pub use proxy::{Proxy, Setup, proxy};
+pub use proxy::{Proxy, Setup, named, proxy};
 pub use rounds::{obliging, sample};
 pub use script::{Heard, Say, Script, modern_script, script};
 pub use servers::{Launched, both_eras, legacy, modern, mute, unstartable};

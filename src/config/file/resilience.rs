@@ -9,7 +9,6 @@ use crate::config::{Breaker, Probe, RateLimit, Recycle, Retry, WhenFull};
 
 const WHEN_FULL: [(&str, WhenFull); 3] =
     [("wait", WhenFull::Wait), ("overflow", WhenFull::Overflow), ("reject", WhenFull::Reject)];
-const YES_NO: [(&str, bool); 2] = [("true", true), ("false", false)];
 
 pub(super) fn when_full(fields: &mut Fields<'_>) -> WhenFull {
     fields.choice("when_full", &WHEN_FULL)
@@ -50,7 +49,7 @@ pub(super) fn breaker(mut fields: Fields<'_>) -> Breaker {
         failures: fields.or_never("failures", |fields| number(fields, "failures", failures)),
         open: fields.duration("open", default.open, MOMENT),
         open_max: fields.duration("open_max", default.open_max, MOMENT),
-        per_tool: fields.choice("per_tool", &YES_NO),
+        per_tool: fields.truth("per_tool", default.per_tool),
     };
     if breaker.open > breaker.open_max {
         let message = "`open` is longer than `open_max`, the longest that it may stay open";

@@ -18,7 +18,7 @@ use crate::wire::scan::Field;
 
 impl Mux {
     /// A request with a `requestState` of ours: its caller comes back for a held call.
-    pub(super) fn come_back(&mut self, accepted: Accepted) {
+    pub(in crate::mux) fn come_back(&mut self, accepted: Accepted) {
         match self.claim(&accepted) {
             Ok((key, answers)) => self.resume(key, accepted, &answers),
             Err(why) => accepted.refuse(&Error::InvalidParams(why)),

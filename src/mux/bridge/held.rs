@@ -54,6 +54,11 @@ impl Held {
         self.calls.get(&serial).copied()
     }
 
+    /// The call that a request state stands for, if its caller may still come back for it.
+    pub fn behind(&self, text: &str) -> Option<CallKey> {
+        self.call(self.open(text).ok()?.serial)
+    }
+
     /// Notes a call that is held until then, and seals what its caller needs to come back.
     fn keep(&mut self, key: CallKey, caller: CallerKey, request: [u8; 32], until: Instant) -> (u64, String) {
         self.last += 1;

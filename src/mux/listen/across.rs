@@ -110,14 +110,19 @@ impl Mux {
             return accepted.refuse(&Error::MethodNotFound(format!("server `{name}` takes no subscriptions")));
         }
         let key = accepted.caller;
-        let subscribers = self.server_mut(server).upstream.sessions.entry(uri).or_default();
+        accepted.result("{}");
+        self.join_stream(server, key, &uri);
+    }
+
+    /// Lets a legacy caller hear of a modern server's resource.
+    pub(in crate::mux) fn join_stream(&mut self, server: ServerId, key: CallerKey, uri: &str) {
+        let subscribers = self.server_mut(server).upstream.sessions.entry(uri.to_owned()).or_default();
         if !subscribers.contains(&key) {
             subscribers.push(key);
             if let Some(caller) = self.callers.get_mut(key) {
                 caller.subscriptions += 1;
             }
         }
-        accepted.result("{}");
         self.adjust_stream(server);
     }
 

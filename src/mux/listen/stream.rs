@@ -75,8 +75,9 @@ impl Mux {
         if there && self.is_followed(server) {
             wanted.join(&self.announced_lists(server));
         }
+        let retired = self.in_stead_of(server) != Some(server);
         let upstream = &mut self.server_mut(server).upstream;
-        if wanted.is_empty() {
+        if wanted.is_empty() || retired {
             let streams = [upstream.current.take(), upstream.next.take()];
             return streams.into_iter().flatten().for_each(|stream| self.cancel(stream.call, Some("nobody listens")));
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::params;
+use crate::era::Era;
 use crate::era::profile::Profile;
 use crate::mux::Mux;
 use crate::mux::errand::Errand;
@@ -19,9 +20,11 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// A subscription without an instance.
 pub struct Orphan {
-    pub(super) who: Subscriber,
-    pub(super) uri: Rc<str>,
+    pub(in crate::mux) who: Subscriber,
+    pub(in crate::mux) uri: Rc<str>,
     again: Instant,
+    /// It waits until it is known which era the server speaks.
+    strange: bool,
 }
 
 /// Who is subscribed to a resource together: by URI, profile and roots.
@@ -38,16 +41,35 @@ impl Mux {
     /// An instance is gone with its subscriptions: another is to take them over.
     /// That is tried at once, but not again and again: a server may have ended because of it.
     pub(crate) fn orphan_subscriptions(&mut self, server: ServerId, orphans: BTreeMap<String, Vec<Subscriber>>) {
+        orphans.values().flatten().for_each(|who| self.count_subscription(*who, -1));
+        self.orphan_again(server, orphans);
+    }
+
+    /// Subscriptions that have no instance are to be taken over: by the server, or by what took its place.
+    pub(crate) fn orphan_again(&mut self, server: ServerId, orphans: BTreeMap<String, Vec<Subscriber>>) {
+        let Some(server) = self.in_stead_of(server) else { return };
         let now = Instant::now();
         let again = self.server(server).taken_over.map_or(now, |last| now.max(last + AGAIN));
         for (uri, all) in orphans {
             let uri: Rc<str> = uri.into();
-            for who in all {
-                self.count_subscription(who, -1);
-                self.servers[server.0].orphans.push(Orphan { who, uri: uri.clone(), again });
-            }
+            let known = &self.server(server).orphans;
+            let is_known = |who: Subscriber| known.iter().any(|orphan| orphan.who == who && orphan.uri == uri);
+            let new = |who: &Subscriber| self.sees(server, *who) && !is_known(*who);
+            let all: Vec<Subscriber> = all.into_iter().filter(new).collect();
+            let orphans = all.into_iter().map(|who| Orphan { who, uri: uri.clone(), again, strange: false });
+            self.server_mut(server).orphans.extend(orphans);
         }
         self.alarm.at(again);
+    }
+
+    /// Whether a server is one of those that a subscriber's endpoint shows.
+    fn sees(&self, server: ServerId, who: Subscriber) -> bool {
+        let caller = match who {
+            Subscriber::Session(caller) => Some(caller),
+            Subscriber::Stream(call) => self.calls.get(call).map(|call| call.caller),
+        };
+        let caller = caller.and_then(|caller| self.callers.get(caller));
+        caller.is_some_and(|caller| caller.endpoint.servers.contains(&server))
     }
 
     /// Subscribes anew what has lost its instance; when the next is to be tried.
@@ -64,7 +86,7 @@ impl Mux {
         // Callers of one profile are subscribed together, as they were.
         let mut groups: Vec<Group> = Vec::new();
         for orphan in due {
-            let Some((first, profile, roots)) = self.subscribes_as(server, orphan.who) else { continue };
+            let Some((first, profile, roots)) = self.may_take_over(server, &orphan, now) else { continue };
             let alike = (orphan.uri, profile, roots);
             match groups.iter_mut().find(|group| group.alike == alike) {
                 Some(group) => group.all.push(orphan.who),
@@ -79,18 +101,50 @@ impl Mux {
         self.server(server).orphans.iter().map(|orphan| orphan.again).min()
     }
 
-    /// On whose behalf an instance is subscribed, and what it was told then.
-    fn subscribes_as(&self, server: ServerId, who: Subscriber) -> Option<(CallerKey, Profile, Option<Rc<str>>)> {
-        match who {
+    /// On whose behalf an instance is subscribed, and what it is told then. Nothing if nobody is there any more, if it is
+    /// not known yet how, or if the server is listened to in another way.
+    fn may_take_over(
+        &mut self,
+        server: ServerId,
+        orphan: &Orphan,
+        now: Instant,
+    ) -> Option<(CallerKey, Profile, Option<Rc<str>>)> {
+        let (key, own, offer) = match orphan.who {
             Subscriber::Session(key) => {
                 let caller = self.callers.get(key)?;
-                Some((key, caller.session.as_ref()?.profile.clone(), caller.roots.known()))
+                (key, caller.session.as_ref()?.profile.era(), self.offer_to_session(server, caller)?)
             }
             Subscriber::Stream(call) => {
                 let call = self.calls.get(call)?;
-                let roots = self.callers.get(call.caller)?.roots.known();
-                Some((call.caller, self.offer_to(server, call).profile, roots))
+                (call.caller, Era::Modern, self.offer_to(server, call))
             }
+        };
+        if !self.knows_era(server, own) {
+            let again = now + AGAIN;
+            let (who, uri) = (orphan.who, orphan.uri.clone());
+            self.server_mut(server).orphans.push(Orphan { who, uri, again, strange: true });
+            self.introduce_server(server, key, offer);
+            return None;
+        }
+        match orphan.who {
+            Subscriber::Session(_) if offer.bridged => {
+                self.join_stream(server, key, &orphan.uri);
+                return None;
+            }
+            // Its stream has it.
+            Subscriber::Stream(_) if !offer.bridged => return None,
+            _ => {}
+        }
+        Some((key, offer.profile, self.callers.get(key)?.roots.known()))
+    }
+
+    /// It was found which era a server speaks, or does not: subscriptions that wait for that are taken over.
+    pub(crate) fn era_found(&mut self, server: ServerId) {
+        let now = Instant::now();
+        let strange = self.server_mut(server).orphans.iter_mut().filter(|orphan| orphan.strange);
+        let found = strange.map(|orphan| orphan.again = now).count();
+        if found > 0 {
+            self.alarm.at(now);
         }
     }
 
@@ -101,7 +155,7 @@ impl Mux {
                 self.subscribed(InstanceRef { server, key }, who, &uri);
             } else if !first {
                 let again = Instant::now() + AGAIN;
-                self.server_mut(server).orphans.push(Orphan { who, uri: uri.clone(), again });
+                self.server_mut(server).orphans.push(Orphan { who, uri: uri.clone(), again, strange: false });
                 self.alarm.at(again);
             }
             if let Subscriber::Stream(call) = who

@@ -7,6 +7,7 @@ use std::time::Duration;
 use mcpool::caller::session;
 use mcpool::config::{self, Config};
 use mcpool::mux::callers::Peer;
+use mcpool::mux::reload::Changes;
 use mcpool::mux::{Handle, Parts};
 use serde_json::{Value, json};
 use tokio::io::duplex;
@@ -15,7 +16,7 @@ use tokio::task::spawn_local;
 use super::caller::Caller;
 use super::servers::{Behaviour, Launched, Workshop};
 use super::wire::{Peer as End, Tap};
-use super::{Answer, merge};
+use super::{Answer, merge, settled};
 
 type Change = Box<dyn FnOnce(&mut Config)>;
 
@@ -119,6 +120,51 @@ impl Proxy {
         theirs
     }
 
+    /// Puts another config in force: this one with a change, and the endpoints that go with its servers by themselves.
+    pub async fn reload(&self, change: impl FnOnce(&mut Config)) -> Changes {
+        self.reload_exactly(|config| {
+            change(config);
+            config.endpoints = Config::of(config.servers.clone()).endpoints;
+        })
+        .await
+    }
+
+    /// Puts this config with a change in force.
+    pub async fn reload_exactly(&self, change: impl FnOnce(&mut Config)) -> Changes {
+        let changes = self.mux.with(|mux| {
+            let mut config = (*mux.config).clone();
+            change(&mut config);
+            mux.reload(config)
+        });
+        settled().await;
+        changes
+    }
+
+    /// A server behaves like that when it is started next.
+    pub fn teach(&self, server: &str, behaviour: Behaviour) {
+        self.workshop.learn(server, behaviour);
+    }
+
+    /// From now on a server is started as something else; it behaves like that when it is started next.
+    pub async fn replace(&self, server: &str, behaviour: Behaviour) {
+        self.workshop.learn(server, behaviour);
+        let changes = self.reload(|config| named(config, server).args.push("again".into())).await;
+        assert_eq!(changes.replaced, [server]);
+    }
+
+    /// A server that is configured from now on.
+    pub async fn add(&self, server: &str, behaviour: Behaviour) {
+        self.workshop.learn(server, behaviour);
+        let changes = self.reload(|config| config.servers.push(config::Server::new(server, server))).await;
+        assert_eq!(changes.added, [server]);
+    }
+
+    /// A server that is not configured any more.
+    pub async fn remove(&self, server: &str) {
+        let changes = self.reload(|config| config.servers.retain(|other| other.name != server)).await;
+        assert_eq!(changes.removed, [server]);
+    }
+
     /// How many processes of a server were started.
     pub fn started(&self, server: &str) -> usize {
         self.workshop.launched(server).len()
@@ -159,6 +205,11 @@ impl Proxy {
     pub fn dropped(&self, reason: &str) -> u64 {
         self.status()["counters"]["dropped"][reason].as_u64().unwrap_or(0)
     }
+}
+
+/// The server of that name in a config.
+pub fn named<'a>(config: &'a mut Config, server: &str) -> &'a mut config::Server {
+    config.servers.iter_mut().find(|other| other.name == server).expect("a server of that name")
 }
 
 impl Client<'_> {

@@ -80,7 +80,7 @@ impl Behaviour {
 /// Starts servers in memory and remembers them.
 #[derive(Default)]
 pub struct Workshop {
-    behaviours: HashMap<String, Behaviour>,
+    behaviours: RefCell<HashMap<String, Behaviour>>,
     launched: RefCell<HashMap<String, Vec<Rc<Launched>>>>,
     /// Where everything is written down.
     pub wire: Wire,
@@ -118,9 +118,9 @@ impl Launched {
 }
 
 impl Workshop {
-    /// Learns how a server behaves.
-    pub fn learn(&mut self, name: &str, behaviour: Behaviour) {
-        self.behaviours.insert(name.to_owned(), behaviour);
+    /// Learns how a server behaves when it is started from now on.
+    pub fn learn(&self, name: &str, behaviour: Behaviour) {
+        self.behaviours.borrow_mut().insert(name.to_owned(), behaviour);
     }
 
     /// The processes of a server, in the order of their starts.
@@ -137,7 +137,7 @@ impl Launcher for Workshop {
         let (stdout, reader) = duplex(1 << 16);
         let (say, said) = script::say();
         let mut options = Options { seed: number as u64, ..Options::new(format!("{}-{number}", server.name)) };
-        let task = match &self.behaviours[&server.name] {
+        let task = match &self.behaviours.borrow()[&server.name] {
             Behaviour::Unstartable => return Err(io::Error::new(io::ErrorKind::NotFound, "no such command")),
             Behaviour::Legacy(set) => {
                 set(&mut options);

@@ -1,0 +1,46 @@
+//! Another config while the daemon runs: read and checked whole, then put in force whole or not at all.
+
+use super::doors::Doors;
+use crate::config::Config;
+use crate::mux::Handle;
+use crate::mux::reload::Changes;
+
+/// Reads the config file anew and puts it in force; says what that changed.
+///
+/// # Errors
+/// In words for people: all mistakes of the file, or what else keeps it from being put in force.
+pub async fn reload(mux: &Handle, doors: &mut Doors, relevel: &dyn Fn(&str)) -> Result<Changes, String> {
+    let done = attempt(mux, doors, relevel).await;
+    match &done {
+        Ok(changes) => {
+            tracing::info!(%changes, "another config is in force");
+            if !changes.restart.is_empty() {
+                tracing::warn!(keys = changes.restart.join(", "), "these keys have changed and need a new daemon");
+            }
+        }
+        Err(why) => {
+            tracing::error!("the config was not reloaded, the one before stays in force: {why}");
+            mux.with(|mux| mux.refuse_config(why.clone()));
+        }
+    }
+    done
+}
+
+async fn attempt(mux: &Handle, doors: &mut Doors, relevel: &dyn Fn(&str)) -> Result<Changes, String> {
+    let (running, draining) = mux.with(|mux| (mux.config.clone(), mux.is_draining()));
+    if draining {
+        return Err("the daemon is ending".into());
+    }
+    let Some(file) = &running.file else { return Err("this daemon was not started with a config file".into()) };
+    let mut config = Config::load(file).map_err(|mistakes| format!("the config has mistakes\n{mistakes}"))?;
+    let restart = config.keep_what_cannot_change(&running);
+    let ajar = doors.unlock(&config).map_err(|taken| taken.to_string())?;
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let changes = mux.with(|mux| mux.reload(config));
+    let config = mux.with(|mux| mux.config.clone());
+    relevel(&config.log.level);
+    doors.open(&config, ajar).await;
+    Ok(Changes { restart, ..changes })
+}

@@ -1,0 +1,67 @@
+//! Called by the daemon when it is to end, in two steps: first nothing new is begun and what runs may come to its end,
+//! then everything ends.
+
+use super::Mux;
+use super::call::{Call, Place};
+use crate::error::Error;
+use crate::mux::request::Accepted;
+use crate::reply::CallKey;
+use crate::wire::scan::Field;
+
+impl Mux {
+    /// Begins nothing new: no callers, no requests. What was accepted goes on; `drained` tells when that is over.
+    pub fn begin_drain(&mut self) {
+        if self.draining {
+            return;
+        }
+        self.draining = true;
+        self.end_listens();
+        self.note_drained();
+    }
+
+    /// Whether nothing new is begun any more.
+    pub fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// How many calls of callers are on their way, or wait for their callers to come back.
+    pub fn running(&self) -> usize {
+        let runs = |call: &&Call| call.is_held() || call.is_callers() && call.place != Place::Listening;
+        self.calls.values().filter(runs).count()
+    }
+
+    /// Whether anybody is connected.
+    pub fn has_callers(&self) -> bool {
+        !self.callers.is_empty()
+    }
+
+    /// Tells whoever waits for it that nothing runs any more.
+    pub(super) fn note_drained(&self) {
+        if self.draining && self.running() == 0 {
+            self.drained.notify_one();
+        }
+    }
+
+    /// Whether a request goes on with what was begun: its caller comes back for a call that is held.
+    pub(super) fn is_comeback(&self, accepted: &Accepted) -> bool {
+        let state = accepted.request.text(Field::RequestState);
+        state.is_some_and(|state| self.held.behind(&state).is_some())
+    }
+
+    /// Ends everything: no new callers, waiting calls refused, instances stopped.
+    pub fn shut_down(&mut self) {
+        (self.draining, self.ending) = (true, true);
+        let calls: Vec<CallKey> = self.calls.keys().collect();
+        self.end_listens();
+        calls.into_iter().for_each(|call| self.give_up(call, Error::Draining));
+        self.callers.values().for_each(|caller| caller.outbox.close());
+        for server in self.server_ids() {
+            self.server(server).catalogue.write();
+            let instances: Vec<_> = self.server(server).pool.instances.keys().collect();
+            instances.into_iter().for_each(|key| self.server_mut(server).pool.stop(key, "mcpool ends"));
+        }
+        if self.servers.iter().all(|server| server.pool.instances.is_empty()) {
+            self.quiet.notify_one();
+        }
+    }
+}

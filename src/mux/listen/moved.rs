@@ -1,0 +1,127 @@
+//! Streams and subscriptions when a reload changed what there is to listen to.
+
+use std::collections::BTreeMap;
+
+use super::Listener;
+use super::filter::Filter;
+use crate::mux::Mux;
+use crate::pool::instance::{ServerId, Subscriber};
+use crate::reply::{CallKey, CallerKey};
+
+impl Listener {
+    /// Whether it wants something of a server.
+    pub(in crate::mux) fn wants_of(&self, server: ServerId) -> bool {
+        self.waiting.contains(&server) || self.wants.iter().any(|(id, _)| *id == server)
+    }
+}
+
+impl Mux {
+    /// Turns the streams of callers from servers that were retired to what took their place, and to servers that are
+    /// new to them. Streams that are not open yet are asked for anew by whoever calls: these are returned.
+    pub(in crate::mux) fn move_listeners(&mut self) -> Vec<CallKey> {
+        let mut again = Vec::new();
+        let all: Vec<CallKey> = self.listeners.keys().collect();
+        for call in all {
+            let Some(listener) = self.listeners.get(call) else { continue };
+            let Some(caller) = self.callers.get(listener.caller) else { continue };
+            let servers = caller.endpoint.servers.clone();
+            let known: Vec<ServerId> = listener.wants.iter().map(|(id, _)| *id).collect();
+            if known.iter().all(|id| servers.contains(id)) && servers.iter().all(|id| known.contains(id)) {
+                continue;
+            }
+            if !listener.acknowledged {
+                again.push(call);
+                continue;
+            }
+            // What it wants of every server, apart from resources, which belong to one.
+            let mut common = Filter::default();
+            listener.wants.iter().for_each(|(_, wants)| common.join(wants));
+            common.uris.clear();
+            let mut wants: Vec<(ServerId, Filter)> = Vec::new();
+            for (id, filter) in &listener.wants {
+                if let Some(to) = self.in_stead_of(*id).filter(|to| servers.contains(to)) {
+                    wants.push((to, filter.clone()));
+                }
+            }
+            for id in servers {
+                if !wants.iter().any(|(other, _)| *other == id) {
+                    wants.push((id, common.clone()));
+                }
+            }
+            let gone: Vec<ServerId> = known
+                .into_iter()
+                .filter(|id| self.in_stead_of(*id) == Some(*id) && !wants.iter().any(|(to, _)| to == id))
+                .collect();
+            let first = wants.first().map(|(id, _)| *id);
+            if let Some(listener) = self.listeners.get_mut(call) {
+                listener.wants = wants;
+            }
+            gone.into_iter().for_each(|id| self.forget_subscriptions(id, Subscriber::Stream(call)));
+            match first {
+                Some(first) => self.calls[call].server = first,
+                None => self.end_listener(call),
+            }
+        }
+        again.iter().for_each(|call| self.close_listener(*call));
+        again
+    }
+
+    /// Takes a stream back that is not open yet.
+    fn close_listener(&mut self, call: CallKey) {
+        let Some(listener) = self.listeners.remove(call) else { return };
+        for (server, _) in listener.wants {
+            self.forget_subscriptions(server, Subscriber::Stream(call));
+        }
+    }
+
+    /// Whoever is subscribed to something of a retired server is to be subscribed to it at the one that took its place,
+    /// in whatever way that one takes subscriptions.
+    pub(in crate::mux) fn move_subscriptions(&mut self, old: ServerId) {
+        let mut orphans: BTreeMap<String, Vec<Subscriber>> = BTreeMap::new();
+        for (uri, callers) in std::mem::take(&mut self.server_mut(old).upstream.sessions) {
+            orphans.entry(uri).or_default().extend(callers.into_iter().map(Subscriber::Session));
+        }
+        for instance in self.server_mut(old).pool.instances.values_mut() {
+            for (uri, all) in std::mem::take(&mut instance.subscribers) {
+                orphans.entry(uri).or_default().extend(all);
+            }
+        }
+        self.orphan_subscriptions(old, orphans);
+        let waiting = std::mem::take(&mut self.server_mut(old).orphans);
+        for orphan in waiting {
+            self.orphan_again(old, [(orphan.uri.to_string(), vec![orphan.who])].into());
+        }
+        let mut streams: BTreeMap<String, Vec<Subscriber>> = BTreeMap::new();
+        for (call, listener) in self.listeners.iter().filter(|(_, listener)| listener.acknowledged) {
+            for (_, wants) in listener.wants.iter().filter(|(id, _)| *id == old) {
+                for uri in &wants.uris {
+                    streams.entry(uri.clone()).or_default().push(Subscriber::Stream(call));
+                }
+            }
+        }
+        self.orphan_again(old, streams);
+    }
+
+    /// Ends the streams of a caller.
+    pub(in crate::mux) fn end_listens_of(&mut self, key: CallerKey) {
+        let own = self.listeners.iter().filter(|(_, listener)| listener.caller == key);
+        let own: Vec<CallKey> = own.map(|(call, _)| call).collect();
+        own.into_iter().for_each(|call| self.end_listener(call));
+    }
+
+    /// Tells a caller that what it sees has changed.
+    pub(in crate::mux) fn announce_other_view(&self, key: CallerKey) {
+        let Some(caller) = self.callers.get(key) else { return };
+        for kind in ["tools", "prompts", "resources"] {
+            let method = format!("notifications/{kind}/list_changed");
+            if caller.is_initialized() {
+                caller.outbox.line(format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#).as_bytes());
+            }
+            let own = self.listeners.values().filter(|listener| listener.caller == key && listener.acknowledged);
+            for listener in own.filter(|own| own.wants.iter().any(|(_, wants)| wants.lets_through(&method, ""))) {
+                let id = listener.id.as_str();
+                caller.notify(&method, &format!(r#"{{"_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}"#));
+            }
+        }
+    }
+}

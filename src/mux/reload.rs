@@ -1,0 +1,199 @@
+//! Called by the daemon with a config that was read anew and is free of mistakes: puts it in force without a gap. What did
+//! not change stays as it is, with its instances. A server that is started in another way is replaced: a new one takes
+//! its place, the old one is retired (`mux::retire`). Whoever sees something else now is told.
+
+use std::fmt;
+use std::rc::Rc;
+
+use tokio::time::Instant;
+
+use super::Mux;
+use super::callers::{Caller, Endpoint};
+use super::gate::Gate;
+use crate::config::{self, Config};
+use crate::pool::instance::ServerId;
+use crate::reply::{CallKey, CallerKey};
+
+/// Which config is in force.
+pub struct InForce {
+    pub since: Instant,
+    /// Tells the text of its file from others.
+    pub digest: Option<String>,
+    /// When another one was refused since then, and why.
+    pub refused: Option<(Instant, String)>,
+}
+
+impl InForce {
+    /// A config that has just been read.
+    pub fn new(config: &Config) -> InForce {
+        InForce { since: Instant::now(), digest: config.digest.clone(), refused: None }
+    }
+}
+
+/// What a reload changed, by the names of servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    pub added: Vec<String>,
+    /// Started in another way, so that new instances take the place of the old ones.
+    pub replaced: Vec<String>,
+    /// Treated in another way; their instances stay.
+    pub adjusted: Vec<String>,
+    pub removed: Vec<String>,
+    /// How many stayed as they were.
+    pub unchanged: usize,
+    /// Keys that differ and that only a new daemon heeds.
+    pub restart: Vec<&'static str>,
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = [
+            ("added", &self.added),
+            ("replaced", &self.replaced),
+            ("adjusted", &self.adjusted),
+            ("removed", &self.removed),
+        ];
+        for (what, names) in all.into_iter().filter(|(_, names)| !names.is_empty()) {
+            write!(f, "{what}: {}; ", names.join(", "))?;
+        }
+        write!(f, "servers as before: {}", self.unchanged)?;
+        if !self.restart.is_empty() {
+            write!(f, "; a new daemon is needed for: {}", self.restart.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl Mux {
+    /// Puts a config in force; what that changed. Sockets are the business of whoever calls.
+    pub fn reload(&mut self, config: Config) -> Changes {
+        let mut changes = Changes::default();
+        let until = Instant::now() + config.life.drain;
+        let (old, config) = (self.config.clone(), Rc::new(config));
+        self.starter.message = config.limits.message;
+        self.in_force = InForce::new(&config);
+        let retired = self.change_servers(&config, until, &mut changes);
+        self.config = config;
+        self.endpoints = self.config.endpoints.iter().map(|endpoint| self.endpoint(endpoint)).collect();
+        let told = self.change_endpoints(&old, until);
+        self.settle_retired(&retired);
+        told.into_iter().for_each(|caller| self.announce_other_view(caller));
+        self.prestart();
+        self.server_ids().for_each(|server| self.dispatch(server));
+        self.alarm.at(Instant::now());
+        changes
+    }
+
+    /// Notes that a config was not put in force, for `status`.
+    pub fn refuse_config(&mut self, why: String) {
+        self.in_force.refused = Some((Instant::now(), why));
+    }
+
+    /// Adds, adjusts and retires servers; those that were retired.
+    fn change_servers(&mut self, config: &Config, until: Instant, changes: &mut Changes) -> Vec<ServerId> {
+        let mut retired = Vec::new();
+        for id in self.configured() {
+            let name = self.server(id).config.name.clone();
+            if config.server(&name).is_none() {
+                self.retire(id, None, until);
+                retired.push(id);
+                changes.removed.push(name);
+            }
+        }
+        for server in &config.servers {
+            let (name, server) = (server.name.clone(), Rc::new(server.clone()));
+            let Some(id) = self.configured_as(&name) else {
+                self.admit_server(server);
+                changes.added.push(name);
+                continue;
+            };
+            if *self.server(id).config == *server {
+                changes.unchanged += 1;
+            } else if self.server(id).config.starts_like(&server) {
+                self.adjust_server(id, server);
+                changes.adjusted.push(name);
+            } else {
+                let started = self.server(id).pool.started;
+                let new = self.admit_server(server);
+                // Numbers of instances go on, since they name them.
+                self.server_mut(new).pool.started = started;
+                self.retire(id, Some(new), until);
+                retired.push(id);
+                changes.replaced.push(name);
+            }
+        }
+        retired
+    }
+
+    /// A server is treated in another way from now on.
+    fn adjust_server(&mut self, id: ServerId, config: Rc<config::Server>) {
+        let starter = self.starter.clone();
+        let server = self.server_mut(id);
+        if server.config.rate_limit != config.rate_limit
+            || server.config.breaker != config.breaker
+            || server.config.retry != config.retry
+        {
+            server.gate = Gate::new(&config);
+            self.callers.values_mut().for_each(|caller| drop(caller.rates.remove(&id)));
+        }
+        let server = self.server_mut(id);
+        server.config = config.clone();
+        server.pool.adjust(config, starter);
+    }
+
+    /// Gives every caller its endpoint as it is now; those that see something else than before.
+    fn change_endpoints(&mut self, old: &Config, until: Instant) -> Vec<CallerKey> {
+        let mut told = Vec::new();
+        let callers: Vec<CallerKey> = self.callers.keys().collect();
+        for key in callers {
+            let Some(caller) = self.callers.get(key) else { continue };
+            let Some(endpoint) = self.shown(&caller.endpoint.name).filter(|_| self.is_admitted(caller, old)) else {
+                self.part_from(key, until);
+                continue;
+            };
+            let Some(caller) = self.callers.get_mut(key) else { continue };
+            if looks_other(&caller.endpoint, &endpoint) {
+                told.push(key);
+            }
+            caller.endpoint = endpoint;
+        }
+        told
+    }
+
+    /// Whether a caller's user may still use its endpoint.
+    fn is_admitted(&self, caller: &Caller, old: &Config) -> bool {
+        let allows = |config: &Config| {
+            config.endpoint(&caller.endpoint.name).is_some_and(|endpoint| endpoint.users.contains(&caller.peer.uid))
+        };
+        allows(&self.config) || !allows(old)
+    }
+
+    /// Moves what waits at servers that were retired, and ends their instances.
+    fn settle_retired(&mut self, retired: &[ServerId]) {
+        let mut waiting: Vec<(CallKey, ServerId)> = Vec::new();
+        for old in retired {
+            let new = self.in_stead_of(*old);
+            if let Some(new) = new {
+                self.start_in_stead(*old, new);
+            }
+            waiting.extend(self.waiting_at(*old).into_iter().map(|key| (key, *old)));
+            self.server_mut(*old).pool.queue.remove_where(|_| true);
+            self.move_subscriptions(*old);
+        }
+        let streams = self.move_listeners();
+        for old in retired {
+            self.adjust_stream(*old);
+            self.drain_retired(*old);
+        }
+        waiting.into_iter().for_each(|(key, old)| self.move_on(key, old));
+        streams.into_iter().for_each(|call| self.begin_again(call));
+        for server in self.configured() {
+            self.adjust_stream(server);
+        }
+    }
+}
+
+/// Whether callers see something else.
+fn looks_other(one: &Endpoint, other: &Endpoint) -> bool {
+    (&one.servers, one.prefix, &one.tools) != (&other.servers, other.prefix, &other.tools)
+}

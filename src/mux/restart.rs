@@ -1,0 +1,40 @@
+//! Called by `admin` for `mcpool restart`: new instances of a server for old ones, gently.
+
+use super::Mux;
+use crate::pool::instance::{InstanceKey, InstanceRef, State};
+
+impl Mux {
+    /// Replaces the instances of a server: nothing new goes to the old ones, which end when they have nothing left to do.
+    /// What kept the server from being started is forgotten. How many are replaced.
+    ///
+    /// # Errors
+    /// In words: no such server, or mcpool is ending.
+    pub fn restart_server(&mut self, name: &str) -> Result<usize, String> {
+        if self.draining {
+            return Err("mcpool is ending".into());
+        }
+        let Some(id) = self.configured_as(name) else {
+            let names: Vec<&str> = self.config.servers.iter().map(|server| server.name.as_str()).collect();
+            return Err(format!("no server is called {name:?}; there are: {}", names.join(", ")));
+        };
+        let server = self.server_mut(id);
+        server.gate.breaker.reset();
+        let pool = &mut server.pool;
+        pool.forgive();
+        let alive = pool.instances.iter().filter(|(_, instance)| instance.alive()).map(|(key, _)| key);
+        let alive: Vec<InstanceKey> = alive.collect();
+        alive.iter().for_each(|key| self.replace_or_drain(InstanceRef { server: id, key: *key }));
+        self.prestart();
+        self.dispatch(id);
+        Ok(alive.len())
+    }
+
+    /// An instance that works stays until its successor does, where there is room for both.
+    fn replace_or_drain(&mut self, at: InstanceRef) {
+        const WHY: &str = "it is restarted";
+        if self.instance(at).is_some_and(|instance| instance.state == State::Ready && instance.bound.is_none()) {
+            return self.replace(at, WHY);
+        }
+        self.server_mut(at.server).pool.drain(at.key, WHY);
+    }
+}

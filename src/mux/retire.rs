@@ -1,0 +1,225 @@
+//! Servers and endpoints that a reload took away. What runs there may end, until `drain` is over; what only waits goes to
+//! whatever has taken their place, or is refused; nothing new goes there.
+
+use tokio::time::Instant;
+
+use super::Mux;
+use super::call::{Place, Source};
+use super::errand::Errand;
+use super::introduce::names_one;
+use super::request::Accepted;
+use super::servers::Standing;
+use crate::error::Error;
+use crate::pool::instance::{InstanceRef, ServerId, State};
+use crate::pool::lease::{Lease, Need};
+use crate::reply::{CallKey, CallerKey};
+use crate::wire::scan::Field;
+
+impl Mux {
+    /// Retires a server: what waits there is still to be moved, what runs there may end until then.
+    pub(super) fn retire(&mut self, id: ServerId, by: Option<ServerId>, until: Instant) {
+        for server in &mut self.servers {
+            if let Standing::Retired { successor, .. } = &mut server.standing
+                && *successor == Some(id)
+            {
+                *successor = by;
+            }
+        }
+        let server = self.server_mut(id);
+        server.standing = Standing::Retired { until, successor: by };
+        // Nothing is kept running there for its own sake.
+        let mut config = (*server.config).clone();
+        config.instances.min = 0;
+        server.config = config.into();
+        server.pool.config = server.config.clone();
+        self.alarm.at(until);
+    }
+
+    /// Ends the instances of a retired server, those with work when that is done.
+    pub(super) fn drain_retired(&mut self, id: ServerId) {
+        let instances: Vec<InstanceRef> = self.server(id).pool.instances.values().map(|instance| instance.at).collect();
+        for at in instances {
+            let kept = self.is_kept(at);
+            let pool = &mut self.server_mut(id).pool;
+            match pool.instances.get_mut(at.key) {
+                Some(instance) if kept && matches!(instance.state, State::Ready | State::Draining) => {
+                    instance.state = State::Draining;
+                }
+                _ => pool.drain(at.key, "the configuration changed"),
+            }
+        }
+        self.vacate(id);
+    }
+
+    /// Starts instances of a server that takes another's place for those whom the other one's serve, before these end.
+    pub(super) fn start_in_stead(&mut self, old: ServerId, new: ServerId) {
+        let (has_asked, asks_roots) = {
+            let known = &self.server(new).catalogue.known;
+            (known.has_asked, known.asks_roots)
+        };
+        let mut needs: Vec<(CallerKey, Need)> = Vec::new();
+        for instance in self.server(old).pool.instances.values().filter(|instance| instance.alive()) {
+            let (lease, _) = self.server(new).pool.lease(&instance.profile, has_asked);
+            let roots = instance.roots.clone().filter(|_| asks_roots);
+            let need = Need { profile: instance.profile.clone(), roots, lease, by_itself: false };
+            let alone = lease != Lease::Shared || instance.bound.is_some();
+            if !alone && !needs.iter().any(|(_, other)| other.is_like(&need)) {
+                needs.push((instance.users.only().unwrap_or_default(), need));
+            }
+        }
+        let pool = &mut self.server_mut(new).pool;
+        for (caller, need) in needs.into_iter().take(pool.config.instances.max) {
+            pool.start(caller, &need);
+        }
+    }
+
+    /// The calls that wait for a server, those that have waited longest first.
+    pub(super) fn waiting_at(&self, id: ServerId) -> Vec<CallKey> {
+        let mut waiting: Vec<(Instant, CallKey)> = Vec::new();
+        for (key, call) in &self.calls {
+            let waits = match &call.place {
+                Place::Introductions(missing) | Place::Lists(_, missing) => call.server == id || missing.contains(&id),
+                Place::Nowhere | Place::Roots | Place::Queue => call.server == id,
+                Place::On(..) | Place::Held | Place::Asking | Place::Listening => false,
+            };
+            if waits {
+                waiting.push((call.since, key));
+            }
+        }
+        waiting.sort_unstable();
+        waiting.into_iter().map(|(_, key)| key).collect()
+    }
+
+    /// Moves a call that waits for a retired server to what took its place.
+    pub(super) fn move_on(&mut self, key: CallKey, from: ServerId) {
+        let Some(call) = self.calls.get(key) else { return };
+        let caller = call.caller;
+        let removed = self.in_stead_of(from).is_none();
+        let for_one = match &call.place {
+            Place::Introductions(_) => names_one(&call.request.method()),
+            place => matches!(place, Place::Roots | Place::Queue),
+        };
+        match &call.from {
+            Source::Held { .. } => {}
+            Source::Mcpool(errand) => {
+                if let Errand::Resubscribe { uri, all, first: false } = errand {
+                    let orphans = [(uri.to_string(), all.clone())].into();
+                    self.orphan_again(from, orphans);
+                }
+                self.cancel(key, None);
+            }
+            Source::Caller(..) => match self.is_leaving(caller) {
+                Some(error) => self.refuse_introduction(key, &error),
+                None if removed && for_one => self.fail(key, self.removed(from)),
+                // It was translated already.
+                None if call.bridge.is_some() => self.place(key),
+                None => {
+                    if call.request.method() == "initialize"
+                        && let Some(caller) = self.callers.get_mut(caller)
+                    {
+                        caller.session = None;
+                    }
+                    self.begin_again(key);
+                }
+            },
+        }
+    }
+
+    /// The server that a call is for by now; nothing, and the call fails, if that is gone.
+    pub(super) fn redirect(&mut self, key: CallKey) -> Option<ServerId> {
+        let from = self.calls.get(key)?.server;
+        let to = self.in_stead_of(from);
+        match to {
+            Some(to) => self.calls[key].server = to,
+            None => self.fail(key, self.removed(from)),
+        }
+        to
+    }
+
+    fn removed(&self, id: ServerId) -> Error {
+        Error::Reconfigured(format!("server `{}` was removed from the configuration", self.server(id).config.name))
+    }
+
+    /// Whether an instance of a retired server holds something that is not in flight and lives in it alone.
+    pub(super) fn is_kept(&self, at: InstanceRef) -> bool {
+        let Standing::Retired { .. } = self.server(at.server).standing else { return false };
+        let mut asking = self.calls.values().filter(|call| call.server == at.server && call.place == Place::Asking);
+        self.instance(at).is_some_and(|instance| instance.tasks > 0)
+            || asking.any(|call| call.pin.is_some_and(|pin| pin.to == at.key))
+    }
+
+    /// Ends what is over at a retired server; when its time is over altogether.
+    pub(super) fn sweep_retired(&mut self, id: ServerId, now: Instant) -> Option<Instant> {
+        let Standing::Retired { until, .. } = self.server(id).standing else { return None };
+        let (over, drain) = (until <= now, self.config.life.drain);
+        let instances: Vec<InstanceRef> = self.server(id).pool.instances.values().map(|instance| instance.at).collect();
+        for at in instances {
+            let on = |place: &Place| matches!(place, Place::On(key, _) if *key == at.key);
+            let late = self.calls.iter().filter(|(_, call)| over && call.server == id && on(&call.place));
+            let late: Vec<CallKey> = late.map(|(key, _)| key).collect();
+            for key in late {
+                let name = &self.server(id).config.name;
+                let error = format!(
+                    "server `{name}` was changed or removed in the configuration, and the call did not end within {drain:?} (see `drain`); it may have been carried out in part"
+                );
+                self.give_up(key, Error::Reconfigured(error));
+            }
+            let working = self.instance(at).is_some_and(|instance| instance.pending.callers() > 0);
+            if over || !(working || self.is_kept(at)) {
+                self.server_mut(id).pool.stop(at.key, "the configuration changed");
+            }
+        }
+        self.vacate(id);
+        (!over).then_some(until)
+    }
+
+    /// Whether a request belongs to a call that is held at a server that is not configured any more.
+    pub(super) fn belongs_to_retired(&self, accepted: &Accepted) -> bool {
+        if !accepted.request.span(Field::RequestState).found() {
+            return false;
+        }
+        let held = accepted.request.text(Field::RequestState).and_then(|state| self.held.behind(&state));
+        let call = held.and_then(|key| self.calls.get(key));
+        call.is_some_and(|call| self.in_stead_of(call.server) != Some(call.server))
+    }
+
+    /// A caller may not go on as it is connected: what it has begun may end until then, and then it is left.
+    pub(super) fn part_from(&mut self, key: CallerKey, until: Instant) {
+        let Some(caller) = self.callers.get_mut(key) else { return };
+        caller.leaves = Some(caller.leaves.map_or(until, |before| before.min(until)));
+        self.end_listens_of(key);
+        // It could not come back for them.
+        for call in self.held_for(key) {
+            self.cancel(call, Some("the endpoint was removed from the configuration"));
+        }
+        self.alarm.at(Instant::now());
+    }
+
+    /// Why a caller may begin nothing any more, if it may not.
+    pub(super) fn is_leaving(&self, key: CallerKey) -> Option<Error> {
+        let caller = self.callers.get(key).filter(|caller| caller.leaves.is_some())?;
+        let name = &caller.endpoint.name;
+        Some(Error::Reconfigured(format!(
+            "endpoint `{name}` was taken away from this client by a change of the configuration"
+        )))
+    }
+
+    /// Leaves callers whose last call is over or has had its time; when the next has.
+    pub(super) fn sweep_leaving(&mut self, now: Instant) -> Option<Instant> {
+        let leaving = self.callers.iter().filter_map(|(key, caller)| Some((key, caller.leaves?)));
+        let leaving: Vec<(CallerKey, Instant)> = leaving.collect();
+        let mut next = None;
+        for (key, until) in leaving {
+            let calls: Vec<CallKey> = self.callers[key].in_flight.values().copied().collect();
+            if let Some(error) = self.is_leaving(key).filter(|_| until <= now) {
+                calls.into_iter().for_each(|call| self.give_up(call, error.clone()));
+            }
+            match self.callers.get(key) {
+                Some(caller) if caller.in_flight.is_empty() => caller.outbox.close(),
+                Some(_) => next = next.min(Some(until)).or(Some(until)),
+                None => {}
+            }
+        }
+        next
+    }
+}

@@ -1,0 +1,150 @@
+//! The servers as the multiplexer keeps them. A `ServerId` is the place of one and stays as it is: a reload adds servers
+//! behind the others, and retires those that are changed or gone. When nothing refers to a retired one any more its
+//! place is taken by the next, so that reloading for years takes up no more than the most servers there ever were at once.
+
+use std::rc::Rc;
+
+use tokio::time::Instant;
+
+use super::Mux;
+use super::call::{Call, Place};
+use super::catalogue::Catalogue;
+use super::gate::Gate;
+use super::listen::Upstream;
+use super::owned::Owned;
+use super::subscribe::Orphan;
+use crate::config;
+use crate::pool::Pool;
+use crate::pool::instance::ServerId;
+
+/// One server with all that is known of it.
+pub struct Server {
+    pub config: Rc<config::Server>,
+    pub gate: Gate,
+    pub pool: Pool,
+    pub catalogue: Catalogue,
+    /// The merged `subscriptions/listen`.
+    pub upstream: Upstream,
+    /// Tasks and elicitations that belong to one caller.
+    pub owned: Owned,
+    /// Subscriptions whose instance is gone.
+    pub(super) orphans: Vec<Orphan>,
+    /// When subscriptions were taken over last.
+    pub(super) taken_over: Option<Instant>,
+    pub(super) standing: Standing,
+}
+
+/// Whether a server is configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Configured,
+    /// A reload took it away: what runs there may end until then. The other one has its place, unless it was removed.
+    Retired {
+        until: Instant,
+        successor: Option<ServerId>,
+    },
+    /// Nothing refers to it any more.
+    Vacant,
+}
+
+impl Mux {
+    pub(crate) fn server(&self, id: ServerId) -> &Server {
+        &self.servers[id.0]
+    }
+
+    pub(crate) fn server_mut(&mut self, id: ServerId) -> &mut Server {
+        &mut self.servers[id.0]
+    }
+
+    /// The ids of all servers: those that are configured, and those that were and have something left to do.
+    pub(crate) fn server_ids(&self) -> impl Iterator<Item = ServerId> + use<> {
+        let there =
+            |(index, server): (usize, &Server)| (server.standing != Standing::Vacant).then_some(ServerId(index));
+        self.servers.iter().enumerate().filter_map(there).collect::<Vec<_>>().into_iter()
+    }
+
+    /// The ids of the servers that are configured, in the order of the configuration.
+    pub(crate) fn configured(&self) -> Vec<ServerId> {
+        self.config.servers.iter().filter_map(|server| self.configured_as(&server.name)).collect()
+    }
+
+    /// The ids of the servers that were retired and have something left to do.
+    pub(crate) fn retired(&self) -> Vec<ServerId> {
+        self.server_ids().filter(|id| matches!(self.server(*id).standing, Standing::Retired { .. })).collect()
+    }
+
+    /// How many servers are kept, those among them that are to be forgotten: bounded, however often is reloaded.
+    pub fn places(&self) -> usize {
+        self.servers.len()
+    }
+
+    /// The server that is configured under a name.
+    pub(crate) fn configured_as(&self, name: &str) -> Option<ServerId> {
+        let is = |server: &Server| server.standing == Standing::Configured && server.config.name == name;
+        self.servers.iter().position(is).map(ServerId)
+    }
+
+    /// The server that is used in a server's stead: itself while it is configured, nothing if it was removed.
+    pub(crate) fn in_stead_of(&self, id: ServerId) -> Option<ServerId> {
+        match self.server(id).standing {
+            Standing::Configured => Some(id),
+            Standing::Retired { successor, .. } => successor,
+            Standing::Vacant => None,
+        }
+    }
+
+    /// Takes a server in, without instances.
+    pub(crate) fn admit_server(&mut self, config: Rc<config::Server>) -> ServerId {
+        let vacant = self.servers.iter().position(|server| server.standing == Standing::Vacant);
+        let id = ServerId(vacant.unwrap_or(self.servers.len()));
+        let mut server = Server {
+            gate: Gate::new(&config),
+            pool: Pool::new(id, config.clone(), self.starter.clone()),
+            catalogue: Catalogue::load(self.catalogue.as_deref(), &config, self.alarm.clone()),
+            upstream: Upstream::default(),
+            owned: Owned::default(),
+            orphans: Vec::new(),
+            taken_over: None,
+            standing: Standing::Configured,
+            config,
+        };
+        match self.servers.get_mut(id.0) {
+            Some(old) => {
+                // Its keys go on, so that none ever stands for two instances.
+                server.pool.instances = std::mem::take(&mut old.pool.instances);
+                *old = server;
+            }
+            None => self.servers.push(server),
+        }
+        id
+    }
+
+    /// Gives the place of a retired server up if nothing is left that refers to it.
+    pub(super) fn vacate(&mut self, id: ServerId) {
+        let names = |place: &Place| match place {
+            Place::Introductions(missing) | Place::Lists(_, missing) => missing.contains(&id),
+            _ => false,
+        };
+        let refers = |call: &Call| call.server == id || names(&call.place);
+        let retired = matches!(self.server(id).standing, Standing::Retired { .. });
+        if !retired
+            || !self.server(id).pool.instances.is_empty()
+            || self.calls.values().any(refers)
+            || self.callers.values().any(|caller| caller.endpoint.servers.contains(&id))
+            || self.listeners.values().any(|listener| listener.wants_of(id))
+        {
+            return;
+        }
+        for caller in self.callers.values_mut() {
+            caller.last.remove(&id);
+            caller.rates.remove(&id);
+            caller.missed.retain(|missed| *missed != id);
+        }
+        let server = self.server_mut(id);
+        server.standing = Standing::Vacant;
+        server.catalogue.forget();
+        server.upstream = Upstream::default();
+        server.owned = Owned::default();
+        server.orphans = Vec::new();
+    }
+}

@@ -57,7 +57,8 @@ pub async fn visit(place: Rc<Place>, name: String, seed: u64, end: Instant) {
     let Some(mut line) = line else { return };
     line.modern = chance.bool();
     let mut visit = Visit { line, chance, all, home, name, number: 0 };
-    if visit.arrive().await {
+    let arrived = visit.arrive().await;
+    if arrived {
         for _ in 0..visit.chance.u32(1..25) {
             if Instant::now() >= end || visit.line.has_ended() {
                 break;
@@ -67,7 +68,7 @@ pub async fn visit(place: Rc<Place>, name: String, seed: u64, end: Instant) {
             visit.line.hear(Instant::now() + pause, |_| false).await;
         }
     }
-    visit.depart(account).await;
+    visit.depart(account, arrived).await;
 }
 
 impl Visit {
@@ -254,9 +255,9 @@ impl Visit {
         }
     }
 
-    async fn depart(mut self, account: &Account) {
+    async fn depart(mut self, account: &Account, arrived: bool) {
         match self.chance.u32(..10) {
-            _ if self.line.has_ended() => {}
+            _ if self.line.has_ended() || !arrived => {}
             0 => {
                 account.count("vanished at once");
                 self.burst(self.home);

@@ -1,5 +1,7 @@
 //! Called by the daemon: the socket on which `mcpool status` and the commands beside it ask. One line in; lines of JSON
-//! out, until the daemon has said everything.
+//! out, until the daemon has said everything. What other programs ask over HTTP is in `http`.
+
+pub mod http;
 
 use std::time::Duration;
 

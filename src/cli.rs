@@ -20,6 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
 use crate::daemon;
+use crate::pool::process::warden;
 
 /// A resilient proxy multiplexer for the Model Context Protocol: many callers, few server processes.
 #[derive(Parser)]
@@ -127,6 +128,12 @@ enum Command {
         #[arg(value_parser = ["legacy", "modern"])]
         era: String,
     },
+    /// End the servers of a daemon that was killed (started by every daemon)
+    #[command(hide = true)]
+    Warden {
+        /// How their marks begin
+        mark: String,
+    },
     /// Check the config and tell every mistake at once
     Check {
         #[command(flatten)]
@@ -192,6 +199,10 @@ fn run(command: Command) -> Result<ExitCode, String> {
         }
         Command::Demo => runtime()?.block_on(demo::run()),
         Command::DemoServer { era } => runtime()?.block_on(demo::server::run(&era)),
+        Command::Warden { mark } => {
+            runtime()?.block_on(warden::watch(&mark)).map_err(|error| format!("no daemon started this: {error}"))?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Check { place } => check::run(&find(&place)?),
     }
 }

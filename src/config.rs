@@ -17,6 +17,7 @@ mod yaml;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ pub struct Config {
     pub life: Life,
     /// Tells the text of the file from others; none where there is no file.
     pub digest: Option<String>,
+    /// What operators read.
+    pub admin: Admin,
 }
 
 /// Where callers find the daemon.
@@ -115,6 +118,13 @@ pub struct Life {
     pub drain: Duration,
     /// Whether the file is read again when it changes; a SIGHUP has it read in any case.
     pub reload: bool,
+}
+
+/// What operators read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Admin {
+    /// Where Prometheus reads, a loopback address; None: nowhere. With port 0 the system chooses one.
+    pub metrics: Option<SocketAddr>,
 }
 
 impl Default for Limits {
@@ -241,6 +251,10 @@ impl Config {
         if self.catalogue.dir != running.catalogue.dir {
             self.catalogue.dir.clone_from(&running.catalogue.dir);
             kept.push("catalogue.dir");
+        }
+        if self.admin != running.admin {
+            self.admin.clone_from(&running.admin);
+            kept.push("admin.metrics");
         }
         kept
     }

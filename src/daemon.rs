@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::LocalSet;
+use tokio::task::{LocalSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
 use crate::admin::{self, Order};
@@ -24,13 +24,16 @@ use crate::caller::{session, sockets, stdio};
 use crate::config::Config;
 use crate::mux::callers::Peer;
 use crate::mux::{Handle, Parts};
-use crate::pool::process::Processes;
+use crate::pool::process::{self, Processes};
 use crate::tasks;
 use doors::Doors;
 use watch::Watch;
 
 /// How long the last calls of a caller on stdio may take after the end of its input.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// How often the memory of servers is looked at.
+const MEASURED_EVERY: Duration = Duration::from_secs(10);
 
 /// How long callers may take to read what they are told at the very end.
 const GOODBYE: Duration = Duration::from_millis(200);
@@ -44,6 +47,8 @@ pub enum Failure {
     Signals(std::io::Error),
     #[error("the system gives no random key: {0}")]
     Key(getrandom::Error),
+    #[error("cannot serve metrics on {0}: {1}; give `admin.metrics` another port, or 0 for any")]
+    Metrics(std::net::SocketAddr, std::io::Error),
     #[error("no endpoint is called {0:?}; there are: {1}")]
     NoEndpoint(String, String),
 }
@@ -89,9 +94,13 @@ async fn run<E: AsyncFn(), R: AsyncFn()>(
             let admin = Listener::bind(&sockets::path(&config, sockets::ADMIN), &[])?;
             let (orders, mut ordered) = mpsc::channel(1);
             let admin = tasks::spawn("admin", admin::serve(admin, mux.clone(), orders));
+            if let Some(address) = config.admin.metrics {
+                admin::http::start(address, &mux).await.map_err(|error| Failure::Metrics(address, error))?;
+            }
             doors.open(&config, ajar).await;
             let mut watch = config.file.clone().map(|file| Watch::new(file, config.digest.clone()));
             mux.with(|mux| mux.prestart());
+            tasks::spawn("memory", watch_memory(mux.clone()));
             tracing::info!(pid = std::process::id(), servers = config.servers.len(), directory = %sockets::directory(&config).display(), "listening");
             ready();
             loop {
@@ -121,6 +130,21 @@ async fn run<E: AsyncFn(), R: AsyncFn()>(
             Ok(())
         })
         .await
+}
+
+/// Tells the multiplexer how much memory the processes of its servers take up, for as long as the daemon runs.
+async fn watch_memory(mux: Handle) {
+    loop {
+        sleep(MEASURED_EVERY).await;
+        let pids = mux.with(|mux| mux.to_be_measured());
+        if pids.is_empty() {
+            continue;
+        }
+        // It reads much of /proc, which may take long on a busy machine.
+        if let Ok(trees) = spawn_blocking(move || process::trees(&pids)).await {
+            mux.with(|mux| mux.measured(&trees));
+        }
+    }
 }
 
 async fn changed(watch: &mut Option<Watch>) {
@@ -193,7 +217,7 @@ fn parts(config: &Rc<Config>) -> Result<Parts, Failure> {
     let cache = || Some(std::env::home_dir()?.join(".cache").join("mcpool"));
     let catalogue: Option<PathBuf> = config.catalogue.dir.clone().or_else(cache);
     let cwd = config.file.as_ref().and_then(|file| file.parent()).map(PathBuf::from);
-    let launcher = Rc::new(Processes { cwd });
+    let launcher = Rc::new(Processes::new(cwd));
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(Failure::Key)?;
     Ok(Parts { config: config.clone(), launcher, catalogue, seed: fastrand::u64(..), key })

@@ -1,32 +1,207 @@
-//! Called by whoever sees something that an operator may want to know of: counters, shown by `status`.
+//! Called by whoever sees something that an operator may want to know of. What is counted here is what `status` shows
+//! and what Prometheus reads: there is no second account.
+//!
+//! Counts are plain cells that one thread adds to; they are copied into the recorder when somebody asks
+//! (`metrics::prometheus`). What can be told by looking (how many callers, instances, calls) is not counted at all but
+//! measured by `mux` when somebody asks.
 
-use std::cell::{Cell, RefCell};
+mod account;
+mod method;
+mod prometheus;
+mod server;
+mod words;
+
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
 
-/// What is counted since the daemon started. One thread counts, so no lock is needed.
-#[derive(Default)]
-pub struct Counters {
+use crate::error::Error;
+use crate::wire::tally::Tally;
+pub use account::Account;
+pub use method::Method;
+pub use prometheus::Exporter;
+pub use server::{Outcome, Probe, ServerMetrics};
+pub use words::Words;
+
+/// The label of what belongs to no server, or to several. No server can have this name.
+pub const NO_SERVER: &str = "(mcpool)";
+
+/// What is counted since the daemon started.
+pub struct Metrics {
     /// Callers accepted.
-    pub callers: Cell<u64>,
-    /// Requests accepted from callers.
-    pub calls: Cell<u64>,
+    pub callers: Tally,
+    /// Callers turned away: too many, or mcpool was ending.
+    pub callers_refused: Tally,
+    /// Requests accepted from callers; each of them ends once (`Account::end`).
+    pub calls: Tally,
+    pub bytes: Bytes,
     /// Messages that were not delivered, by reason.
-    dropped: RefCell<BTreeMap<&'static str, u64>>,
+    dropped: Words,
+    /// Reloads of the config, by outcome.
+    reloads: Words,
+    /// What belongs to no server, or to several.
+    own: Rc<ServerMetrics>,
+    /// Every server that there ever was.
+    servers: RefCell<Vec<Rc<ServerMetrics>>>,
+    exporter: Rc<OnceCell<Exporter>>,
+    /// Where Prometheus can read.
+    pub address: Cell<Option<SocketAddr>>,
 }
 
-impl Counters {
-    /// Counts one more.
-    pub fn add(&self, counter: &Cell<u64>) {
-        counter.set(counter.get() + 1);
+/// Bytes read and written, line ends among them.
+#[derive(Default)]
+pub struct Bytes {
+    pub from_callers: Rc<Tally>,
+    pub to_callers: Rc<Tally>,
+    pub from_servers: Rc<Tally>,
+    pub to_servers: Rc<Tally>,
+}
+
+/// What is there at one moment, as `mux` sees it.
+#[derive(Debug, Default)]
+pub struct Measured {
+    /// Callers connected, by endpoint.
+    pub callers: Vec<(String, usize)>,
+    /// Calls whose callers are to come back.
+    pub held: usize,
+    pub servers: Vec<MeasuredServer>,
+}
+
+/// What is there of one server at one moment.
+#[derive(Debug, Default)]
+pub struct MeasuredServer {
+    pub name: String,
+    pub starting: usize,
+    pub ready: usize,
+    pub draining: usize,
+    pub stopping: usize,
+    /// Requests that its instances have not answered.
+    pub in_flight: usize,
+    /// Calls that wait for an instance.
+    pub queue: usize,
+    /// What its breaker does: 0, calls pass; 1, one tries; 2, calls are refused.
+    pub breaker: usize,
+}
+
+impl MeasuredServer {
+    /// Adds what is there of another one of the same name.
+    pub fn add(&mut self, other: &MeasuredServer) {
+        self.starting += other.starting;
+        self.ready += other.ready;
+        self.draining += other.draining;
+        self.stopping += other.stopping;
+        self.in_flight += other.in_flight;
+        self.queue += other.queue;
+        self.breaker = self.breaker.max(other.breaker);
+    }
+}
+
+/// What became of a changed config.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// It is in force.
+    Applied,
+    /// It had mistakes; the one before it stays in force.
+    Refused,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        let exporter: Rc<OnceCell<Exporter>> = Rc::default();
+        Metrics {
+            callers: Tally::default(),
+            callers_refused: Tally::default(),
+            calls: Tally::default(),
+            bytes: Bytes::default(),
+            dropped: Words::default(),
+            reloads: Words::default(),
+            own: ServerMetrics::new(NO_SERVER, exporter.clone()),
+            servers: RefCell::default(),
+            exporter,
+            address: Cell::new(None),
+        }
+    }
+}
+
+impl Metrics {
+    /// The account of a server, which it keeps for as long as the daemon runs, however often the config changes.
+    pub fn server(&self, name: &str) -> Rc<ServerMetrics> {
+        let mut servers = self.servers.borrow_mut();
+        if let Some(known) = servers.iter().find(|server| server.name == name) {
+            return known.clone();
+        }
+        let new = ServerMetrics::new(name, self.exporter.clone());
+        servers.push(new.clone());
+        new
+    }
+
+    /// The account of what belongs to no server, or to several.
+    pub fn own(&self) -> &Rc<ServerMetrics> {
+        &self.own
     }
 
     /// Counts a message that was not delivered.
     pub fn dropped(&self, reason: &'static str) {
-        *self.dropped.borrow_mut().entry(reason).or_default() += 1;
+        self.dropped.one(reason);
     }
 
     /// Messages that were not delivered, by reason.
     pub fn all_dropped(&self) -> BTreeMap<&'static str, u64> {
-        self.dropped.borrow().clone()
+        self.dropped.all()
+    }
+
+    /// Counts what was refused before it was a request of anybody.
+    pub fn refused(&self, error: &Error) {
+        self.own.refused(reason(error));
+    }
+
+    /// What mcpool itself refused, by reason.
+    pub fn all_refused(&self) -> BTreeMap<&'static str, u64> {
+        let mut all = self.own.refusals();
+        for server in self.servers.borrow().iter() {
+            server.refusals().into_iter().for_each(|(reason, count)| *all.entry(reason).or_default() += count);
+        }
+        all
+    }
+
+    /// Requests that ended, by outcome: together with those on their way they are all that were accepted.
+    pub fn all_ended(&self) -> BTreeMap<&'static str, u64> {
+        let mut all = BTreeMap::new();
+        for server in self.servers.borrow().iter().chain([&self.own]) {
+            server.calls().for_each(|(_, outcome, count)| *all.entry(outcome.as_str()).or_default() += count);
+        }
+        all
+    }
+
+    /// Counts a reload of the config.
+    pub fn reloaded(&self, outcome: Reload) {
+        self.reloads.one(match outcome {
+            Reload::Applied => "applied",
+            Reload::Refused => "refused",
+        });
+    }
+
+    /// What Prometheus reads; made when it is first asked for, and times are kept from then on.
+    pub fn exporter(&self) -> &Exporter {
+        self.exporter.get_or_init(Exporter::default)
     }
 }
+
+/// The word for an error of mcpool's own: its reason, or what JSON-RPC and the specification call its code.
+pub fn reason(error: &Error) -> &'static str {
+    error.reason().unwrap_or_else(|| match error.code() {
+        -32700 => "parse_error",
+        -32600 => "invalid_request",
+        -32601 => "method_not_found",
+        -32602 => "invalid_params",
+        -32603 => "internal_error",
+        -32002 => "resource_not_found",
+        -32021 => "missing_capability",
+        -32022 => "unsupported_version",
+        _ => "other",
+    })
+}
+
+#[cfg(test)]
+mod tests;

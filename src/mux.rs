@@ -19,6 +19,7 @@ pub mod introduce;
 pub mod listen;
 pub mod lists;
 pub mod log;
+pub mod measure;
 pub mod names;
 pub mod notified;
 pub mod offer;
@@ -45,7 +46,7 @@ use slotmap::{SecondaryMap, SlotMap};
 
 use crate::config::Config;
 use crate::guard::inflight::InFlight;
-use crate::metrics::Counters;
+use crate::metrics::Metrics;
 use crate::pool::instance::{Instance, InstanceRef};
 use crate::pool::launch::{Events, Launcher, Starter};
 use crate::reply::{CallKey, CallerKey};
@@ -61,7 +62,7 @@ use servers::Server;
 /// Everything that is connected, running and on its way.
 pub struct Mux {
     pub config: Rc<Config>,
-    pub counters: Rc<Counters>,
+    pub metrics: Rc<Metrics>,
     pub scratch: Scratch,
     callers: SlotMap<CallerKey, Caller>,
     calls: SlotMap<CallKey, Call>,
@@ -114,6 +115,7 @@ impl Handle {
     /// A multiplexer without callers and without processes.
     pub fn new(parts: Parts) -> Handle {
         let random = Rc::new(RefCell::new(fastrand::Rng::with_seed(parts.seed)));
+        let metrics = Rc::new(Metrics::default());
         let mux = Rc::new_cyclic(|me: &Weak<RefCell<Mux>>| {
             let starter = Starter {
                 launcher: parts.launcher,
@@ -121,6 +123,7 @@ impl Handle {
                 scratch: Scratch::default(),
                 message: parts.config.limits.message,
                 random: random.clone(),
+                metrics: metrics.clone(),
             };
             let in_flight = parts.config.limits.in_flight_total;
             let alarm = Rc::<Alarm>::default();
@@ -130,7 +133,7 @@ impl Handle {
                 endpoints: Vec::new(),
                 in_force: InForce::new(&parts.config),
                 config: parts.config.clone(),
-                counters: Rc::default(),
+                metrics,
                 scratch: starter.scratch.clone(),
                 starter,
                 catalogue: parts.catalogue,

@@ -9,7 +9,9 @@ pub mod pending;
 pub mod pick;
 pub mod process;
 pub mod queue;
+pub mod reason;
 pub mod recycle;
+pub mod stderr;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -22,12 +24,14 @@ use crate::config::{self, WhenFull};
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::guard::backoff::Backoff;
+use crate::metrics::ServerMetrics;
 use crate::reply::{CallKey, CallerKey};
 use instance::{Instance, InstanceKey, InstanceRef, ServerId, State};
 use launch::Starter;
 use lease::{Lease, Need};
 use pick::{Pick, Situation, View};
 use queue::{Queue, Ticket};
+use reason::{StartReason, StopReason};
 
 /// The pause after a start that failed, or after instances that ended by themselves.
 const BACKOFF: Backoff = Backoff { least: Duration::from_millis(250), most: Duration::from_secs(30) };
@@ -42,6 +46,7 @@ pub struct Pool {
     pub config: Rc<config::Server>,
     pub instances: SlotMap<InstanceKey, Instance>,
     pub queue: Queue,
+    pub metrics: Rc<ServerMetrics>,
     starter: Starter,
     /// Failed starts, by what the server was told: what one kind of client causes is not held against others.
     failures: HashMap<Profile, Failure>,
@@ -65,8 +70,9 @@ impl Pool {
     pub fn new(id: ServerId, config: Rc<config::Server>, starter: Starter) -> Pool {
         let stateful = lease::stateful_package(&config);
         let (instances, queue, failures) = (SlotMap::with_key(), Queue::default(), HashMap::new());
+        let metrics = starter.metrics.server(&config.name);
         let (crashes, rests_until) = (0, None);
-        Pool { id, config, instances, queue, starter, failures, crashes, rests_until, started: 0, stateful }
+        Pool { id, config, instances, queue, metrics, starter, failures, crashes, rests_until, started: 0, stateful }
     }
 
     /// Is treated in another way from now on; instances that are more than may be are drained.
@@ -81,7 +87,7 @@ impl Pool {
         );
         alive.sort_unstable();
         let surplus = alive.len().saturating_sub(self.config.instances.max);
-        alive.into_iter().take(surplus).for_each(|(_, key)| self.drain(key, "more than `instances.max` by now"));
+        alive.into_iter().take(surplus).for_each(|(_, key)| self.drain(key, StopReason::Surplus));
     }
 
     /// The lease that callers of a profile get, and why. `has_asked` says that the server was seen to ask.
@@ -134,13 +140,14 @@ impl Pool {
                     return Some((call, key));
                 }
                 Pick::Start | Pick::Overflow | Pick::Replace(_) if self.backs_off(&need.profile) => {}
-                Pick::Start => drop(self.start(caller, &need)),
+                Pick::Start => drop(self.start(caller, &need, StartReason::Call)),
                 Pick::Overflow => {
-                    let key = self.start(caller, &need);
+                    let key = self.start(caller, &need, StartReason::Overflow);
                     self.instances[key].temporary = true;
+                    self.metrics.overflowed();
                 }
-                Pick::Replace(key) => self.stop(key, "gives way to another profile"),
-                Pick::GiveWay(key) => self.drain(key, "gives way to another profile"),
+                Pick::Replace(key) => self.stop(key, StopReason::GivesWay),
+                Pick::GiveWay(key) => self.drain(key, StopReason::GivesWay),
                 Pick::Wait | Pick::Full => {}
             }
         }
@@ -148,39 +155,78 @@ impl Pool {
     }
 
     /// Starts an instance for a caller. What becomes of it is told through the starter's events.
-    pub fn start(&mut self, caller: CallerKey, need: &Need) -> InstanceKey {
+    pub fn start(&mut self, caller: CallerKey, need: &Need, why: StartReason) -> InstanceKey {
         self.started += 1;
+        self.metrics.started(why.word());
         let (config, id, serial) = (self.config.clone(), self.id, self.started);
-        let key =
-            self.instances.insert_with_key(|key| Instance::new(InstanceRef { server: id, key }, serial, need, caller));
+        let written = self.starter.metrics.bytes.to_servers.clone();
+        let new = |key| Instance::new(InstanceRef { server: id, key }, serial, need, caller, written);
+        let key = self.instances.insert_with_key(new);
         let jitter = self.starter.jitter();
         let instance = &mut self.instances[key];
         instance.lifespan = jitter;
         instance.open();
-        tracing::info!(server = config.name, instance = instance.serial, era = need.profile.era().as_str(), "starting");
+        tracing::info!(
+            server = config.name,
+            instance = instance.serial,
+            era = need.profile.era().as_str(),
+            why = why.text(),
+            "starting"
+        );
         self.starter.start(config, instance);
         key
     }
 
     /// Lets an instance finish what it has and then stops it.
-    pub fn drain(&mut self, key: InstanceKey, why: &str) {
+    pub fn drain(&mut self, key: InstanceKey, why: StopReason) {
         let Some(instance) = self.instances.get_mut(key) else { return };
         if instance.pending.callers() == 0 {
             self.stop(key, why);
-        } else if instance.state != State::Stopping {
-            tracing::info!(server = self.config.name, instance = instance.serial, why, "draining");
+        } else {
+            self.mark_draining(key, why);
+        }
+    }
+
+    /// Lets an instance take nothing new.
+    pub fn mark_draining(&mut self, key: InstanceKey, why: StopReason) {
+        let Some(instance) = self.instances.get_mut(key) else { return };
+        if !matches!(instance.state, State::Draining | State::Stopping) {
+            tracing::info!(server = self.config.name, instance = instance.serial, why = why.text(), "draining");
             instance.state = State::Draining;
+            instance.leaves = Some(why);
+        }
+    }
+
+    /// Stops an instance that was drained and has finished what it had.
+    pub fn stop_drained(&mut self, key: InstanceKey) {
+        if let Some(why) = self.instances.get(key).and_then(|instance| instance.leaves) {
+            self.stop(key, why);
         }
     }
 
     /// Stops an instance: its stdin is closed, the rest follows from that.
-    pub fn stop(&mut self, key: InstanceKey, why: &str) {
+    pub fn stop(&mut self, key: InstanceKey, why: StopReason) {
         let Some(instance) = self.instances.get_mut(key) else { return };
         if instance.state != State::Stopping {
-            tracing::info!(server = self.config.name, instance = instance.serial, why, "stopping");
+            tracing::info!(server = self.config.name, instance = instance.serial, why = why.text(), "stopping");
+            self.metrics.stopped(why.word());
             instance.state = State::Stopping;
+            instance.leaves = Some(why);
             instance.outbox.close();
         }
+    }
+
+    /// Forgets an instance whose process is gone.
+    pub fn buried(&mut self, key: InstanceKey) {
+        let Some(instance) = self.instances.remove(key) else { return };
+        tracing::info!(
+            server = self.config.name,
+            instance = instance.serial,
+            why = instance.leaves.map(StopReason::text),
+            calls = instance.served,
+            age = ?instance.born.elapsed(),
+            "stopped"
+        );
     }
 
     /// Notes that an instance became ready: starts of its profile are not backed off from any more.
@@ -194,6 +240,7 @@ impl Pool {
         let count = self.failures.get(profile).map_or(0, |failure| failure.count).saturating_add(1);
         let until = now + BACKOFF.pause(count, self.starter.jitter());
         tracing::warn!(server = self.config.name, detail, retry_in = ?until - now, "could not be started");
+        self.metrics.start_failed();
         let failure = Failure { count, until, detail: detail.to_owned() };
         let error = self.start_failed(&failure, now);
         self.failures.retain(|_, failure| now < failure.until + BACKOFF.most);

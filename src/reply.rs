@@ -7,8 +7,9 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::error::Error;
+use crate::metrics::{Account, Outcome};
 use crate::wire::id::RawId;
-use crate::wire::message::Message;
+use crate::wire::message::{Kind, Message, member};
 use crate::wire::outbox::Outbox;
 use crate::wire::scan::Field;
 use crate::wire::splice::Splice;
@@ -27,14 +28,15 @@ pub struct Reply {
     batch: Option<Rc<Batch>>,
     id: RawId,
     token: Option<RawId>,
+    account: Account,
     talked: bool,
     open: bool,
 }
 
 impl Reply {
     /// The reply side of the request `id`, whose progress the caller wants under `token`.
-    pub fn new(outbox: Outbox, batch: Option<Rc<Batch>>, id: RawId, token: Option<RawId>) -> Reply {
-        Reply { outbox, batch, id, token, talked: false, open: true }
+    pub fn new(outbox: Outbox, batch: Option<Rc<Batch>>, id: RawId, token: Option<RawId>, account: Account) -> Reply {
+        Reply { outbox, batch, id, token, account, talked: false, open: true }
     }
 
     /// The id that the caller gave the request.
@@ -45,6 +47,11 @@ impl Reply {
     /// The caller's progress token, if it wants progress.
     pub fn token(&self) -> Option<&RawId> {
         self.token.as_ref()
+    }
+
+    /// What is told of it when it ends.
+    pub fn account(&mut self) -> &mut Account {
+        &mut self.account
     }
 
     /// Whether anything was passed on besides the answer.
@@ -72,22 +79,29 @@ impl Reply {
     pub fn answer(mut self, answer: &Message, mut splice: Splice) {
         splice.put_if(answer.span(Field::Id), self.id.as_str());
         self.say(&splice);
+        match answer.raw(Field::Error).filter(|_| answer.kind() == Kind::Error) {
+            Some(error) => self.account.end(Outcome::Error, member(error, "code").unwrap_or_default()),
+            None => self.account.end(Outcome::Ok, ""),
+        }
     }
 
     /// The terminal response: a result that mcpool knows.
     pub fn result(mut self, result: &str) {
         let line = format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{result}}}", self.id.as_str());
         self.say(&Splice::new(line.into()));
+        self.account.end(Outcome::Ok, "");
     }
 
     /// The terminal response: an error of mcpool's own.
     pub fn refuse(mut self, error: &Error) {
         self.say(&Splice::new(error.reply(Some(&self.id)).into()));
+        self.account.refused(error);
     }
 
-    /// No response: the caller cancelled the request or is gone.
-    pub fn forget(mut self) {
+    /// No response: the caller cancelled the request or is gone; which, in words.
+    pub fn forget(mut self, why: &str) {
         self.open = false;
+        self.account.end(Outcome::Cancelled, why);
     }
 
     fn say(&mut self, line: &Splice) {
@@ -111,6 +125,7 @@ impl Drop for Reply {
             tracing::error!(id = self.id.as_str(), "a call was lost inside mcpool");
             let lost = Error::Internal("mcpool lost the call; this is a bug of mcpool".into());
             self.say(&Splice::new(lost.reply(Some(&self.id)).into()));
+            self.account.refused(&lost);
         }
     }
 }
@@ -150,6 +165,10 @@ impl Drop for Batch {
 mod tests {
     use super::*;
 
+    fn account() -> Account {
+        Account::open(crate::metrics::Metrics::default().own().clone(), "ping", 0, "7")
+    }
+
     async fn written(outbox: &Outbox) -> String {
         outbox.close();
         let mut written = Vec::new();
@@ -160,7 +179,7 @@ mod tests {
     #[tokio::test]
     async fn a_reply_that_is_dropped_answers_all_the_same() {
         let outbox = Outbox::new(1000);
-        drop(Reply::new(outbox.clone(), None, RawId::new("7").unwrap(), None));
+        drop(Reply::new(outbox.clone(), None, RawId::new("7").unwrap(), None, account()));
         assert!(written(&outbox).await.starts_with(r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32603"#));
     }
 
@@ -168,11 +187,12 @@ mod tests {
     async fn a_batch_is_answered_as_one_array_when_its_last_call_ends() {
         let outbox = Outbox::new(1000);
         let batch = Batch::new(outbox.clone(), 10_000);
-        let reply = |id: &str| Reply::new(outbox.clone(), Some(batch.clone()), RawId::new(id).unwrap(), None);
+        let reply =
+            |id: &str| Reply::new(outbox.clone(), Some(batch.clone()), RawId::new(id).unwrap(), None, account());
         let (first, second, third) = (reply("1"), reply("2"), reply("3"));
         drop(batch);
         second.result("{}");
-        third.forget();
+        third.forget("");
         assert_eq!(outbox.waiting(), 0);
         first.result("1");
         assert_eq!(

@@ -10,3 +10,4 @@ pub mod outbox;
 pub mod scan;
 pub mod skim;
 pub mod splice;
+pub mod tally;

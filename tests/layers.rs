@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules at the root of the crate, each allowed to use those before it.
 const LAYERS: [&str; 15] = [
-    "wire", "error", "config", "reply", "tasks", "metrics", "guard", "era", "pool", "mux", "caller", "admin", "daemon",
+    "wire", "error", "config", "tasks", "metrics", "reply", "guard", "era", "pool", "mux", "caller", "admin", "daemon",
     "cli", "main",
 ];
 

@@ -9,9 +9,12 @@ mod simulation {
     pub mod caller;
     pub mod fair;
     pub mod json;
+    pub mod ledger;
     pub mod run;
     pub mod server;
+    pub mod settings;
     pub mod truth;
+    pub mod upheaval;
     pub mod world;
 }
 

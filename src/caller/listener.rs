@@ -68,6 +68,12 @@ impl Listener {
         Ok(Listener { inner, path: path.to_owned(), users: RefCell::new(users.to_vec()), _lock: lock })
     }
 
+    /// Takes the socket away at once: nobody finds it any more. It is given up when this is dropped.
+    pub fn retract(&self) {
+        // If it is gone already, so much the better. Nobody else has made another, since the lock is still held.
+        let _ = fs::remove_file(&self.path);
+    }
+
     /// Lets other users connect than before.
     pub fn admit(&self, users: &[u32]) {
         if *self.users.borrow() == users {
@@ -108,8 +114,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // If it is gone already, so much the better.
-        let _ = fs::remove_file(&self.path);
+        self.retract();
     }
 }
 

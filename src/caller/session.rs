@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::config::Limits;
 use crate::error::Error;
+use crate::metrics::Metrics;
 use crate::mux::Handle;
 use crate::mux::callers::{Endpoint, Peer};
 use crate::reply::{Batch, CallerKey};
@@ -30,8 +31,9 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let (limits, scratch) = mux.with(|mux| (mux.config.limits.clone(), mux.scratch.clone()));
-    let outbox = Outbox::new(limits.outgoing);
+    let (limits, scratch, metrics) =
+        mux.with(|mux| (mux.config.limits.clone(), mux.scratch.clone(), mux.metrics.clone()));
+    let outbox = Outbox::counted(limits.outgoing, metrics.bytes.to_callers.clone());
     let Some(key) = mux.with(|mux| mux.connect(endpoint, outbox.clone(), peer)) else {
         tracing::warn!(pid = peer.pid, "refused a caller: the endpoint has as many as it may, or mcpool is ending");
         return;
@@ -43,6 +45,7 @@ where
         outbox: outbox.clone(),
         lines: LineReader::new(reader, scratch, limits.message),
         limits,
+        metrics,
     };
     let writing = outbox.write_to(&mut writer);
     tokio::pin!(writing);
@@ -92,6 +95,7 @@ struct Session<R> {
     outbox: Outbox,
     lines: LineReader<R>,
     limits: Limits,
+    metrics: Rc<Metrics>,
 }
 
 impl<R: AsyncRead + Unpin> Session<R> {
@@ -116,7 +120,7 @@ impl<R: AsyncRead + Unpin> Session<R> {
                     self.linger(linger).await;
                     return Ended::Closed;
                 }
-                Ok(_) => {}
+                Ok(bytes) => self.metrics.bytes.from_callers.add(bytes as u64),
                 Err(error) => return Ended::Read(error),
             }
         }
@@ -142,7 +146,10 @@ impl<R: AsyncRead + Unpin> Session<R> {
                 let error = Error::TooLarge { size, limit: self.limits.message };
                 match skim.id() {
                     Some(id) if skim.is_answer() => self.mux.with(|mux| mux.ask_lost(self.key, id, &error.to_string())),
-                    Some(id) => self.outbox.line(&error.reply(Some(id))),
+                    Some(id) => {
+                        self.metrics.refused(&error);
+                        self.outbox.line(&error.reply(Some(id)));
+                    }
                     None => return self.unaddressable(&error),
                 }
                 Ok(())
@@ -171,6 +178,7 @@ impl<R: AsyncRead + Unpin> Session<R> {
                     (Some(id), None) => self.outbox.line(&error.reply(Some(id))),
                     (None, None) => return self.unaddressable(&error),
                 }
+                self.metrics.refused(&error);
                 Ok(())
             }
         }
@@ -193,6 +201,7 @@ impl<R: AsyncRead + Unpin> Session<R> {
     /// Says an error to nobody in particular, as JSON-RPC has it; then the connection is closed, because whoever
     /// waits for an answer to that line would wait for ever.
     fn unaddressable(&self, error: &Error) -> Result<(), String> {
+        self.metrics.refused(error);
         self.outbox.line(&error.reply(None));
         Err(error.to_string())
     }

@@ -37,7 +37,11 @@ impl Target {
             Target::Socket(path) => UnixStream::connect(path)
                 .await
                 .map_err(|error| format!("nobody listens on {}: {error}", path.display())),
-            Target::Endpoint { config, file, name } => endpoint(file, config, name).await,
+            Target::Endpoint { config, file, name } => {
+                // The daemon may have taken another config in the meantime.
+                let now = Config::load(file);
+                endpoint(file, now.as_ref().unwrap_or(config), name).await
+            }
         }
     }
 }
@@ -94,7 +98,9 @@ impl Turn {
 async fn start(file: &Path, directory: &Path) -> Result<(), String> {
     let log = directory.join("daemon.log");
     let failed = |error: io::Error| format!("cannot start the daemon: {error}");
-    let out = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&log).map_err(failed)?;
+    // A daemon that still ends may write there too: both only ever add lines.
+    let out = OpenOptions::new().create(true).append(true).mode(0o600).open(&log).map_err(failed)?;
+    out.set_len(0).map_err(failed)?;
     let mut daemon = Command::new(std::env::current_exe().map_err(failed)?)
         .args(["serve", "--detached", "--config"])
         .arg(file)

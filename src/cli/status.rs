@@ -41,7 +41,7 @@ fn page(status: &Value) -> String {
             page += &format!("  and {} more (see --json)\n", callers.len() - SHOWN);
         }
     }
-    page += &format!("\n{}\n", counted(&status["counters"]));
+    page += &format!("\n{}", counted(status));
     page + &format!("{}\n", saved(&status["sharing"]))
 }
 
@@ -121,13 +121,38 @@ fn table<const N: usize>(heads: [&str; N], numbers: std::ops::Range<usize>) -> T
     table
 }
 
-fn counted(counters: &Value) -> String {
+fn counted(status: &Value) -> String {
+    let counters = &status["counters"];
     let mut line = format!("Since it started: {} calls of {} callers", counters["calls"], counters["callers"]);
-    if let Some(dropped) = counters["dropped"].as_object().filter(|dropped| !dropped.is_empty()) {
-        let reasons: Vec<_> = dropped.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-        line += &format!("; messages not delivered: {}", reasons.join(", "));
+    for (what, counts) in [("refused", &counters["refused"]), ("messages not delivered", &counters["dropped"])] {
+        if let Some(counts) = counts.as_object().filter(|counts| !counts.is_empty()) {
+            let reasons: Vec<_> = counts.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+            line += &format!("; {what}: {}", reasons.join(", "));
+        }
     }
-    line + "."
+    line + ".\n" + &troubles(rows(&status["servers"]))
+}
+
+/// A line for each server that had to be started again, or could not be.
+fn troubles(servers: &[Value]) -> String {
+    let told = servers.iter().filter_map(|server| {
+        let count = |value: &Value| value.as_u64().unwrap_or(0);
+        let stopped = &server["stopped"];
+        let by_itself =
+            ["ended", "misbehaved", "unresponsive"].iter().map(|reason| count(&stopped[reason])).sum::<u64>();
+        let (failed, trips) = (count(&server["start_failures"]), count(&server["breaker"]["trips"]));
+        let told: Vec<String> = [
+            (by_itself, format!("{by_itself} ended by themselves or were given up")),
+            (failed, format!("{failed} did not start")),
+            (trips, format!("the breaker opened {trips} times")),
+        ]
+        .into_iter()
+        .filter_map(|(count, told)| (count > 0).then_some(told))
+        .collect();
+        let name = text(&server["name"]);
+        (!told.is_empty()).then(|| format!("Of {} instances of {name}: {}.\n", server["started"], told.join(", ")))
+    });
+    told.collect()
 }
 
 fn saved(sharing: &Value) -> String {
@@ -206,5 +231,17 @@ mod tests {
             "{shown}"
         );
         assert!(!shown.contains('\u{1b}'), "{shown:?}");
+    }
+
+    #[test]
+    fn what_went_wrong_is_told_and_nothing_else() {
+        let calm = json!({ "name": "calm", "started": 4, "stopped": { "idle": 4 }, "start_failures": 0 });
+        let sick = json!({ "name": "sick", "started": 5, "stopped": { "ended": 2, "idle": 1 }, "start_failures": 2 });
+        let counters = json!({ "calls": 9, "callers": 2, "refused": { "server_died": 3 }, "dropped": {} });
+        assert_eq!(
+            counted(&json!({ "counters": counters, "servers": [calm, sick] })),
+            "Since it started: 9 calls of 2 callers; refused: 3 server_died.\n\
+             Of 5 instances of sick: 2 ended by themselves or were given up, 2 did not start.\n"
+        );
     }
 }

@@ -8,12 +8,13 @@ mod resilience;
 mod server;
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::diagnostic::{Mistakes, Notes, quoted};
 use super::fields::Fields;
 use super::yaml::{self, Entry, Place};
-use super::{Catalogue, Config, Life, Limits, Log, Sockets, name};
+use super::{Admin, Catalogue, Config, Life, Limits, Log, Sockets, name};
 
 /// For durations that may not be zero.
 const MOMENT: Duration = Duration::from_millis(1);
@@ -66,6 +67,7 @@ fn config(mut root: Fields<'_>) -> Config {
     let usual = Life::default();
     config.life =
         Life { drain: root.duration("drain", usual.drain, Duration::ZERO), reload: root.truth("reload", usual.reload) };
+    config.admin = admin(root.section("admin"));
     for entry in root.named("endpoints") {
         let endpoint = endpoint::read(root.notes, entry, &names);
         if endpoint.socket.is_some() && config.endpoints.iter().any(|other| other.socket == endpoint.socket) {
@@ -134,6 +136,19 @@ fn log(mut fields: Fields<'_>) -> Log {
     });
     fields.finish();
     level.map_or_else(Log::default, |level| Log { level })
+}
+
+fn admin(mut fields: Fields<'_>) -> Admin {
+    let metrics = fields.entry("metrics").and_then(|entry| {
+        let address = entry.node.text().and_then(|text| text.parse().ok());
+        // Whoever can reach it can read it.
+        address.filter(|address: &SocketAddr| address.ip().is_loopback()).or_else(|| {
+            let help = "it has no password, so that it can be reached from this machine alone; port 0 takes a free one";
+            fields.expected("a loopback address with a port, like 127.0.0.1:9464", &entry.node, help, None)
+        })
+    });
+    fields.finish();
+    Admin { metrics }
 }
 
 /// Notes it if `entry` is no name that a server or endpoint may have; `taken` are names with a meaning of their own.

@@ -85,7 +85,10 @@ impl Doors {
 
 /// Closes sockets; when this is over they are gone, and another daemon may have them.
 async fn shut(doors: Vec<Door>) {
-    doors.iter().for_each(|door| door.task.abort());
+    for door in &doors {
+        door.listener.retract();
+        door.task.abort();
+    }
     for Door { task, .. } in doors {
         // It was aborted, which is what it says.
         let _ = task.await;

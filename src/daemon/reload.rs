@@ -2,6 +2,7 @@
 
 use super::doors::Doors;
 use crate::config::Config;
+use crate::metrics::Reload;
 use crate::mux::Handle;
 use crate::mux::reload::Changes;
 
@@ -14,13 +15,17 @@ pub async fn reload(mux: &Handle, doors: &mut Doors, relevel: &dyn Fn(&str)) -> 
     match &done {
         Ok(changes) => {
             tracing::info!(%changes, "another config is in force");
+            mux.with(|mux| mux.metrics.reloaded(Reload::Applied));
             if !changes.restart.is_empty() {
                 tracing::warn!(keys = changes.restart.join(", "), "these keys have changed and need a new daemon");
             }
         }
         Err(why) => {
             tracing::error!("the config was not reloaded, the one before stays in force: {why}");
-            mux.with(|mux| mux.refuse_config(why.clone()));
+            mux.with(|mux| {
+                mux.metrics.reloaded(Reload::Refused);
+                mux.refuse_config(why.clone());
+            });
         }
     }
     done

@@ -12,6 +12,7 @@ use super::call::Place;
 use super::callers::Asked;
 use crate::era::profile::canonical;
 use crate::error::Error;
+use crate::guard::breaker::State;
 use crate::pool::instance::{Ask, InstanceRef, With};
 use crate::pool::pending::{Entry, InFlightOf};
 use crate::reply::{CallKey, CallerKey};
@@ -38,6 +39,10 @@ enum Whose {
 impl Mux {
     /// A server asks for a sample or an elicitation.
     pub(crate) fn asked(&mut self, at: InstanceRef, ask: &Message) {
+        if self.server(at.server).gate.breaker.state(Instant::now()) == State::HalfOpen {
+            // It works, and a person's answer is not to be waited for.
+            self.works(at.server);
+        }
         let server = self.server_mut(at.server);
         if !server.catalogue.known.has_asked {
             server.catalogue.known.has_asked = true;
@@ -144,7 +149,7 @@ impl Mux {
         let ours = answer.raw(Field::Id).and_then(digits).map(AskId);
         let Some(caller) = self.callers.get_mut(key) else { return };
         match ours.and_then(|ours| caller.asks.remove(&ours)) {
-            None => self.counters.dropped("answer_to_no_ask"),
+            None => self.metrics.dropped("answer_to_no_ask"),
             Some(Asked::Roots) => self.roots_told(key, answer),
             Some(Asked::Input { call, key, elicitation }) => {
                 let said = answer.raw(Field::Error).and_then(|error| unquote(member(error, "message")?));
@@ -169,7 +174,7 @@ impl Mux {
         let ours = digits(id.as_str()).map(AskId);
         let Some(caller) = self.callers.get_mut(key) else { return };
         match ours.and_then(|ours| caller.asks.remove(&ours)) {
-            None => self.counters.dropped("answer_to_no_ask"),
+            None => self.metrics.dropped("answer_to_no_ask"),
             Some(Asked::Roots) => {
                 self.settle_roots(key, r#""error":{"code":-32603,"message":"the client's roots could not be read"}"#)
             }

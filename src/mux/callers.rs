@@ -14,6 +14,7 @@ use crate::guard::inflight::InFlight;
 use crate::guard::rate::Limiter;
 use crate::pool::instance::{InstanceKey, InstanceRef, ServerId, Subscriber};
 use crate::pool::lease::Lease;
+use crate::pool::reason::StopReason;
 use crate::reply::{CallKey, CallerKey};
 use crate::wire::id::{AskId, RawId};
 use crate::wire::message::{member, unquote};
@@ -141,9 +142,10 @@ impl Mux {
         let endpoint = self.shown(&endpoint.name)?;
         let there = self.callers.values().filter(|caller| Rc::ptr_eq(&caller.endpoint, &endpoint)).count();
         if there >= self.config.limits.callers || self.draining {
+            self.metrics.callers_refused.one();
             return None;
         }
-        self.counters.add(&self.counters.callers);
+        self.metrics.callers.one();
         // Ask ids start anywhere: an answer to an ask of an earlier daemon then never fits one of this.
         let next_ask = self.random.borrow_mut().u64(..1 << 48);
         Some(self.callers.insert(Caller {
@@ -229,7 +231,7 @@ impl Mux {
         match instance.bound {
             // What the caller left in it is nobody else's business.
             Some((owner, Lease::Session)) if owner == caller => {
-                self.server_mut(at.server).pool.drain(at.key, "its caller disconnected");
+                self.server_mut(at.server).pool.drain(at.key, StopReason::CallerLeft);
             }
             Some((owner, Lease::Call)) if owner == caller && !instance.pending.has(caller) => instance.bound = None,
             _ => {}

@@ -247,7 +247,8 @@ fn write(file: &Path, known: &Known) -> io::Result<()> {
     if let Some(dir) = file.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     }
-    let new = file.with_extension("new");
+    // Two daemons may live side by side for a moment.
+    let new = file.with_extension(format!("{}.new", std::process::id()));
     let mut out = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     out.write_all(&serde_json::to_vec(known)?)?;
     fs::rename(new, file)

@@ -105,10 +105,7 @@ impl Mux {
         let Some(call) = self.take_out(key) else { return };
         match call.from {
             Source::Held { .. } => {}
-            Source::Caller(reply, _permit) => {
-                tracing::debug!(server = self.server(call.server).config.name, method = %call.request.method(), %error, "refused");
-                reply.refuse(&error);
-            }
+            Source::Caller(reply, _permit) => reply.refuse(&error),
             Source::Mcpool(_) => self.errand_done(key, call, None, Outcome::Failed(error)),
         }
     }
@@ -117,7 +114,7 @@ impl Mux {
     pub(crate) fn cancel(&mut self, key: CallKey, reason: Option<&str>) {
         self.abandon(key, reason);
         if let Some(Call { from: Source::Caller(reply, _permit), .. }) = self.take_out(key) {
-            reply.forget();
+            reply.forget(reason.unwrap_or("its caller cancelled it"));
         }
     }
 
@@ -166,7 +163,7 @@ impl Mux {
         let idle = instance.pending.is_empty().then_some(instance.idle_since);
         let server = self.server_mut(at.server);
         if done {
-            server.pool.stop(at.key, "drained");
+            server.pool.stop_drained(at.key);
         }
         let waiting = !server.pool.queue.is_empty();
         let recycle = server.config.recycle.idle;

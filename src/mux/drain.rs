@@ -5,6 +5,7 @@ use super::Mux;
 use super::call::{Call, Place};
 use crate::error::Error;
 use crate::mux::request::Accepted;
+use crate::pool::reason::StopReason;
 use crate::reply::CallKey;
 use crate::wire::scan::Field;
 
@@ -58,7 +59,7 @@ impl Mux {
         for server in self.server_ids() {
             self.server(server).catalogue.write();
             let instances: Vec<_> = self.server(server).pool.instances.keys().collect();
-            instances.into_iter().for_each(|key| self.server_mut(server).pool.stop(key, "mcpool ends"));
+            instances.into_iter().for_each(|key| self.server_mut(server).pool.stop(key, StopReason::Shutdown));
         }
         if self.servers.iter().all(|server| server.pool.instances.is_empty()) {
             self.quiet.notify_one();

@@ -33,17 +33,19 @@ impl Mux {
 
     /// Gives a call to an instance, or lets it wait for what it needs.
     pub(crate) fn place(&mut self, key: CallKey) {
+        self.count_placed(key);
         let Some(call) = self.calls.get(key) else { return };
-        let (caller, server) = (call.caller, call.server);
+        if call.pin.is_none() && self.redirect(key).is_none() {
+            return;
+        }
         if let Err(error) = self.pass_breaker(key) {
             return self.fail(key, error);
         }
         let Some(call) = self.calls.get(key) else { return };
+        let (caller, server) = (call.caller, call.server);
         if let Some(pin) = call.pin {
             return self.place_pinned(key, server, pin);
         }
-        let Some(server) = self.redirect(key) else { return };
-        let Some(call) = self.calls.get(key) else { return };
         let Some(need) = self.need(call) else {
             if let Some(Bridge::Modern(_)) = call.bridge {
                 return self.ask_for_roots(key);
@@ -54,7 +56,11 @@ impl Mux {
         };
         let last = self.callers.get(caller).and_then(|caller| caller.last.get(&server)).copied();
         let pool = &mut self.servers[server.0].pool;
-        match pool.pick_now(caller, &need, last) {
+        let picked = pool.pick_now(caller, &need, last);
+        if picked == Pick::Full {
+            pool.metrics.exhausted();
+        }
+        match picked {
             Pick::Use(instance) => return self.send(key, instance),
             Pick::Full if pool.config.when_full == WhenFull::Reject => {
                 let error = Error::PoolExhausted { server: pool.config.name.clone() };
@@ -180,7 +186,7 @@ impl Mux {
             after: instance.outbox.said(),
         });
         if let Some(caller) = callers.get_mut(call.caller).filter(|_| matches!(call.from, Source::Caller(..))) {
-            instance.lease(call.caller, lease);
+            server.pool.metrics.leased(instance.lease(call.caller, lease));
             caller.last.insert(call.server, to);
         }
         server.gate.budget.earn();
@@ -188,6 +194,7 @@ impl Mux {
         let now = Instant::now();
         call.place = Place::On(to, id);
         call.since = now;
+        call.account().into_iter().for_each(|account| account.sent(now));
         match call.from {
             Source::Mcpool(Errand::Listen) => {}
             Source::Mcpool(Errand::Probe(..)) => call.deadline = now + server.config.probe.timeout,

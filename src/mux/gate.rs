@@ -170,6 +170,7 @@ impl Mux {
         if !server.gate.breaker.failed(now, jitter, cause) {
             return;
         }
+        server.pool.metrics.tripped();
         let retry = server.gate.breaker.opens_for(now).unwrap_or_default();
         tracing::info!(server = name, cause, open_for = ?retry, "the breaker opens: calls are refused");
         let error = Error::BreakerOpen { server: name.clone(), cause: cause.to_owned(), retry };

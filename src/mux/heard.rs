@@ -19,7 +19,7 @@ impl Mux {
     pub(crate) fn heard(&mut self, at: InstanceRef, line: Line) {
         let Some(instance) = self.instance(at) else { return };
         if instance.state == State::Stopping {
-            return self.counters.dropped("stopping");
+            return self.metrics.dropped("stopping");
         }
         match line {
             Line::TooLong(size, skim) => {
@@ -80,7 +80,7 @@ impl Mux {
         let Some(instance) = self.instance_mut(at) else { return };
         match instance.pending.take(id) {
             Taken::Answer(entry) => self.answered(at, entry, answer),
-            Taken::Late => self.counters.dropped("late_answer"),
+            Taken::Late => self.metrics.dropped("late_answer"),
             Taken::Unknown => self.drop_from(at, "unknown_id", &id.0.to_string()),
         }
     }
@@ -132,7 +132,7 @@ impl Mux {
 
     /// Counts and logs what an instance said and nobody gets.
     pub(crate) fn drop_from(&self, at: InstanceRef, reason: &'static str, what: &str) {
-        self.counters.dropped(reason);
+        self.metrics.dropped(reason);
         let what: String = what.chars().take(200).collect();
         tracing::debug!(server = self.server(at.server).config.name, reason, what, "dropped a message of the server");
     }

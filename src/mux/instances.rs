@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::pool::handshake::{Failure, Stage};
 use crate::pool::instance::{InstanceRef, ServerId, State};
 use crate::pool::queue::Ticket;
+use crate::pool::reason::StopReason;
 use crate::reply::{CallKey, CallerKey};
 use crate::wire::id::RawId;
 
@@ -39,7 +40,7 @@ impl Mux {
         let Some(instance) = self.instance(at) else { return };
         if instance.reopened {
             // It may be bound to the era that it was asked for first: who waits gets a fresh one.
-            self.server_mut(at.server).pool.stop(at.key, "it did not change its era");
+            self.server_mut(at.server).pool.stop(at.key, StopReason::LacksEra);
             return self.dispatch(at.server);
         }
         let profile = instance.profile.clone();
@@ -58,15 +59,19 @@ impl Mux {
         if helps {
             tracing::info!(server = server.config.name, era = era.as_str(), said, "lacks this era; tries the other");
             let waited = server.pool.queue.remove_where(|ticket| ticket.need.profile.era() == era);
+            if waited.is_empty() {
+                // Whatever it was started for is not to start it over and over again.
+                drop(server.pool.failed(&profile, &said));
+            }
             let next = if answered { self.next_offer(at.server, &waited) } else { None };
             match (next, self.instance_mut(at)) {
                 (Some((caller, offer)), Some(instance)) => instance.reopen(caller, offer.profile),
-                _ => self.server_mut(at.server).pool.stop(at.key, "it lacks this era"),
+                _ => self.server_mut(at.server).pool.stop(at.key, StopReason::LacksEra),
             }
             waited.into_iter().for_each(|ticket| self.try_other_era(ticket.call));
             self.era_found(at.server);
         } else {
-            server.pool.stop(at.key, "it did not become ready");
+            server.pool.stop(at.key, StopReason::NotReady);
             let mut refused = server.pool.failed(&profile, &said);
             if let Some(other) = server.catalogue.drop_suspicion() {
                 // Neither era could be had: who needs the other one need not try again at once.
@@ -104,7 +109,7 @@ impl Mux {
         if self.instance(at).is_some_and(|instance| instance.state == State::Starting) {
             return self.start_failed(at, Failure::Broken(why.to_owned()));
         }
-        self.server_mut(at.server).pool.stop(at.key, why);
+        self.server_mut(at.server).pool.stop(at.key, StopReason::Misbehaved);
         self.server_mut(at.server).pool.crashed();
         self.lose(at, &Error::ServerMisbehaved { server, detail: why.to_owned() });
         self.ailed(at.server, None, why);
@@ -128,7 +133,7 @@ impl Mux {
             tracing::warn!(server, instance = serial, how, "ended by itself");
             self.server_mut(at.server).pool.crashed();
         }
-        self.server_mut(at.server).pool.stop(at.key, how);
+        self.server_mut(at.server).pool.stop(at.key, StopReason::Ended);
         self.lose(at, &Error::ServerDied { server, detail });
         if matches!(state, State::Ready | State::Draining) {
             self.ailed(at.server, None, &format!("an instance ended by itself: {how}"));
@@ -138,14 +143,15 @@ impl Mux {
 
     /// The process of an instance is gone: there is room for another.
     pub(crate) fn instance_buried(&mut self, at: InstanceRef) {
-        self.server_mut(at.server).pool.instances.remove(at.key);
+        self.server_mut(at.server).pool.buried(at.key);
         self.vacate(at.server);
         if self.servers.iter().all(|server| server.pool.instances.is_empty()) {
             self.quiet.notify_one();
         }
         self.succeeded_by(at.server, at.key, false);
-        self.keep_min(at.server);
+        // Who waits comes first: what is only to be there might be of no use to it.
         self.dispatch(at.server);
+        self.keep_min(at.server);
     }
 
     /// Ends the calls of an instance that was stopped, or sends them elsewhere, and withdraws its asks.

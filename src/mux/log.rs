@@ -91,11 +91,11 @@ impl Mux {
                     return self.drop_from(at, "owner_unknown", "notifications/message");
                 };
                 let wanted = match self.level_of_calls(at, caller) {
-                    Some(None) => return self.counters.dropped("level_unwanted"),
+                    Some(None) => return self.metrics.dropped("level_unwanted"),
                     Some(wanted) => wanted,
                     // A modern caller hears of its calls alone.
                     None if self.callers.get(caller).is_none_or(|caller| caller.session.is_none()) => {
-                        return self.counters.dropped("level_unwanted");
+                        return self.metrics.dropped("level_unwanted");
                     }
                     None => self.wanted_level(at, caller),
                 };
@@ -103,7 +103,7 @@ impl Mux {
                     Some(caller) if level.is_none_or(|level| wanted.is_none_or(|wanted| level >= wanted)) => {
                         caller.outbox.splice(&message.splice());
                     }
-                    _ => self.counters.dropped("level_unwanted"),
+                    _ => self.metrics.dropped("level_unwanted"),
                 }
             }
             Era::Modern => self.logged_modern(at, message, level),

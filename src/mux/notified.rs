@@ -188,7 +188,7 @@ impl Mux {
     fn ask_progressed(&mut self, key: CallerKey, message: &Message) {
         let ours = message.raw(Field::ProgressToken).and_then(digits).map(AskId);
         let asked = self.callers.get(key).and_then(|caller| caller.asks.get(&ours?).cloned());
-        let Some(Asked::For(at, id)) = asked else { return self.counters.dropped("progress_unwanted") };
+        let Some(Asked::For(at, id)) = asked else { return self.metrics.dropped("progress_unwanted") };
         let Some(instance) = self.instance(at) else { return };
         let token: Option<RawId> = instance.asks.get(&id).and_then(|ask| ask.message.id(Field::MetaProgressToken));
         match token.filter(|_| instance.reads()) {
@@ -197,18 +197,18 @@ impl Mux {
                 splice.put_if(message.span(Field::ProgressToken), token.as_str());
                 instance.outbox.splice(&splice);
             }
-            None => self.counters.dropped("progress_unwanted"),
+            None => self.metrics.dropped("progress_unwanted"),
         }
     }
 
     /// A notification that mcpool does not know goes to the instance that its sender uses, if that is certain.
     fn pass_upstream(&mut self, key: CallerKey, message: &Message) {
         let Some(caller) = self.callers.get(key) else { return };
-        let [server] = caller.endpoint.servers.as_slice() else { return self.counters.dropped("no_server_named") };
+        let [server] = caller.endpoint.servers.as_slice() else { return self.metrics.dropped("no_server_named") };
         let at = caller.last.get(server).map(|last| InstanceRef { server: *server, key: *last });
         match at.and_then(|at| self.instance(at)).filter(|instance| instance.alive() && instance.reads()) {
             Some(instance) => instance.outbox.splice(&message.splice()),
-            None => self.counters.dropped("no_instance_used"),
+            None => self.metrics.dropped("no_instance_used"),
         }
     }
 }

@@ -8,7 +8,9 @@ use super::errand::{Errand, Outcome};
 use super::lists::ListKind;
 use crate::era::modern;
 use crate::era::profile::Profile;
+use crate::metrics::Probe;
 use crate::pool::instance::{Instance, InstanceRef, State};
+use crate::pool::reason::StopReason;
 use crate::reply::CallerKey;
 use crate::wire::message::member;
 
@@ -71,7 +73,9 @@ impl Mux {
         let Some(instance) = self.instance_mut(at).filter(|instance| instance.state == State::Ready) else { return };
         if let Outcome::Answer(_) = outcome {
             // Any answer is a sign of life, an error too.
-            instance.ignores_ping |= question == Question::List;
+            let confirmed = question == Question::List && !instance.ignores_ping;
+            instance.ignores_ping |= confirmed;
+            self.server(at.server).pool.metrics.probed(if confirmed { Probe::Confirmed } else { Probe::Answered });
             return self.look_again(at);
         }
         if !instance.pending.rests() {
@@ -84,10 +88,11 @@ impl Mux {
         instance.missed += 1;
         let missed = instance.missed;
         let serial = instance.serial;
+        self.server(at.server).pool.metrics.probed(Probe::Missed);
         let name = &self.server(at.server).config.name;
         tracing::info!(server = name, instance = serial, missed, "answers neither a ping nor a list");
         if missed >= failures {
-            self.unresponsive(at, "it does not answer probes");
+            self.unresponsive(at);
             return self.ailed(at.server, None, "it does not answer probes");
         }
         self.look_again(at);
@@ -105,14 +110,14 @@ impl Mux {
         let Some(instance) = self.instance_mut(at) else { return };
         instance.missed += 1;
         if instance.missed >= failures && instance.state == State::Ready {
-            self.unresponsive(at, "its calls run out of time, and it answers nothing");
+            self.unresponsive(at);
         }
     }
 
     /// An instance does not answer any more: nothing new goes there, and another takes its place.
-    fn unresponsive(&mut self, at: InstanceRef, why: &'static str) {
+    fn unresponsive(&mut self, at: InstanceRef) {
         let pool = &mut self.server_mut(at.server).pool;
-        pool.drain(at.key, why);
+        pool.drain(at.key, StopReason::Unresponsive);
         if !pool.queue.is_empty() || pool.living() < pool.config.instances.min {
             self.dispatch(at.server);
         }

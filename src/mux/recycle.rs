@@ -10,6 +10,8 @@ use super::call::{Call, Place};
 use crate::pool::Pool;
 use crate::pool::instance::{InstanceKey, InstanceRef, ServerId, State};
 use crate::pool::lease::{Lease, Need};
+use crate::pool::process::Tree;
+use crate::pool::reason::{StartReason, StopReason};
 use crate::pool::recycle::{self, Wear};
 use crate::reply::CallerKey;
 
@@ -56,7 +58,7 @@ impl Mux {
         if due > now {
             return Some(due);
         }
-        self.server_mut(at.server).pool.stop(at.key, "idle");
+        self.server_mut(at.server).pool.stop(at.key, StopReason::Idle);
         None
     }
 
@@ -71,7 +73,7 @@ impl Mux {
     }
 
     /// Replaces an instance that works: its successor is started first where there is room, so that nobody waits.
-    pub(super) fn replace(&mut self, at: InstanceRef, why: &'static str) {
+    pub(super) fn replace(&mut self, at: InstanceRef, why: StopReason) {
         let pool = &mut self.server_mut(at.server).pool;
         let (living, config) = (pool.living(), pool.config.clone());
         let Some(instance) = pool.instances.get(at.key) else { return };
@@ -92,7 +94,7 @@ impl Mux {
             // Better an old one than none.
             return;
         }
-        let successor = pool.start(CallerKey::default(), &need);
+        let successor = pool.start(CallerKey::default(), &need, StartReason::Successor);
         pool.instances[at.key].successor = Some((successor, why));
         self.dispatch(at.server);
     }
@@ -115,7 +117,7 @@ impl Mux {
     pub(super) fn dismiss(&mut self, at: InstanceRef) {
         let pool = &mut self.server_mut(at.server).pool;
         if pool.instances.get(at.key).is_some_and(|instance| instance.temporary && instance.idle()) {
-            pool.stop(at.key, "it was temporary and has nothing to do");
+            pool.stop(at.key, StopReason::Temporary);
         }
     }
 
@@ -127,16 +129,16 @@ impl Mux {
         if missing.min(room) == 0 || self.draining {
             return;
         }
-        let Some(profile) = server.catalogue.variants().next().and_then(|variant| variant.key.profile()) else {
-            return;
-        };
+        let spoken =
+            server.catalogue.variants().find(|variant| !server.catalogue.lacks(variant.key.era, server.config.era));
+        let Some(profile) = spoken.and_then(|variant| variant.key.profile()) else { return };
         let (lease, _) = server.pool.lease(&profile, server.catalogue.known.has_asked);
         let asks_roots = profile.has_roots() && server.catalogue.known.asks_roots;
         if lease == Lease::Shared && !asks_roots && !server.pool.backs_off(&profile) {
             let need = Need { profile, roots: None, lease, by_itself: false };
             let pool = &mut self.server_mut(id).pool;
             for _ in 0..missing.min(room) {
-                pool.start(CallerKey::default(), &need);
+                pool.start(CallerKey::default(), &need, StartReason::Min);
             }
             self.dispatch(id);
         }
@@ -149,11 +151,11 @@ impl Mux {
     }
 
     /// Notes the resident memory of process trees, in bytes, by the process at their root.
-    pub fn measured(&mut self, memory: &HashMap<u32, u64>) {
+    pub fn measured(&mut self, trees: &HashMap<u32, Tree>) {
         for id in self.server_ids() {
             for instance in self.server_mut(id).pool.instances.values_mut() {
-                if let Some(bytes) = instance.pid.and_then(|pid| memory.get(&pid)) {
-                    instance.memory = *bytes;
+                if let Some(tree) = instance.pid.and_then(|pid| trees.get(&pid)) {
+                    instance.memory = tree.bytes;
                 }
             }
         }

@@ -11,6 +11,7 @@ use super::Mux;
 use super::callers::{Caller, Endpoint};
 use super::gate::Gate;
 use crate::config::{self, Config};
+use crate::metrics::Reload;
 use crate::pool::instance::ServerId;
 use crate::reply::{CallKey, CallerKey};
 
@@ -67,6 +68,7 @@ impl fmt::Display for Changes {
 impl Mux {
     /// Puts a config in force; what that changed. Sockets are the business of whoever calls.
     pub fn reload(&mut self, config: Config) -> Changes {
+        self.metrics.reloaded(Reload::Applied);
         let mut changes = Changes::default();
         let until = Instant::now() + config.life.drain;
         let (old, config) = (self.config.clone(), Rc::new(config));
@@ -86,6 +88,7 @@ impl Mux {
 
     /// Notes that a config was not put in force, for `status`.
     pub fn refuse_config(&mut self, why: String) {
+        self.metrics.reloaded(Reload::Refused);
         self.in_force.refused = Some((Instant::now(), why));
     }
 
@@ -134,7 +137,9 @@ impl Mux {
             || server.config.retry != config.retry
         {
             server.gate = Gate::new(&config);
-            self.callers.values_mut().for_each(|caller| drop(caller.rates.remove(&id)));
+            for caller in self.callers.values_mut() {
+                caller.rates.remove(&id);
+            }
         }
         let server = self.server_mut(id);
         server.config = config.clone();

@@ -21,6 +21,7 @@ impl Mux {
         if !self.server_mut(server).gate.budget.spend() {
             return self.fail(key, error.clone());
         }
+        self.server(server).pool.metrics.retried();
         self.repeat(key, error);
     }
 

@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use slotmap::Key;
 use tokio::time::Instant;
 
 use super::Mux;
@@ -15,6 +16,7 @@ use crate::era::modern;
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::guard::inflight::{Full, Permit};
+use crate::metrics::Account;
 use crate::pool::instance::ServerId;
 use crate::reply::{Batch, CallKey, CallerKey, Reply};
 use crate::wire::id::RawId;
@@ -53,6 +55,11 @@ impl Accepted {
     /// Puts it in place of the request that a call was made for.
     pub fn take_over(self, call: &mut Call) {
         call.from = Source::Caller(self.reply, self.permit);
+        if matches!(call.place, Place::On(..))
+            && let Some(account) = call.account()
+        {
+            account.sent(Instant::now());
+        }
     }
 
     /// The request that a call was made for, if a caller made it.
@@ -99,8 +106,13 @@ impl Mux {
 
     fn requested(&mut self, key: CallerKey, request: Message, batch: Option<Rc<Batch>>) {
         let (Some(caller), Some(id)) = (self.callers.get(key), request.id(Field::Id)) else { return };
-        self.counters.add(&self.counters.calls);
-        let reply = Reply::new(caller.outbox.clone(), batch, id, request.id(Field::MetaProgressToken));
+        self.metrics.calls.one();
+        let of = match caller.endpoint.servers.as_slice() {
+            [only] => &self.server(*only).pool.metrics,
+            _ => self.metrics.own(),
+        };
+        let account = Account::open(of.clone(), &request.method(), key.data().as_ffi(), id.as_str());
+        let reply = Reply::new(caller.outbox.clone(), batch, id, request.id(Field::MetaProgressToken), account);
         if let Some(field) = request.twice() {
             return reply.refuse(&Error::InvalidParams(format!("a member that decides ({field:?}) stands twice")));
         }
@@ -180,7 +192,7 @@ impl Mux {
     }
 
     /// Sends a request to the server it is for. Unknown methods go the same way.
-    pub(crate) fn forward(&mut self, accepted: Accepted, profile: Profile, verb: Verb) {
+    pub(crate) fn forward(&mut self, mut accepted: Accepted, profile: Profile, verb: Verb) {
         if let Verb::Task { list } = verb {
             return self.forward_task(accepted, profile, list);
         }
@@ -193,8 +205,13 @@ impl Mux {
             Err(error) => return accepted.refuse(&error),
         };
         let server = self.server(route.server);
+        accepted.reply.account().is_for(&server.pool.metrics);
         let known = server.catalogue.serves(profile.era(), server.config.era);
+        // Who comes back with answers for a held call was let through with that.
+        let modern = profile == Profile::Modern;
+        let returns = modern && known != Some(profile.era()) && accepted.request.span(Field::RequestState).found();
         if known.is_some()
+            && !returns
             && let Err(error) = self.pass_rate(accepted.caller, route.server, &accepted.request)
         {
             return accepted.refuse(&error);

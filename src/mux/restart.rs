@@ -2,6 +2,7 @@
 
 use super::Mux;
 use crate::pool::instance::{InstanceKey, InstanceRef, State};
+use crate::pool::reason::StopReason;
 
 impl Mux {
     /// Replaces the instances of a server: nothing new goes to the old ones, which end when they have nothing left to do.
@@ -31,10 +32,9 @@ impl Mux {
 
     /// An instance that works stays until its successor does, where there is room for both.
     fn replace_or_drain(&mut self, at: InstanceRef) {
-        const WHY: &str = "it is restarted";
         if self.instance(at).is_some_and(|instance| instance.state == State::Ready && instance.bound.is_none()) {
-            return self.replace(at, WHY);
+            return self.replace(at, StopReason::Restarted);
         }
-        self.server_mut(at.server).pool.drain(at.key, WHY);
+        self.server_mut(at.server).pool.drain(at.key, StopReason::Restarted);
     }
 }

@@ -6,12 +6,14 @@ use tokio::time::Instant;
 use super::Mux;
 use super::call::{Place, Source};
 use super::errand::Errand;
+use super::gate::Trials;
 use super::introduce::names_one;
 use super::request::Accepted;
 use super::servers::Standing;
 use crate::error::Error;
 use crate::pool::instance::{InstanceRef, ServerId, State};
 use crate::pool::lease::{Lease, Need};
+use crate::pool::reason::{StartReason, StopReason};
 use crate::reply::{CallKey, CallerKey};
 use crate::wire::scan::Field;
 
@@ -35,17 +37,23 @@ impl Mux {
         self.alarm.at(until);
     }
 
+    /// Why the instances of a retired server end.
+    fn why_retired(&self, id: ServerId) -> StopReason {
+        if self.in_stead_of(id).is_some() { StopReason::Changed } else { StopReason::Removed }
+    }
+
     /// Ends the instances of a retired server, those with work when that is done.
     pub(super) fn drain_retired(&mut self, id: ServerId) {
+        let why = self.why_retired(id);
         let instances: Vec<InstanceRef> = self.server(id).pool.instances.values().map(|instance| instance.at).collect();
         for at in instances {
             let kept = self.is_kept(at);
             let pool = &mut self.server_mut(id).pool;
-            match pool.instances.get_mut(at.key) {
+            match pool.instances.get(at.key) {
                 Some(instance) if kept && matches!(instance.state, State::Ready | State::Draining) => {
-                    instance.state = State::Draining;
+                    pool.mark_draining(at.key, why);
                 }
-                _ => pool.drain(at.key, "the configuration changed"),
+                _ => pool.drain(at.key, why),
             }
         }
         self.vacate(id);
@@ -69,7 +77,7 @@ impl Mux {
         }
         let pool = &mut self.server_mut(new).pool;
         for (caller, need) in needs.into_iter().take(pool.config.instances.max) {
-            pool.start(caller, &need);
+            pool.start(caller, &need, StartReason::Successor);
         }
     }
 
@@ -130,7 +138,11 @@ impl Mux {
         let from = self.calls.get(key)?.server;
         let to = self.in_stead_of(from);
         match to {
-            Some(to) => self.calls[key].server = to,
+            Some(to) if to == from => {}
+            Some(to) => {
+                let call = &mut self.calls[key];
+                (call.server, call.trials, call.queue_until) = (to, Trials::default(), None);
+            }
             None => self.fail(key, self.removed(from)),
         }
         to
@@ -152,6 +164,7 @@ impl Mux {
     pub(super) fn sweep_retired(&mut self, id: ServerId, now: Instant) -> Option<Instant> {
         let Standing::Retired { until, .. } = self.server(id).standing else { return None };
         let (over, drain) = (until <= now, self.config.life.drain);
+        let why = self.why_retired(id);
         let instances: Vec<InstanceRef> = self.server(id).pool.instances.values().map(|instance| instance.at).collect();
         for at in instances {
             let on = |place: &Place| matches!(place, Place::On(key, _) if *key == at.key);
@@ -166,7 +179,7 @@ impl Mux {
             }
             let working = self.instance(at).is_some_and(|instance| instance.pending.callers() > 0);
             if over || !(working || self.is_kept(at)) {
-                self.server_mut(id).pool.stop(at.key, "the configuration changed");
+                self.server_mut(id).pool.stop(at.key, why);
             }
         }
         self.vacate(id);

@@ -1,24 +1,28 @@
 //! Called by `admin` for `mcpool status`: what is there, as one JSON object.
 
+use std::collections::{BTreeMap, HashMap};
+
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::Mux;
 use super::servers::{Server, Standing};
 use crate::pool::instance::Instance;
-use crate::pool::process;
+use crate::pool::process::{self, Tree};
 
 impl Mux {
     /// Servers, instances, callers, queues, and what sharing saves.
     pub fn status(&self) -> Value {
+        let trees = process::trees(&self.pids());
         let ids = self.configured().into_iter().chain(self.retired());
-        let servers: Vec<Value> = ids.map(|id| self.server_status(id)).collect();
+        let servers: Vec<Value> = ids.map(|id| self.server_status(id, &trees)).collect();
         let sum = |key: &str| servers.iter().filter_map(|server| server[key].as_u64()).sum::<u64>();
         let (processes, without) = (sum("processes"), sum("processes_without"));
         let (memory, saved) = (sum("memory"), sum("memory_saved"));
         json!({
             "pid": std::process::id(),
             "version": env!("CARGO_PKG_VERSION"),
+            "metrics": self.metrics.address.get(),
             "config": self.config.file,
             "in_force": {
                 "digest": self.in_force.digest,
@@ -44,9 +48,11 @@ impl Mux {
             "held": self.held.count(),
             "servers": servers,
             "counters": {
-                "callers": self.counters.callers.get(),
-                "calls": self.counters.calls.get(),
-                "dropped": self.counters.all_dropped(),
+                "callers": self.metrics.callers.get(),
+                "calls": self.metrics.calls.get(),
+                "dropped": self.metrics.all_dropped(),
+                "ended": self.metrics.all_ended(),
+                "refused": self.metrics.all_refused(),
             },
             "sharing": {
                 "processes": processes,
@@ -58,14 +64,24 @@ impl Mux {
         })
     }
 
-    fn server_status(&self, id: crate::pool::instance::ServerId) -> Value {
+    /// The processes of all instances.
+    fn pids(&self) -> Vec<u32> {
+        let instances = self.servers.iter().flat_map(|server| server.pool.instances.values());
+        instances.filter_map(|instance| instance.pid).collect()
+    }
+
+    fn server_status(&self, id: crate::pool::instance::ServerId, trees: &HashMap<u32, Tree>) -> Value {
         let server = self.server(id);
-        let instances: Vec<Value> = server.pool.instances.values().map(instance_status).collect();
+        let instances: Vec<Value> =
+            server.pool.instances.values().map(|instance| instance_status(instance, trees)).collect();
         let sum = |key: &str| instances.iter().filter_map(|instance| instance[key].as_u64()).sum::<u64>();
         let (memory, count) = (sum("memory"), instances.len() as u64);
         // Without mcpool every connected caller would run a process of its own.
         let callers = self.callers_of(id).count() as u64;
         let each = memory.checked_div(count).unwrap_or(0);
+        let metrics = &server.pool.metrics;
+        let (counts, probes): (BTreeMap<_, _>, BTreeMap<_, _>) = (metrics.counts().into(), metrics.probes().collect());
+        let counted = |what: &str| counts.get(what).copied().unwrap_or(0);
         json!({
             "name": server.config.name,
             "retired": server.standing != Standing::Configured,
@@ -78,6 +94,13 @@ impl Mux {
             "max": server.config.instances.max,
             "when_full": server.config.when_full.as_str(),
             "started": server.pool.started,
+            "start_failures": counted("start_failures"),
+            "stopped": metrics.stops(),
+            "refused": metrics.refusals(),
+            "exhausted": counted("exhausted"),
+            "overflow": counted("overflow"),
+            "retries": counted("retries"),
+            "probes": { "sent": probes.values().sum::<u64>(), "missed": probes.get("missed") },
             "processes": count,
             "processes_without": callers,
             "memory": memory,
@@ -91,7 +114,7 @@ fn breaker_status(server: &Server) -> Value {
     let (breaker, now) = (&server.gate.breaker, Instant::now());
     let retry = breaker.opens_for(now).map(|retry| retry.as_millis() as u64);
     let cause = Some(breaker.cause()).filter(|cause| !cause.is_empty());
-    json!({ "state": breaker.state(now).as_str(), "retry_in_ms": retry, "cause": cause, "trips": breaker.trips() })
+    json!({ "state": breaker.state(now).as_str(), "retry_in_ms": retry, "cause": cause, "trips": server.pool.metrics.trips() })
 }
 
 fn lease_status(server: &Server) -> Value {
@@ -111,8 +134,8 @@ fn eras(server: &Server) -> Vec<&'static str> {
     [Era::Legacy, Era::Modern].into_iter().filter(known).map(Era::as_str).collect()
 }
 
-fn instance_status(instance: &Instance) -> Value {
-    let (memory, processes) = instance.pid.and_then(process::memory).unwrap_or((0, 0));
+fn instance_status(instance: &Instance, trees: &HashMap<u32, Tree>) -> Value {
+    let tree = instance.pid.and_then(|pid| trees.get(&pid)).copied().unwrap_or_default();
     json!({
         "id": instance.serial,
         "pid": instance.pid,
@@ -129,8 +152,8 @@ fn instance_status(instance: &Instance) -> Value {
         "age_ms": instance.born.elapsed().as_millis() as u64,
         "idle_ms": instance.pending.rests().then(|| instance.idle_since.elapsed().as_millis() as u64),
         "missed": instance.missed,
-        "memory": memory,
-        "process_tree": processes,
+        "memory": tree.bytes,
+        "process_tree": tree.processes,
         "calls": instance.served,
     })
 }

@@ -45,8 +45,8 @@ impl Mux {
                 next.at(self.sweep_asks(at, now));
                 next.at(self.sweep_instance(at, now));
             }
-            self.keep_min(server);
             self.dispatch(server);
+            self.keep_min(server);
             if !self.server(server).pool.queue.is_empty() {
                 next.at([now + crate::pool::GIVE_WAY]);
             }

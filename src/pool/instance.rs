@@ -7,10 +7,11 @@ use compact_str::ToCompactString;
 use tokio::time::Instant;
 
 use super::handshake::Stage;
-use super::launch::Tail;
 use super::lease::{Lease, Need};
 use super::pending::{InFlightOf, Pending};
 use super::pick::View;
+use super::reason::StopReason;
+use super::stderr::Tail;
 use crate::config;
 use crate::era::legacy::Offers;
 use crate::era::level::Level;
@@ -21,6 +22,7 @@ use crate::wire::message::Message;
 use crate::wire::outbox::Outbox;
 use crate::wire::scan::Field;
 use crate::wire::splice::Splice;
+use crate::wire::tally::Tally;
 
 slotmap::new_key_type! {
     /// One instance within its pool.
@@ -157,6 +159,10 @@ pub struct Instance {
     pub introduction: Option<Box<str>>,
     /// Calls answered.
     pub served: u64,
+    /// Whether a caller's call was ever sent to it.
+    pub leased: bool,
+    /// Why it is drained or stopped.
+    pub leaves: Option<StopReason>,
     /// Probes and calls in a row that it did not answer in time.
     pub missed: u32,
     /// When it was probed last.
@@ -168,14 +174,14 @@ pub struct Instance {
     /// Since when it is to be replaced.
     pub worn_since: Option<Instant>,
     /// The instance that takes its place once that is ready, and why.
-    pub successor: Option<(InstanceKey, &'static str)>,
+    pub successor: Option<(InstanceKey, StopReason)>,
     /// Lines in a row that were no messages.
     pub garbage: usize,
 }
 
 impl Instance {
     /// An instance that is about to be started for `caller`.
-    pub fn new(at: InstanceRef, serial: u64, need: &Need, caller: CallerKey) -> Instance {
+    pub fn new(at: InstanceRef, serial: u64, need: &Need, caller: CallerKey, written: Rc<Tally>) -> Instance {
         let now = Instant::now();
         Instance {
             at,
@@ -186,7 +192,7 @@ impl Instance {
             state: State::Starting,
             stage: Stage::Unopened,
             offers: Offers::default(),
-            outbox: Outbox::new(OUTGOING),
+            outbox: Outbox::counted(OUTGOING, written),
             stderr: Tail::default(),
             pid: None,
             launched: false,
@@ -205,6 +211,8 @@ impl Instance {
             tasks: 0,
             introduction: None,
             served: 0,
+            leased: false,
+            leaves: None,
             missed: 0,
             probed_at: now,
             ignores_ping: false,
@@ -255,14 +263,15 @@ impl Instance {
         self.outbox.splice(&splice);
     }
 
-    /// Notes that a call of `caller` was sent under a lease of this kind.
-    pub fn lease(&mut self, caller: CallerKey, lease: Lease) {
+    /// Notes that a call of `caller` was sent under a lease of this kind; whether it is the first call that it gets.
+    pub fn lease(&mut self, caller: CallerKey, lease: Lease) -> bool {
         if self.users != Users::Only(caller) {
             self.users = Users::Many;
         }
         if lease != Lease::Shared {
             self.bound = Some((caller, lease));
         }
+        !std::mem::replace(&mut self.leased, true)
     }
 
     /// Gives a `call` lease back once its caller has nothing in flight.
@@ -346,8 +355,8 @@ impl Instance {
             starting: self.state == State::Starting,
             alive: self.alive(),
             idle: self.idle(),
-            room: self.pending.len() < config.concurrency && self.reads(),
-            in_flight: self.pending.len(),
+            room: self.pending.working() < config.concurrency && self.reads(),
+            in_flight: self.pending.working(),
             last,
         }
     }

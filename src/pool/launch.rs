@@ -2,19 +2,24 @@
 //! one in the simulation), and the task that carries an instance's lines for as long as it lives.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
 
 use super::instance::{Instance, InstanceRef};
 use super::process::Process;
+use super::stderr::{self, Tail};
 use crate::config;
+use crate::metrics::Metrics;
 use crate::tasks;
 use crate::wire::frame::{Line, LineReader, Scratch};
 use crate::wire::outbox::Outbox;
+
+/// How long what a process wrote at last, and how it ended, may take to arrive once one of the two is seen.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// The streams of a started server.
 pub struct Connection {
@@ -46,29 +51,6 @@ pub trait Events {
     fn buried(&self, at: InstanceRef);
 }
 
-/// The last lines that an instance wrote to its stderr.
-#[derive(Clone, Default)]
-pub struct Tail(Rc<RefCell<VecDeque<String>>>);
-
-impl Tail {
-    const LINES: usize = 8;
-    const LENGTH: usize = 300;
-
-    fn push(&self, line: &str) {
-        let mut lines = self.0.borrow_mut();
-        if lines.len() == Tail::LINES {
-            lines.pop_front();
-        }
-        lines.push_back(line.chars().take(Tail::LENGTH).collect());
-    }
-
-    /// The lines, for an error message; empty if there are none.
-    pub fn quote(&self) -> String {
-        let lines: Vec<String> = self.0.borrow().iter().cloned().collect();
-        if lines.is_empty() { String::new() } else { format!("; its stderr ends with: {}", lines.join(" | ")) }
-    }
-}
-
 /// What a pool needs to start instances.
 #[derive(Clone)]
 pub struct Starter {
@@ -78,6 +60,7 @@ pub struct Starter {
     /// The longest line that a server may write, in bytes.
     pub message: usize,
     pub random: Rc<RefCell<fastrand::Rng>>,
+    pub metrics: Rc<Metrics>,
 }
 
 impl Starter {
@@ -85,6 +68,7 @@ impl Starter {
     pub fn start(&self, server: Rc<config::Server>, instance: &Instance) {
         let attendant = Attendant {
             at: instance.at,
+            serial: instance.serial,
             outbox: instance.outbox.clone(),
             stderr: instance.stderr.clone(),
             starter: self.clone(),
@@ -102,6 +86,8 @@ impl Starter {
 /// Carries the lines of one instance.
 struct Attendant {
     at: InstanceRef,
+    /// Names the instance in the log.
+    serial: u64,
     outbox: Outbox,
     stderr: Tail,
     starter: Starter,
@@ -122,16 +108,14 @@ impl Attendant {
     }
 
     async fn attend(&self, connection: Connection) {
-        let Connection { reader, mut writer, stderr, mut process } = connection;
+        let Connection { reader, writer, stderr, mut process } = connection;
         let mut reader = LineReader::new(reader, self.starter.scratch.clone(), self.starter.message);
-        if let Some(stderr) = stderr {
-            tasks::spawn(
-                "stderr",
-                log_stderr(stderr, self.stderr.clone(), self.server.clone(), self.starter.scratch.clone()),
-            );
-        }
+        let mut logging = stderr.map(|stderr| {
+            tasks::spawn("stderr", stderr::log(stderr, self.stderr.clone(), self.server.clone(), self.serial))
+        });
         let grace = self.server.timeout.stop;
         let how = {
+            let mut writer = writer;
             let reading = self.read(&mut reader, process.as_mut());
             tokio::pin!(reading);
             tokio::select! {
@@ -140,10 +124,14 @@ impl Attendant {
                 // Closed by us, or the server reads no more: either way its stdin is closed and it may finish.
                 () = self.write(&mut writer) => {
                     drop(writer);
-                    tokio::time::timeout(grace, reading).await.unwrap_or_else(|_| "it did not end by itself".into())
+                    timeout(grace, reading).await.unwrap_or_else(|_| "it did not end by itself".into())
                 }
             }
         };
+        if let Some(logging) = &mut logging {
+            // What it said last says why.
+            let _ = timeout(LAST_WORDS, logging).await;
+        }
         self.starter.events.gone(self.at, how);
         self.outbox.close();
         if let Some(process) = process {
@@ -164,36 +152,39 @@ impl Attendant {
         }
     }
 
-    /// Reads until nothing comes any more, and says why.
+    /// Reads until nothing comes any more or the process has ended, and says which.
     async fn read(&self, reader: &mut LineReader<Box<dyn AsyncRead + Unpin>>, process: Option<&mut Process>) -> String {
-        loop {
-            match reader.next().await {
-                Ok(Some(line)) => self.starter.events.line(self.at, line),
-                Ok(None) => break,
-                Err(error) => return format!("its stdout failed: {error}"),
+        let Some(process) = process else {
+            return self.read_lines(reader).await.unwrap_or_else(|| "it closed its stdout".into());
+        };
+        let ended = process.ended();
+        let reading = self.read_lines(reader);
+        tokio::pin!(ended, reading);
+        tokio::select! {
+            biased;
+            failed = &mut reading => match failed {
+                Some(failed) => failed,
+                None => timeout(LAST_WORDS, ended).await.unwrap_or_else(|_| "it closed its stdout".into()),
+            },
+            status = &mut ended => {
+                // What it wrote is in the pipe still. Whoever holds the pipe besides it keeps nobody waiting.
+                let _ = timeout(LAST_WORDS, reading).await;
+                status
             }
         }
-        let Some(process) = process else { return "it closed its stdout".into() };
-        match tokio::time::timeout(Duration::from_millis(100), process.ended()).await {
-            Ok(status) => status,
-            Err(_) => "it closed its stdout".into(),
-        }
     }
-}
 
-/// A line of a server without the secrets that it was given: programs print their environment when they fail.
-fn redact(line: &str, server: &config::Server) -> String {
-    let secrets = server.env.values().map(config::Secret::expose).filter(|secret| secret.len() >= 6);
-    secrets.fold(line.trim_end().to_owned(), |line, secret| line.replace(secret, "***"))
-}
-
-async fn log_stderr(stream: Box<dyn AsyncRead + Unpin>, tail: Tail, server: Rc<config::Server>, scratch: Scratch) {
-    let mut reader = LineReader::new(stream, scratch, 64 * 1024);
-    while let Ok(Some(line)) = reader.next().await {
-        if let Line::Whole(line) = line {
-            let text = redact(&String::from_utf8_lossy(&line), &server);
-            tail.push(&text);
-            tracing::debug!(server = server.name, stderr = text);
+    /// Passes lines on until nothing comes any more; says why if that is a failure.
+    async fn read_lines(&self, reader: &mut LineReader<Box<dyn AsyncRead + Unpin>>) -> Option<String> {
+        loop {
+            match reader.next().await {
+                Ok(Some(line)) => {
+                    self.starter.metrics.bytes.from_servers.add(line.size());
+                    self.starter.events.line(self.at, line);
+                }
+                Ok(None) => return None,
+                Err(error) => return Some(format!("its stdout failed: {error}")),
+            }
         }
     }
 }

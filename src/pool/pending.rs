@@ -168,6 +168,11 @@ impl Pending {
         self.open.is_empty()
     }
 
+    /// How many requests are open that are work.
+    pub fn working(&self) -> usize {
+        self.open.len() - self.resting
+    }
+
     /// Whether no request is open that is work.
     pub fn rests(&self) -> bool {
         self.open.len() == self.resting

@@ -1,17 +1,33 @@
-//! Called by the daemon's pools: real child processes. Each leads a process group of its own, so that what it
-//! starts is ended with it.
+//! Called by the daemon's pools: real child processes. Each leads a process group of its own and marks what it
+//! starts, so that all of that is ended with it ([decision 8](../../docs/decisions/0008-no-orphans.md)).
 
+mod family;
+mod household;
+mod sys;
+mod tree;
+pub mod warden;
+
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::rc::Rc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use rustix::process::Signal;
 use tokio::process::{Child, Command};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::launch::{Connection, Launcher};
 use crate::config;
+use family::Family;
+use household::Household;
+pub use tree::{Tree, trees};
+
+/// How often it is looked whether those who were told to end have.
+const STEP: Duration = Duration::from_millis(20);
+/// How long what was killed may take to be gone: one that hangs in the system's own code may take for ever.
+const KILLING: Duration = Duration::from_secs(5);
 
 /// What a server inherits of the daemon's environment: what MCP clients pass on, and what tells a program where
 /// it may write and how it reaches the network. The rest may be secrets that are none of its business.
@@ -43,7 +59,15 @@ const INHERITED: [&str; 22] = [
 /// Starts servers as child processes.
 pub struct Processes {
     /// Where servers run for which no `cwd` is configured: the directory of the config file.
-    pub cwd: Option<PathBuf>,
+    cwd: Option<PathBuf>,
+    household: Rc<Household>,
+}
+
+impl Processes {
+    /// Starts servers in `cwd` for which none is configured, and a warden that ends them if this process is killed.
+    pub fn new(cwd: Option<PathBuf>) -> Processes {
+        Processes { cwd, household: Household::open() }
+    }
 }
 
 impl Launcher for Processes {
@@ -59,25 +83,32 @@ impl Launcher for Processes {
         if let Some(cwd) = server.cwd.as_ref().or(self.cwd.as_ref()) {
             command.current_dir(cwd);
         }
+        let mark = self.household.next_mark();
+        command.env(tree::MARK, &mark);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
         let mut child = command.spawn()?;
-        let pid = child.id().ok_or_else(|| io::Error::other("it ended at once"))?;
-        match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
-            (Some(stdin), Some(stdout), Some(stderr)) => Ok(Connection {
-                reader: Box::new(stdout),
-                writer: Box::new(stdin),
-                stderr: Some(Box::new(stderr)),
-                process: Some(Process { child, pid }),
-            }),
-            _ => Err(io::Error::other("its standard streams are missing")),
-        }
+        let (Some(pid), Some(stdin), Some(stdout), Some(stderr)) =
+            (child.id(), child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(io::Error::other("its standard streams are missing"));
+        };
+        let start = self.household.moved_in(pid, &mark);
+        let family = Family::new(HashMap::from([(pid, start)]), mark);
+        Ok(Connection {
+            reader: Box::new(stdout),
+            writer: Box::new(stdin),
+            stderr: Some(Box::new(stderr)),
+            process: Some(Process { child, pid, family, household: self.household.clone() }),
+        })
     }
 }
 
-/// A child process and the group that it leads.
+/// A child process, and whoever descends from it.
 pub struct Process {
     child: Child,
     pid: u32,
+    family: Family,
+    household: Rc<Household>,
 }
 
 impl Process {
@@ -86,7 +117,7 @@ impl Process {
         self.pid
     }
 
-    /// Waits for its end and says how it ended.
+    /// Waits for its end and says how it ended. Safe to drop and call again.
     pub async fn ended(&mut self) -> String {
         match self.child.wait().await {
             Ok(status) => status.to_string(),
@@ -94,50 +125,43 @@ impl Process {
         }
     }
 
-    /// Ends it, its stdin being closed already: waits, then SIGTERM to the group, waits, then SIGKILL.
+    /// Ends it and all that descends from it, its stdin being closed already: waits, then SIGTERM, waits, then
+    /// SIGKILL.
     pub async fn end(mut self, grace: Duration) {
-        let exited = timeout(grace / 4, self.child.wait()).await.is_ok();
-        let Some(group) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return };
-        if exited && test_kill_process_group(group).is_err() {
-            return;
+        self.household.moves_out(self.pid);
+        // While its parents live, a child that left the group can be told by them.
+        self.look().await;
+        // It may have ended already, or does so now that it reads the end of its input.
+        let _ = timeout(grace / 4, self.child.wait()).await;
+        if !self.gone().await && !self.end_by(Signal::TERM, grace).await && !self.end_by(Signal::KILL, KILLING).await {
+            return tracing::error!(pid = self.pid, "it was killed and is not gone: the system holds it");
         }
-        // A member may be gone already: that is what the signals are for.
-        let _ = kill_process_group(group, Signal::TERM);
-        let mut waited = Duration::ZERO;
-        let step = Duration::from_millis(20);
-        while waited < grace && test_kill_process_group(group).is_ok() {
-            // Reaps the leader, which counts as a member of its group until then.
-            let _ = timeout(step, self.child.wait()).await;
-            sleep(step).await;
-            waited += step;
-        }
-        let _ = kill_process_group(group, Signal::KILL);
-        let _ = self.child.wait().await;
+        self.household.moved_out(self.pid);
     }
-}
 
-/// Resident memory of a process and its descendants in bytes, and how many they are; `None` where the system
-/// does not tell.
-pub fn memory(pid: u32) -> Option<(u64, usize)> {
-    let page = rustix::param::page_size() as u64;
-    let mut parents = Vec::new();
-    for entry in std::fs::read_dir("/proc").ok()?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
-        // The name in parentheses may hold anything; the fields behind it are state, parent, ...
-        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-        if let (Some(_), Some(Ok(parent))) = (fields.next(), fields.next().map(str::parse::<u32>)) {
-            let resident = fields.nth(19).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
-            parents.push((pid, parent, resident * page));
+    /// Tells everybody until they are gone or `patience` is over; says whether they are gone.
+    async fn end_by(&mut self, signal: Signal, patience: Duration) -> bool {
+        let since = Instant::now();
+        while since.elapsed() < patience {
+            self.family.tell(signal);
+            sleep(STEP).await;
+            if !self.family.alive() && self.gone().await {
+                return true;
+            }
         }
+        false
     }
-    let mut family = vec![pid];
-    let mut at = 0;
-    while at < family.len() {
-        let parent = family[at];
-        family.extend(parents.iter().filter(|(_, of, _)| *of == parent).map(|(child, ..)| *child));
-        at += 1;
+
+    /// Whether nobody is left, after a new look.
+    async fn gone(&mut self) -> bool {
+        let waited_for = matches!(self.child.try_wait(), Ok(Some(_)) | Err(_));
+        self.look().await;
+        waited_for && !self.family.alive()
     }
-    let bytes = parents.iter().filter(|(pid, ..)| family.contains(pid)).map(|(.., bytes)| bytes).sum();
-    Some((bytes, family.len()))
+
+    async fn look(&mut self) {
+        let entries = self.household.look().await;
+        self.family.see(&entries);
+        self.household.strays(&entries).into_iter().for_each(|stray| self.family.adopt(stray.clone()));
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::reason::StopReason;
 use crate::config::Recycle;
 
 /// What wears an instance out.
@@ -18,17 +19,17 @@ pub struct Wear {
 }
 
 /// Why an instance is to be replaced, if it is.
-pub fn worn(wear: &Wear, limits: &Recycle) -> Option<&'static str> {
+pub fn worn(wear: &Wear, limits: &Recycle) -> Option<StopReason> {
     if wear.kept {
         return None;
     }
     if limits.age.is_some_and(|age| wear.age >= age) {
-        return Some("its age");
+        return Some(StopReason::Age);
     }
     if limits.calls.is_some_and(|calls| wear.calls >= calls) {
-        return Some("the calls that it has served");
+        return Some(StopReason::Calls);
     }
-    limits.memory.is_some_and(|memory| wear.memory >= memory as u64).then_some("its memory")
+    limits.memory.is_some_and(|memory| wear.memory >= memory as u64).then_some(StopReason::Memory)
 }
 
 #[cfg(test)]
@@ -42,10 +43,10 @@ mod tests {
         let limits =
             Recycle { age: Some(Duration::from_secs(1)), calls: Some(10), memory: Some(1 << 20), ..Recycle::default() };
         assert_eq!(worn(&FRESH, &limits), None);
-        assert_eq!(worn(&Wear { age: Duration::from_secs(1), ..FRESH }, &limits), Some("its age"));
+        assert_eq!(worn(&Wear { age: Duration::from_secs(1), ..FRESH }, &limits), Some(StopReason::Age));
         let calls = Wear { calls: 10, ..FRESH };
-        assert_eq!(worn(&calls, &limits), Some("the calls that it has served"));
-        assert_eq!(worn(&Wear { memory: 1 << 20, ..FRESH }, &limits), Some("its memory"));
+        assert_eq!(worn(&calls, &limits), Some(StopReason::Calls));
+        assert_eq!(worn(&Wear { memory: 1 << 20, ..FRESH }, &limits), Some(StopReason::Memory));
         assert_eq!(worn(&Wear { kept: true, ..calls }, &limits), None);
         let never = Recycle { age: None, calls: None, memory: None, ..limits };
         assert_eq!(worn(&Wear { memory: u64::MAX, ..calls }, &never), None);

@@ -35,6 +35,16 @@ pub enum Line {
     TooLong(usize, Box<Skim>),
 }
 
+impl Line {
+    /// Bytes on the wire, the line end among them.
+    pub fn size(&self) -> u64 {
+        1 + match self {
+            Line::Whole(line) => line.len() as u64,
+            Line::TooLong(length, _) => *length as u64,
+        }
+    }
+}
+
 /// Cuts what `R` yields into lines.
 pub struct LineReader<R> {
     inner: R,

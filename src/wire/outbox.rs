@@ -11,6 +11,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
 use super::splice::{Piece, Splice};
+use super::tally::Tally;
 
 /// A kept range from this size on is referred to, not copied.
 const LARGE: usize = 16 * 1024;
@@ -27,6 +28,8 @@ struct Inner {
     closed: Notify,
     overflown: Notify,
     drained: Notify,
+    /// Bytes written, if somebody wants to know.
+    written: Option<Rc<Tally>>,
 }
 
 struct State {
@@ -60,6 +63,15 @@ enum End {
 impl Outbox {
     /// An outbox that holds at most `limit` bytes.
     pub fn new(limit: usize) -> Outbox {
+        Outbox::of(limit, None)
+    }
+
+    /// The same, counting the bytes that are written.
+    pub fn counted(limit: usize, written: Rc<Tally>) -> Outbox {
+        Outbox::of(limit, Some(written))
+    }
+
+    fn of(limit: usize, written: Option<Rc<Tally>>) -> Outbox {
         let state = State {
             ready: VecDeque::new(),
             tail: BytesMut::new(),
@@ -76,6 +88,7 @@ impl Outbox {
             closed: Notify::new(),
             overflown: Notify::new(),
             drained: Notify::new(),
+            written,
         }))
     }
 
@@ -175,6 +188,7 @@ impl Outbox {
                 () = self.0.overflown.notified() => continue,
             }
             self.0.state.borrow_mut().bytes -= written;
+            self.0.written.iter().for_each(|tally| tally.add(written as u64));
             self.0.drained.notify_waiters();
         }
     }

@@ -95,6 +95,31 @@ impl Place {
         serde_json::from_str(&line).ok()
     }
 
+    /// Waits until the status is as it should be.
+    pub async fn until(&self, is: impl Fn(&Value) -> bool) -> Value {
+        let waited = async {
+            loop {
+                match self.ask() {
+                    Some(status) if is(&status) => return status,
+                    _ => tokio::task::yield_now().await,
+                }
+            }
+        };
+        timeout(PATIENCE, waited)
+            .await
+            .unwrap_or_else(|_| panic!("it is never so: {:#}", self.ask().unwrap_or_default()))
+    }
+
+    /// Puts other words into the config.
+    pub fn edit(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.config()).expect("a config");
+        assert!(text.contains(from), "no {from:?} in:\n{text}");
+        // As editors do: a new file in the place of the old one.
+        let new = self.0.join("mcpool.yaml.new");
+        fs::write(&new, text.replace(from, to)).expect("written");
+        fs::rename(new, self.config()).expect("put in place");
+    }
+
     /// The pids of all server processes.
     pub async fn servers(&self) -> Vec<u32> {
         let status = self.status().await;
@@ -140,8 +165,18 @@ impl Daemon {
 
     /// Tells it to end, and waits for that.
     pub async fn terminate(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.ended().await
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.pid().cast_signed()).expect("a pid");
-        kill_process(pid, Signal::TERM).expect("told");
+        kill_process(pid, signal).expect("told");
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> ExitStatus {
         timeout(PATIENCE, self.0.wait()).await.expect("it does not end").expect("it ended")
     }
 }

@@ -2,7 +2,10 @@
 
 mod daemon;
 mod host;
+mod metrics;
+mod orphans;
 mod people;
+mod reload;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -113,6 +113,7 @@ fn a_restarted_server_ends_its_calls_in_the_old_process_and_begins_them_in_a_new
         let running = caller.begin("slow", json!({"ms": 1000}));
         settled().await;
         assert_eq!(proxy.mux.with(|mux| mux.restart_server("echo")), Ok(1));
+        settled().await;
         assert_eq!(caller.instance().await, "echo-1");
         assert_eq!(running.answer().await.text(), "slept 1000 ms in 1 steps");
         after(seconds(1)).await;

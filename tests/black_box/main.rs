@@ -14,6 +14,7 @@ mod bridge_modern_caller;
 mod bridge_races;
 mod cancel;
 mod catalogue;
+mod counted;
 mod drain;
 mod eras;
 mod first_contact;

@@ -166,7 +166,8 @@ fn a_task_lives_on_in_the_old_process_until_the_drain_is_over() {
 fn subscriptions_go_over_to_the_new_server() {
     play(async {
         let proxy = proxy().server("echo", legacy(|_| {})).start().await;
-        let (old, new) = (proxy.legacy(REVISION).connect("echo").await, proxy.modern().connect("echo").await);
+        let (old, new) = (proxy.legacy("2025-11-25").connect("echo").await, proxy.modern().connect("echo").await);
+        // Told the same as what a modern caller's process is told, so that they share one.
         old.ask("resources/subscribe", json!({"uri": NOTE})).await.result();
         let wants = json!({"notifications": {"toolsListChanged": true, "resourceSubscriptions": [NOTE]}});
         new.request_as(json!("mine"), "subscriptions/listen", wants);

@@ -10,6 +10,7 @@ mod hear;
 mod input;
 mod kind;
 mod late;
+mod refused;
 mod retry;
 mod vain;
 
@@ -62,6 +63,8 @@ pub struct Caller {
     /// How often it is about to come back with answers.
     returns: Cell<u32>,
     gone: Cell<bool>,
+    /// The connection was closed.
+    cut: Cell<bool>,
     /// Calls that were answered with what their server said.
     served: Cell<u32>,
 }
@@ -149,6 +152,7 @@ impl Caller {
             returns: Cell::default(),
             gone: Cell::default(),
             served: Cell::default(),
+            cut: Cell::default(),
             world,
         })
     }
@@ -172,7 +176,10 @@ impl Caller {
     async fn say(&self, line: String) {
         self.world.note(&self.name(), &line);
         let mut writer = self.writer.lock().await;
-        if writer.write_all(format!("{line}\n").as_bytes()).await.is_err() && !self.gone.get() {
+        if writer.write_all(format!("{line}\n").as_bytes()).await.is_err()
+            && !self.gone.get()
+            && self.world.draining().is_none()
+        {
             self.world.fault(format!("{} was hung up on", self.name()));
         }
     }
@@ -217,7 +224,7 @@ impl Caller {
     }
 
     fn waits(&self) -> bool {
-        self.returns.get() > 0 || self.pending.borrow().values().any(Request::waits)
+        !self.cut.get() && (self.returns.get() > 0 || self.pending.borrow().values().any(Request::waits))
     }
 
     /// Nothing more is to be done for a request.
@@ -234,8 +241,22 @@ impl Caller {
             self.world.note(&self.name(), &format!("<- {line}"));
             self.hear(&line);
         }
-        if !self.gone.get() {
-            self.world.fault(format!("{} was hung up on", self.name()));
+        match self.world.ended() {
+            _ if self.gone.get() => {}
+            Some(end) => self.check_end(end),
+            None if self.world.draining().is_some() && self.pending.borrow().is_empty() => {}
+            None => self.world.fault(format!("{} was hung up on", self.name())),
+        }
+        self.cut.set(true);
+        self.opened.set(self.opened.get().or(Some(false)));
+        self.answered.notify_one();
+    }
+
+    /// The connection was closed because the daemon ends: everything was answered before that.
+    fn check_end(&self, end: Duration) {
+        let left = |request: &&Request| request.waits() && request.since < end;
+        if let Some(request) = self.pending.borrow().values().find(left) {
+            self.world.fault(format!("{} was left without an answer since {:?}", self.name(), request.since));
         }
     }
 }

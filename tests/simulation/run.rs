@@ -7,10 +7,9 @@ use std::rc::Rc;
 use std::sync::Once;
 use std::time::Duration;
 
-use fastrand::Rng;
 use mcpool::caller::session;
-use mcpool::config::{Config, EraChoice, LeaseChoice, Limits, Server};
-use mcpool::mux::callers::{Endpoint, Peer};
+use mcpool::config::{Endpoint, Server};
+use mcpool::mux::callers::Peer;
 use mcpool::mux::{Handle, Parts};
 use serde_json::Value;
 use tokio::io::{DuplexStream, ReadHalf};
@@ -19,6 +18,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::simulation::caller::Caller;
 use crate::simulation::server::Yard;
+use crate::simulation::settings;
+use crate::simulation::upheaval;
 use crate::simulation::world::World;
 
 /// In virtual time: longer than a run can take unless something waits for ever.
@@ -26,6 +27,9 @@ const FOR_EVER: Duration = Duration::from_secs(3600);
 /// After this long without callers nothing may be left of them.
 const CALM: Duration = Duration::from_secs(60);
 
+/// How often, and after how long, it is looked again whether something is left.
+const AGAIN: u32 = 4;
+const GLANCE: Duration = Duration::from_millis(3700);
 /// The numbers of callers that come when nothing goes wrong any more begin here.
 const LATE: usize = 100;
 
@@ -72,12 +76,13 @@ pub fn run(seed: u64, aloud: bool) -> Outcome {
 
 async fn story(world: Rc<World>, seed: u64) {
     let mut rng = world.fork();
-    let config = Rc::new(config(&world, &mut rng));
-    world.configure(config.clone());
+    let config = Rc::new(settings::config(&world, &mut rng));
+    world.configure((*config).clone());
     world.note("config", &format!("{:?} {:?}", config.servers, world.servers));
     let launcher = Rc::new(Yard(world.clone()));
     let mux = Handle::new(Parts { config: config.clone(), launcher, catalogue: None, seed, key: [seed as u8; 32] });
-    let endpoints: Vec<_> = config.endpoints.iter().map(|endpoint| mux.with(|mux| mux.endpoint(endpoint))).collect();
+    let endpoints = &config.endpoints;
+    let raging = spawn_local(upheaval::rage(world.clone(), mux.clone(), rng.fork()));
     let rush = [1, 100, 5000][rng.usize(..3)];
     let lives: Vec<_> = (0..rng.usize(1..8))
         .map(|no| {
@@ -87,7 +92,7 @@ async fn story(world: Rc<World>, seed: u64) {
             let size = [50, 2000, 100_000][rng.usize(..3)];
             spawn_local(async move {
                 sleep(start).await;
-                let (caller, reader, session) = connect(world, mux, endpoint, no, size, linger);
+                let (caller, reader, session) = connect(world, mux, &endpoint, no, size, linger);
                 caller.live(reader).await;
                 // The connection closes with its last half.
                 let _ = timeout(CALM, session).await;
@@ -98,10 +103,14 @@ async fn story(world: Rc<World>, seed: u64) {
         // A caller that panicked is told by the hook.
         let _ = life.await;
     }
+    let _ = raging.await;
+    if world.draining().is_some() {
+        return check_end(&world, &mux).await;
+    }
     let rest = [Duration::ZERO, CALM][rng.usize(..2)];
     sleep(rest).await;
     if !rest.is_zero() {
-        check_calm(&world, &mux);
+        check_calm(&world, &mux).await;
     }
     world.calm_down();
     let late: Vec<_> = endpoints
@@ -114,8 +123,7 @@ async fn story(world: Rc<World>, seed: u64) {
                 let mut until = None;
                 for turn in 1.. {
                     let no = LATE * turn + no;
-                    let (caller, reader, _) =
-                        connect(world.clone(), mux.clone(), endpoint.clone(), no, 2000, Duration::ZERO);
+                    let (caller, reader, _) = connect(world.clone(), mux.clone(), &endpoint, no, 2000, Duration::ZERO);
                     let until = *until.get_or_insert_with(|| caller.recovery());
                     if caller.live_late(reader, until).await {
                         return;
@@ -128,14 +136,20 @@ async fn story(world: Rc<World>, seed: u64) {
         let _ = life.await;
     }
     sleep(CALM).await;
-    check_calm(&world, &mux);
-    for (which, running) in world.running.borrow().iter().enumerate() {
-        if *running > world.server(which).instances.min {
-            world.fault(format!("{running} copies of s{which} run with nothing to do"));
-        }
-    }
+    check_calm(&world, &mux).await;
+    check_rest(&world).await;
+    world.check_ledgers();
     mux.with(mcpool::mux::Mux::shut_down);
+    check_end(&world, &mux).await;
+}
+
+/// Nothing may be left when everything has ended.
+async fn check_end(world: &World, mux: &Handle) {
     sleep(CALM).await;
+    let status = mux.with(|mux| mux.status());
+    if let Some(what) = left(&status) {
+        world.fault(format!("{what} left after the end: {status}"));
+    }
     if world.running.borrow().iter().any(|running| *running > 0) {
         world.fault(format!("servers run after the end: {:?}", world.running.borrow()));
     }
@@ -145,14 +159,16 @@ async fn story(world: Rc<World>, seed: u64) {
 fn connect(
     world: Rc<World>,
     mux: Handle,
-    endpoint: Rc<Endpoint>,
+    endpoint: &Endpoint,
     no: usize,
     size: usize,
     linger: Duration,
 ) -> (Rc<Caller>, ReadHalf<DuplexStream>, JoinHandle<()>) {
     let (near, far) = tokio::io::duplex(size);
     let (reader, writer) = tokio::io::split(far);
-    let (servers, prefix) = (endpoint.servers.iter().map(|id| id.0).collect(), endpoint.prefix);
+    let number = |name: &String| name[1..].parse().ok();
+    let (servers, prefix) = (endpoint.servers.iter().filter_map(number).collect(), endpoint.prefix);
+    let endpoint = mux.with(|mux| mux.endpoint(endpoint));
     let session = spawn_local(async move {
         let (reader, writer) = tokio::io::split(near);
         session::serve(mux, endpoint, Peer::default(), reader, writer, linger).await;
@@ -160,85 +176,76 @@ fn connect(
     (Caller::new(world, no, servers, prefix, writer), reader, session)
 }
 
+/// Whether a server's instances are replaced all the time: what that needs for a while may take more of them.
+fn churns(server: &Server) -> bool {
+    server.instances.min > 0 && server.recycle.age.is_some()
+}
+
+/// No more copies may run than are to be there at all times.
+async fn check_rest(world: &World) {
+    let busy = |world: &World| {
+        let running = world.running.borrow().clone();
+        (0..running.len())
+            .find(|which| running[*which] > world.server(*which).instances.min && !churns(&world.server(*which)))
+    };
+    for _ in 0..AGAIN {
+        if busy(world).is_none() {
+            return;
+        }
+        // An old one may just be replaced.
+        sleep(GLANCE).await;
+    }
+    if let Some(which) = busy(world) {
+        world.fault(format!("{} copies of s{which} run with nothing to do", world.running.borrow()[which]));
+    }
+}
+
 /// Nothing may be left of callers that are gone.
-fn check_calm(world: &World, mux: &Handle) {
+async fn check_calm(world: &World, mux: &Handle) {
+    for _ in 0..AGAIN {
+        if left(&mux.with(|mux| mux.status())).is_none() {
+            break;
+        }
+        // A probe may be on its way.
+        sleep(GLANCE).await;
+    }
     let status = mux.with(|mux| mux.status());
-    let instances: Vec<&Value> =
-        list(&status["servers"]).iter().flat_map(|server| list(&server["instances"])).collect();
-    let busy = instances
-        .iter()
-        .any(|instance| instance["in_flight"] != 0 || instance["asks"] != 0 || instance["subscriptions"] != 0);
-    let waiting = list(&status["servers"]).iter().any(|server| server["queue"] != 0);
-    let held = |value: &Value| value["held"].as_u64().unwrap_or_default() > 0;
-    let holds = held(&status) || list(&status["servers"]).iter().any(held) || status["calls"] != 0;
-    if busy || waiting || holds || !list(&status["callers"]).is_empty() {
-        world.fault(format!("something is left of callers that are gone: {status}"));
+    if let Some(what) = left(&status) {
+        world.fault(format!("{what} left of callers that are gone: {status}"));
     }
     let left: Vec<String> =
         world.calls.borrow().iter().filter(|(_, truth)| truth.held.is_some()).map(|(cause, _)| cause.clone()).collect();
     for cause in left.into_iter().filter(|cause| world.runs(cause)) {
         world.fault(format!("{cause} is held, and its caller is gone"));
     }
-    let counted: Vec<u64> = list(&status["servers"]).iter().filter_map(|server| server["processes"].as_u64()).collect();
+    let mut counted = vec![0; world.servers.len()];
+    for server in list(&status["servers"]) {
+        let which = server["name"].as_str().and_then(|name| name[1..].parse::<usize>().ok()).unwrap_or_default();
+        counted[which] += server["processes"].as_u64().unwrap_or_default();
+    }
     let running: Vec<u64> = world.running.borrow().iter().map(|running| *running as u64).collect();
     if counted != running {
         world.fault(format!("{running:?} copies run, and the status says {counted:?}"));
     }
 }
 
+/// What is left of callers.
+fn left(status: &Value) -> Option<&'static str> {
+    let servers = || list(&status["servers"]).iter();
+    let instances = || servers().flat_map(|server| list(&server["instances"]));
+    let some = |value: &Value| value.as_u64() != Some(0);
+    let what = [
+        ("callers", !list(&status["callers"]).is_empty()),
+        ("calls", some(&status["calls"])),
+        ("held calls", some(&status["held"]) || servers().any(|server| some(&server["held"]))),
+        ("waiting calls", servers().any(|server| some(&server["queue"]))),
+        ("calls of instances", instances().any(|instance| some(&instance["in_flight"]))),
+        ("asks", instances().any(|instance| some(&instance["asks"]))),
+        ("subscriptions", instances().any(|instance| some(&instance["subscriptions"]))),
+    ];
+    what.into_iter().find(|(_, there)| *there).map(|(what, _)| what)
+}
+
 fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
-}
-
-/// A configuration by chance: small limits, so that they are reached.
-fn config(world: &World, rng: &mut Rng) -> Config {
-    let limits = Limits {
-        held: [1, 2, 16][rng.usize(..3)],
-        held_total: [2, 256][rng.usize(..2)],
-        rounds: [1, 3, 32][rng.usize(..3)],
-        message: [64 << 10, 10 << 20][rng.usize(..2)],
-        ..Limits::default()
-    };
-    let server = |(which, habits): (usize, &crate::simulation::server::Habits)| {
-        let mut server = Server::new(format!("s{which}"), "model");
-        server.era = match (habits.legacy, habits.modern, rng.bool()) {
-            (true, false, true) => EraChoice::Legacy,
-            (false, true, true) => EraChoice::Modern,
-            // What speaks both may be used in one for all.
-            (true, true, true) => [EraChoice::Auto, EraChoice::Legacy, EraChoice::Modern][rng.usize(..3)],
-            _ => EraChoice::Auto,
-        };
-        server.lease =
-            [LeaseChoice::Auto, LeaseChoice::Auto, LeaseChoice::Shared, LeaseChoice::Call, LeaseChoice::Session]
-                [rng.usize(..5)];
-        server.instances.max = rng.usize(1..4);
-        server.concurrency = rng.usize(1..6);
-        server.queue.size = [2, 64][rng.usize(..2)];
-        let seconds = |most: u64, rng: &mut Rng| Duration::from_secs(rng.u64(1..=most));
-        let timeouts = &mut server.timeout;
-        timeouts.start = seconds(6, rng);
-        timeouts.discover = seconds(3, rng);
-        timeouts.call = seconds(10, rng);
-        timeouts.max = timeouts.call * 3;
-        timeouts.ask = seconds(20, rng);
-        timeouts.hold = seconds(4, rng);
-        timeouts.stop = seconds(3, rng);
-        server.queue.timeout = seconds(10, rng);
-        server.recycle.idle = seconds(30, rng);
-        server.stdout_errors = 5;
-        if habits.is_sound() {
-            make_roomy(&mut server);
-        }
-        server
-    };
-    Config { limits, ..Config::of(world.servers.iter().enumerate().map(server).collect()) }
-}
-
-/// As much of everything as all callers together can want, so that nothing keeps a call from being answered.
-fn make_roomy(server: &mut Server) {
-    server.instances.max = 32;
-    server.queue.size = 1000;
-    server.queue.timeout = Duration::from_secs(60);
-    server.timeout.call = Duration::from_secs(30);
-    server.timeout.max = Duration::from_secs(90);
 }

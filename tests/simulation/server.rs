@@ -273,6 +273,11 @@ impl Server {
         if method.ends_with("/list") && self.by_chance(self.habits.never_answers) {
             return;
         }
+        self.check_quiet(&method);
+        // Of what mcpool sends itself, lists and introductions tell that a server works.
+        if method.ends_with("/list") || self.era.get().is_none() {
+            self.world.breaker_closes(self.which);
+        }
         let body = match (method.as_ref(), request.span(Field::MetaVersion).found()) {
             ("initialize", _) => return self.initialize(request, id),
             ("server/discover", _) => return self.discover(id),

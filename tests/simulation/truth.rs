@@ -16,6 +16,12 @@ pub struct Truth {
     pub capabilities: String,
     /// The revision of a legacy caller.
     pub revision: &'static str,
+    /// The tool that it calls, by the server's name.
+    pub tool: Option<String>,
+    /// When it was made.
+    pub made: Duration,
+    /// How often it was sent again.
+    pub repeats: u8,
     /// The line that is to reach the server.
     pub request: String,
     /// How often the roots of its caller had changed when it called.
@@ -32,7 +38,7 @@ pub struct Truth {
     pub abandoned: Option<Duration>,
     /// When its server was done with it: it answered or was told to stop.
     pub ended: Option<Duration>,
-    /// Its request state was no good: no server may see it.
+    /// Its request state was no good, or it was refused: no server may see it.
     pub barred: bool,
     /// Since when it is held: its modern caller was asked and did not come back.
     pub held: Option<Duration>,
@@ -48,6 +54,17 @@ pub struct Truth {
 }
 
 impl Truth {
+    /// Whether a copy of its server works on it.
+    pub fn is_with(&self, copy: usize) -> bool {
+        self.arrived == Some(copy) && self.ended.is_none() && self.round.is_none()
+    }
+
+    /// Whether it may be carried out twice (promise 4); `tools` are those that may.
+    pub fn is_safe(&self, tools: &[String]) -> bool {
+        let reads = ["resources/read", "prompts/get", "completion/complete", "ping"];
+        reads.contains(&self.method.as_str()) || self.tool.as_ref().is_some_and(|tool| tools.contains(tool))
+    }
+
     /// Whether the specification lets such a call end in a question (page "Multi Round-Trip Requests").
     pub fn may_ask(&self) -> bool {
         matches!(self.method.as_str(), "tools/call" | "prompts/get" | "resources/read")

@@ -2,7 +2,7 @@
 //! message can hide from. Model servers note what reached them and what they said; model callers check what they
 //! hear against it.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
@@ -12,6 +12,7 @@ use fastrand::Rng;
 use mcpool::config::{Config, EraChoice};
 use tokio::time::Instant;
 
+use super::ledger::Ledger;
 use super::server::Habits;
 use super::truth::{Ask, State, Truth};
 
@@ -22,7 +23,7 @@ pub const TOKEN: char = '\u{2}';
 /// The cause of what nobody caused.
 pub const NOBODY: &str = "nobody";
 /// What is known to be wrong and reported elsewhere: it is counted instead of failing the run.
-pub const KNOWN: [&str; 1] = ["hung for good"];
+pub const KNOWN: [&str; 0] = [];
 
 /// One run.
 pub struct World {
@@ -43,6 +44,7 @@ pub struct World {
     /// The log levels that each legacy caller set.
     pub levels: RefCell<HashMap<usize, Vec<&'static str>>>,
     pub servers: Vec<Habits>,
+    pub ledgers: RefCell<Vec<Ledger>>,
     /// Copies of each server that run.
     pub running: RefCell<Vec<usize>>,
     /// The numbers of the copies that still read.
@@ -51,7 +53,12 @@ pub struct World {
     pub tally: RefCell<BTreeMap<&'static str, usize>>,
     /// Nothing goes wrong any more.
     calm: Cell<bool>,
-    config: OnceCell<Rc<Config>>,
+    /// How often each server was replaced, so that old copies of it may still run.
+    pub generations: RefCell<Vec<usize>>,
+    /// Since when nothing new is begun, and since when nothing at all is done.
+    draining: Cell<Option<Duration>>,
+    ended: Cell<Option<Duration>>,
+    config: RefCell<Option<Rc<Config>>>,
     counter: Cell<u64>,
 }
 
@@ -72,29 +79,53 @@ impl World {
             roots: RefCell::default(),
             levels: RefCell::default(),
             running: RefCell::new(vec![0; servers.len()]),
+            generations: RefCell::new(vec![0; servers.len()]),
+            ledgers: RefCell::new(servers.iter().map(|_| Ledger::default()).collect()),
             reading: RefCell::default(),
             servers,
             tally: RefCell::default(),
             calm: Cell::default(),
-            config: OnceCell::new(),
+            draining: Cell::default(),
+            ended: Cell::default(),
+            config: RefCell::default(),
             counter: Cell::default(),
             rng: RefCell::new(rng),
         }
     }
 
-    /// What the multiplexer is told; once, at the beginning.
-    pub fn configure(&self, config: Rc<Config>) {
-        let _ = self.config.set(config);
+    /// What the multiplexer is told from now on.
+    pub fn configure(&self, config: Config) {
+        *self.config.borrow_mut() = Some(Rc::new(config));
+    }
+
+    /// Nothing new is begun any more.
+    pub fn drains(&self) {
+        self.draining.set(Some(self.now()));
+    }
+
+    /// Since when nothing new is begun.
+    pub fn draining(&self) -> Option<Duration> {
+        self.draining.get()
+    }
+
+    /// Every connection is closed.
+    pub fn ends(&self) {
+        self.ended.set(Some(self.now()));
+    }
+
+    /// Since when every connection is closed.
+    pub fn ended(&self) -> Option<Duration> {
+        self.ended.get()
     }
 
     /// The configuration of a server.
-    pub fn server(&self, which: usize) -> &mcpool::config::Server {
-        &self.config().servers[which]
+    pub fn server(&self, which: usize) -> mcpool::config::Server {
+        self.config().servers[which].clone()
     }
 
     /// What the multiplexer was told.
-    pub fn config(&self) -> &Config {
-        self.config.get().expect("a configured world")
+    pub fn config(&self) -> Rc<Config> {
+        self.config.borrow().clone().expect("a configured world")
     }
 
     /// From now on nothing goes wrong.

@@ -90,6 +90,8 @@ fn wrong_values() {
     says("limits: {max_message: 1}", "expected a size from 1KiB to 1GiB, got `1`", "1:23");
     says("limits: {outgoing: 1MiB}", "`outgoing` is smaller than `max_message`", "1:20");
     says("log: {level: \"a=b=c\"}", "expected a filter", "1:14");
+    says("admin: {metrics: \"0.0.0.0:9464\"}", "expected a loopback address with a port", "1:18");
+    says("admin: {metrics: \"localhost\"}", "expected a loopback address with a port", "1:18");
     says("servers: {a: {command: ''}}", "`command` is empty", "1:24");
     says("servers: {a: {command: npx -y x}}", "`command` holds its arguments", "1:24");
     says("servers: {all: {command: x}}", "mcpool itself uses it", "1:11");
@@ -257,7 +259,7 @@ fn the_example_mentions_every_key() {
         assert!(known.is_subset(&within), "under {name} there should be {:?}", known.difference(&within));
         sections += 1;
     }
-    // The top, a server and its eight sections, an endpoint, and four sections of the daemon.
-    assert_eq!(sections, 15);
+    // The top, a server and its eight sections, an endpoint, and five sections of the daemon.
+    assert_eq!(sections, 16);
     assert!(EXAMPLE.contains("mcpServers"));
 }

@@ -12,6 +12,7 @@ use crate::era::bridge::seal::{self, Sealer};
 use crate::error::Error;
 use crate::mux::Mux;
 use crate::mux::call::{Place, Source};
+use crate::mux::gate::Trials;
 use crate::pool::instance::InstanceRef;
 use crate::reply::{CallKey, CallerKey};
 use crate::wire::message::Message;
@@ -93,6 +94,8 @@ impl Mux {
         if !matches!(call.place, Place::On(..)) {
             call.place = Place::Held;
         }
+        // Nobody knows when its caller comes back: another call may try meanwhile whether the server works.
+        call.trials = Trials::default();
         call.deadline = until;
         self.alarm.at(until);
         let (serial, state) = self.held.keep(key, caller, request, until);

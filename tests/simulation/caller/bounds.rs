@@ -6,6 +6,7 @@ use mcpool::config::Server;
 use mcpool::wire::message::{Message, member};
 use mcpool::wire::scan::Field;
 
+use super::refused::reason;
 use super::{Caller, Hope, Request, What};
 
 /// How long mcpool waits for the roots of a caller.
@@ -27,11 +28,19 @@ impl Caller {
         let config = |server: usize| self.world.server(server);
         if let What::Call(cause) = &request.what {
             let (server, rounds) = self.world.truth(cause, |truth| (truth.server, truth.rounds)).unwrap_or_default();
-            let (place, work, ask) = (placing(config(server)), config(server).timeout.max, config(server).timeout.ask);
+            let (place, work, ask) = (placing(&config(server)), config(server).timeout.max, config(server).timeout.ask);
             return SLACK + (place + work) * (rounds + 1) + ask * rounds;
         }
-        let of = |server: &usize| placing(config(*server)) + config(*server).timeout.max;
+        let of = |server: &usize| placing(&config(*server)) + config(*server).timeout.max;
         SLACK + self.servers.iter().map(of).max().unwrap_or_default()
+    }
+
+    /// A call was answered: whether it was let through to its server, and when.
+    pub(super) fn note_admitted(&self, request: &Request, cause: &str) {
+        let seen = self.world.truth(cause, |truth| (truth.server, truth.arrived.is_some()));
+        if let Some((server, true)) = seen.filter(|_| request.hope == Hope::Fresh) {
+            self.world.note_admitted(server, self.no, request.since);
+        }
     }
 
     /// A sound server with room for everybody answers every call, however its neighbours fare.
@@ -42,9 +51,14 @@ impl Caller {
         if oversized.is_some_and(|since| since < self.world.now()) && request.batch.is_none() && code != "413" {
             self.world.fault(format!("{} was not told that an answer was too long: {line}", self.name()));
         }
-        let excused = self.gone.get() || request.cancelled.is_some() || request.hope != Hope::Fresh;
+        let excused = self.gone.get()
+            || self.world.draining().is_some()
+            || request.cancelled.is_some()
+            || request.hope != Hope::Fresh;
         // On a common endpoint it may not be known yet who has it.
-        let unknown = matches!(code, "-32601") || self.prefix && matches!(code, "-32602" | "-32002");
+        let unknown = code == "-32601"
+            || reason(answer) == "\"caller_overloaded\""
+            || self.prefix && matches!(code, "-32602" | "-32002");
         if self.world.servers[server].is_sound() && !excused && !unknown {
             self.world.fault(format!("{} was refused {cause} by a sound server: {line}", self.name()));
         }

@@ -57,6 +57,10 @@ impl Caller {
         let level = (self.kind.is_modern() && rng.bool()).then_some(level);
         params.push(("_meta".to_owned(), self.meta(&mut rng, &cause, capabilities, level)));
         params.extend(state.as_ref().map(|(_, real)| ("requestState".to_owned(), real.clone())));
+        let tool = params
+            .iter()
+            .find(|(key, _)| key == "name" && method == "tools/call")
+            .map(|(_, name)| name.trim_matches('"').to_owned());
         let params = json::members_in_any_order(&mut rng, params);
         let members = [
             ("jsonrpc", "\"2.0\""),
@@ -73,6 +77,8 @@ impl Caller {
             line = line.replacen(real, said, 1);
         }
         let truth = Truth {
+            tool,
+            made: self.world.now(),
             caller: self.no,
             server,
             method: method.to_owned(),

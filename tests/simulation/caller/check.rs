@@ -6,6 +6,7 @@ use mcpool::wire::message::{Message, elements, member};
 use mcpool::wire::scan::Field;
 
 use super::kind::Kind;
+use super::refused::reason;
 use super::{Caller, Hope, Request, What};
 use crate::simulation::across;
 use crate::simulation::truth::Truth;
@@ -80,6 +81,8 @@ impl Caller {
         }) else {
             return;
         };
+        self.check_breaker(request, cause, line);
+        self.note_admitted(request, cause);
         if same {
             self.served.set(self.served.get() + 1);
             if let Some((sent, seen)) = missed.filter(|_| request.token.is_some()) {
@@ -100,6 +103,7 @@ impl Caller {
             }
             _ => {
                 self.check_service(request, cause, answer, line);
+                self.check_reason(request, cause, answer, line);
                 self.abandon(request);
                 self.check_refusal(answer, line, &codes);
             }
@@ -113,7 +117,8 @@ impl Caller {
         let good = match request.hope {
             // Before that it must be known who has the resource, and in what era the server is used.
             Hope::Vain => {
-                let unknown = error.contains("resource not found") || error.contains(r#""reason":"start_failed"#);
+                let others = ["\"start_failed\"", "\"rate_limited\"", "\"breaker_open\"", "\"caller_overloaded\""];
+                let unknown = error.contains("resource not found") || others.contains(&reason(answer));
                 told && message.contains("requestState") || unknown
             }
             Hope::Returns(until) => {

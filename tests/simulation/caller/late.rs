@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::Caller;
 
-/// The longest pause after starts that failed, with its jitter, and what a breaker may add.
+/// The longest pause after starts that failed, with its jitter, and a margin.
 const RECOVERY: Duration = Duration::from_secs(45);
 /// Between one try and the next.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -16,8 +16,12 @@ const PAUSE: Duration = Duration::from_millis(500);
 impl Caller {
     /// Until when its server must have recovered.
     pub fn recovery(&self) -> Duration {
-        let timeout = &self.world.server(self.servers[0]).timeout;
-        self.world.now() + RECOVERY + (timeout.start + timeout.discover + timeout.stop) * 2
+        let config = self.world.server(self.servers[0]);
+        let (timeout, probe) = (&config.timeout, &config.probe);
+        let starts = RECOVERY + (timeout.start + timeout.discover + timeout.stop) * 2;
+        // What hangs is found out by its calls, or by probes.
+        let hangs = (timeout.call + probe.timeout * 2) * probe.failures + timeout.max;
+        self.world.now() + starts + hangs + config.breaker.open_max.mul_f64(1.25)
     }
 
     /// Calls until its server has answered; whether it has, or why not.
@@ -35,7 +39,7 @@ impl Caller {
         hearing.abort();
         if self.served.get() == 0 && self.world.now() >= until {
             let text = format!("{} is not served though nothing goes wrong any more", self.name());
-            self.world.known_fault("hung for good", text);
+            self.world.fault(text);
             return true;
         }
         self.served.get() > 0

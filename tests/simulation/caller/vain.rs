@@ -48,6 +48,10 @@ impl Caller {
         let habits = &self.world.servers[truth.server];
         // And what was refused because it did not start can be tried again.
         let own = raw == state.raw && more.is_empty() && state.caller == self.no;
+        // And a return that was one call too many leaves its state as good as it was.
+        if own && self.world.config().limits.in_flight_total < 100 {
+            return None;
+        }
         if !self.servers.contains(&truth.server) || (habits.modern || own) && habits.is_fickle() {
             return None;
         }

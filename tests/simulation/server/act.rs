@@ -65,7 +65,8 @@ impl Server {
 
     /// Lets time pass; `false` if the call was cancelled meanwhile and the server heeds that.
     async fn pause(&self, act: &Act) -> bool {
-        let pause = self.rng.borrow_mut().u64(..=self.habits.pause);
+        let most = if self.world.is_calm() { self.habits.pause.min(20) } else { self.habits.pause };
+        let pause = self.rng.borrow_mut().u64(..=most);
         if pause > 0 {
             tokio::select! {
                 biased;
@@ -79,7 +80,8 @@ impl Server {
     fn progress(&self, act: &Act) {
         let Some(token) = &act.token else { return };
         let count = self.world.truth(&act.cause, |truth| {
-            truth.progress.0 += 1;
+            // What was sent again to another copy is that one's.
+            truth.progress.0 += u32::from(truth.arrived == Some(self.no));
             truth.progress.0
         });
         self.say(format!(
@@ -171,6 +173,7 @@ impl Server {
         if chance >= 100 - nonsense / 8 {
             let both =
                 format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}},"error":{{"code":1,"message":"both"}}}}"#, act.id);
+            self.world.truth(&act.cause, |truth| truth.ended = Some(self.world.now()));
             return self.say(both);
         }
         self.end(act, &line);
@@ -184,9 +187,12 @@ impl Server {
     pub(super) fn end(&self, act: &Act, line: &str) {
         let now = self.world.now();
         self.world.truth(&act.cause, |truth| {
-            truth.answer = Some((line.to_owned(), now));
-            truth.ended = Some(now);
+            if truth.arrived == Some(self.no) {
+                truth.answer = Some((line.to_owned(), now));
+                truth.ended = Some(now);
+            }
         });
+        self.world.breaker_closes(self.which);
         self.say_with_id(line, &act.id);
     }
 

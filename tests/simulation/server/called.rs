@@ -8,7 +8,7 @@ use mcpool::wire::scan::Field;
 use tokio::task::JoinSet;
 
 use super::act::Act;
-use super::{Flag, Server};
+use super::{Flag, Server, list};
 use crate::simulation::across;
 use crate::simulation::truth::Truth;
 use crate::simulation::world::{ID, TOKEN};
@@ -27,6 +27,8 @@ impl Server {
         if let Some(fault) = fault {
             self.world.fault(fault);
         }
+        let made = self.world.truth(&cause, |truth| truth.made).unwrap_or_default();
+        self.world.note_arrival(self.which, self.no, &cause, made);
         let flag = Rc::new(Flag { cause: cause.clone(), ..Flag::default() });
         if self.calls.borrow_mut().insert(id.clone(), flag.clone()).is_some() {
             self.world.fault(format!("{} was sent the id {id} twice", self.name()));
@@ -63,8 +65,28 @@ impl Server {
         if truth.barred {
             return Some(format!("{cause} reached {} with a state that is no good: {line}", self.name()));
         }
+        let ledger = &mut self.world.ledgers.borrow_mut()[self.which];
+        ledger.calls += 1;
         if let (Some(other), None) = (before, &round) {
-            return Some(format!("{cause} reached #{other} and then {}", self.name()));
+            ledger.repeats += 1;
+            truth.repeats += 1;
+            let retry = &self.world.server(self.which).retry;
+            let tools = if self.habits.hints {
+                [retry.tools.as_slice(), &[list::SAFE.to_owned()]].concat()
+            } else {
+                retry.tools.clone()
+            };
+            let talked = truth.progress.1 > 0;
+            if truth.crossed || talked || truth.repeats > retry.attempts || !truth.is_safe(&tools) {
+                return Some(format!(
+                    "{cause} reached #{other} and then {}: {:?} {}",
+                    self.name(),
+                    truth.tool,
+                    truth.method
+                ));
+            }
+            self.world.count("calls that were sent again");
+            (truth.progress, truth.answer, truth.ended, truth.oversized) = ((0, 0), None, None, None);
         }
         if truth.abandoned.is_some_and(|since| since < self.world.now()) {
             return Some(format!("{cause} reached {} though it was given up", self.name()));

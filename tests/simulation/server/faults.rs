@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use super::Server;
 use super::act::Act;
 use super::pipe::Output;
+use crate::simulation::truth::Truth;
 use crate::simulation::world::{ID, NOBODY};
 
 /// What can be wrong.
@@ -132,16 +133,48 @@ impl Server {
     }
 
     /// A call arrived. Whether it is worked on.
-    pub(super) fn takes_calls(&self) -> bool {
+    pub(super) fn takes_calls(self: &Rc<Server>) -> bool {
         if self.has(Fault::Hangs) {
             self.world.count("servers that hang for good");
             self.mute.set(true);
+            self.watch();
         }
         if self.has(Fault::StopsReading) {
             self.world.count("servers that stop reading");
             self.deaf.set(true);
+            self.watch();
         }
         !self.mute.get()
+    }
+
+    /// Whoever is probed must have nothing to do: a busy server proves itself by answering.
+    pub(super) fn check_quiet(&self, method: &str) {
+        let works = |flag: &Rc<super::Flag>| {
+            let open = |truth: &mut Truth| truth.is_with(self.no);
+            flag.cancelled.get().is_none() && self.world.truth(&flag.cause, open) == Some(true)
+        };
+        if method == "ping" && self.met.get() {
+            self.world.count("pings");
+        }
+        if matches!(method, "ping" | "server/discover") && self.calls.borrow().values().any(works) {
+            self.world.fault(format!("{} was probed with `{method}` though it has work", self.name()));
+        }
+    }
+
+    /// A server that does not answer any more is replaced in time, if anybody looks.
+    fn watch(self: &Rc<Server>) {
+        let config = self.world.server(self.which);
+        let Some(every) = config.probe.every else { return };
+        let missed = every + config.probe.timeout * 2 + config.timeout.call;
+        let last = config.timeout.max + config.timeout.ask + config.timeout.hold + config.timeout.stop * 3;
+        let bound = missed * config.probe.failures + last + config.timeout.start * 2;
+        let server = self.clone();
+        tokio::task::spawn_local(async move {
+            sleep(bound).await;
+            if !server.over.get() {
+                server.world.fault(format!("{} hangs since {bound:?} and is not replaced", server.name()));
+            }
+        });
     }
 
     /// In the middle of a call. Whether it goes on.

@@ -18,6 +18,8 @@ pub struct Habits {
     pub wants_roots: bool,
     /// It asks its client in the middle of calls.
     pub asks: bool,
+    /// It says of one tool that it may be carried out twice.
+    pub hints: bool,
     /// Chances in a hundred.
     pub fails_to_start: u32,
     pub crashes: u32,
@@ -64,6 +66,7 @@ impl Habits {
                 [rng.usize(..5)],
             wants_roots: rng.u32(..3) == 0,
             asks: rng.bool(),
+            hints: rng.bool(),
             faults: if wild { Fault::some(rng) } else { BTreeMap::new() },
             outage: (wild && rng.u32(..4) == 0).then(|| {
                 let start = Duration::from_millis(rng.u64(..5000));

@@ -5,13 +5,18 @@ use mcpool::wire::scan::Field;
 
 use super::Server;
 
+/// The tool that says of itself that it may be called twice, if its server says so of any.
+pub(super) const SAFE: &str = "t1";
+
 impl Server {
     /// Half of a list; the cursor leads to the other half.
     pub(super) fn page(&self, request: &Message, kind: &str, key: &str, modern: bool) -> String {
         let second = request.raw(Field::Cursor).is_some();
         let item = |n: usize| {
             let name = if key == "uri" { uri(self.which, n) } else { format!("{}{n}", &kind[..1]) };
-            format!(r#"{{"{key}":"{name}","n":1.{}}}"#, self.version.get())
+            let safe = self.habits.hints && name == SAFE;
+            let hints = if safe { r#","annotations":{"title":"x","readOnlyHint":true}"# } else { "" };
+            format!(r#"{{"{key}":"{name}","n":1.{}{hints}}}"#, self.version.get())
         };
         let (items, next) =
             if second { (vec![item(2)], "") } else { (vec![item(0), item(1)], r#","nextCursor":"more""#) };

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
-use mcpool::config;
+use mcpool::config::{self, WhenFull};
 use mcpool::pool::launch::{Connection, Launcher};
 use tokio::sync::mpsc;
 
@@ -30,8 +30,10 @@ impl Launcher for Yard {
             running[which] += 1;
             running[which]
         };
-        if running > config.instances.max {
-            world.fault(format!("{running} copies of {} run, with a maximum of {}", config.name, config.instances.max));
+        let overflow = if config.when_full == WhenFull::Overflow { config.instances.overflow } else { 0 };
+        let generations = 1 + world.generations.borrow()[which];
+        if running > (config.instances.max + overflow) * generations {
+            world.fault(format!("{running} copies of {} run, with {:?}", config.name, config.instances));
         }
         let size = [40, 1000, 100_000][rng.usize(..3)];
         let ((stdin, writer), (stdout, reader)) = (tokio::io::duplex(size), tokio::io::duplex(size));

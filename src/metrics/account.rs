@@ -1,0 +1,80 @@
+//! Held by each reply: what is to be said of a request when it ends, which is one count and one line in the log.
+
+use std::fmt::Display;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::Span;
+
+use super::method::Method;
+use super::server::{Outcome, ServerMetrics};
+
+/// The account of one request, from its arrival to its end.
+pub struct Account {
+    server: Rc<ServerMetrics>,
+    method: Method,
+    since: Instant,
+    /// Whether an instance is to serve it.
+    placed: bool,
+    sent: Option<Instant>,
+    span: Span,
+}
+
+impl Account {
+    /// A request of a caller arrived. The span is that of all log lines about it.
+    pub fn open(server: Rc<ServerMetrics>, method: &str, caller: u64, id: &str) -> Account {
+        let span = tracing::debug_span!("call", caller, id, method, server = server.name);
+        Account { server, method: Method::named(method), since: Instant::now(), placed: false, sent: None, span }
+    }
+
+    /// It is a server's.
+    pub fn is_for(&mut self, server: &Rc<ServerMetrics>) {
+        if !Rc::ptr_eq(&self.server, server) {
+            self.server = server.clone();
+            self.span.record("server", server.name.as_str());
+        }
+    }
+
+    /// It needs an instance of a server.
+    pub fn placed(&mut self, server: &Rc<ServerMetrics>) {
+        self.is_for(server);
+        self.placed = true;
+    }
+
+    /// It was sent to an instance. If that is done again, the first time counts.
+    pub fn sent(&mut self, now: Instant) {
+        self.sent.get_or_insert(now);
+    }
+
+    /// It ended. Called once.
+    pub fn end(&self, outcome: Outcome, reason: impl Display) {
+        let now = Instant::now();
+        let queued = self.placed.then(|| self.sent.unwrap_or(now) - self.since);
+        let took = self.sent.map(|sent| now - sent);
+        self.server.call_ended(self.method, outcome, queued, took);
+        tracing::debug!(
+            parent: &self.span,
+            outcome = outcome.as_str(),
+            %reason,
+            queued_ms = milliseconds(queued.unwrap_or_default()),
+            took_ms = milliseconds(took.unwrap_or_default()),
+            "ended"
+        );
+    }
+
+    /// It ended with an error of mcpool's own.
+    pub fn refused(&self, error: &crate::error::Error) {
+        self.server.refused(super::reason(error));
+        self.end(Outcome::Refused, error);
+    }
+
+    /// Where log lines about it belong.
+    pub fn span(&self) -> &Span {
+        &self.span
+    }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}

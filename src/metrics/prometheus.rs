@@ -1,0 +1,226 @@
+//! Called by `admin::http`: what is counted and measured, in the form in which Prometheus reads it. The recorder is a
+//! value like any other, nobody's global.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use metrics::{Histogram, Key, Label, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use super::server::ServerMetrics;
+use super::{Measured, MeasuredServer, Metrics};
+
+/// The histogram of waits.
+pub const QUEUE: &str = "mcpool_queue_seconds";
+/// The histogram of calls.
+pub const CALL: &str = "mcpool_call_seconds";
+/// Upper bounds in seconds, from a cached answer to the longest call there may be by default.
+const SECONDS: [f64; 15] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0, 900.0];
+const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+#[cfg(test)]
+impl Kind {
+    /// The word for it in the manual.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        }
+    }
+}
+
+use Kind::{Counter, Gauge};
+
+/// Every metric, with what it means. A test holds `docs/operating.md` to it.
+pub(super) const METRICS: [(&str, Kind, &str); 26] = [
+    ("mcpool_build_info", Gauge, "1; the label says which version runs."),
+    ("mcpool_callers", Gauge, "Callers connected."),
+    ("mcpool_callers_total", Counter, "Callers accepted."),
+    ("mcpool_callers_refused_total", Counter, "Callers turned away."),
+    ("mcpool_requests_total", Counter, "Requests received; each of them ends once."),
+    ("mcpool_calls_total", Counter, "Requests that ended."),
+    (QUEUE, Kind::Histogram, "From a request's arrival until it was sent to an instance or given up."),
+    (CALL, Kind::Histogram, "From being sent to an instance to the end."),
+    ("mcpool_in_flight", Gauge, "Requests that instances have not answered, mcpool's own among them."),
+    ("mcpool_queue_length", Gauge, "Calls that wait for an instance."),
+    ("mcpool_held_calls", Gauge, "Calls whose callers are to come back with what a server asked."),
+    ("mcpool_instances", Gauge, "Instances."),
+    ("mcpool_starts_total", Counter, "Instances started."),
+    ("mcpool_start_failures_total", Counter, "Instances that did not become ready."),
+    ("mcpool_stops_total", Counter, "Instances stopped or ended."),
+    ("mcpool_leases_total", Counter, "Calls that got an instance."),
+    ("mcpool_exhausted_total", Counter, "Calls that found every instance busy and none to be started."),
+    ("mcpool_overflow_total", Counter, "Temporary instances started."),
+    ("mcpool_breaker_state", Gauge, "0: calls pass; 1: one tries; 2: calls are refused."),
+    ("mcpool_breaker_trips_total", Counter, "How often the breaker opened."),
+    ("mcpool_refusals_total", Counter, "Errors that mcpool itself answered."),
+    ("mcpool_retries_total", Counter, "Calls sent again after their instance had died."),
+    ("mcpool_probes_total", Counter, "Probes of idle instances."),
+    ("mcpool_dropped_messages_total", Counter, "Messages that were delivered to nobody."),
+    ("mcpool_bytes_total", Counter, "Bytes read and written."),
+    ("mcpool_reloads_total", Counter, "Reloads of the config."),
+];
+
+/// What Prometheus reads.
+pub struct Exporter {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    /// Endpoints that were ever measured: one that is gone has no callers.
+    endpoints: RefCell<BTreeSet<String>>,
+}
+
+impl Default for Exporter {
+    fn default() -> Exporter {
+        let builder = PrometheusBuilder::new();
+        let builder = [QUEUE, CALL].into_iter().fold(builder, |builder, name| {
+            // It refuses an empty list alone.
+            let full = Matcher::Full(name.to_owned());
+            builder.set_buckets_for_metric(full, &SECONDS).unwrap_or_else(|_| PrometheusBuilder::new())
+        });
+        let recorder = builder.build_recorder();
+        for (name, kind, help) in METRICS {
+            match kind {
+                Counter => recorder.describe_counter(name.into(), None, help.into()),
+                Gauge => recorder.describe_gauge(name.into(), None, help.into()),
+                Kind::Histogram => recorder.describe_histogram(name.into(), None, help.into()),
+            }
+        }
+        let handle = recorder.handle();
+        Exporter { recorder, handle, endpoints: RefCell::default() }
+    }
+}
+
+impl Exporter {
+    /// A histogram of seconds of a server.
+    pub fn histogram(&self, name: &'static str, server: &str, method: Option<&'static str>) -> Histogram {
+        let mut labels = vec![label("server", server)];
+        labels.extend(method.map(|method| Label::from_static_parts("method", method)));
+        self.recorder.register_histogram(&Key::from_parts(name, labels), &METADATA)
+    }
+
+    /// Puts the times that were recorded into their buckets. Until then each takes up memory, so this is to be called
+    /// now and then even if nobody reads.
+    pub fn tidy(&self) {
+        self.handle.run_upkeep();
+    }
+
+    /// Everything, as text.
+    pub fn render(&self, metrics: &Metrics, measured: &Measured) -> String {
+        self.gauge("mcpool_build_info", vec![label("version", env!("CARGO_PKG_VERSION"))], 1);
+        self.counter("mcpool_callers_total", vec![], metrics.callers.get());
+        self.counter("mcpool_callers_refused_total", vec![], metrics.callers_refused.get());
+        self.counter("mcpool_requests_total", vec![], metrics.calls.get());
+        let bytes = &metrics.bytes;
+        let directions = [
+            ("from_caller", &bytes.from_callers),
+            ("to_caller", &bytes.to_callers),
+            ("from_server", &bytes.from_servers),
+            ("to_server", &bytes.to_servers),
+        ];
+        for (direction, count) in directions {
+            self.counter("mcpool_bytes_total", vec![label("direction", direction)], count.get());
+        }
+        for (reason, count) in metrics.all_dropped() {
+            self.counter("mcpool_dropped_messages_total", vec![label("reason", reason)], count);
+        }
+        for (outcome, count) in metrics.reloads.all() {
+            self.counter("mcpool_reloads_total", vec![label("outcome", outcome)], count);
+        }
+        self.gauge("mcpool_held_calls", vec![], measured.held);
+        self.callers(measured);
+        self.calls(&metrics.own);
+        for server in metrics.servers.borrow().iter() {
+            self.calls(server);
+            self.pool(server);
+            let now = measured.servers.iter().find(|now| now.name == server.name);
+            self.moment(&server.name, now.unwrap_or(&MeasuredServer::default()));
+        }
+        self.handle.render()
+    }
+
+    fn callers(&self, measured: &Measured) {
+        let mut known = self.endpoints.borrow_mut();
+        known.extend(measured.callers.iter().map(|(endpoint, _)| endpoint.clone()));
+        for endpoint in known.iter() {
+            let there = measured.callers.iter().find(|(name, _)| name == endpoint).map_or(0, |(_, count)| *count);
+            self.gauge("mcpool_callers", vec![label("endpoint", endpoint)], there);
+        }
+    }
+
+    /// How calls of a server ended.
+    fn calls(&self, server: &ServerMetrics) {
+        for (method, outcome, count) in server.calls() {
+            let labels = vec![
+                label("server", &server.name),
+                label("method", method.as_str()),
+                label("outcome", outcome.as_str()),
+            ];
+            self.counter("mcpool_calls_total", labels, count);
+        }
+        for (reason, count) in server.refusals() {
+            self.counter("mcpool_refusals_total", vec![label("server", &server.name), label("reason", reason)], count);
+        }
+    }
+
+    /// What a pool did.
+    fn pool(&self, server: &ServerMetrics) {
+        let named = || vec![label("server", &server.name)];
+        let with = |key, value: &'static str| vec![label("server", &server.name), label(key, value)];
+        for (what, count) in server.counts() {
+            let name = match what {
+                "start_failures" => "mcpool_start_failures_total",
+                "exhausted" => "mcpool_exhausted_total",
+                "overflow" => "mcpool_overflow_total",
+                "retries" => "mcpool_retries_total",
+                _ => "mcpool_breaker_trips_total",
+            };
+            self.counter(name, named(), count);
+        }
+        for (reason, count) in server.starts() {
+            self.counter("mcpool_starts_total", with("reason", reason), count);
+        }
+        for (reason, count) in server.stops() {
+            self.counter("mcpool_stops_total", with("reason", reason), count);
+        }
+        for (kind, count) in server.leases() {
+            self.counter("mcpool_leases_total", with("kind", kind), count);
+        }
+        for (outcome, count) in server.probes() {
+            self.counter("mcpool_probes_total", with("outcome", outcome), count);
+        }
+    }
+
+    /// What is there of a server; nothing if it is not in the config any more.
+    fn moment(&self, name: &str, now: &MeasuredServer) {
+        let states =
+            [("starting", now.starting), ("ready", now.ready), ("draining", now.draining), ("stopping", now.stopping)];
+        for (state, count) in states {
+            self.gauge("mcpool_instances", vec![label("server", name), label("state", state)], count);
+        }
+        self.gauge("mcpool_in_flight", vec![label("server", name)], now.in_flight);
+        self.gauge("mcpool_queue_length", vec![label("server", name)], now.queue);
+        self.gauge("mcpool_breaker_state", vec![label("server", name)], now.breaker);
+    }
+
+    fn counter(&self, name: &'static str, labels: Vec<Label>, value: u64) {
+        self.recorder.register_counter(&Key::from_parts(name, labels), &METADATA).absolute(value);
+    }
+
+    fn gauge(&self, name: &'static str, labels: Vec<Label>, value: usize) {
+        self.recorder.register_gauge(&Key::from_parts(name, labels), &METADATA).set(value as f64);
+    }
+}
+
+fn label(key: &'static str, value: &str) -> Label {
+    Label::new(key, Arc::<str>::from(value))
+}

@@ -1,0 +1,76 @@
+//! Called by `admin` when somebody wants to know what is there, and by the rest of `mux` to tell the account of a call
+//! where it is.
+
+use tokio::time::Instant;
+
+use super::Mux;
+use super::call::{Call, Source};
+use crate::guard::breaker;
+use crate::metrics::{Account, Measured, MeasuredServer};
+use crate::pool::instance::{ServerId, State};
+use crate::reply::CallKey;
+
+impl Mux {
+    /// Counts what is there: callers, instances, calls on their way.
+    pub fn measure(&self) -> Measured {
+        let callers = |name: &String| self.callers.values().filter(|caller| caller.endpoint.name == *name).count();
+        let endpoints = self.config.endpoints.iter().map(|endpoint| &endpoint.name);
+        Measured {
+            callers: endpoints.map(|name| (name.clone(), callers(name))).collect(),
+            held: self.held.count(),
+            servers: self.measure_servers(),
+        }
+    }
+
+    /// One of each name: a server that was changed goes on beside its successor for a while.
+    fn measure_servers(&self) -> Vec<MeasuredServer> {
+        let mut all: Vec<MeasuredServer> = Vec::new();
+        for id in self.server_ids() {
+            let new = self.measure_server(id);
+            match all.iter_mut().find(|known| known.name == new.name) {
+                Some(known) => known.add(&new),
+                None => all.push(new),
+            }
+        }
+        all
+    }
+
+    fn measure_server(&self, id: ServerId) -> MeasuredServer {
+        let pool = &self.server(id).pool;
+        let count = |state| pool.instances.values().filter(|instance| instance.state == state).count();
+        MeasuredServer {
+            name: pool.config.name.clone(),
+            starting: count(State::Starting),
+            ready: count(State::Ready),
+            draining: count(State::Draining),
+            stopping: count(State::Stopping),
+            in_flight: pool.instances.values().map(|instance| instance.pending.len()).sum(),
+            queue: pool.queue.len(),
+            // Nobody calls one that is retired.
+            breaker: match self.server(id).gate.breaker.state(Instant::now()) {
+                _ if self.in_stead_of(id) != Some(id) => 0,
+                breaker::State::Closed => 0,
+                breaker::State::HalfOpen => 1,
+                breaker::State::Open => 2,
+            },
+        }
+    }
+
+    /// A caller's call needs an instance.
+    pub(super) fn count_placed(&mut self, key: CallKey) {
+        let Mux { calls, servers, .. } = self;
+        let Some(call) = calls.get_mut(key) else { return };
+        let metrics = &servers[call.server.0].pool.metrics;
+        call.account().into_iter().for_each(|account| account.placed(metrics));
+    }
+}
+
+impl Call {
+    /// What is told of it when it ends, if a caller waits for that.
+    pub(super) fn account(&mut self) -> Option<&mut Account> {
+        match &mut self.from {
+            Source::Caller(reply, _) => Some(reply.account()),
+            Source::Held { .. } | Source::Mcpool(_) => None,
+        }
+    }
+}

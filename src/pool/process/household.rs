@@ -1,0 +1,208 @@
+//! Called by `pool::process`: what this daemon keeps of all its servers' processes, so that none of them outlives
+//! it. It adopts what loses its parents, buries what dies, and keeps a warden for the case of its own sudden end.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io::{self, PipeWriter, Write};
+use std::process::Stdio;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rustix::process::{WaitId, WaitIdOptions, WaitOptions, getpgrp, waitid, waitpid};
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
+
+use super::sys;
+use super::tree::{self, Entry};
+use super::warden;
+use crate::tasks;
+
+/// How long whoever waits for a child of this process has until it is taken for nobody's.
+const BURIAL: Duration = Duration::from_millis(20);
+/// The shortest and the longest pause between two wardens, and how long one that is well has lived.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
+
+/// All processes that this daemon answers for.
+pub struct Household {
+    /// How the marks of all of them begin.
+    mark: String,
+    serial: Cell<u64>,
+    /// When the first server was started, in the ticks of `Entry::start`.
+    since: Cell<Option<u64>>,
+    servers: RefCell<HashMap<u32, Leader>>,
+    /// The warden's id, and where it is told things.
+    warden: RefCell<Option<(u32, PipeWriter)>>,
+    /// The warden does not read.
+    stuck: Notify,
+}
+
+/// A server's first process.
+struct Leader {
+    start: u64,
+    mark: String,
+    ending: bool,
+}
+
+impl Household {
+    /// An empty one. Runs two tasks beside it, for as long as the runtime lives.
+    pub fn open() -> Rc<Household> {
+        if let Err(error) = sys::adopt_orphans() {
+            tracing::warn!(%error, "cannot adopt orphans: what leaves its process group may be lost");
+        }
+        let household = Rc::new(Household {
+            // No later process of the same id draws the same number.
+            mark: format!("{}-{:016x}/", std::process::id(), fastrand::u64(..)),
+            serial: Cell::new(0),
+            since: Cell::new(None),
+            servers: RefCell::default(),
+            warden: RefCell::default(),
+            stuck: Notify::new(),
+        });
+        let first = household.hire();
+        tasks::spawn("warden", household.clone().keep_a_warden(first));
+        tasks::spawn("burials", household.clone().bury());
+        household
+    }
+
+    /// The mark of the next server, for its environment.
+    pub fn next_mark(&self) -> String {
+        self.serial.set(self.serial.get() + 1);
+        format!("{}{}/", self.mark, self.serial.get())
+    }
+
+    /// A server was started. Says since when it lives.
+    pub fn moved_in(&self, pid: u32, mark: &str) -> u64 {
+        let start = tree::one(pid).map_or(0, |entry| entry.start);
+        self.since.set(Some(self.since.get().unwrap_or(start).min(start)));
+        self.servers.borrow_mut().insert(pid, Leader { start, mark: mark.to_owned(), ending: false });
+        self.tell_warden(&warden::arrival(pid, start));
+        start
+    }
+
+    /// A server is being ended: it has no right to children any more.
+    pub fn moves_out(&self, pid: u32) {
+        if let Some(leader) = self.servers.borrow_mut().get_mut(&pid) {
+            leader.ending = true;
+        }
+    }
+
+    /// A server was ended with all its family, and waited for.
+    pub fn moved_out(&self, pid: u32) {
+        self.servers.borrow_mut().remove(&pid);
+        self.tell_warden(&warden::departure(pid));
+    }
+
+    /// Everything that runs on this machine, with the marks of what may be of this household.
+    pub async fn look(&self) -> Vec<Entry> {
+        let since = self.since.get();
+        // Fails only if the runtime ends, and this task with it.
+        spawn_blocking(move || tree::all(since)).await.unwrap_or_default()
+    }
+
+    /// Adopted children of which no living server can be the origin.
+    pub fn strays<'a>(&self, entries: &'a [Entry]) -> Vec<&'a Entry> {
+        let servers = self.servers.borrow();
+        let stray = |entry: &&Entry| {
+            let mut living = servers.values().filter(|leader| !leader.ending);
+            self.is_adopted(entry)
+                && self.since.get().is_some_and(|since| since <= entry.start)
+                && match &entry.mark {
+                    Some(mark) if mark.starts_with(&self.mark) => living.all(|leader| leader.mark != *mark),
+                    // It may be anybody's who was there before it.
+                    _ => living.all(|leader| leader.start > entry.start),
+                }
+        };
+        entries.iter().filter(stray).collect()
+    }
+
+    /// Whether a process is a child of this one that nobody here started, and so nobody waits for.
+    fn is_adopted(&self, entry: &Entry) -> bool {
+        let warden = self.warden.borrow().as_ref().map(|(pid, _)| *pid);
+        entry.parent == std::process::id()
+            // Others of this program may have children too, but not in groups of their own.
+            && entry.group != getpgrp().as_raw_pid().unsigned_abs()
+            && Some(entry.pid) != warden
+            && !self.servers.borrow().contains_key(&entry.pid)
+    }
+
+    /// Buries adopted children, which would be zombies for as long as this process lives.
+    async fn bury(self: Rc<Self>) {
+        let Ok(mut deaths) = signal(SignalKind::child()) else {
+            return tracing::warn!("cannot hear of the end of processes: orphans will be left as zombies");
+        };
+        while deaths.recv().await.is_some() {
+            sleep(BURIAL).await;
+            let peek = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+            if !matches!(waitid(WaitId::All, peek), Ok(Some(_))) {
+                continue;
+            }
+            let dead = self.look().await.into_iter().filter(|entry| entry.zombie && self.is_adopted(entry));
+            for pid in dead.filter_map(|entry| sys::pid(entry.pid)) {
+                // Exactly this one: a wait for any child would take the runtime's away from it.
+                let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+            }
+        }
+    }
+
+    /// Has a warden live for as long as this process does.
+    async fn keep_a_warden(self: Rc<Self>, first: io::Result<Child>) {
+        let (mut hired, mut pause) = (first, PAUSE.0);
+        loop {
+            let since = Instant::now();
+            match hired {
+                Ok(mut child) => {
+                    let how = tokio::select! {
+                        status = child.wait() => status.map_or_else(|error| error.to_string(), |status| status.to_string()),
+                        () = self.stuck.notified() => "it does not read".to_owned(),
+                    };
+                    // It may be gone already.
+                    let _ = child.kill().await;
+                    tracing::warn!(how, "the warden of the servers' processes ended; starts another");
+                }
+                Err(error) => tracing::warn!(%error, "no warden: if mcpool is killed, servers may be left behind"),
+            }
+            pause = if since.elapsed() > PAUSE.1 { PAUSE.0 } else { (pause * 2).min(PAUSE.1) };
+            sleep(pause).await;
+            hired = self.hire();
+        }
+    }
+
+    /// Starts a warden and tells it everything.
+    fn hire(&self) -> io::Result<Child> {
+        let (reader, writer) = io::pipe()?;
+        // One that does not read must not be waited for.
+        rustix::io::ioctl_fionbio(&writer, true)?;
+        let child = Command::new(sys::this_program()?)
+            .arg0("mcpool")
+            .args(["warden", &self.mark])
+            // Nothing of whoever started the daemon is kept open, busy, or known.
+            .env_clear()
+            .current_dir("/")
+            .stdin(reader)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // Whoever kills the daemon's group does not kill the warden with it.
+            .process_group(0)
+            .spawn()?;
+        let pid = child.id().ok_or_else(|| io::Error::other("it ended at once"))?;
+        *self.warden.borrow_mut() = Some((pid, writer));
+        for (pid, leader) in &*self.servers.borrow() {
+            self.tell_warden(&warden::arrival(*pid, leader.start));
+        }
+        Ok(child)
+    }
+
+    fn tell_warden(&self, line: &str) {
+        let told = match &mut *self.warden.borrow_mut() {
+            Some((_, pipe)) => pipe.write_all(line.as_bytes()),
+            // The next one is told everything.
+            None => Ok(()),
+        };
+        if told.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            self.stuck.notify_one();
+        }
+    }
+}

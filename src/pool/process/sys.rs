@@ -1,0 +1,51 @@
+//! Called by `pool::process`: what only some systems have, each with what is done instead elsewhere.
+
+use rustix::process::{Pid, Signal};
+
+use super::tree::Entry;
+
+/// The id as the system's calls want it.
+pub fn pid(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
+}
+
+/// Makes this process the parent of whatever below it loses its own, which would be process 1 otherwise.
+#[cfg(target_os = "linux")]
+pub fn adopt_orphans() -> std::io::Result<()> {
+    Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
+}
+
+/// Orphans are left to process 1: groups are ended, what left its group is not found.
+#[cfg(not(target_os = "linux"))]
+pub fn adopt_orphans() -> std::io::Result<()> {
+    Ok(())
+}
+
+/// Sends a signal to this process and to no later one of the same id.
+#[cfg(target_os = "linux")]
+pub fn signal(to: &Entry, signal: Signal) {
+    use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
+
+    let Some(handle) = pid(to.pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else { return };
+    // The handle is of whoever had the id when it was opened: now it is certain who that was.
+    if super::tree::one(to.pid).is_some_and(|now| now.start == to.start) {
+        // It may have ended by itself.
+        let _ = pidfd_send_signal(handle, signal);
+    }
+}
+
+/// Nobody is known by anything but an id, and an id alone is not to be trusted.
+#[cfg(not(target_os = "linux"))]
+pub fn signal(_to: &Entry, _signal: Signal) {}
+
+/// Where this very program is, even if another was put in its place since it was started.
+#[cfg(target_os = "linux")]
+pub fn this_program() -> std::io::Result<std::path::PathBuf> {
+    Ok("/proc/self/exe".into())
+}
+
+/// Where this program was.
+#[cfg(not(target_os = "linux"))]
+pub fn this_program() -> std::io::Result<std::path::PathBuf> {
+    std::env::current_exe()
+}

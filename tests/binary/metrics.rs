@@ -1,0 +1,137 @@
+//! What Prometheus and supervisors read over HTTP, with a real daemon; and that nobody who reads harms anybody.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::PATIENCE;
+use crate::daemon::{Daemon, Place};
+
+/// A daemon that serves metrics on a free port, and its address.
+async fn serve(place: &Place) -> (Daemon, String) {
+    let mut config = OpenOptions::new().append(true).open(place.config()).expect("a config");
+    config.write_all(b"admin:\n  metrics: \"127.0.0.1:0\"\n").expect("written");
+    let daemon = place.serve().await;
+    let address = place.status().await["metrics"].as_str().expect("an address").to_owned();
+    assert!(!address.ends_with(":0"), "{address} is the bound one");
+    (daemon, address)
+}
+
+/// What is answered to a request's head.
+async fn ask(address: &str, head: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    stream.write_all(format!("{head}\r\nHost: x\r\n\r\n").as_bytes()).await.expect("written");
+    let mut answer = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("it closes").expect("UTF-8");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, body.to_owned())
+}
+
+#[tokio::test]
+async fn prometheus_reads_what_status_shows() {
+    let place = Place::new();
+    let (_daemon, address) = serve(&place).await;
+    let mut host = place.connect("echo");
+    host.open().await;
+    host.call("echo", json!({})).await;
+    let (code, text) = ask(&address, "GET /metrics HTTP/1.1").await;
+    assert_eq!(code, 200);
+    let version = env!("CARGO_PKG_VERSION");
+    for line in [
+        "# TYPE mcpool_calls_total counter",
+        r#"mcpool_calls_total{server="echo",method="tools/call",outcome="ok"} 1"#,
+        r#"mcpool_instances{server="echo",state="ready"} 1"#,
+        r#"mcpool_instances{server="new",state="ready"} 0"#,
+        r#"mcpool_callers{endpoint="echo"} 1"#,
+        r#"mcpool_call_seconds_count{server="echo",method="tools/call"} 1"#,
+        &format!(r#"mcpool_build_info{{version="{version}"}} 1"#),
+    ] {
+        assert!(text.lines().any(|other| other == line), "no {line} in:\n{text}");
+    }
+    let status = place.status().await;
+    let requests = format!("mcpool_requests_total {}", status["counters"]["calls"]);
+    assert!(text.lines().any(|line| line == requests), "no {requests} in:\n{text}");
+}
+
+#[tokio::test]
+async fn only_what_is_there_can_be_read() {
+    let place = Place::new();
+    let (_daemon, address) = serve(&place).await;
+    for path in ["/live", "/ready"] {
+        assert_eq!(ask(&address, &format!("GET {path} HTTP/1.1")).await, (200, "ok\n".into()));
+    }
+    let (code, body) = ask(&address, "HEAD /metrics HTTP/1.1").await;
+    assert_eq!((code, body.as_str()), (200, ""));
+    assert_eq!(ask(&address, "GET /status HTTP/1.1").await.0, 404);
+    assert_eq!(ask(&address, "POST /metrics HTTP/1.1").await.0, 405);
+    let long = format!("GET /live HTTP/1.1\r\nX: {}", "x".repeat(20_000));
+    assert_eq!(ask(&address, &long).await.0, 431, "a request's size is bounded");
+}
+
+#[tokio::test]
+async fn slow_readers_keep_nobody_from_working() {
+    let place = Place::new();
+    let (_daemon, address) = serve(&place).await;
+    let mut slow = Vec::new();
+    for _ in 0..64 {
+        let mut stream = TcpStream::connect(&address).await.expect("it listens");
+        stream.write_all(b"GET /metr").await.expect("written");
+        slow.push(stream);
+    }
+    let mut host = place.connect("echo");
+    host.open().await;
+    host.call("echo", json!({})).await;
+    // One more is turned away until others have been given up for their slowness.
+    let mut turned_away = TcpStream::connect(&address).await.expect("it listens");
+    let mut nothing = Vec::new();
+    let _ = timeout(PATIENCE, turned_away.read_to_end(&mut nothing)).await.expect("it is closed");
+    assert!(nothing.is_empty());
+    for mut stream in slow {
+        // Closed by the daemon: at the end, or because it was in the middle of a request.
+        let _ = timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await.expect("it is given up");
+    }
+    assert_eq!(ask(&address, "GET /live HTTP/1.1").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_told_and_stops_the_daemon() {
+    let place = Place::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address");
+    let mut config = OpenOptions::new().append(true).open(place.config()).expect("a config");
+    write!(config, "admin:\n  metrics: \"{address}\"\n").expect("written");
+    let said = place.mcpool(&["serve"]).output().await.expect("it runs");
+    let err = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(!said.status.success() && err.contains(&format!("cannot serve metrics on {address}")), "{err}");
+}
+
+#[tokio::test]
+async fn an_ending_daemon_is_not_ready() {
+    let place = Place::new();
+    let (mut daemon, address) = serve(&place).await;
+    let mut host = place.connect("echo");
+    host.open().await;
+    host.call("echo", json!({})).await;
+    let server = place.servers().await[0];
+    // A server that stands still makes the end take its time.
+    let server = Pid::from_raw(server.cast_signed()).expect("a pid");
+    kill_process(server, Signal::STOP).expect("stopped");
+    let pid = Pid::from_raw(daemon.pid().cast_signed()).expect("a pid");
+    kill_process(pid, Signal::TERM).expect("told");
+    let draining = async {
+        while ask(&address, "GET /ready HTTP/1.1").await.0 == 200 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(ask(&address, "GET /ready HTTP/1.1").await, (503, "draining\n".into()));
+        assert_eq!(ask(&address, "GET /live HTTP/1.1").await.0, 200);
+    };
+    timeout(PATIENCE, draining).await.expect("it is never said that it drains");
+    // The second signal ends the waiting.
+    assert_eq!(daemon.terminate().await.code(), Some(0));
+}

@@ -1,0 +1,138 @@
+//! What is true of each server as a whole: how much it was sent, what is held against it. Model servers and callers
+//! note what they see; limits, breakers and retries are checked against it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use mcpool::config::{Rate, RateLimit, Server};
+
+use super::truth::Truth;
+use super::world::World;
+
+/// One server's.
+#[derive(Default)]
+pub struct Ledger {
+    /// Calls that reached it.
+    pub calls: usize,
+    /// Those among them that had reached it before.
+    pub repeats: usize,
+    /// The open breaker, as callers were told of it.
+    pub breaker: Option<Open>,
+    /// When calls were made that reached it, by caller.
+    admitted: BTreeMap<usize, Vec<Duration>>,
+    /// How often its budget of retries began anew.
+    budgets: usize,
+}
+
+/// A breaker that is open, or half open.
+pub struct Open {
+    /// When a caller was told first.
+    from: Duration,
+    /// When it is open no more.
+    until: Duration,
+    /// The call that tries, and the copy that has it.
+    trial: Option<(String, usize)>,
+}
+
+impl World {
+    /// A caller was told that the breaker of a server is open for so long.
+    pub fn breaker_is_open(&self, server: usize, rest: Duration) {
+        let (now, until) = (self.now(), self.now() + rest);
+        let breaker = &mut self.ledgers.borrow_mut()[server].breaker;
+        if breaker.as_ref().is_none_or(|open| open.until < now && open.trial.is_none()) {
+            self.count("breakers that were seen open");
+            *breaker = Some(Open { from: now, until, trial: None });
+        }
+    }
+
+    /// Whether a server's breaker was certainly open at some time.
+    pub fn was_open(&self, server: usize, at: Duration) -> bool {
+        // What is told is rounded up.
+        const GRAIN: Duration = Duration::from_millis(2);
+        let ledgers = self.ledgers.borrow();
+        let open = ledgers[server].breaker.as_ref();
+        open.is_some_and(|open| open.from < at && at + GRAIN < open.until)
+    }
+
+    /// A server said something that shows that it works: its breaker closes, unless it is not time for that yet.
+    pub fn breaker_closes(&self, server: usize) {
+        let breaker = &mut self.ledgers.borrow_mut()[server].breaker;
+        if breaker.as_ref().is_some_and(|open| open.until <= self.now()) {
+            *breaker = None;
+        }
+    }
+
+    /// A call reached a copy of a server. While the breaker is open, none may; when it is half open, one at a time.
+    pub fn note_arrival(&self, server: usize, copy: usize, cause: &str, made: Duration) {
+        if !self.breakers_are_simple(server) {
+            return;
+        }
+        if self.was_open(server, made) {
+            self.fault(format!("{cause} reached s{server}#{copy} though the breaker was open"));
+        }
+        let now = self.now();
+        let trial = {
+            let breaker = &mut self.ledgers.borrow_mut()[server].breaker;
+            let Some(open) = breaker.as_mut().filter(|open| open.until < now && open.until < made) else { return };
+            open.trial.replace((cause.to_owned(), copy))
+        };
+        self.count("calls that try whether a server works again");
+        let Some((other, at)) = trial.filter(|(other, at)| other != cause && self.reads(*at)) else { return };
+        let open = |truth: &mut Truth| truth.is_with(at) && truth.abandoned.is_none();
+        if self.truth(&other, open) == Some(true) {
+            self.fault(format!("{cause} reached s{server}#{copy} while {other} tries whether it works again"));
+        }
+    }
+
+    /// What limits a server begins anew.
+    pub fn forget_limits(&self, server: usize) {
+        let ledger = &mut self.ledgers.borrow_mut()[server];
+        ledger.breaker = None;
+        ledger.admitted.clear();
+        ledger.budgets += 1;
+    }
+
+    /// Whether a server has one breaker for everything.
+    pub fn breakers_are_simple(&self, server: usize) -> bool {
+        !self.server(server).breaker.per_tool
+    }
+
+    /// A call reached a server; when it was made.
+    pub fn note_admitted(&self, server: usize, caller: usize, made: Duration) {
+        self.ledgers.borrow_mut()[server].admitted.entry(caller).or_default().push(made);
+    }
+
+    /// At the end: nobody had more than its share, and retries stayed within their budget.
+    pub fn check_ledgers(&self) {
+        for (which, ledger) in self.ledgers.take().into_iter().enumerate() {
+            let Server { rate_limit: RateLimit { per_caller, total, .. }, retry, .. } = self.server(which);
+            let all: Vec<Duration> = ledger.admitted.values().flatten().copied().collect();
+            let own = ledger.admitted.into_values().map(|times| (times, per_caller));
+            for (times, rate) in own.chain([(all, total)]) {
+                if let Some((most, rate)) = rate.and_then(|rate| Some((exceeds(times, rate)?, rate))) {
+                    self.fault(format!("{most} calls of s{which} were let through in {:?} at {rate:?}", rate.per));
+                }
+            }
+            // A few to begin with, and then a part of all that is sent; lists and the like are sent too.
+            let budget = if retry.budget == 0 {
+                0
+            } else {
+                11 * (1 + ledger.budgets) + ledger.calls * usize::from(retry.budget) / 100
+            };
+            if ledger.repeats > budget + ledger.calls * usize::from(retry.budget) / 20 {
+                self.fault(format!(
+                    "{} of {} calls of s{which} were sent again: {retry:?}",
+                    ledger.repeats, ledger.calls
+                ));
+            }
+        }
+    }
+}
+
+/// The most in any time of that length, if that is more than what may be saved up and what comes meanwhile.
+fn exceeds(mut times: Vec<Duration>, rate: Rate) -> Option<usize> {
+    times.sort_unstable();
+    let within = |start: usize| times[start..].partition_point(|time| *time < times[start] + rate.per);
+    let most = (0..times.len()).map(within).max().unwrap_or_default();
+    (most > 2 * rate.count.get() as usize).then_some(most)
+}

@@ -213,6 +213,12 @@ async fn check_calm(world: &World, mux: &Handle) {
     if let Some(what) = left(&status) {
         world.fault(format!("{what} left of callers that are gone: {status}"));
     }
+    let counters = &status["counters"];
+    let ended: u64 =
+        counters["ended"].as_object().into_iter().flat_map(|ended| ended.values()).filter_map(Value::as_u64).sum();
+    if counters["calls"] != ended {
+        world.fault(format!("requests do not end in one count each: {counters}"));
+    }
     let left: Vec<String> =
         world.calls.borrow().iter().filter(|(_, truth)| truth.held.is_some()).map(|(cause, _)| cause.clone()).collect();
     for cause in left.into_iter().filter(|cause| world.runs(cause)) {

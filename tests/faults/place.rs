@@ -101,8 +101,8 @@ impl Place {
     /// What the status says of the server `bad`.
     pub fn bad(&self) -> Value {
         let status = self.status();
-        let servers = status["servers"].as_array().into_iter().flatten();
-        servers.filter(|server| server["name"] == "bad").next().cloned().expect("the server")
+        let mut servers = status["servers"].as_array().into_iter().flatten();
+        servers.find(|server| server["name"] == "bad").cloned().expect("the server")
     }
 
     /// The processes of the instances of `bad`.

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::caller::Caller;
 use crate::fault::{Fault, fault};
+use crate::place::Place;
 use crate::{eventually, within};
 
 fn asked() -> Value {
@@ -46,6 +48,17 @@ async fn a_server_that_hangs_in_a_call_is_replaced_by_its_failed_probes() {
             assert_eq!(scene.caller.call("echo", asked()).await.text(), asked().to_string());
         })
         .await;
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_found_out_though_nothing_else_happens() {
+    let config = impatient("hangs").set("probe", json!({ "every": "200ms", "timeout": "100ms", "failures": 3 }));
+    let place = Place::with_daemon(&config.set("recycle", json!({ "idle": "1h" })).server);
+    let mut caller = Caller::legacy(&place.socket("bad")).await;
+    assert_eq!(caller.call("bad", asked()).await.failure(), (504, "call_timeout"));
+    let given_up = within(Duration::from_secs(6), || place.pids().is_empty().then_some(())).await;
+    assert!(given_up, "{}", place.bad());
+    place.ends().await;
 }
 
 #[tokio::test]

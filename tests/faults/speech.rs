@@ -1,10 +1,12 @@
 //! Servers that say what they should not, or not as they should.
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::caller::Caller;
 use crate::eventually;
 use crate::fault::fault;
+use crate::place::tell;
 
 fn asked() -> Value {
     json!({ "what": "to answer" })
@@ -108,15 +110,17 @@ async fn answers_out_of_order_find_their_calls() {
         .await;
 }
 
+/// How many tools a caller is shown.
+async fn tools(caller: &mut Caller) -> usize {
+    let list = caller.request("tools/list", json!({})).await;
+    caller.answer(list).await.0["result"]["tools"].as_array().map_or(0, Vec::len)
+}
+
 #[tokio::test]
 async fn lists_that_change_are_told_of_and_listed_anew() {
     fault("changes-lists")
         .with_a_fellow()
         .check(async |scene| {
-            let tools = async |caller: &mut Caller| {
-                let list = caller.request("tools/list", json!({})).await;
-                caller.answer(list).await.0["result"]["tools"].as_array().map_or(0, Vec::len)
-            };
             assert_eq!(tools(&mut scene.caller).await, 4);
             for expected in [5, 4] {
                 assert_eq!(scene.caller.call("bad", asked()).await.text(), answered());
@@ -128,9 +132,29 @@ async fn lists_that_change_are_told_of_and_listed_anew() {
 }
 
 #[tokio::test]
+async fn lists_that_differ_in_a_new_process_are_told_of_too() {
+    fault("changes-lists")
+        .check(async |scene| {
+            assert_eq!(scene.caller.call("bad", asked()).await.text(), answered());
+            scene.caller.heard("notifications/tools/list_changed").await;
+            assert_eq!(tools(&mut scene.caller).await, 5);
+            scene.place.pids().into_iter().for_each(|pid| tell(pid, Signal::KILL));
+            eventually("its end to be seen", || scene.place.pids().is_empty().then_some(())).await;
+            assert_eq!(scene.caller.call("echo", asked()).await.text(), answered());
+            scene.caller.heard("notifications/tools/list_changed").await;
+            assert_eq!(tools(&mut scene.caller).await, 4);
+        })
+        .await;
+}
+
+#[tokio::test]
 async fn questions_to_nobody_are_refused() {
     fault("asks-nobody")
         .check(async |scene| {
+            // A server that only ever had one client means that one.
+            let mut another = Caller::legacy(&scene.place.socket("bad")).await;
+            assert_eq!(another.call("echo", asked()).await.text(), answered());
+            drop(another);
             assert_eq!(scene.caller.call("bad", asked()).await.text(), answered());
             // What it is told is written before the call.
             assert_eq!(scene.caller.call("refused", json!({})).await.text(), "3");

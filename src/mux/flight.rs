@@ -6,6 +6,7 @@ use super::Mux;
 use super::bridge::Bridge;
 use super::call::{Call, Pin, Place, Source};
 use super::errand::Errand;
+use super::gate::Trials;
 use super::roots::NO_ROOTS;
 use crate::config::WhenFull;
 use crate::era::may_ask_in;
@@ -51,6 +52,8 @@ impl Mux {
                 return self.ask_for_roots(key);
             }
             let deadline = Instant::now() + super::roots::PATIENCE;
+            // A client may never tell them: others may try meanwhile whether the server works.
+            self.calls[key].trials = Trials::default();
             self.wait_at(key, Place::Roots, deadline);
             return self.fetch_roots(caller);
         };

@@ -144,6 +144,7 @@ fn who_waits_for_a_busy_server_is_refused_when_it_opens() {
         let (busy, other) = (caller(&proxy).await, caller(&proxy).await);
         let _hanging = busy.begin("hang", json!({}));
         let late = busy.begin("late", json!({"ms": 1000}));
+        settled().await;
         let waiting = [busy.begin("ok", json!({})), other.begin("ok", json!({}))];
         settled().await;
         proxy.process("moody", 0).crash().await;
@@ -281,7 +282,7 @@ fn what_was_sent_before_it_opened_does_not_decide_for_the_trial() {
         let second = a.begin("hang", json!({}));
         assert_eq!(first.answer().await.reason(), Some("call_timeout"));
         after(refused(&b, "ok").await.retry_after()).await;
-        let trial = b.begin("late", json!({"ms": 5000}));
+        let trial = b.begin("late", json!({"ms": 8000}));
         assert_eq!(second.answer().await.reason(), Some("call_timeout"));
         assert_eq!(trial.answer().await.text(), "late");
         assert_eq!(state(&proxy), is("closed", 1));

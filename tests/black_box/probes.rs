@@ -105,7 +105,7 @@ fn who_answers_neither_three_times_is_replaced_and_the_breaker_counts_it_once() 
         })
         .await;
         let _caller = caller(&proxy).await;
-        after(seconds(109)).await;
+        after(seconds(30 + 5 + 30 + 5 + 30 + 9)).await;
         let breaker = |proxy: &Proxy| proxy.server("x")["breaker"].clone();
         assert_eq!((proxy.started("x"), breaker(&proxy)["trips"].clone()), (1, json!(0)));
         assert_eq!(proxy.instances("x")[0]["missed"], 2);

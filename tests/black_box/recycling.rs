@@ -165,6 +165,9 @@ fn a_successor_that_never_opens_leaves_the_old_one_in_service() {
             after(seconds(20)).await;
         }
         assert_eq!(calls_of(&proxy, 0), 30);
+        while !proxy.instances("x").iter().any(|instance| instance["state"] == "starting") {
+            after(seconds(1)).await;
+        }
         open(&proxy, proxy.started("x") - 1);
         after(seconds(1)).await;
         assert_eq!(caller.call("ok", json!({})).await.text(), "ok");

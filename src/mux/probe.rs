@@ -99,8 +99,9 @@ impl Mux {
     }
 
     fn look_again(&self, at: InstanceRef) {
-        if let Some(every) = self.server(at.server).config.probe.every {
-            self.alarm.at(Instant::now() + every);
+        let every = self.server(at.server).config.probe.every;
+        if let (Some(every), Some(instance)) = (every, self.instance(at)) {
+            self.alarm.at(instance.idle_since.max(instance.probed_at) + every);
         }
     }
 

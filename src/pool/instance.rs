@@ -360,6 +360,7 @@ impl Instance {
             room: self.pending.working() < config.concurrency && self.reads(),
             in_flight: self.pending.working(),
             last,
+            temporary: self.temporary,
         }
     }
 }

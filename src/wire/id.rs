@@ -27,10 +27,10 @@ impl RawId {
         if !self.0.contains('\\') {
             return Cow::Borrowed(&self.0);
         }
-        // A lone surrogate cannot be decoded; then the letters are the meaning.
+        // A lone surrogate cannot be decoded; then the letters are the meaning, and no text that can be decoded means the same.
         match serde_json::from_str::<String>(&self.0) {
             Ok(text) => Cow::Owned(format!("\"{text}\"")),
-            Err(_) => Cow::Borrowed(&self.0),
+            Err(_) => Cow::Owned(format!("undecoded {}", self.0)),
         }
     }
 }
@@ -88,6 +88,7 @@ mod tests {
         assert_eq!(plain, escaped);
         assert_eq!(escaped.as_str(), "\"\\u0061b\"");
         assert_ne!(RawId::new("1"), RawId::new("1.0"));
+        assert_ne!(RawId::new(r#""\ud800""#), RawId::new(r#""\\ud800""#));
         assert_ne!(RawId::new("1"), RawId::new("\"1\""));
         assert!(RawId::new("null").is_none() && RawId::new("{}").is_none() && RawId::new("").is_none());
     }

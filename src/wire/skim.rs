@@ -3,6 +3,7 @@
 //! in bounded memory, so that an error can be addressed to the request or the call that the line belongs to.
 
 use super::id::RawId;
+use super::json::Reader;
 
 /// The longest id that is kept.
 const LONGEST: usize = 256;
@@ -72,9 +73,10 @@ impl Skim {
                 self.depth = self.depth.saturating_sub(1);
             }
             b':' if self.depth == 1 => {
-                self.key_is_id = self.token == b"\"id\"";
-                self.method |= self.token == b"\"method\"";
-                self.outcome |= self.token == b"\"result\"" || self.token == b"\"error\"";
+                let key = self.token.trim_ascii_end();
+                self.key_is_id = key == b"\"id\"";
+                self.method |= key == b"\"method\"";
+                self.outcome |= key == b"\"result\"" || key == b"\"error\"";
                 self.value = true;
                 self.token.clear();
             }
@@ -82,7 +84,9 @@ impl Skim {
                 self.finish_value();
                 self.value = false;
             }
-            b' ' | b'\t' | b'\r' | b'\n' => {}
+            // What stands apart is not one token.
+            b' ' | b'\t' | b'\r' | b'\n' if matches!(self.token.last(), None | Some(b' ')) => {}
+            b'\t' | b'\r' | b'\n' => self.keep(b' '),
             _ => self.keep(byte),
         }
     }
@@ -94,13 +98,21 @@ impl Skim {
     }
 
     fn finish_value(&mut self) {
-        if self.depth == 1 && self.value && self.key_is_id && self.token.len() <= LONGEST {
-            self.id = std::str::from_utf8(&self.token).ok().and_then(RawId::new);
+        if self.depth == 1 && self.value && self.key_is_id {
+            let token = self.token.trim_ascii_end();
+            // The line may be no JSON; an id that is none would make the error that it is put into none either.
+            let sound = token.len() <= LONGEST && is_json(token);
+            self.id = if sound { std::str::from_utf8(token).ok().and_then(RawId::new) } else { None };
         }
         if self.depth == 1 {
             self.token.clear();
         }
     }
+}
+
+fn is_json(text: &[u8]) -> bool {
+    let mut reader = Reader::new(text, 0);
+    reader.value().and_then(|()| reader.end()).is_ok()
 }
 
 #[cfg(test)]
@@ -127,5 +139,14 @@ mod tests {
         assert!(Skim::over(br#"[{"id":1}]"#).id().is_none());
         assert!(!Skim::over(br#"{"id":1,"method":"x","result":1}"#).is_answer());
         assert!(!Skim::over(br#"{"id":1}"#).is_answer());
+    }
+
+    #[test]
+    fn of_a_line_that_is_no_json_no_id_is_taken_that_is_none() {
+        for id in ["0(\"a\"", "1abc", "01", "-", "1 2", "\"a\"b", "\"\\x\"", "\"\u{1}\""] {
+            assert!(Skim::over(format!("{{\"id\":{id},\"method\":x}}").as_bytes()).id().is_none(), "{id}");
+        }
+        let long = format!("{{\"id\" : \"{}\"\t  ,\"method\":x}}", "i".repeat(254));
+        assert_eq!(Skim::over(long.as_bytes()).id().map(|id| id.as_str().len()), Some(256));
     }
 }

@@ -1,0 +1,301 @@
+//! `wire::message` and what it stands on, over any bytes, against what serde_json makes of them.
+//!
+//! What differs on purpose: bytes that are not UTF-8 are found after the grammar was proven; a member of mcpool's own
+//! that stands twice is told; nesting is bounded by a number of mcpool's own.
+#![no_main]
+
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Range;
+
+use bytes::Bytes;
+use libfuzzer_sys::fuzz_target;
+use mcpool::wire::id::RawId;
+use mcpool::wire::json::Fault;
+use mcpool::wire::message::{Kind, Malformed, Message, elements, members, unquote};
+use mcpool::wire::scan::Field;
+use mcpool::wire::skim::Skim;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Below what serde_json takes, so that it is never the one to refuse.
+const DEPTH: usize = 100;
+const MOST: usize = 20;
+
+fuzz_target!(|input: &[u8]| {
+    let line = Bytes::copy_from_slice(input);
+    let json = serde_json::from_slice::<IgnoredAny>(input).is_ok();
+    let text = std::str::from_utf8(input).ok();
+    let object = if json { text.and_then(|text| serde_json::from_str::<Object>(text).ok()) } else { None };
+
+    skimmed(input, object.as_ref());
+    match Message::read(line.clone(), DEPTH) {
+        Ok(message) => {
+            let text = text.expect("a message is UTF-8");
+            let object = object.expect("a message is an object");
+            let found = Found::of(text, &object);
+            assert_eq!(found.kind(text), Some(message.kind()));
+            assert_eq!(message.twice().is_some(), found.twice);
+            spans(&message, text, &found);
+            spliced(&message, input.len());
+        }
+        Err(malformed) => refused(&malformed, input, json, object.as_ref().zip(text)),
+    }
+    batch(&line, json, text);
+    if let Some(text) = text {
+        anything(text);
+    }
+});
+
+/// Whether what was refused had to be, and whether it is addressed by something that can stand in an answer.
+fn refused(malformed: &Malformed, input: &[u8], json: bool, object: Option<(&Object<'_>, &str)>) {
+    if let Some(id) = &malformed.id {
+        assert!(serde_json::from_str::<IgnoredAny>(id.as_str()).is_ok(), "{} is no id", id.as_str());
+    }
+    let deep = malformed.why == Fault::TooDeep(DEPTH).to_string();
+    assert!(!deep || deepest(input) > DEPTH);
+    match object {
+        Some((object, text)) => {
+            assert_eq!(malformed.code, -32600, "{}", malformed.why);
+            assert!(deep || Found::of(text, object).kind(text).is_none());
+        }
+        None if !json => assert!(malformed.code == -32700 || malformed.why == Fault::NotAnObject.to_string() || deep),
+        // JSON but no object, or not UTF-8.
+        None => {}
+    }
+}
+
+/// The brackets that are open at once, at most; those in strings are counted too.
+fn deepest(input: &[u8]) -> usize {
+    input.iter().filter(|byte| matches!(byte, b'{' | b'[')).count()
+}
+
+/// Every member that is found stands where serde_json finds it.
+fn spans(message: &Message, text: &str, found: &Found) {
+    for (.., field) in PLACES {
+        assert_eq!(message.raw(*field), found.spans.get(&(*field as usize)).map(|span| &text[span.clone()]));
+        let Some(raw) = message.raw(*field) else { continue };
+        assert_eq!(message.span(*field).range(), found.spans[&(*field as usize)]);
+        assert_eq!(message.text(*field).as_deref(), serde_json::from_str::<String>(raw).ok().as_deref());
+        let id = raw.starts_with(|first: char| first == '"' || first == '-' || first.is_ascii_digit());
+        assert_eq!(message.id(*field).is_some(), id);
+        if let Ok(Object(expected)) = serde_json::from_str::<Object>(raw) {
+            let expected = expected.iter().map(|(key, value)| (inner(key), value.get()));
+            assert_eq!(members(raw), expected.collect::<Vec<_>>());
+        }
+    }
+}
+
+/// What is replaced is replaced and nothing else is touched.
+fn spliced(message: &Message, salt: usize) {
+    const TEXTS: [&str; 4] = ["42", r#""a long text that does not fit into the place of a short one""#, "\"\"", "-0.1e9"];
+    let mut chosen = LEAVES.iter().filter(|field| message.span(**field).found()).collect::<Vec<_>>();
+    let turn = salt % chosen.len().max(1);
+    chosen.rotate_left(turn);
+    let mut splice = message.splice();
+    let mut expected = message.line().to_vec();
+    for (number, field) in chosen.iter().enumerate() {
+        splice.put_if(message.span(**field), TEXTS[(salt + number) % TEXTS.len()]);
+    }
+    let mut back_to_front = chosen.iter().enumerate().collect::<Vec<_>>();
+    back_to_front.sort_by_key(|(_, field)| std::cmp::Reverse(message.span(***field).start));
+    for (number, field) in back_to_front {
+        expected.splice(message.span(**field).range(), TEXTS[(salt + number) % TEXTS.len()].bytes());
+    }
+    assert_eq!(splice.to_bytes(), expected);
+    let again = Message::read(expected.into(), DEPTH).expect("what was spliced is a message");
+    assert_eq!(again.kind(), message.kind());
+    for field in PLACES.iter().map(|(.., field)| field).filter(|field| !CONTAINERS.contains(field)) {
+        let number = chosen.iter().position(|other| *other == field);
+        let text = number.map(|number| TEXTS[(salt + number) % TEXTS.len()]).or(message.raw(*field));
+        assert_eq!(again.raw(*field), text);
+    }
+}
+
+/// Of a line that is JSON the long way of finding the id finds the same; of any other one nothing that is no id.
+fn skimmed(input: &[u8], object: Option<&Object<'_>>) {
+    let skim = Skim::over(input);
+    if let Some(id) = skim.id() {
+        assert!(serde_json::from_str::<IgnoredAny>(id.as_str()).is_ok(), "{} is no id", id.as_str());
+    }
+    for size in [1, 7] {
+        let mut pieces = Skim::default();
+        input.chunks(size).for_each(|piece| pieces.feed(piece));
+        assert_eq!(pieces.id().map(RawId::as_str), skim.id().map(RawId::as_str));
+        assert_eq!(pieces.is_answer(), skim.is_answer());
+    }
+    let Some(Object(pairs)) = object else { return };
+    let has = |name: &str| pairs.iter().any(|(key, _)| inner(key) == name);
+    let ids = pairs.iter().filter(|(key, _)| inner(key) == "id").map(|(_, value)| value.get()).collect::<Vec<_>>();
+    if let [id] = ids[..] {
+        let id = RawId::new(id).filter(|_| id.len() <= 256);
+        assert_eq!(skim.id().map(RawId::as_str), id.as_ref().map(RawId::as_str));
+        assert_eq!(skim.is_answer(), id.is_some() && !has("method") && (has("result") || has("error")));
+    }
+}
+
+/// A batch is cut as serde_json cuts it.
+fn batch(line: &Bytes, json: bool, text: Option<&str>) {
+    match Message::batch(line, DEPTH, MOST) {
+        Ok(cut) => {
+            assert!(json && Message::is_batch(line) && cut.len() <= MOST);
+            if let Some(text) = text {
+                assert_eq!(cut, elements(text));
+            }
+        }
+        Err(Fault::TooDeep(_)) => assert!(deepest(line) > DEPTH),
+        Err(Fault::TooMany(_)) => assert!(line.iter().filter(|byte| **byte == b',').count() >= MOST),
+        Err(_) => assert!(!json || !Message::is_batch(line)),
+    }
+}
+
+/// What is meant for JSON takes any other text too.
+fn anything(text: &str) {
+    members(text);
+    elements(text);
+    if let (Some(unquoted), Ok(parsed)) = (unquote(text), serde_json::from_str::<String>(text)) {
+        assert_eq!(unquoted, parsed);
+    }
+    if let (Some(id), Some(half)) = (RawId::new(text), text.get(..text.len() / 2).and_then(RawId::new)) {
+        let meaning = |id: &RawId| serde_json::from_str::<String>(id.as_str());
+        if let (Ok(one), Ok(other)) = (meaning(&id), meaning(&half)) {
+            assert_eq!(id == half, one == other);
+        }
+    }
+}
+
+/// An object's members in order, those that stand twice among them.
+struct Object<'a>(Vec<(&'a RawValue, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Vec<(&'de RawValue, &'de RawValue)>;
+            fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+                to.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(members)
+            }
+        }
+        deserializer.deserialize_map(Members).map(Object)
+    }
+}
+
+fn inner(key: &RawValue) -> &str {
+    &key.get()[1..key.get().len() - 1]
+}
+
+/// Where serde_json finds the members that mcpool acts on.
+#[derive(Default)]
+struct Found {
+    spans: HashMap<usize, Range<usize>>,
+    twice: bool,
+    twice_on_top: bool,
+}
+
+impl Found {
+    fn of(text: &str, object: &Object<'_>) -> Found {
+        let mut found = Found::default();
+        found.walk(text, object, None);
+        found
+    }
+
+    fn walk(&mut self, text: &str, Object(members): &Object<'_>, above: Option<Field>) {
+        for (key, value) in members {
+            let key = serde_json::from_str::<String>(key.get()).unwrap_or_default();
+            let place = PLACES.iter().find(|(over, name, _)| *over == above && *name == key);
+            let Some((.., field)) = place else { continue };
+            if CONTAINERS.contains(field)
+                && let Ok(object) = serde_json::from_str::<Object>(value.get())
+            {
+                self.walk(text, &object, Some(*field));
+            }
+            let start = value.get().as_ptr() as usize - text.as_ptr() as usize;
+            let seen = self.spans.insert(*field as usize, start..start + value.get().len()).is_some();
+            self.twice |= seen;
+            self.twice_on_top |= seen && above.is_none();
+        }
+    }
+
+    /// What the message is, by the words of JSON-RPC 2.0 as MCP narrows them.
+    fn kind(&self, text: &str) -> Option<Kind> {
+        let raw = |field: Field| self.spans.get(&(field as usize)).map(|span| &text[span.clone()]);
+        let sound_id = raw(Field::Id).is_none_or(|id| RawId::new(id).is_some());
+        if self.twice_on_top || raw(Field::Jsonrpc) != Some("\"2.0\"") || !sound_id {
+            return None;
+        }
+        match (raw(Field::Method), raw(Field::Id), raw(Field::Result), raw(Field::Error)) {
+            (Some(method), id, None, None) => {
+                let params = raw(Field::Params).is_none_or(|params| params.starts_with('{'));
+                let kind = if id.is_some() { Kind::Request } else { Kind::Notification };
+                (params && method.starts_with('"')).then_some(kind)
+            }
+            (None, Some(_), Some(_), None) => Some(Kind::Result),
+            (None, Some(_), None, Some(_)) => Some(Kind::Error),
+            _ => None,
+        }
+    }
+}
+
+const CONTAINERS: &[Field] = &[Field::Params, Field::Meta, Field::Result, Field::ResultMeta];
+
+/// What never holds one another, so that all of them can be replaced at once.
+const LEAVES: &[Field] = &[
+    Field::Id,
+    Field::Name,
+    Field::Uri,
+    Field::Cursor,
+    Field::ProgressToken,
+    Field::RequestId,
+    Field::RequestState,
+    Field::Capabilities,
+    Field::MetaProgressToken,
+    Field::MetaSubscription,
+    Field::ResultState,
+    Field::ResultTask,
+    Field::ResultSubscription,
+    Field::Error,
+];
+
+const PLACES: &[(Option<Field>, &str, Field)] = &[
+    (None, "jsonrpc", Field::Jsonrpc),
+    (None, "id", Field::Id),
+    (None, "method", Field::Method),
+    (None, "params", Field::Params),
+    (None, "result", Field::Result),
+    (None, "error", Field::Error),
+    (Some(Field::Params), "_meta", Field::Meta),
+    (Some(Field::Params), "name", Field::Name),
+    (Some(Field::Params), "uri", Field::Uri),
+    (Some(Field::Params), "cursor", Field::Cursor),
+    (Some(Field::Params), "level", Field::Level),
+    (Some(Field::Params), "progressToken", Field::ProgressToken),
+    (Some(Field::Params), "requestId", Field::RequestId),
+    (Some(Field::Params), "requestState", Field::RequestState),
+    (Some(Field::Params), "taskId", Field::TaskId),
+    (Some(Field::Params), "elicitationId", Field::ElicitationId),
+    (Some(Field::Params), "task", Field::Task),
+    (Some(Field::Params), "ref", Field::Ref),
+    (Some(Field::Params), "notifications", Field::Notifications),
+    (Some(Field::Params), "protocolVersion", Field::ProtocolVersion),
+    (Some(Field::Params), "capabilities", Field::Capabilities),
+    (Some(Field::Params), "mode", Field::Mode),
+    (Some(Field::Meta), "progressToken", Field::MetaProgressToken),
+    (Some(Field::Meta), "io.modelcontextprotocol/protocolVersion", Field::MetaVersion),
+    (Some(Field::Meta), "io.modelcontextprotocol/clientCapabilities", Field::MetaCapabilities),
+    (Some(Field::Meta), "io.modelcontextprotocol/logLevel", Field::MetaLogLevel),
+    (Some(Field::Meta), "io.modelcontextprotocol/subscriptionId", Field::MetaSubscription),
+    (Some(Field::Meta), "io.modelcontextprotocol/related-task", Field::MetaRelatedTask),
+    (Some(Field::Result), "resultType", Field::ResultType),
+    (Some(Field::Result), "requestState", Field::ResultState),
+    (Some(Field::Result), "task", Field::ResultTask),
+    (Some(Field::Result), "taskId", Field::ResultTaskId),
+    (Some(Field::Result), "_meta", Field::ResultMeta),
+    (Some(Field::ResultMeta), "io.modelcontextprotocol/subscriptionId", Field::ResultSubscription),
+];

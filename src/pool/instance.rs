@@ -355,8 +355,10 @@ impl Instance {
             ready: self.state == State::Ready && !self.holds_an_ask(),
             starting: self.state == State::Starting,
             alive: self.alive(),
-            // And what its own caller keeps is missed by nobody else.
-            idle: self.idle() || own_session && self.has_no_work() && self.pending.is_idle(),
+            // What its own caller keeps is missed by nobody else, and an instance of nobody's is of no use to a session.
+            idle: self.idle()
+                || own_session && self.has_no_work() && self.pending.is_idle()
+                || need.lease == Lease::Session && self.rests(),
             room: self.pending.working() < config.concurrency && self.reads(),
             in_flight: self.pending.working(),
             last,

@@ -37,6 +37,8 @@ struct Visit {
     home: &'static Server,
     name: String,
     number: u64,
+    /// Only revision 2025-03-26 has them.
+    speaks_batches: bool,
 }
 
 /// Visits until it has had enough, or until `end`.
@@ -56,7 +58,7 @@ pub async fn visit(place: Rc<Place>, name: String, seed: u64, end: Instant) {
     };
     let Some(mut line) = line else { return };
     line.modern = chance.bool();
-    let mut visit = Visit { line, chance, all, home, name, number: 0 };
+    let mut visit = Visit { line, chance, all, home, name, number: 0, speaks_batches: false };
     let arrived = visit.arrive().await;
     if arrived {
         for _ in 0..visit.chance.u32(1..25) {
@@ -93,6 +95,7 @@ impl Visit {
             return false;
         }
         self.line.notify("notifications/initialized", &json!({}));
+        self.speaks_batches = revision == "2025-03-26";
         true
     }
 
@@ -100,6 +103,11 @@ impl Visit {
         let server = if self.all { &SERVERS[self.chance.usize(..SERVERS.len())] } else { self.home };
         match (self.chance.u32(..100), server.kind) {
             (0..30, _) => drop(self.echo(server)),
+            (30..42, _) if self.speaks_batches && self.chance.bool() => {
+                self.line.gather();
+                self.burst(server);
+                self.line.say_gathered();
+            }
             (30..42, _) => self.burst(server),
             (42..48, _) => self.change_of_mind(server).await,
             (48..52, _) => self.list(),

@@ -55,8 +55,14 @@ impl Server {
             self.say("Loading plugins... [ok]\n{ not json\n\n")?;
         }
         if self.has("stubborn") {
-            // One that holds the pipes open as well.
-            Command::new("sleep").arg("3600").stdin(Stdio::null()).spawn()?;
+            // One that holds its pipes open, one that left the group, one that lost its parent as well.
+            let sleep = "sleep 3600";
+            let (command, args) = match self.chance.u32(..3) {
+                0 => ("sh", vec!["-c", sleep]),
+                1 => ("setsid", vec!["sh", "-c", sleep]),
+                _ => ("setsid", vec!["sh", "-c", "sleep 3600 & exit"]),
+            };
+            Command::new(command).args(args).stdin(Stdio::null()).spawn()?;
         }
         Ok(())
     }

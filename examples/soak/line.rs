@@ -52,6 +52,8 @@ pub struct Line {
     pub comebacks: Vec<(Value, Value, Expect, String)>,
     /// Answers that were as expected.
     pub heard_right: u64,
+    /// What is to be said in one batch.
+    batch: Option<Vec<String>>,
     ended: bool,
 }
 
@@ -125,6 +127,7 @@ impl Line {
             answers_asks: true,
             comebacks: Vec::new(),
             heard_right: 0,
+            batch: None,
             ended: false,
         }
     }
@@ -192,7 +195,23 @@ impl Line {
         let _ = self.to.send(text.to_owned());
     }
 
+    /// What is said from now on goes into a batch.
+    pub fn gather(&mut self) {
+        self.batch = Some(Vec::new());
+    }
+
+    /// Says the batch.
+    pub fn say_gathered(&mut self) {
+        if let Some(batch) = self.batch.take() {
+            self.account.count("batches");
+            self.say(format!("[{}]", batch.join(",")));
+        }
+    }
+
     fn say(&mut self, mut line: String) {
+        if let Some(batch) = &mut self.batch {
+            return batch.push(line);
+        }
         line.push('\n');
         self.say_raw(&line);
     }
@@ -245,14 +264,19 @@ impl Line {
     }
 
     fn take(&mut self, line: &str) {
-        let Ok(message) = serde_json::from_str::<Value>(line) else {
-            return self.wrong(&format!("heard what is no JSON: {}", short(line)));
-        };
+        match serde_json::from_str::<Value>(line) {
+            Ok(Value::Array(messages)) => messages.iter().for_each(|message| self.take_message(message)),
+            Ok(message) => self.take_message(&message),
+            Err(_) => self.wrong(&format!("heard what is no JSON: {}", short(line))),
+        }
+    }
+
+    fn take_message(&mut self, message: &Value) {
         match (message["method"].as_str(), message.get("id")) {
             (Some(method), Some(id)) => self.asked(method, id, &message["params"]),
             (Some(method), None) => self.told(method, &message["params"]),
-            (None, Some(id)) => self.answered(&id.to_string(), &message),
-            (None, None) => self.wrong(&format!("heard what is no message: {}", short(line))),
+            (None, Some(id)) => self.answered(&id.to_string(), message),
+            (None, None) => self.wrong(&format!("heard what is no message: {}", short(&message.to_string()))),
         }
     }
 

@@ -35,8 +35,8 @@ const WARM: u64 = 2;
 const ROUND: u64 = 25;
 /// And at least so long, however slow the machine is.
 const SHORTEST: Duration = Duration::from_secs(5);
-/// How much more memory may be resident than after the warm-up. What the callers have in flight at the worst moment is
-/// some ten MiB; the allocator keeps pages of that, differently in each round.
+/// How much more memory may be resident than after the warm-up. At the worst moment callers that do not read have some thirty
+/// MiB buffered; what is small of that leaves holes in the allocator's pages, differently in each round, a few MiB.
 const GROWTH: u64 = 20 << 20;
 /// How long may pass until nothing is left of a round: the longest call, the hold of questions, idle time, and the steps of stopping.
 const QUIET: Duration = Duration::from_secs(30);

@@ -57,7 +57,8 @@ impl Mux {
             self.wait_at(key, Place::Roots, deadline);
             return self.fetch_roots(caller);
         };
-        let leisurely = self.is_leisurely(call);
+        // What belongs to one caller serves nobody else.
+        let leisurely = need.lease == Lease::Shared && self.is_leisurely(call);
         // Else it would keep the caller's own calls behind it waiting.
         let caller = if leisurely { CallerKey::default() } else { caller };
         // And an instance that is started for nobody belongs to nobody.

@@ -78,9 +78,9 @@ impl Mux {
             self.server(at.server).pool.metrics.probed(if confirmed { Probe::Confirmed } else { Probe::Answered });
             return self.look_again(at);
         }
-        if !instance.pending.rests() {
-            // It has work, and may be too busy for anything else.
-            return;
+        if !instance.pending.rests() || instance.idle_since > instance.probed_at {
+            // It has work, or had some meanwhile, and may have been too busy for anything else.
+            return self.look_again(at);
         }
         if question == Question::Ping {
             return self.probe(at, Question::List);

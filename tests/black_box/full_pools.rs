@@ -203,3 +203,32 @@ fn a_pool_that_rejects_does_so_at_once_and_only_when_it_is_full() {
         assert_eq!(proxy.server("echo")["exhausted"], 2);
     });
 }
+
+#[test]
+fn a_temporary_instance_that_works_on_a_task_is_stopped_when_that_is_over() {
+    play(async {
+        let task = json!({"taskId": "task-1", "status": "working", "createdAt": "2026-01-01T00:00:00Z", "lastUpdatedAt": "2026-01-01T00:00:00Z", "ttl": 60_000});
+        let working = moody().capable(json!({"tools": {}, "tasks": {"requests": {"tools": {"call": {}}}}})).on(
+            "tools/call",
+            move |call, say| {
+                if call.value["params"]["name"] != "hang" {
+                    say.result(call, json!({"task": task}));
+                }
+            },
+        );
+        let proxy = narrow(working.into(), |server| {
+            (server.instances.min, server.timeout.call) = (1, seconds(600));
+            overflowing(1)(server);
+        })
+        .await;
+        let caller = proxy.legacy("2025-11-25").connect("echo").await;
+        let _busy = caller.begin("hang", json!({}));
+        settled().await;
+        let call = json!({"name": "x", "arguments": {}, "task": {"ttl": 60_000}});
+        assert_eq!(caller.ask("tools/call", call).await.result()["task"]["taskId"], "task-1");
+        after(seconds(50)).await;
+        assert_eq!(temporary(&proxy), [false, true]);
+        after(seconds(15)).await;
+        assert_eq!(temporary(&proxy), [false]);
+    });
+}

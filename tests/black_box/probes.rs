@@ -208,3 +208,17 @@ fn nobody_is_asked_where_probes_are_off() {
         assert_eq!((count(&proxy, "ping"), proxy.started("x")), (0, 1));
     });
 }
+
+#[test]
+fn who_answered_a_call_meanwhile_need_not_answer_a_probe() {
+    play(async {
+        let proxy = server(moody().on("ping", |_, _| {}).on("tools/list", |_, _| {}).into(), |_| {}).await;
+        let caller = caller(&proxy).await;
+        after(seconds(32)).await;
+        assert_eq!(caller.call("ok", json!({})).await.text(), "ok");
+        after(seconds(20)).await;
+        assert_eq!((count(&proxy, "ping"), count(&proxy, "tools/list")), (1, 0));
+        after(seconds(18)).await;
+        assert_eq!((count(&proxy, "ping"), count(&proxy, "tools/list")), (2, 1));
+    });
+}

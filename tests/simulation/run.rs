@@ -137,7 +137,7 @@ async fn story(world: Rc<World>, seed: u64) {
     }
     sleep(CALM).await;
     check_calm(&world, &mux).await;
-    check_rest(&world).await;
+    check_rest(&world, &mux).await;
     world.check_ledgers();
     mux.with(mcpool::mux::Mux::shut_down);
     check_end(&world, &mux).await;
@@ -182,7 +182,7 @@ fn churns(server: &Server) -> bool {
 }
 
 /// No more copies may run than are to be there at all times.
-async fn check_rest(world: &World) {
+async fn check_rest(world: &World, mux: &Handle) {
     let busy = |world: &World| {
         let running = world.running.borrow().clone();
         (0..running.len())
@@ -196,7 +196,8 @@ async fn check_rest(world: &World) {
         sleep(GLANCE).await;
     }
     if let Some(which) = busy(world) {
-        world.fault(format!("{} copies of s{which} run with nothing to do", world.running.borrow()[which]));
+        let (running, status) = (world.running.borrow()[which], mux.with(|mux| mux.status()));
+        world.fault(format!("{running} copies of s{which} run with nothing to do: {status}"));
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Truth {
     pub tool: Option<String>,
     /// When it was made.
     pub made: Duration,
+    /// When it reached its server.
+    pub reached: Duration,
     /// How often it was sent again.
     pub repeats: u8,
     /// The line that is to reach the server.

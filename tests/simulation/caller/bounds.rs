@@ -8,6 +8,7 @@ use mcpool::wire::scan::Field;
 
 use super::refused::reason;
 use super::{Caller, Hope, Request, What};
+use crate::simulation::truth::Truth;
 
 /// How long mcpool waits for the roots of a caller.
 const ROOTS: Duration = Duration::from_secs(10);
@@ -45,7 +46,9 @@ impl Caller {
 
     /// A call was answered: whether it was let through to its server, and when.
     pub(super) fn note_admitted(&self, request: &Request, cause: &str) {
-        let seen = self.world.truth(cause, |truth| (truth.server, truth.arrived.is_some()));
+        // What waited first was charged nobody knows when.
+        let at_once = |truth: &mut Truth| (truth.server, truth.arrived.is_some() && truth.reached == request.since);
+        let seen = self.world.truth(cause, at_once);
         if let Some((server, true)) = seen.filter(|_| request.hope == Hope::Fresh) {
             self.world.note_admitted(server, self.no, request.since);
         }

@@ -61,6 +61,7 @@ impl Server {
         truth.crossed = truth.modern != modern;
         let same = if truth.crossed { across::same_request(&expected, line) } else { expected == line };
         let before = truth.arrived.replace(self.no);
+        truth.reached = self.world.now();
         let round = truth.round.take();
         if truth.barred {
             return Some(format!("{cause} reached {} with a state that is no good: {line}", self.name()));

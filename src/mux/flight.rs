@@ -61,8 +61,6 @@ impl Mux {
         let leisurely = need.lease == Lease::Shared && self.is_leisurely(call);
         // Else it would keep the caller's own calls behind it waiting.
         let caller = if leisurely { CallerKey::default() } else { caller };
-        // And an instance that is started for nobody belongs to nobody.
-        let need = if leisurely { Need { lease: Lease::Shared, by_itself: false, ..need } } else { need };
         let last = self.callers.get(caller).and_then(|caller| caller.last.get(&server)).copied();
         let pool = &mut self.servers[server.0].pool;
         let picked = pool.pick_now(caller, &need, last);

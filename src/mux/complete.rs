@@ -47,7 +47,8 @@ impl Mux {
     pub(crate) fn answered(&mut self, at: InstanceRef, entry: Entry, answer: &Message) {
         let last = self.server(at.server).config.recycle.calls;
         if let Some(instance) = self.instance_mut(at) {
-            instance.served += u64::from(entry.load == Load::Work);
+            // What mcpool itself asks wears nothing out: each new instance is asked for its lists.
+            instance.served += u64::from(entry.load == Load::Work && entry.caller.is_some());
             instance.missed = 0;
             if last == Some(instance.served) {
                 self.alarm.at(Instant::now());

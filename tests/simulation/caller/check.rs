@@ -95,8 +95,9 @@ impl Caller {
             return;
         }
         let undeclared = modern && said.as_ref().is_some_and(|said| said.contains("-32042"));
-        // One call too many may be the one that comes back for what is answered.
-        let too_many = request.hope != Hope::Fresh && reason(answer) == "\"caller_overloaded\"";
+        // One call too many, or too late, may be the one that comes back for what is answered.
+        let refusals = ["\"caller_overloaded\"", "\"draining\""];
+        let too_many = request.hope != Hope::Fresh && refusals.contains(&reason(answer));
         match said {
             Some(said) if !too_many && (line.contains("\"cause\"") || late) && !undeclared => {
                 self.world.fault(format!("{} got for {cause}\n  {line}\nand not\n  {said}", self.name()));

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::{Caller, Request};
 use crate::simulation::across;
-use crate::simulation::truth::State;
+use crate::simulation::truth::{State, Truth};
 use crate::simulation::world::{NOBODY, mark};
 
 /// How much later than it should a held call may end.
@@ -88,13 +88,20 @@ impl Caller {
         let ask = asks.get_mut(nonce)?;
         question.required = ask.required;
         let mine = ask.delivered.replace(self.no).is_none_or(|other| other == self.no)
-            && (ask.cause == cause || ask.cause == NOBODY);
+            && (ask.cause == cause || ask.cause == NOBODY || self.gave_up(&ask.cause));
         let stripped = ["\"elicitationId\"", "\"task\"", "\"_meta\""];
         let clean = params.is_none_or(|params| {
             members(params).iter().all(|(key, _)| !stripped.contains(&format!("\"{key}\"").as_str()))
         });
         let same = across::same_ask(&ask.request, method, params);
         (mine && clean && same && ask.result.is_none()).then_some(question)
+    }
+
+    /// Whether a call is one of its own that was given up: what its server says of it nevertheless may be taken to be
+    /// about the next one.
+    fn gave_up(&self, cause: &str) -> bool {
+        let given_up = |truth: &mut Truth| truth.caller == self.no && (truth.abandoned.or(truth.ended)).is_some();
+        self.world.truth(cause, given_up) == Some(true)
     }
 
     /// A call that nobody comes back for ends at its server.

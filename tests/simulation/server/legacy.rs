@@ -111,6 +111,7 @@ impl Server {
         };
         let line = format!(r#"{{"jsonrpc":"2.0","id":{ID},"method":"{method}"{params}}}"#);
         self.world.put_ask(&nonce, cause, &line, false);
+        self.world.breaker_closes(self.which);
         let (answered, answer) = oneshot::channel();
         self.asks.borrow_mut().insert(id.clone(), (nonce, answered));
         self.say_with_id(&line, &id);

@@ -140,7 +140,7 @@ impl Line {
     /// The id that the next request gets: a number or a text in turn.
     fn next_id(&mut self) -> Value {
         self.last += 1;
-        if self.last % 2 == 0 { json!(self.last) } else { json!(format!("{}-{}", self.name, self.last)) }
+        if self.last.is_multiple_of(2) { json!(self.last) } else { json!(format!("{}-{}", self.name, self.last)) }
     }
 
     /// Asks something of a server; the id.

@@ -5,6 +5,7 @@ mod check;
 mod client;
 mod connect;
 mod demo;
+mod journal;
 mod orders;
 mod print;
 mod reach;
@@ -21,6 +22,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::Config;
 use crate::daemon;
 use crate::pool::process::warden;
+use journal::{Journal, Lines};
 
 /// A resilient proxy multiplexer for the Model Context Protocol: many callers, few server processes.
 #[derive(Parser)]
@@ -157,7 +159,9 @@ fn run(command: Command) -> Result<ExitCode, String> {
     match command {
         Command::Serve { place, stdio, name, detached } => {
             let config = load(&find(&place)?)?;
-            let relevel = log(&config);
+            let journal =
+                Journal::start(std::io::stderr()).map_err(|error| format!("no thread for the log: {error}"))?;
+            let relevel = log(&config, journal.lines());
             if detached {
                 // Fails if there is nothing to leave.
                 let _ = rustix::process::setsid();
@@ -233,12 +237,12 @@ fn runtime() -> Result<Runtime, String> {
 
 /// Logs go to stderr; stdout belongs to the protocol. What is logged can be changed with what is returned, unless
 /// `MCPOOL_LOG` says it.
-fn log(config: &Config) -> impl Fn(&str) + use<> {
+fn log(config: &Config, lines: Lines) -> impl Fn(&str) + use<> {
     let said = EnvFilter::try_from_env("MCPOOL_LOG").ok();
     let fixed = said.is_some();
     let filter = said.unwrap_or_else(|| EnvFilter::new(&config.log.level));
     let colours = rustix::termios::isatty(std::io::stderr());
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || lines.clone());
     let subscriber = subscriber.with_ansi(colours).with_filter_reloading();
     let handle = subscriber.reload_handle();
     subscriber.init();

@@ -196,7 +196,7 @@ async fn end(mux: &Handle, hurry: impl AsyncFn()) {
     let (quiet, patience) = mux.with(|mux| {
         let stop = mux.config.servers.iter().map(|server| server.timeout.stop).max().unwrap_or_default();
         mux.shut_down();
-        (mux.quiet.clone(), stop * 3 + Duration::from_secs(1))
+        (mux.quiet.clone(), stop * 4 + Duration::from_secs(1))
     });
     if !hurried {
         tokio::select! {

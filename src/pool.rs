@@ -111,7 +111,7 @@ impl Pool {
     pub fn wait(&mut self, ticket: Ticket) -> Result<Option<CallKey>, Error> {
         let now = Instant::now();
         if let Some(failure) = self.failures.get(&ticket.need.profile).filter(|failure| now < failure.until)
-            && !self.instances.values().any(|instance| instance.serves(&ticket.need) && instance.alive())
+            && !self.has_alive(&ticket.need)
         {
             return Err(self.start_failed(failure, now));
         }
@@ -132,6 +132,7 @@ impl Pool {
         for caller in self.queue.turns() {
             let Some(ticket) = self.queue.head(caller) else { continue };
             let (need, call, waited) = (ticket.need.clone(), ticket.call, ticket.since.elapsed());
+            let leisurely = ticket.leisurely;
             let situation = self.situation(&need, 0, waited);
             let picked = pick::pick(self.views(caller, &need, last_of(caller)), &situation);
             match picked {
@@ -140,6 +141,7 @@ impl Pool {
                     return Some((call, key));
                 }
                 Pick::Start | Pick::Overflow | Pick::Replace(_) if self.backs_off(&need.profile) => {}
+                Pick::Start | Pick::Overflow if leisurely && self.has_alive(&need) => {}
                 Pick::Start => drop(self.start(caller, &need, StartReason::Call)),
                 Pick::Overflow => {
                     let key = self.start(caller, &need, StartReason::Overflow);
@@ -285,6 +287,11 @@ impl Pool {
     /// How many instances count against `instances.max`: those that are not on their way out.
     pub fn living(&self) -> usize {
         self.instances.values().filter(|instance| instance.alive() && !instance.temporary).count()
+    }
+
+    /// Whether an instance serves a need, now or soon.
+    fn has_alive(&self, need: &Need) -> bool {
+        self.instances.values().any(|instance| instance.serves(need) && instance.alive())
     }
 
     /// Whether no instance for a profile is to be started now.

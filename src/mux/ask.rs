@@ -40,7 +40,7 @@ impl Mux {
     /// A server asks for a sample or an elicitation.
     pub(crate) fn asked(&mut self, at: InstanceRef, ask: &Message) {
         if self.server(at.server).gate.breaker.state(Instant::now()) == State::HalfOpen {
-            // It works, and a person's answer is not to be waited for.
+            // It works, and a person's answer is not to be waited for. Otherwise that says nothing: it may die of each.
             self.works(at.server);
         }
         let server = self.server_mut(at.server);
@@ -48,8 +48,6 @@ impl Mux {
             server.catalogue.known.has_asked = true;
             server.catalogue.save();
         }
-        // Whoever asks lives, and its call may wait for a person's answer for long.
-        self.works(at.server);
         self.keep_ask(at, ask);
         self.reconsider_asks(at);
     }

@@ -1,6 +1,8 @@
 //! The end of a call: answered, failed or cancelled. A call is taken out of `mux.calls` here and nowhere else
 //! but in `flight::send`, so it ends once.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::Mux;
@@ -43,9 +45,13 @@ impl Mux {
 
     /// The server answered a call.
     pub(crate) fn answered(&mut self, at: InstanceRef, entry: Entry, answer: &Message) {
+        let last = self.server(at.server).config.recycle.calls;
         if let Some(instance) = self.instance_mut(at) {
             instance.served += u64::from(entry.load == Load::Work);
             instance.missed = 0;
+            if last == Some(instance.served) {
+                self.alarm.at(Instant::now());
+            }
         }
         self.judge(entry.call, answer);
         if self.calls.get(entry.call).is_some_and(Call::is_held) {
@@ -160,15 +166,15 @@ impl Mux {
             (instance.holds_an_ask(), instance.state == State::Draining && instance.pending.callers() == 0);
         let done = done && !self.is_kept(at);
         let Some(instance) = self.instance(at) else { return };
-        let idle = instance.pending.is_empty().then_some(instance.idle_since);
+        let idle = instance.pending.rests().then_some(instance.idle_since);
         let server = self.server_mut(at.server);
         if done {
             server.pool.stop_drained(at.key);
         }
         let waiting = !server.pool.queue.is_empty();
-        let recycle = server.config.recycle.idle;
-        if let Some(idle) = idle {
-            self.alarm.at(idle + recycle);
+        let soonest = server.config.recycle.idle.min(server.config.probe.every.unwrap_or(Duration::MAX));
+        if let Some(due) = idle.map(|idle| idle + soonest).filter(|due| *due > Instant::now()) {
+            self.alarm.at(due);
         }
         if holds {
             self.reconsider_asks(at);

@@ -6,6 +6,7 @@ use super::Mux;
 use super::bridge::Bridge;
 use super::call::{Call, Pin, Place, Source};
 use super::errand::Errand;
+use super::gate::Trials;
 use super::roots::NO_ROOTS;
 use crate::config::WhenFull;
 use crate::era::may_ask_in;
@@ -15,7 +16,7 @@ use crate::pool::lease::{Lease, Need};
 use crate::pool::pending::{Entry, Load};
 use crate::pool::pick::Pick;
 use crate::pool::queue::Ticket;
-use crate::reply::CallKey;
+use crate::reply::{CallKey, CallerKey};
 
 impl Mux {
     /// Accepts a caller's call and sends it on its way.
@@ -51,9 +52,15 @@ impl Mux {
                 return self.ask_for_roots(key);
             }
             let deadline = Instant::now() + super::roots::PATIENCE;
+            // A client may never tell them: others may try meanwhile whether the server works.
+            self.calls[key].trials = Trials::default();
             self.wait_at(key, Place::Roots, deadline);
             return self.fetch_roots(caller);
         };
+        // What belongs to one caller serves nobody else.
+        let leisurely = need.lease == Lease::Shared && self.is_leisurely(call);
+        // Else it would keep the caller's own calls behind it waiting.
+        let caller = if leisurely { CallerKey::default() } else { caller };
         let last = self.callers.get(caller).and_then(|caller| caller.last.get(&server)).copied();
         let pool = &mut self.servers[server.0].pool;
         let picked = pool.pick_now(caller, &need, last);
@@ -62,7 +69,7 @@ impl Mux {
         }
         match picked {
             Pick::Use(instance) => return self.send(key, instance),
-            Pick::Full if pool.config.when_full == WhenFull::Reject => {
+            Pick::Full if pool.config.when_full == WhenFull::Reject && !leisurely => {
                 let error = Error::PoolExhausted { server: pool.config.name.clone() };
                 return self.fail(key, error);
             }
@@ -70,7 +77,7 @@ impl Mux {
         }
         let since = Instant::now();
         let timeout = pool.config.queue.timeout;
-        match pool.wait(Ticket { call: key, caller, need, since }) {
+        match pool.wait(Ticket { call: key, caller, need, since, leisurely }) {
             Ok(crowded_out) => {
                 let deadline = *self.calls[key].queue_until.get_or_insert(since + timeout);
                 self.wait_at(key, Place::Queue, deadline);
@@ -82,6 +89,13 @@ impl Mux {
             }
             Err(error) => self.fail(key, error),
         }
+    }
+
+    /// Whether nobody waits for a call: a list that is looked at again.
+    fn is_leisurely(&self, call: &Call) -> bool {
+        let Source::Mcpool(Errand::List { kind, .. }) = &call.from else { return false };
+        let waits = |other: &Call| matches!(&other.place, Place::Lists(of, missing) if of == kind && missing.contains(&call.server));
+        !self.calls.values().any(waits)
     }
 
     fn place_pinned(&mut self, key: CallKey, server: ServerId, pin: Pin) {

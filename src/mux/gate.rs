@@ -12,7 +12,7 @@ use super::lists::ListKind;
 use super::names;
 use crate::config;
 use crate::error::Error;
-use crate::guard::breaker::{Admission, Breaker, Trial};
+use crate::guard::breaker::{Admission, Breaker, State, Trial};
 use crate::guard::budget::Budget;
 use crate::guard::rate::{Bound, Limiter, Limits};
 use crate::pool::instance::ServerId;
@@ -95,7 +95,9 @@ impl Mux {
     /// # Errors
     /// A breaker is open.
     pub(super) fn pass_breaker(&mut self, key: CallKey) -> Result<(), Error> {
-        let Some(call) = self.calls.get(key).filter(|call| !call.trials.decide()) else { return Ok(()) };
+        let Some(call) = self.calls.get(key) else { return Ok(()) };
+        // Whoever was let through to try is not asked again.
+        let (tries, tries_tool) = (call.trials.server.is_some(), call.trials.tool.is_some());
         let (id, now) = (call.server, Instant::now());
         if self.server(id).gate.breaker.is_clean() && !self.server(id).gate.per_tool || !decides(call) {
             return Ok(());
@@ -106,23 +108,24 @@ impl Mux {
             let cause = breaker.cause().to_owned();
             Error::BreakerOpen { server: server.config.name.clone(), cause, retry }
         };
-        let mut trials = Trials::default();
-        match server.gate.breaker.admit(now) {
-            Admission::Pass => {}
-            Admission::Try(trial) => {
-                tracing::info!(server = server.config.name, "one call tries whether the server works again");
-                trials.server = Some(trial);
+        let trials = &mut self.calls[key].trials;
+        if !tries {
+            match server.gate.breaker.admit(now) {
+                Admission::Pass => {}
+                Admission::Try(trial) => {
+                    tracing::info!(server = server.config.name, "one call tries whether the server works again");
+                    trials.server = Some(trial);
+                }
+                Admission::Refused(retry) => return Err(refused(&server.gate.breaker, retry)),
             }
-            Admission::Refused(retry) => return Err(refused(&server.gate.breaker, retry)),
         }
-        if let Some(breaker) = tool.and_then(|tool| server.gate.tools.get_mut(&tool)) {
+        if let Some(breaker) = tool.filter(|_| !tries_tool).and_then(|tool| server.gate.tools.get_mut(&tool)) {
             match breaker.admit(now) {
                 Admission::Pass => {}
                 Admission::Try(trial) => trials.tool = Some(trial),
                 Admission::Refused(retry) => return Err(refused(breaker, retry)),
             }
         }
-        self.calls[key].trials = trials;
         Ok(())
     }
 
@@ -151,23 +154,32 @@ impl Mux {
         }
     }
 
-    /// Something happened that tells of a sick server, or, in a call, of a sick tool where tools are told apart.
+    /// Something happened that tells of a sick server, or, in a call, of a sick tool where tools are told apart. Where
+    /// one call tries, no other call decides: it was sent before.
     pub(super) fn ailed(&mut self, id: ServerId, call: Option<CallKey>, cause: &str) {
+        let call = call.and_then(|key| self.calls.get(key));
+        if call.is_some_and(|call| !decides(call)) {
+            return;
+        }
         let (now, jitter) = (Instant::now(), self.jitter());
-        let per_tool = self.server(id).gate.per_tool;
-        let tool = call.filter(|_| per_tool).and_then(|key| self.tool_called(self.calls.get(key)?));
+        let undecided = |breaker: &Breaker| breaker.state(now) == State::HalfOpen;
+        let tries = call.is_none_or(|call| call.trials.server.is_some());
+        let tries_tool = call.is_some_and(|call| call.trials.tool.is_some());
+        let tool = call.filter(|_| self.server(id).gate.per_tool).and_then(|call| self.tool_called(call));
         let server = &mut self.servers[id.0];
         let config = server.config.breaker;
         let name = &server.config.name;
         if let Some(tool) = tool.filter(|tool| server.gate.tools.len() < TOOLS || server.gate.tools.contains_key(tool))
         {
             let breaker = server.gate.tools.entry(tool.clone()).or_insert_with(|| Breaker::new(config));
-            if breaker.failed(now, jitter, cause) {
+            if (tries_tool || !undecided(breaker)) && breaker.failed(now, jitter, cause) {
                 tracing::info!(server = name, tool, cause, open_for = ?breaker.opens_for(now), "the breaker of a tool opens");
             }
-            return;
+            if !tries {
+                return;
+            }
         }
-        if !server.gate.breaker.failed(now, jitter, cause) {
+        if !tries && undecided(&server.gate.breaker) || !server.gate.breaker.failed(now, jitter, cause) {
             return;
         }
         server.pool.metrics.tripped();

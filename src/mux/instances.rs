@@ -44,7 +44,7 @@ impl Mux {
             return self.dispatch(at.server);
         }
         let profile = instance.profile.clone();
-        self.succeeded_by(at.server, at.key, false);
+        let succeeds = self.succeeded_by(at.server, at.key, false);
         let answered = matches!(failure, Failure::Lacks(..));
         let choice = self.server(at.server).config.era;
         let server = self.server_mut(at.server);
@@ -78,7 +78,10 @@ impl Mux {
                 refused.extend(server.pool.failed(&other, &said));
             }
             refused.into_iter().for_each(|(call, error)| self.fail(call, error));
-            self.ailed(at.server, None, &said);
+            if !succeeds {
+                // Else the old one goes on, and nobody has to do without.
+                self.ailed(at.server, None, &said);
+            }
         }
         self.dispatch(at.server);
     }

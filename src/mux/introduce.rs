@@ -132,7 +132,7 @@ impl Mux {
         if self.server(server).catalogue.lacks(era, choice) {
             let tries = |call: &Call| matches!(call.place, Place::Introductions(_));
             let waiting = self.waiting_for(server, tries);
-            if waiting.is_empty() {
+            if waiting.is_empty() && !self.has_strange_orphans(server) {
                 // Nobody is there any more to try the other one for.
                 self.server_mut(server).catalogue.drop_suspicion();
             }

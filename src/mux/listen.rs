@@ -73,6 +73,11 @@ impl Mux {
                 (*server, wanted)
             })
             .collect();
+        for (server, _) in wants.iter().filter(|(_, wanted)| !wanted.is_empty()) {
+            if let Err(error) = self.pass_rate(key, *server, &accepted.request) {
+                return accepted.refuse(&error);
+            }
+        }
         let Some(first) = servers.first().copied() else {
             return accepted.refuse(&Error::MethodNotFound("no server of this endpoint can be reached".into()));
         };

@@ -78,9 +78,9 @@ impl Mux {
             self.server(at.server).pool.metrics.probed(if confirmed { Probe::Confirmed } else { Probe::Answered });
             return self.look_again(at);
         }
-        if !instance.pending.rests() {
-            // It has work, and may be too busy for anything else.
-            return;
+        if !instance.pending.rests() || instance.idle_since > instance.probed_at {
+            // It has work, or had some meanwhile, and may have been too busy for anything else.
+            return self.look_again(at);
         }
         if question == Question::Ping {
             return self.probe(at, Question::List);
@@ -99,8 +99,9 @@ impl Mux {
     }
 
     fn look_again(&self, at: InstanceRef) {
-        if let Some(every) = self.server(at.server).config.probe.every {
-            self.alarm.at(Instant::now() + every);
+        let every = self.server(at.server).config.probe.every;
+        if let (Some(every), Some(instance)) = (every, self.instance(at)) {
+            self.alarm.at(instance.idle_since.max(instance.probed_at) + every);
         }
     }
 

@@ -31,7 +31,7 @@ impl Mux {
         };
         let old = config.age.map(|age| instance.born + age.mul_f64(instance.lifespan));
         if let Some(why) = recycle::worn(&wear, &config) {
-            if self.is_better_kept_for_now(at, now) {
+            if self.is_irreplaceable(at) || self.is_better_kept_for_now(at, now) {
                 return Some(now + AGAIN);
             }
             self.replace(at, why);
@@ -45,12 +45,10 @@ impl Mux {
         let pool = &self.server(at.server).pool;
         let instance = pool.instances.get(at.key).filter(|instance| instance.state == State::Ready)?;
         let idles = instance.idle() || instance.rests() && !self.is_listened_to(at.server);
-        // The process that asked is the one that can read the state that it gave with the question.
-        let asks = |call: &Call| call.place == Place::Asking && call.pin.is_some_and(|pin| pin.to == at.key);
         let wanted = !idles
             || !instance.subscribers.is_empty()
             || pool.living() <= pool.config.instances.min
-            || self.calls.values().any(|call| call.server == at.server && asks(call));
+            || self.is_irreplaceable(at);
         if wanted {
             return None;
         }
@@ -60,6 +58,14 @@ impl Mux {
         }
         self.server_mut(at.server).pool.stop(at.key, StopReason::Idle);
         None
+    }
+
+    /// Whether no other instance could go on with what this one has begun.
+    pub(super) fn is_irreplaceable(&self, at: InstanceRef) -> bool {
+        // The process that asked is the one that can read the state that it gave with the question.
+        let asks = |call: &Call| call.place == Place::Asking && call.pin.is_some_and(|pin| pin.to == at.key);
+        self.instance(at).is_some_and(|instance| instance.tasks > 0)
+            || self.calls.values().any(|call| call.server == at.server && asks(call))
     }
 
     /// Whether an instance that is worn out stays because its successor could not be started beside it, so that callers
@@ -92,25 +98,30 @@ impl Mux {
         }
         if pool.backs_off(&need.profile) {
             // Better an old one than none.
-            return;
+            return self.alarm.at(Instant::now() + AGAIN);
         }
         let successor = pool.start(CallerKey::default(), &need, StartReason::Successor);
         pool.instances[at.key].successor = Some((successor, why));
         self.dispatch(at.server);
     }
 
-    /// An instance became ready, or will not: the one whose place it was to take.
-    pub(super) fn succeeded_by(&mut self, server: ServerId, successor: InstanceKey, ready: bool) {
+    /// An instance became ready, or will not: what that means to the one whose place it was to take. Whether there is
+    /// one.
+    pub(super) fn succeeded_by(&mut self, server: ServerId, successor: InstanceKey, ready: bool) -> bool {
         let pool = &mut self.server_mut(server).pool;
         let waits = pool.instances.iter().find_map(|(key, instance)| {
             instance.successor.filter(|(of, _)| *of == successor).map(|(_, why)| (key, why))
         });
-        let Some((old, why)) = waits else { return };
-        if ready {
-            pool.drain(old, why);
+        let Some((old, why)) = waits else { return false };
+        pool.instances[old].successor = None;
+        // It may have begun something meanwhile, which only the operator may end.
+        let needed = why != StopReason::Restarted && self.is_irreplaceable(InstanceRef { server, key: old });
+        if ready && !needed {
+            self.server_mut(server).pool.drain(old, why);
         } else {
-            pool.instances[old].successor = None;
+            self.alarm.at(Instant::now() + AGAIN);
         }
+        true
     }
 
     /// Stops a temporary instance that has nothing to do.

@@ -154,10 +154,7 @@ impl Mux {
 
     /// Whether an instance of a retired server holds something that is not in flight and lives in it alone.
     pub(super) fn is_kept(&self, at: InstanceRef) -> bool {
-        let Standing::Retired { .. } = self.server(at.server).standing else { return false };
-        let mut asking = self.calls.values().filter(|call| call.server == at.server && call.place == Place::Asking);
-        self.instance(at).is_some_and(|instance| instance.tasks > 0)
-            || asking.any(|call| call.pin.is_some_and(|pin| pin.to == at.key))
+        matches!(self.server(at.server).standing, Standing::Retired { .. }) && self.is_irreplaceable(at)
     }
 
     /// Ends what is over at a retired server; when its time is over altogether.

@@ -44,16 +44,17 @@ impl Mux {
         if !self.knows_era(route.server, profile.era()) {
             return self.await_introductions(accepted, profile, vec![route.server]);
         }
+        let roots = caller.roots.known();
+        if let Err(error) = self.pass_rate(accepted.caller, route.server, &accepted.request) {
+            return accepted.refuse(&error);
+        }
         let offer = self.offer(route.server, &profile, "{}");
         if offer.bridged {
             return self.subscribe_across(accepted, route.server, &offer, uri);
         }
-        if let Some(at) = self.subscribed_instance(route.server, &profile, caller.roots.known(), &uri) {
+        if let Some(at) = self.subscribed_instance(route.server, &profile, roots, &uri) {
             self.subscribed(at, Subscriber::Session(accepted.caller), &uri);
             return accepted.result("{}");
-        }
-        if let Err(error) = self.pass_rate(accepted.caller, route.server, &accepted.request) {
-            return accepted.refuse(&error);
         }
         let then = Then::Subscribed(uri.into());
         let call = Call { splice: route.splice, then, ..accepted.call(route.server, profile) };
@@ -135,6 +136,9 @@ impl Mux {
             Ok(route) => route,
             Err(error) => return accepted.refuse(&error),
         };
+        if let Err(error) = self.pass_rate(accepted.caller, route.server, &accepted.request) {
+            return accepted.refuse(&error);
+        }
         if self.offer(route.server, &profile, "{}").bridged {
             return self.unsubscribe_across(accepted, route.server, &uri);
         }

@@ -70,7 +70,11 @@ impl Mux {
                 self.sweep_handshake(at, now)
             }
             (State::Starting, _) => self.sweep_handshake(at, now),
-            (State::Ready, _) => [self.sweep_wear(at, now), self.sweep_probe(at, now)].into_iter().flatten().min(),
+            (State::Ready, _) => {
+                // What it still had to do may have ended by itself, as tasks do.
+                self.dismiss(at);
+                [self.sweep_wear(at, now), self.sweep_probe(at, now)].into_iter().flatten().min()
+            }
             (State::Draining | State::Stopping, _) => None,
         }
     }

@@ -313,11 +313,11 @@ impl Instance {
 
     /// Whether nothing is done in it, though somebody may listen.
     pub fn rests(&self) -> bool {
-        self.state == State::Ready
-            && self.pending.rests()
-            && self.asks.is_empty()
-            && self.tasks == 0
-            && !matches!(self.bound, Some((_, Lease::Session)))
+        self.has_no_work() && !matches!(self.bound, Some((_, Lease::Session)))
+    }
+
+    fn has_no_work(&self) -> bool {
+        self.state == State::Ready && self.pending.rests() && self.asks.is_empty() && self.tasks == 0
     }
 
     /// Whose an ask or a log line is that names no call: the caller with calls in flight if there is one
@@ -344,7 +344,8 @@ impl Instance {
         // An instance that is a caller's own for the session is told when that caller's roots change.
         // A modern one tells its roots with each call instead.
         let tells = self.roots == need.roots || self.roots.is_none() && !need.by_itself;
-        let its_own = self.bound == Some((caller, Lease::Session)) && self.profile == need.profile && tells;
+        let own_session = self.bound == Some((caller, Lease::Session));
+        let its_own = own_session && self.profile == need.profile && tells;
         View {
             key,
             fits: its_own || own && self.serves(need),
@@ -354,10 +355,14 @@ impl Instance {
             ready: self.state == State::Ready && !self.holds_an_ask(),
             starting: self.state == State::Starting,
             alive: self.alive(),
-            idle: self.idle(),
+            // What its own caller keeps is missed by nobody else, and an instance of nobody's is of no use to a session.
+            idle: self.idle()
+                || own_session && self.has_no_work() && self.pending.is_idle()
+                || need.lease == Lease::Session && self.rests(),
             room: self.pending.working() < config.concurrency && self.reads(),
             in_flight: self.pending.working(),
             last,
+            temporary: self.temporary,
         }
     }
 }

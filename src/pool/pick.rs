@@ -28,6 +28,8 @@ pub struct View {
     pub in_flight: usize,
     /// The instance that this caller used last.
     pub last: bool,
+    /// It is to go as soon as it has nothing to do.
+    pub temporary: bool,
 }
 
 /// What picking needs to know of the pool.
@@ -71,7 +73,7 @@ pub enum Pick {
 /// Picks for one call.
 pub fn pick(views: impl Iterator<Item = View> + Clone, pool: &Situation) -> Pick {
     let fitting = views.clone().filter(|view| view.fits && view.ready && view.room);
-    if let Some(view) = fitting.min_by_key(|view| (!view.last, view.in_flight)) {
+    if let Some(view) = fitting.min_by_key(|view| (view.temporary, !view.last, view.in_flight)) {
         return Pick::Use(view.key);
     }
     // One that serves a caller alone is started for that caller, and fits no other.
@@ -137,6 +139,7 @@ mod tests {
                     room: true,
                     in_flight: 1,
                     last: false,
+                    temporary: false,
                 };
                 change(&mut view);
                 view
@@ -150,6 +153,14 @@ mod tests {
         assert_eq!(pick(all.iter().copied(), &POOL), Pick::Use(all[1].key));
         let all = views([|view| view.in_flight = 3, |view| view.in_flight = 2]);
         assert_eq!(pick(all.iter().copied(), &POOL), Pick::Use(all[1].key));
+    }
+
+    #[test]
+    fn a_temporary_one_is_used_only_where_no_other_has_room() {
+        let all = views([|view| (view.temporary, view.last) = (true, true), |view| view.in_flight = 3]);
+        assert_eq!(pick(all.iter().copied(), &POOL), Pick::Use(all[1].key));
+        let all = views([|view| view.temporary = true, |view| view.room = false]);
+        assert_eq!(pick(all.iter().copied(), &POOL), Pick::Use(all[0].key));
     }
 
     #[test]

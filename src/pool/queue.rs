@@ -16,6 +16,8 @@ pub struct Ticket {
     pub need: Need,
     /// Since when it waits.
     pub since: Instant,
+    /// Nobody waits for it: it is worth no instance of its own.
+    pub leisurely: bool,
 }
 
 /// The queue of one pool.
@@ -113,7 +115,7 @@ mod tests {
 
     fn ticket(calls: &mut SlotMap<CallKey, ()>, caller: CallerKey) -> Ticket {
         let need = Need { profile: Profile::Modern, roots: None, lease: Lease::Shared, by_itself: false };
-        Ticket { call: calls.insert(()), caller, need, since: Instant::now() }
+        Ticket { call: calls.insert(()), caller, need, since: Instant::now(), leisurely: false }
     }
 
     #[test]

@@ -19,8 +19,13 @@ pub struct Host {
 }
 
 impl Host {
-    pub fn start(mut command: Command) -> Host {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0).kill_on_drop(true);
+    pub fn start(command: Command) -> Host {
+        Host::start_with(command, Stdio::null())
+    }
+
+    /// With a stderr that is not read.
+    pub fn start_with(mut command: Command, stderr: Stdio) -> Host {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).process_group(0).kill_on_drop(true);
         let mut child = command.spawn().expect("it runs");
         let (lines, to_write) = mpsc::unbounded_channel();
         tokio::spawn(write(child.stdin.take().expect("a pipe"), to_write));

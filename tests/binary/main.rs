@@ -1,11 +1,13 @@
 //! The binary itself, with real processes, sockets and signals: what hosts and operators do with it.
 
 mod daemon;
+mod family;
 mod host;
 mod metrics;
 mod orphans;
 mod people;
 mod reload;
+mod stderr;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

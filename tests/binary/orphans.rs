@@ -2,17 +2,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::UnixStream;
+use serde_json::json;
 use tokio::time::{interval, timeout};
 
 use crate::PATIENCE;
-use crate::daemon::Place;
+use crate::family::{Caller, place, serving};
 
 /// How long anything may be there after `kill -9` of the daemon: what the manual promises.
 const PROMISED: Duration = Duration::from_secs(2);
@@ -20,65 +17,6 @@ const PROMISED: Duration = Duration::from_secs(2);
 /// Every way of leaving something behind.
 const HABITS: [&str; 8] =
     ["", "child", "left", "lost", "bare", "deaf", "child left lost deaf", "child left lost bare deaf"];
-
-/// A place with a server `s` of these habits.
-fn place(habits: &str, more: &str) -> Place {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/binary/family.py");
-    let args: Vec<String> = [script.to_string_lossy().into_owned()]
-        .into_iter()
-        .chain(habits.split_whitespace().map(str::to_owned))
-        .collect();
-    serving(&format!("command: python3\n    args: {}\n    {more}", json!(args)))
-}
-
-fn serving(server: &str) -> Place {
-    let place = Place::new();
-    let config = format!(
-        "servers:\n  s:\n    era: legacy\n    timeout: {{ stop: 400ms }}\n    {server}\nsockets:\n  dir: {sockets:?}\ncatalogue:\n  dir: {cache:?}\n",
-        sockets = place.sockets(),
-        cache = place.home().join("cache"),
-    );
-    fs::write(place.config(), config).expect("written");
-    place
-}
-
-/// A caller on the socket itself, so that nothing starts the daemon again.
-struct Caller(BufReader<UnixStream>);
-
-impl Caller {
-    async fn new(place: &Place) -> Caller {
-        let mut caller = Caller(BufReader::new(UnixStream::connect(place.socket("s")).await.expect("a socket")));
-        let info = json!({ "name": "test", "version": "1" });
-        let params = json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": info });
-        caller.request("initialize", params).await;
-        caller
-    }
-
-    async fn request(&mut self, method: &str, params: Value) -> Value {
-        let line = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        self.0.get_mut().write_all(format!("{line}\n").as_bytes()).await.expect("written");
-        loop {
-            let mut line = String::new();
-            let read = timeout(PATIENCE, self.0.read_line(&mut line)).await;
-            assert!(read.expect("nothing came").expect("a line") > 0, "the connection was closed");
-            let answer: Value = serde_json::from_str(&line).expect("JSON");
-            if answer.get("id").is_some() {
-                return answer;
-            }
-        }
-    }
-
-    async fn call(&mut self, tool: &str) -> Value {
-        self.request("tools/call", json!({ "name": tool, "arguments": {} })).await
-    }
-
-    /// The server's process and all that it has started.
-    async fn family(&mut self) -> Vec<u32> {
-        let answer = self.call("family").await;
-        let told = answer["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{answer}"));
-        serde_json::from_str(told).expect("a list of ids")
-    }
-}
 
 /// What `/proc/PID/stat` says of a process: its state and its parent.
 fn stat(pid: u32) -> Option<(char, u32)> {
@@ -261,26 +199,4 @@ async fn nothing_is_left_of_instances_that_came_and_went() {
 async fn no_zombies(daemon: u32) {
     let zombies = || children(daemon).into_iter().any(|pid| matches!(stat(pid), Some(('Z', _))));
     until(PATIENCE, "zombies are buried", || !zombies()).await;
-}
-
-#[tokio::test]
-async fn what_a_server_shouts_is_cut_counted_and_keeps_secrets() {
-    let place = place("", "env: { PASSWORD: hunter2hunter2 }");
-    let log = fs::File::create(place.home().join("log")).expect("a file");
-    let mut daemon = place.mcpool(&["serve"]);
-    let mut daemon = daemon.stdout(Stdio::piped()).stderr(log).spawn().expect("it runs");
-    let mut ready = String::new();
-    let mut stdout = BufReader::new(daemon.stdout.take().expect("a pipe"));
-    timeout(PATIENCE, stdout.read_line(&mut ready)).await.expect("not ready").expect("a line");
-    let answer = Caller::new(&place).await.call("shout").await;
-    assert!(answer["result"].is_object(), "{answer}");
-    let pid = Pid::from_raw(daemon.id().expect("it runs").cast_signed()).expect("a pid");
-    kill_process(pid, Signal::TERM).expect("told");
-    assert!(timeout(PATIENCE, daemon.wait()).await.expect("it does not end").expect("it ended").success());
-    let log = fs::read_to_string(place.home().join("log")).expect("the log");
-    let lines: Vec<&str> = log.lines().filter(|line| line.contains("stderr=")).collect();
-    assert!((100..400).contains(&lines.len()), "{} lines", lines.len());
-    assert!(lines.iter().all(|line| line.contains("server=\"s\"") && line.contains("instance=1") && line.len() < 1300));
-    assert!(lines[0].contains(r"line 0 \u{1b}[1m *** xxx") && lines[0].contains("[cut: "), "{}", lines[0]);
-    assert!(log.contains("left_out=") && !log.contains("hunter2") && !log.contains('\u{1b}'), "{log}");
 }

@@ -1,9 +1,11 @@
 //! Everything that happens to a request is counted once and logged once, whatever happens; what is counted is shown.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use serde_json::json;
+use tracing::Dispatch;
+use tracing::subscriber::NoSubscriber;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::support::{Proxy, after, legacy, modern, play, proxy, script, seconds, settled, unstartable};
@@ -199,6 +201,10 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     fn subscribe(&self, level: &str) -> tracing::subscriber::DefaultGuard {
+        // While there is one subscriber alone, the thread that comes to a line first decides for all threads whether it is
+        // wanted, and that may be one of another test, which wants none.
+        static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::default()));
+        LazyLock::force(&ANOTHER);
         let subscriber = tracing_subscriber::fmt().with_env_filter(level).with_ansi(false).with_writer(self.clone());
         tracing::subscriber::set_default(subscriber.finish())
     }

@@ -3,6 +3,7 @@
 
 mod answer;
 mod caller;
+mod moody;
 mod proxy;
 mod rounds;
 mod script;
@@ -18,10 +19,11 @@ use tokio::task::LocalSet;
 
 pub use answer::Answer;
 pub use caller::{Ask, Caller, Pending};
+pub use moody::{fragile, moody, tools};
 pub use proxy::{Proxy, Setup, named, proxy};
 pub use rounds::{obliging, sample};
 pub use script::{Heard, Say, Script, modern_script, script};
-pub use servers::{Launched, both_eras, legacy, modern, mute, unstartable};
+pub use servers::{Behaviour, Launched, both_eras, legacy, modern, mute, unstartable};
 
 /// Longer than every deadline of mcpool: what has not come by then never comes.
 pub const FOR_EVER: Duration = Duration::from_secs(2 * 3600);

@@ -25,7 +25,7 @@ use crate::simulation::world::World;
 /// In virtual time: longer than a run can take unless something waits for ever.
 const FOR_EVER: Duration = Duration::from_secs(3600);
 /// After this long without callers nothing may be left of them.
-const CALM: Duration = Duration::from_secs(60);
+const CALM: Duration = Duration::from_secs(40);
 
 /// How often, and after how long, it is looked again whether something is left.
 const AGAIN: u32 = 4;
@@ -212,6 +212,12 @@ async fn check_calm(world: &World, mux: &Handle) {
     let status = mux.with(|mux| mux.status());
     if let Some(what) = left(&status) {
         world.fault(format!("{what} left of callers that are gone: {status}"));
+    }
+    let counters = &status["counters"];
+    let ended: u64 =
+        counters["ended"].as_object().into_iter().flat_map(|ended| ended.values()).filter_map(Value::as_u64).sum();
+    if counters["calls"] != ended {
+        world.fault(format!("requests do not end in one count each: {counters}"));
     }
     let left: Vec<String> =
         world.calls.borrow().iter().filter(|(_, truth)| truth.held.is_some()).map(|(cause, _)| cause.clone()).collect();

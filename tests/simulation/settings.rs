@@ -87,13 +87,16 @@ fn make_resilient(server: &mut Server, rng: &mut Rng) {
     server.instances.overflow = rng.usize(..3);
     server.when_full = [WhenFull::Wait, WhenFull::Wait, WhenFull::Overflow, WhenFull::Reject][rng.usize(..4)];
     server.recycle = Recycle {
-        idle: seconds(30, rng),
+        idle: seconds(20, rng),
         age: rarely(rng).then(|| Duration::from_secs(10) + seconds(30, rng)),
         calls: rarely(rng).then(|| rng.u64(1..20)),
         memory: None,
     };
-    server.probe =
-        Probe { every: (!rarely(rng)).then(|| seconds(5, rng)), timeout: seconds(3, rng), failures: rng.u32(1..4) };
+    server.probe = Probe {
+        every: (!rarely(rng)).then(|| Duration::from_secs(rng.u64(2..7))),
+        timeout: seconds(3, rng),
+        failures: rng.u32(1..4),
+    };
     let open = seconds(10, rng);
     server.breaker = Breaker {
         failures: NonZeroU32::new([0, 1, 2, 5][rng.usize(..4)]),

@@ -137,8 +137,9 @@ impl Mux {
             variant.key.era == profile.era()
                 && (profile == Profile::Modern || variant.key == VariantKey::of_introduction(&profile))
         });
-        let old =
-            |list: &List| list.fetched.is_none_or(|fetched| fetched.elapsed() > std::time::Duration::from_secs(1));
+        // What was fetched before it was started came from another process.
+        let born = instance.born;
+        let old = |list: &List| list.fetched.is_none_or(|fetched| fetched < born);
         let wanted: Vec<(VariantKey, ListKind)> = known
             .flat_map(|variant| {
                 variant.lists.iter().filter(|(_, list)| old(list)).map(|(kind, _)| (variant.key.clone(), *kind))

@@ -138,6 +138,11 @@ impl Mux {
         Some((key, offer.profile, self.callers.get(key)?.roots.known()))
     }
 
+    /// Whether subscriptions wait for the era of a server to be known.
+    pub(crate) fn has_strange_orphans(&self, server: ServerId) -> bool {
+        self.server(server).orphans.iter().any(|orphan| orphan.strange)
+    }
+
     /// It was found which era a server speaks, or does not: subscriptions that wait for that are taken over.
     pub(crate) fn era_found(&mut self, server: ServerId) {
         let now = Instant::now();

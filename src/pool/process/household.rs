@@ -111,6 +111,8 @@ impl Household {
                 && self.since.get().is_some_and(|since| since <= entry.start)
                 && match &entry.mark {
                     Some(mark) if mark.starts_with(&self.mark) => living.all(|leader| leader.mark != *mark),
+                    // Process 1 is given everybody's orphans, not only those of servers.
+                    _ if std::process::id() == 1 => false,
                     // It may be anybody's who was there before it.
                     _ => living.all(|leader| leader.start > entry.start),
                 }

@@ -1,5 +1,7 @@
 //! What a caller got for a request, and the questions that tests have about it.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 /// The terminal response to one request.
@@ -45,6 +47,13 @@ impl Answer {
     /// Why mcpool itself refused, if it did.
     pub fn reason(&self) -> Option<&str> {
         self.value["error"]["data"]["mcpool"]["reason"].as_str()
+    }
+
+    /// When it may be worth another try, which a refusal must say.
+    #[track_caller]
+    pub fn retry_after(&self) -> Duration {
+        let ms = self.value["error"]["data"]["mcpool"]["retryAfterMs"].as_u64();
+        Duration::from_millis(ms.unwrap_or_else(|| panic!("no time: {}", self.raw)))
     }
 
     /// The names of what a list holds, in its order.

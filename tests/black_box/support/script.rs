@@ -15,11 +15,12 @@ pub struct Script {
     capabilities: Value,
     modern: bool,
     deeds: Vec<(&'static str, Deed)>,
+    deaf_after: Option<&'static str>,
 }
 
 /// A server that shows tools, and whatever else the test adds.
 pub fn script() -> Script {
-    Script { capabilities: json!({ "tools": {} }), modern: false, deeds: Vec::new() }
+    Script { capabilities: json!({ "tools": {} }), modern: false, deeds: Vec::new(), deaf_after: None }
 }
 
 /// A server of the modern era that shows tools and resources.
@@ -94,6 +95,11 @@ impl Say {
         self.line(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string());
     }
 
+    /// Ends the process at once, as a crash does.
+    pub fn crash(&self) -> ! {
+        std::panic::resume_unwind(Box::new("it crashed"))
+    }
+
     /// Says a notification.
     pub fn notify(&self, method: &str, params: Value) {
         self.line(&json!({ "jsonrpc": "2.0", "method": method, "params": params }).to_string());
@@ -107,9 +113,15 @@ impl Script {
         self
     }
 
-    /// What to do about messages of a method; the empty one stands for answers.
+    /// What to do about messages of a method, instead of what was said before; the empty one stands for answers.
     pub fn on(mut self, method: &'static str, deed: impl Fn(&Heard, &Say) + 'static) -> Script {
         self.deeds.push((method, Rc::new(deed)));
+        self
+    }
+
+    /// Reads nothing any more once it got a message of that method.
+    pub fn deaf_after(mut self, method: &'static str) -> Script {
+        self.deaf_after = Some(method);
         self
     }
 
@@ -122,6 +134,7 @@ impl Script {
         mut said: mpsc::UnboundedReceiver<Vec<u8>>,
     ) {
         let mut lines = BufReader::new(stdin).lines();
+        let mut deaf = false;
         loop {
             tokio::select! {
                 biased;
@@ -130,25 +143,27 @@ impl Script {
                         return;
                     }
                 }
-                line = lines.next_line() => match line {
-                    Ok(Some(raw)) => self.hear(raw, &say),
+                line = lines.next_line(), if !deaf => match line {
+                    Ok(Some(raw)) => deaf = self.hear(raw, &say),
                     Ok(None) | Err(_) => return,
                 }
             }
         }
     }
 
-    fn hear(&self, raw: String, say: &Say) {
+    /// Acts on what it heard; whether it wants to hear no more.
+    fn hear(&self, raw: String, say: &Say) -> bool {
         let read = serde_json::from_str(&raw).or_else(|_| {
             let Envelope { id, method } = serde_json::from_str(&raw)?;
             Ok::<Value, serde_json::Error>(json!({ "id": id, "method": method }))
         });
         let heard = Heard { value: read.unwrap_or_else(|_| panic!("the proxy sent no JSON: {raw}")) };
         let method = heard.value["method"].as_str().unwrap_or_default();
-        match self.deeds.iter().find(|(on, _)| *on == method) {
+        match self.deeds.iter().rfind(|(on, _)| *on == method) {
             Some((_, deed)) => deed(&heard, say),
             None => self.usual(method, &heard, say),
         }
+        self.deaf_after == Some(method)
     }
 
     fn usual(&self, method: &str, heard: &Heard, say: &Say) {

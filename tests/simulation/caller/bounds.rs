@@ -15,6 +15,14 @@ const ROOTS: Duration = Duration::from_secs(10);
 const SLACK: Duration = Duration::from_secs(2);
 
 impl Caller {
+    /// The connection was closed because the daemon ends: everything was answered before that.
+    pub(super) fn check_end(&self, end: Duration) {
+        let left = |request: &&Request| request.waits() && request.since < end;
+        if let Some(request) = self.pending.borrow().values().find(left) {
+            self.world.fault(format!("{} was left without an answer since {:?}", self.name(), request.since));
+        }
+    }
+
     /// An answer must be there in time, whatever went wrong.
     pub(super) fn check_time(&self, request: &Request, line: &str) {
         let took = self.world.now().saturating_sub(request.since);

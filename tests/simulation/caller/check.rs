@@ -117,7 +117,13 @@ impl Caller {
         let good = match request.hope {
             // Before that it must be known who has the resource, and in what era the server is used.
             Hope::Vain => {
-                let others = ["\"start_failed\"", "\"rate_limited\"", "\"breaker_open\"", "\"caller_overloaded\""];
+                let others = [
+                    "\"start_failed\"",
+                    "\"rate_limited\"",
+                    "\"breaker_open\"",
+                    "\"caller_overloaded\"",
+                    "\"draining\"",
+                ];
                 let unknown = error.contains("resource not found") || others.contains(&reason(answer));
                 told && message.contains("requestState") || unknown
             }

@@ -11,7 +11,7 @@ use super::Caller;
 /// The longest pause after starts that failed, with its jitter, and a margin.
 const RECOVERY: Duration = Duration::from_secs(45);
 /// Between one try and the next.
-const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_secs(1);
 
 impl Caller {
     /// Until when its server must have recovered.

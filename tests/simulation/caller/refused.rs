@@ -31,7 +31,9 @@ impl Caller {
                 self.world.count("calls refused by breakers");
                 match retry {
                     Some(TRYING) => {}
-                    Some(retry) if self.world.breakers_are_simple(server) => self.world.breaker_is_open(server, retry),
+                    Some(retry) if request.batch.is_none() && self.world.breakers_are_simple(server) => {
+                        self.world.breaker_is_open(server, retry)
+                    }
                     Some(_) => {}
                     None => self.world.fault(format!("{} was not told when to try again: {line}", self.name())),
                 }
@@ -55,7 +57,7 @@ impl Caller {
     }
 }
 
-fn mcpool<'a>(answer: &'a Message) -> Option<&'a str> {
+fn mcpool(answer: &Message) -> Option<&str> {
     member(member(answer.raw(Field::Error)?, "data")?, "mcpool")
 }
 

@@ -1,0 +1,234 @@
+//! What becomes of calls that find every instance busy: they wait in turn and not for ever, or get an instance that is
+//! there for a while, or are refused.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use mcpool::config::{Server, WhenFull};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::support::{Behaviour, Proxy, after, legacy, moody, play, proxy, seconds, settled};
+
+const REVISION: &str = "2025-06-18";
+
+/// A server of one instance that takes one call at a time.
+async fn narrow(behaviour: Behaviour, set: impl FnOnce(&mut Server)) -> Proxy {
+    let set = |server: &mut Server| {
+        (server.concurrency, server.instances.max) = (1, 1);
+        set(server);
+    };
+    proxy().server("echo", behaviour).set(set).start().await
+}
+
+fn overflowing(most: usize) -> impl FnOnce(&mut Server) {
+    move |server| (server.when_full, server.instances.overflow) = (WhenFull::Overflow, most)
+}
+
+/// Which instances are temporary, in the order of their starts.
+fn temporary(proxy: &Proxy) -> Vec<bool> {
+    let mut all = proxy.instances("echo");
+    all.sort_by_key(|instance| instance["id"].as_u64());
+    all.iter().map(|instance| instance["temporary"] == true).collect()
+}
+
+#[test]
+fn who_waits_is_refused_at_one_moment_even_if_it_had_to_look_for_another_place_meanwhile() {
+    play(async {
+        let proxy = narrow(legacy(|options| options.ask_roots = true), |server| {
+            server.queue.timeout = seconds(20);
+        })
+        .await;
+        let caller = proxy.legacy(REVISION).with_roots(&["file:///a"]).connect("echo").await;
+        caller.call("echo", json!({})).await;
+        let _busy = caller.begin("forget", json!({}));
+        settled().await;
+        let (clock, waiting) = (Instant::now(), caller.begin("echo", json!({})));
+        after(seconds(15)).await;
+        // It belongs to another kind of instance now.
+        caller.has_roots(json!([{"uri": "file:///b"}]));
+        caller.notify("notifications/roots/list_changed", json!({}));
+        let refused = waiting.answer().await;
+        assert_eq!((refused.code(), refused.reason()), (504, Some("queue_timeout")));
+        assert!(clock.elapsed() >= seconds(20) && clock.elapsed() < seconds(21), "after {:?}", clock.elapsed());
+    });
+}
+
+#[test]
+fn a_caller_with_a_thousand_calls_waiting_delays_another_by_one_call() {
+    play(async {
+        let proxy = narrow(legacy(|_| {}), |server| {
+            (server.queue.size, server.queue.timeout) = (2000, seconds(600));
+        })
+        .await;
+        let greedy = proxy.legacy(REVISION).connect("echo").await;
+        let modest = proxy.legacy(REVISION).connect("echo").await;
+        let many: Vec<_> = (0..1001).map(|_| greedy.begin("slow", json!({"ms": 100}))).collect();
+        settled().await;
+        assert_eq!(proxy.server("echo")["queue"], 1000);
+        for _ in 0..5 {
+            let clock = Instant::now();
+            modest.begin("slow", json!({"ms": 100})).answer().await;
+            // Its own time, what is left of the one that runs, and at most one that is in front.
+            assert!(clock.elapsed() <= Duration::from_millis(310), "it waited {:?}", clock.elapsed());
+        }
+        for call in &many {
+            assert_eq!(call.answer().await.text(), "slept 100 ms in 1 steps");
+        }
+    });
+}
+
+#[test]
+fn whoever_finds_no_room_gets_an_instance_that_is_gone_when_it_is_not_needed() {
+    play(async {
+        let proxy = narrow(legacy(|_| {}), overflowing(2)).await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        let clock = Instant::now();
+        let calls = [(); 4].map(|()| caller.begin("slow", json!({"ms": 1000})));
+        settled().await;
+        assert_eq!((temporary(&proxy), proxy.server("echo")["queue"].clone()), (vec![false, true, true], json!(1)));
+        assert_eq!(proxy.server("echo")["overflow"], 2);
+        for call in calls {
+            assert_eq!(call.answer().await.text(), "slept 1000 ms in 1 steps");
+        }
+        assert!(clock.elapsed() < Duration::from_millis(2100), "after {:?}", clock.elapsed());
+        settled().await;
+        assert_eq!(temporary(&proxy), [false]);
+        // The next flood gets as many.
+        let calls = [(); 3].map(|()| caller.begin("slow", json!({"ms": 1000})));
+        settled().await;
+        assert_eq!(temporary(&proxy), [false, true, true]);
+        for call in calls {
+            call.answer().await;
+        }
+    });
+}
+
+#[test]
+fn a_temporary_instance_whose_caller_left_before_it_was_ready_is_stopped_when_it_is() {
+    play(async {
+        let started = Rc::new(Cell::new(0));
+        let slow_to_start = moody().on("initialize", move |it, say| {
+            started.set(started.get() + 1);
+            if started.get() == 1 {
+                say.result(it, introduction());
+            }
+        });
+        let proxy = narrow(slow_to_start.into(), overflowing(2)).await;
+        let busy = proxy.legacy(REVISION).connect("echo").await;
+        let leaving = proxy.legacy(REVISION).connect("echo").await;
+        let running = busy.begin("late", json!({"ms": 60_000}));
+        settled().await;
+        leaving.begin("ok", json!({}));
+        settled().await;
+        assert_eq!(temporary(&proxy), [false, true]);
+        leaving.hang_up().await;
+        let opening = &proxy.process("echo", 1).got("initialize")[0];
+        let answer = json!({"jsonrpc": "2.0", "id": opening["id"], "result": introduction()});
+        proxy.process("echo", 1).say(&answer.to_string());
+        settled().await;
+        assert_eq!(temporary(&proxy), [false]);
+        running.answer().await;
+    });
+}
+
+fn introduction() -> Value {
+    json!({"protocolVersion": REVISION, "capabilities": {"tools": {}}, "serverInfo": {"name": "s", "version": "1"}})
+}
+
+#[test]
+fn a_temporary_instance_is_not_kept_by_calls_for_which_another_has_room() {
+    play(async {
+        let proxy = proxy()
+            .server("echo", legacy(|_| {}))
+            .set(|server| (server.concurrency, server.instances.max) = (2, 1))
+            .set(overflowing(1))
+            .start()
+            .await;
+        let (first, second) =
+            (proxy.legacy(REVISION).connect("echo").await, proxy.legacy(REVISION).connect("echo").await);
+        let early = [(); 2].map(|()| first.begin("slow", json!({"ms": 100})));
+        settled().await;
+        let _long = second.begin("slow", json!({"ms": 2000}));
+        settled().await;
+        assert_eq!(temporary(&proxy), [false, true]);
+        for call in early {
+            call.answer().await;
+        }
+        // It used the temporary one last, which has room and is still there.
+        assert_eq!(second.instance().await, "echo-0");
+        after(seconds(2)).await;
+        assert_eq!(temporary(&proxy), [false]);
+    });
+}
+
+#[test]
+fn temporary_instances_that_die_make_room_for_others() {
+    play(async {
+        let proxy = narrow(moody().into(), overflowing(1)).await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        let busy = caller.begin("late", json!({"ms": 10_000}));
+        settled().await;
+        for _ in 0..3 {
+            assert_eq!(caller.call("die", json!({})).await.reason(), Some("server_died"));
+            assert_eq!(caller.call("ok", json!({})).await.text(), "ok");
+        }
+        settled().await;
+        assert_eq!(temporary(&proxy), [false]);
+        assert_eq!(busy.answer().await.text(), "late");
+    });
+}
+
+#[test]
+fn a_pool_that_rejects_does_so_at_once_and_only_when_it_is_full() {
+    play(async {
+        let proxy = narrow(legacy(|_| {}), |server| {
+            (server.when_full, server.instances.max) = (WhenFull::Reject, 2);
+        })
+        .await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        // Two are on their way to two instances, one of which has to be started.
+        let calls = [(); 2].map(|()| caller.begin("slow", json!({"ms": 1000})));
+        let clock = Instant::now();
+        let refused = caller.call("echo", json!({})).await;
+        assert_eq!((refused.code(), refused.reason()), (503, Some("pool_exhausted")));
+        settled().await;
+        assert_eq!(caller.call("echo", json!({})).await.reason(), Some("pool_exhausted"));
+        assert!(clock.elapsed() < Duration::from_millis(10), "after {:?}", clock.elapsed());
+        for call in calls {
+            assert_eq!(call.answer().await.text(), "slept 1000 ms in 1 steps");
+        }
+        assert_eq!(caller.call("echo", json!({})).await.text(), "{}");
+        assert_eq!(proxy.server("echo")["exhausted"], 2);
+    });
+}
+
+#[test]
+fn a_temporary_instance_that_works_on_a_task_is_stopped_when_that_is_over() {
+    play(async {
+        let task = json!({"taskId": "task-1", "status": "working", "createdAt": "2026-01-01T00:00:00Z", "lastUpdatedAt": "2026-01-01T00:00:00Z", "ttl": 60_000});
+        let working = moody().capable(json!({"tools": {}, "tasks": {"requests": {"tools": {"call": {}}}}})).on(
+            "tools/call",
+            move |call, say| {
+                if call.value["params"]["name"] != "hang" {
+                    say.result(call, json!({"task": task}));
+                }
+            },
+        );
+        let proxy = narrow(working.into(), |server| {
+            (server.instances.min, server.timeout.call) = (1, seconds(600));
+            overflowing(1)(server);
+        })
+        .await;
+        let caller = proxy.legacy("2025-11-25").connect("echo").await;
+        let _busy = caller.begin("hang", json!({}));
+        settled().await;
+        let call = json!({"name": "x", "arguments": {}, "task": {"ttl": 60_000}});
+        assert_eq!(caller.ask("tools/call", call).await.result()["task"]["taskId"], "task-1");
+        after(seconds(50)).await;
+        assert_eq!(temporary(&proxy), [false, true]);
+        after(seconds(15)).await;
+        assert_eq!(temporary(&proxy), [false]);
+    });
+}

@@ -1,0 +1,123 @@
+//! Nothing takes for ever: what runs out of time is answered, and an instance that lets everything run out of time is
+//! not used any more.
+
+use mcpool::config::Server;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::support::{Caller, Proxy, after, legacy, play, proxy, script, seconds, settled};
+
+const REVISION: &str = "2025-06-18";
+
+async fn echo(set: impl FnOnce(&mut Server)) -> Proxy {
+    let set = |server: &mut Server| {
+        server.timeout.call = seconds(5);
+        server.breaker.failures = None;
+        set(server);
+    };
+    proxy().server("echo", legacy(|_| {})).set(set).start().await
+}
+
+async fn runs_out_of_time(caller: &Caller) {
+    assert_eq!(caller.call("forget", json!({})).await.reason(), Some("call_timeout"));
+}
+
+#[test]
+fn an_instance_that_answers_none_of_three_calls_is_replaced() {
+    play(async {
+        let proxy = echo(|_| {}).await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        for _ in 0..3 {
+            assert_eq!(caller.instance().await, "echo-0");
+        }
+        for _ in 0..3 {
+            runs_out_of_time(&caller).await;
+        }
+        settled().await;
+        assert_eq!(proxy.instances("echo").len(), 0);
+        assert_eq!(caller.instance().await, "echo-1");
+    });
+}
+
+#[test]
+fn one_that_answers_now_and_then_is_kept() {
+    play(async {
+        let proxy = echo(|_| {}).await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        for _ in 0..4 {
+            runs_out_of_time(&caller).await;
+            runs_out_of_time(&caller).await;
+            assert_eq!(caller.instance().await, "echo-0");
+        }
+    });
+}
+
+#[test]
+fn what_runs_on_an_instance_that_is_replaced_comes_to_its_end() {
+    play(async {
+        let proxy = echo(|server| server.timeout.max = seconds(100)).await;
+        let (patient, other) =
+            (proxy.legacy(REVISION).connect("echo").await, proxy.legacy(REVISION).connect("echo").await);
+        let slow = patient.begin_telling(json!("t"), "slow", json!({"ms": 40_000, "steps": 40}));
+        settled().await;
+        for _ in 0..3 {
+            runs_out_of_time(&other).await;
+        }
+        settled().await;
+        assert_eq!(proxy.instances("echo")[0]["state"], "draining");
+        assert_eq!(other.instance().await, "echo-1");
+        assert_eq!(slow.answer().await.text(), "slept 40000 ms in 40 steps");
+        settled().await;
+        assert_eq!(proxy.instances("echo").len(), 1);
+        assert_eq!(patient.instance().await, "echo-1");
+    });
+}
+
+#[test]
+fn an_answer_that_comes_after_the_time_is_over_is_swallowed() {
+    play(async {
+        let late = script().on("notifications/cancelled", |cancel, say| {
+            let id = &cancel.value["params"]["requestId"];
+            say.line(&json!({"jsonrpc": "2.0", "id": id, "result": {"content": []}}).to_string());
+        });
+        let proxy = proxy().server("late", late.into()).set(|server| server.timeout.call = seconds(5)).start().await;
+        let caller = proxy.legacy(REVISION).connect("late").await;
+        assert_eq!(caller.call("x", json!({})).await.reason(), Some("call_timeout"));
+        caller.hears_nothing().await;
+        assert_eq!((proxy.dropped("late_answer"), proxy.dropped("unknown_id")), (1, 0));
+    });
+}
+
+#[test]
+fn progress_gives_a_call_more_time_but_not_without_end() {
+    play(async {
+        let proxy = echo(|server| server.timeout.max = seconds(12)).await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        let silent = caller.begin("slow", json!({"ms": 10_000, "steps": 10})).answer().await;
+        assert_eq!(silent.reason(), Some("call_timeout"), "without a token there is no progress");
+        let slow = caller.begin_telling(json!(1), "slow", json!({"ms": 10_000, "steps": 10}));
+        assert_eq!(slow.answer().await.text(), "slept 10000 ms in 10 steps");
+        let clock = Instant::now();
+        let endless = caller.begin_telling(json!(2), "slow", json!({"ms": 60_000, "steps": 60})).answer().await;
+        assert_eq!(endless.reason(), Some("call_timeout"));
+        assert!(clock.elapsed() >= seconds(12) && clock.elapsed() < seconds(13), "after {:?}", clock.elapsed());
+        settled().await;
+        assert_eq!(proxy.got("echo", "notifications/cancelled").len(), 2);
+    });
+}
+
+#[test]
+fn a_wait_in_the_queue_is_not_charged_to_the_call() {
+    play(async {
+        let proxy = echo(|server| (server.concurrency, server.instances.max) = (1, 1)).await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        let calls = [(); 4].map(|()| caller.begin("slow", json!({"ms": 4000})));
+        let clock = Instant::now();
+        for call in calls {
+            assert_eq!(call.answer().await.text(), "slept 4000 ms in 1 steps");
+        }
+        assert!(clock.elapsed() >= seconds(16), "after {:?}", clock.elapsed());
+        after(seconds(10)).await;
+        caller.hears_nothing().await;
+    });
+}

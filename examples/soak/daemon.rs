@@ -30,7 +30,7 @@ pub struct Daemon {
 /// What a process of the operating system takes up.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
-    /// Resident memory in bytes.
+    /// Resident memory in bytes, without the pages of files: those come with the code that is run.
     pub memory: u64,
     pub descriptors: usize,
 }
@@ -91,7 +91,7 @@ impl Daemon {
     pub fn size(&self) -> io::Result<Size> {
         let proc = PathBuf::from(format!("/proc/{}", self.pid));
         let status = fs::read_to_string(proc.join("status"))?;
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let resident = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
         let kib = resident.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
         let memory = kib.ok_or(io::ErrorKind::InvalidData)? * 1024;
         Ok(Size { memory, descriptors: fs::read_dir(proc.join("fd"))?.count() })

@@ -10,21 +10,34 @@ use fastrand::Rng;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::sleep;
+
+/// Longer than any server lives.
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
+/// Why a server goes on no longer.
+enum Stop {
+    /// It exits, with that code.
+    Exit(u8),
+    /// Nobody reads any more.
+    Lost,
+}
+
+impl From<io::Error> for Stop {
+    fn from(_: io::Error) -> Stop {
+        Stop::Lost
+    }
+}
 
 /// Runs until its input ends, or longer if that is its habit.
-pub async fn run(habit: &str, seed: u64) -> io::Result<ExitCode> {
-    let mut server =
-        Server { habit: habit.to_owned(), chance: Rng::with_seed(seed ^ u64::from(std::process::id())), calls: 0 };
-    // Signals are swallowed from here on.
-    let _deaf = if habit == "stubborn" { Some(signal(SignalKind::terminate())?) } else { None };
-    server.wake()?;
-    for line in io::stdin().lock().lines() {
-        server.take(&line?)?;
+pub async fn run(habit: &str, seed: u64) -> ExitCode {
+    let chance = Rng::with_seed(seed ^ u64::from(std::process::id()));
+    let mut server = Server { habit: habit.to_owned(), chance, calls: 0 };
+    match server.serve().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Stop::Exit(code)) => ExitCode::from(code),
+        Err(Stop::Lost) => ExitCode::FAILURE,
     }
-    if habit == "stubborn" {
-        std::thread::sleep(Duration::from_secs(3600));
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 struct Server {
@@ -43,24 +56,38 @@ impl Server {
         self.chance.u32(..100) < of
     }
 
+    /// Reading blocks the thread, but there is nothing else on it.
+    async fn serve(&mut self) -> Result<(), Stop> {
+        // Signals are swallowed from here on.
+        let _deaf = if self.has("stubborn") { Some(signal(SignalKind::terminate())?) } else { None };
+        self.wake().await?;
+        for line in io::stdin().lock().lines() {
+            self.take(&line?).await?;
+        }
+        if self.has("stubborn") {
+            sleep(FOR_EVER).await;
+        }
+        Ok(())
+    }
+
     /// What it does before it reads anything.
-    fn wake(&mut self) -> io::Result<()> {
+    async fn wake(&mut self) -> Result<(), Stop> {
         if self.has("frail") && self.happens(8) {
             eprintln!("the licence has expired");
-            std::process::exit(3);
+            return Err(Stop::Exit(3));
         }
         if self.has("mute") && self.happens(5) {
-            std::thread::sleep(Duration::from_secs(3600));
+            sleep(FOR_EVER).await;
         }
         if self.has("loud") {
             self.say("Loading plugins... [ok]\n{ not json\n\n")?;
         }
         if self.has("stubborn") {
             // One that holds its pipes open, one that left the group, one that lost its parent as well.
-            let sleep = "sleep 3600";
+            let doze = "sleep 3600";
             let (command, args) = match self.chance.u32(..3) {
-                0 => ("sh", vec!["-c", sleep]),
-                1 => ("setsid", vec!["sh", "-c", sleep]),
+                0 => ("sh", vec!["-c", doze]),
+                1 => ("setsid", vec!["sh", "-c", doze]),
                 _ => ("setsid", vec!["sh", "-c", "sleep 3600 & exit"]),
             };
             Command::new(command).args(args).stdin(Stdio::null()).spawn()?;
@@ -68,13 +95,14 @@ impl Server {
         Ok(())
     }
 
-    fn take(&mut self, line: &str) -> io::Result<()> {
+    async fn take(&mut self, line: &str) -> Result<(), Stop> {
         let Ok(message) = serde_json::from_str::<Value>(line) else { return Ok(()) };
         let (Some(method), id) = (message["method"].as_str(), &message["id"]) else { return Ok(()) };
         if id.is_null() {
             return Ok(());
         }
         match method {
+            "tools/call" => return self.call(id, line).await,
             "initialize" => {
                 let revision = &message["params"]["protocolVersion"];
                 let info = json!({ "name": self.habit, "version": "1" });
@@ -88,22 +116,24 @@ impl Server {
                 let tool = json!({ "name": "echo", "inputSchema": { "type": "object" } });
                 self.answer(id, &json!({ "tools": [tool] }))
             }
-            "tools/call" => self.call(id, line),
-            _ => self.say(&format!(
-                "{}\n",
-                json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32601, "message": "Method not found" } })
-            )),
-        }
+            _ => {
+                let error = json!({ "code": -32601, "message": "Method not found" });
+                self.say(&format!("{}\n", json!({ "jsonrpc": "2.0", "id": id, "error": error })))
+            }
+        }?;
+        Ok(())
     }
 
-    fn call(&mut self, id: &Value, line: &str) -> io::Result<()> {
+    async fn call(&mut self, id: &Value, line: &str) -> Result<(), Stop> {
         self.calls += 1;
         let habit = self.habit.clone();
         match habit.as_str() {
-            "frail" if self.calls > 60 || self.happens(2) => std::process::exit(if self.happens(50) { 0 } else { 9 }),
+            "frail" if self.calls > 60 || self.happens(2) => {
+                return Err(Stop::Exit(if self.happens(50) { 0 } else { 9 }));
+            }
             "mute" if self.happens(8) => return Ok(()),
-            "mute" if self.happens(2) => std::thread::sleep(Duration::from_secs(5)),
-            "narrow" => std::thread::sleep(Duration::from_millis(self.chance.u64(1..30))),
+            "mute" if self.happens(2) => sleep(Duration::from_secs(5)).await,
+            "narrow" => sleep(Duration::from_millis(self.chance.u64(1..30))).await,
             "loud" => self.shout(id)?,
             _ => {}
         }
@@ -112,7 +142,7 @@ impl Server {
             // Twice; the second one is nobody's.
             self.answer(id, &echoed)?;
         }
-        self.answer(id, &echoed)
+        Ok(self.answer(id, &echoed)?)
     }
 
     /// Everything that a server should not say before its answer.

@@ -55,11 +55,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(&format!("no runtime: {error}")),
     };
     if let ["server", habit, "--seed", seed] = &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        return match runtime.block_on(habits::run(habit, seed.parse().unwrap_or_default())) {
-            Ok(code) => code,
-            // Nobody listens any more.
-            Err(_) => ExitCode::FAILURE,
-        };
+        return runtime.block_on(habits::run(habit, seed.parse().unwrap_or_default()));
     }
     match Wish::read(&words) {
         Some(wish) => LocalSet::new().block_on(&runtime, soak(&wish)),

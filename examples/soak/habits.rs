@@ -1,6 +1,5 @@
 //! `soak server HABIT`: a legacy MCP server with one tool, `echo`, that gives its arguments back as text, and one bad
 //! habit. It reads and writes in the plainest way, one line at a time.
-#![expect(clippy::disallowed_methods, reason = "a plain program: it blocks and exits as bad servers do")]
 
 use std::io::{self, BufRead, Write};
 use std::process::{Command, ExitCode, Stdio};

@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{LocalSet, spawn_blocking};
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use crate::admin::{self, Order};
@@ -57,11 +57,11 @@ pub enum Failure {
 ///
 /// # Errors
 /// A socket is held by another daemon, or cannot be made.
-pub async fn serve(config: Config, relevel: impl Fn(&str)) -> Result<(), Failure> {
+pub async fn serve(config: Config, relevel: impl Fn(&str) + 'static) -> Result<(), Failure> {
     raise_limit();
     let (ends, hangups) = (Signals::ends()?, Signals::hangups()?);
-    let told = Told { ended: async || ends.next().await, reload: async || hangups.next().await, relevel: &relevel };
-    run(config, ready, told).await
+    let (ended, reload) = (async move || ends.next().await, async move || hangups.next().await);
+    tasks::run(run(config, ready, Told { ended, reload, relevel: Box::new(relevel) })).await
 }
 
 /// Runs the daemon; calls `ready` when callers can come. It ends when `ended` is over; if that is over once more
@@ -69,67 +69,68 @@ pub async fn serve(config: Config, relevel: impl Fn(&str)) -> Result<(), Failure
 ///
 /// # Errors
 /// A socket is held by another daemon, or cannot be made.
-pub async fn serve_until(config: Config, ready: impl FnOnce(), ended: impl AsyncFn()) -> Result<(), Failure> {
-    run(config, ready, Told { ended, reload: async || std::future::pending().await, relevel: &|_| {} }).await
+pub async fn serve_until(
+    config: Config,
+    ready: impl FnOnce() + 'static,
+    ended: impl AsyncFn() + 'static,
+) -> Result<(), Failure> {
+    let told = Told { ended, reload: async || std::future::pending().await, relevel: Box::new(|_| {}) };
+    tasks::run(run(config, ready, told)).await
 }
 
 /// How the daemon is told what to do, besides the admin socket.
-struct Told<'a, E, R> {
+struct Told<E, R> {
     ended: E,
     reload: R,
-    relevel: &'a dyn Fn(&str),
+    relevel: Box<dyn Fn(&str)>,
 }
 
 async fn run<E: AsyncFn(), R: AsyncFn()>(
     config: Config,
     ready: impl FnOnce(),
-    told: Told<'_, E, R>,
+    told: Told<E, R>,
 ) -> Result<(), Failure> {
-    LocalSet::new()
-        .run_until(async {
-            let config = Rc::new(config);
-            let mux = Handle::new(parts(&config)?);
-            let mut doors = Doors::new(mux.clone());
-            let ajar = doors.unlock(&config)?;
-            let admin = Listener::bind(&sockets::path(&config, sockets::ADMIN), &[])?;
-            let (orders, mut ordered) = mpsc::channel(1);
-            let admin = tasks::spawn("admin", admin::serve(admin, mux.clone(), orders));
-            if let Some(address) = config.admin.metrics {
-                admin::http::start(address, &mux).await.map_err(|error| Failure::Metrics(address, error))?;
+    let config = Rc::new(config);
+    let mux = Handle::new(parts(&config)?);
+    let mut doors = Doors::new(mux.clone());
+    let ajar = doors.unlock(&config)?;
+    let admin = Listener::bind(&sockets::path(&config, sockets::ADMIN), &[])?;
+    let (orders, mut ordered) = mpsc::channel(1);
+    let admin = tasks::spawn("admin", admin::serve(admin, mux.clone(), orders));
+    if let Some(address) = config.admin.metrics {
+        admin::http::start(address, &mux).await.map_err(|error| Failure::Metrics(address, error))?;
+    }
+    doors.open(&config, ajar).await;
+    let mut watch = config.file.clone().map(|file| Watch::new(file, config.digest.clone()));
+    mux.with(|mux| mux.prestart());
+    tasks::spawn("memory", watch_memory(mux.clone()));
+    tracing::info!(pid = std::process::id(), servers = config.servers.len(), directory = %sockets::directory(&config).display(), "listening");
+    ready();
+    loop {
+        let order = tokio::select! {
+            biased;
+            () = (told.ended)() => Order::Drain,
+            Some(order) = ordered.recv() => order,
+            () = (told.reload)() => Order::Reload(oneshot::channel().0),
+            () = changed(&mut watch) => {
+                if !mux.with(|mux| mux.config.life.reload) {
+                    continue;
+                }
+                Order::Reload(oneshot::channel().0)
             }
-            doors.open(&config, ajar).await;
-            let mut watch = config.file.clone().map(|file| Watch::new(file, config.digest.clone()));
-            mux.with(|mux| mux.prestart());
-            tasks::spawn("memory", watch_memory(mux.clone()));
-            tracing::info!(pid = std::process::id(), servers = config.servers.len(), directory = %sockets::directory(&config).display(), "listening");
-            ready();
-            loop {
-                let order = tokio::select! {
-                    biased;
-                    () = (told.ended)() => Order::Drain,
-                    Some(order) = ordered.recv() => order,
-                    () = (told.reload)() => Order::Reload(oneshot::channel().0),
-                    () = changed(&mut watch) => {
-                        if !mux.with(|mux| mux.config.life.reload) {
-                            continue;
-                        }
-                        Order::Reload(oneshot::channel().0)
-                    }
-                };
-                let Order::Reload(tell) = order else { break };
-                let done = reload::reload(&mux, &mut doors, told.relevel).await;
-                // Nobody may want to know.
-                let _ = tell.send(done.map(|changes| changes.to_string()));
-            }
-            drop(ordered);
-            // A new daemon may come from here on. Who looks for one asks on the admin socket first.
-            admin.abort();
-            let _ = admin.await;
-            doors.close().await;
-            end(&mux, told.ended).await;
-            Ok(())
-        })
-        .await
+        };
+        let Order::Reload(tell) = order else { break };
+        let done = reload::reload(&mux, &mut doors, &told.relevel).await;
+        // Nobody may want to know.
+        let _ = tell.send(done.map(|changes| changes.to_string()));
+    }
+    drop(ordered);
+    // A new daemon may come from here on. Who looks for one asks on the admin socket first.
+    admin.abort();
+    let _ = admin.await;
+    doors.close().await;
+    end(&mux, told.ended).await;
+    Ok(())
 }
 
 /// Tells the multiplexer how much memory the processes of its servers take up, for as long as the daemon runs.
@@ -159,27 +160,26 @@ async fn changed(watch: &mut Option<Watch>) {
 /// # Errors
 /// There is no such endpoint.
 pub async fn serve_stdio(config: Config, endpoint: &str) -> Result<(), Failure> {
-    LocalSet::new()
-        .run_until(async {
-            let config = Rc::new(config);
-            let ends = Signals::ends()?;
-            let mux = Handle::new(parts(&config)?);
-            let Some(endpoint) = config.endpoint(endpoint) else {
-                let names =
-                    config.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect::<Vec<_>>().join(", ");
-                return Err(Failure::NoEndpoint(endpoint.to_owned(), names));
-            };
-            let shown = mux.with(|mux| mux.endpoint(endpoint));
-            let peer = Peer { uid: rustix::process::getuid().as_raw(), pid: None };
-            let session = session::serve(mux.clone(), shown, peer, stdio::input(), stdio::output(), LINGER);
-            tokio::select! {
-                () = session => {}
-                () = ends.next() => {}
-            }
-            end(&mux, async || ends.next().await).await;
-            Ok(())
-        })
-        .await
+    let endpoint = endpoint.to_owned();
+    tasks::run(async move {
+        let config = Rc::new(config);
+        let ends = Signals::ends()?;
+        let mux = Handle::new(parts(&config)?);
+        let Some(endpoint) = config.endpoint(&endpoint) else {
+            let names = config.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(Failure::NoEndpoint(endpoint, names));
+        };
+        let shown = mux.with(|mux| mux.endpoint(endpoint));
+        let peer = Peer { uid: rustix::process::getuid().as_raw(), pid: None };
+        let session = session::serve(mux.clone(), shown, peer, stdio::input(), stdio::output(), LINGER);
+        tokio::select! {
+            () = session => {}
+            () = ends.next() => {}
+        }
+        end(&mux, async || ends.next().await).await;
+        Ok(())
+    })
+    .await
 }
 
 /// Ends everything: what runs may end by itself for a while, then instances are stopped. `hurry` ends the wait.

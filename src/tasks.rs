@@ -2,8 +2,21 @@
 //! instead of swallowed.
 
 use std::future::Future;
+use std::panic::resume_unwind;
 
-use tokio::task::{JoinHandle, spawn_local};
+use tokio::task::{JoinHandle, LocalSet, spawn_local};
+
+/// Runs a program on this thread, and the tasks that it spawns for as long as it runs.
+pub async fn run<F>(program: F) -> F::Output
+where
+    F: Future<Output: 'static> + 'static,
+{
+    let tasks = LocalSet::new();
+    // A task like the others: what `run_until` is given would be asked whenever any of them has something to do.
+    let program = tasks.spawn_local(program);
+    // It ends by itself or panics, since nobody aborts it.
+    tasks.run_until(program).await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
+}
 
 /// Runs a task on this thread; it ends with the runtime at the latest.
 pub fn spawn<F>(name: &'static str, task: F) -> JoinHandle<()>

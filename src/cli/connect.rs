@@ -9,7 +9,6 @@ use std::time::Duration;
 use tokio::io::AsyncRead;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::reach::Target;
@@ -34,30 +33,29 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 /// # Errors
 /// The daemon cannot be reached at the very beginning: then the host should see that the start failed.
 pub async fn run(target: Target) -> Result<(), String> {
-    LocalSet::new()
-        .run_until(async {
-            let stream = target.reach().await?;
-            let (host, mut stdout) = (Outbox::new(UNREAD), stdio::output());
-            let saying = {
-                let host = host.clone();
-                tasks::spawn("host", async move {
-                    // A host that closed its side is noticed on its other side too.
-                    let _ = host.write_to(&mut stdout).await;
-                })
-            };
-            let scratch = Scratch::default();
-            let shim = Shim {
-                lines: LineReader::new(stdio::input(), scratch.clone(), LONGEST),
-                scratch,
-                host: host.clone(),
-                ledger: Ledger::default(),
-            };
-            shim.serve(&target, stream).await;
-            host.close();
-            let _ = timeout(LINGER, saying).await;
-            Ok(())
-        })
-        .await
+    tasks::run(async move {
+        let stream = target.reach().await?;
+        let (host, mut stdout) = (Outbox::new(UNREAD), stdio::output());
+        let saying = {
+            let host = host.clone();
+            tasks::spawn("host", async move {
+                // A host that closed its side is noticed on its other side too.
+                let _ = host.write_to(&mut stdout).await;
+            })
+        };
+        let scratch = Scratch::default();
+        let shim = Shim {
+            lines: LineReader::new(stdio::input(), scratch.clone(), LONGEST),
+            scratch,
+            host: host.clone(),
+            ledger: Ledger::default(),
+        };
+        shim.serve(&target, stream).await;
+        host.close();
+        let _ = timeout(LINGER, saying).await;
+        Ok(())
+    })
+    .await
 }
 /// How long the host's requests wait for a new daemon before they are refused.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
-use tokio::task::LocalSet;
 use tokio::time::{Instant, interval, sleep_until};
 
 use super::{orders, print};
+use crate::tasks;
 use crowd::{OF_EACH, Tally};
 use place::Place;
 use price::Price;
@@ -39,14 +39,13 @@ point your MCP host at them: {\"command\": \"mcpool\", \"args\": [\"connect\", \
 /// # Errors
 /// In words for people: it cannot be run here.
 pub async fn run() -> Result<ExitCode, String> {
-    LocalSet::new()
-        .run_until(async {
-            tokio::select! {
-                code = show() => code,
-                Ok(()) = tokio::signal::ctrl_c() => Ok(ExitCode::from(INTERRUPTED)),
-            }
-        })
-        .await
+    tasks::run(async move {
+        tokio::select! {
+            code = show() => code,
+            Ok(()) = tokio::signal::ctrl_c() => Ok(ExitCode::from(INTERRUPTED)),
+        }
+    })
+    .await
 }
 
 async fn show() -> Result<ExitCode, String> {

@@ -108,7 +108,7 @@ impl Attendant {
     }
 
     async fn attend(&self, connection: Connection) {
-        let Connection { reader, writer, stderr, mut process } = connection;
+        let Connection { reader, writer, stderr, process } = connection;
         let mut reader = LineReader::new(reader, self.starter.scratch.clone(), self.starter.message);
         let mut logging = stderr.map(|stderr| {
             tasks::spawn("stderr", stderr::log(stderr, self.stderr.clone(), self.server.clone(), self.serial))
@@ -116,7 +116,7 @@ impl Attendant {
         let grace = self.server.timeout.stop;
         let how = {
             let mut writer = writer;
-            let reading = self.read(&mut reader, process.as_mut());
+            let reading = self.read(&mut reader, process.as_ref());
             tokio::pin!(reading);
             tokio::select! {
                 biased;
@@ -153,7 +153,7 @@ impl Attendant {
     }
 
     /// Reads until nothing comes any more or the process has ended, and says which.
-    async fn read(&self, reader: &mut LineReader<Box<dyn AsyncRead + Unpin>>, process: Option<&mut Process>) -> String {
+    async fn read(&self, reader: &mut LineReader<Box<dyn AsyncRead + Unpin>>, process: Option<&Process>) -> String {
         let Some(process) = process else {
             return self.read_lines(reader).await.unwrap_or_else(|| "it closed its stdout".into());
         };
@@ -164,12 +164,12 @@ impl Attendant {
             biased;
             failed = &mut reading => match failed {
                 Some(failed) => failed,
-                None => timeout(LAST_WORDS, ended).await.unwrap_or_else(|_| "it closed its stdout".into()),
+                None => timeout(LAST_WORDS, ended).await.unwrap_or("it closed its stdout").into(),
             },
             status = &mut ended => {
                 // What it wrote is in the pipe still. Whoever holds the pipe besides it keeps nobody waiting.
                 let _ = timeout(LAST_WORDS, reading).await;
-                status
+                status.into()
             }
         }
     }

@@ -15,11 +15,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
+use tokio::sync::SetOnce;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::launch::{Connection, Launcher};
 use crate::config;
+use crate::tasks;
 use family::Family;
 use household::Household;
 pub use tree::{Tree, trees};
@@ -94,19 +96,29 @@ impl Launcher for Processes {
         };
         let start = self.household.moved_in(pid, &mark);
         let family = Family::new(HashMap::from([(pid, start)]), mark);
+        let ended = Rc::new(SetOnce::new());
+        let process = Process { pid, ended: ended.clone(), family, household: self.household.clone() };
+        // A task of its own: whoever waits for this among other things would ask the system each time one of them happens.
+        tasks::spawn("process", async move {
+            let how = child.wait().await;
+            let how = how.map_or_else(|error| format!("its end could not be seen: {error}"), |how| how.to_string());
+            // Nobody else tells it.
+            let _ = ended.set(how);
+        });
         Ok(Connection {
             reader: Box::new(stdout),
             writer: Box::new(stdin),
             stderr: Some(Box::new(stderr)),
-            process: Some(Process { child, pid, family, household: self.household.clone() }),
+            process: Some(process),
         })
     }
 }
 
 /// A child process, and whoever descends from it.
 pub struct Process {
-    child: Child,
     pid: u32,
+    /// How it ended.
+    ended: Rc<SetOnce<String>>,
     family: Family,
     household: Rc<Household>,
 }
@@ -117,12 +129,9 @@ impl Process {
         self.pid
     }
 
-    /// Waits for its end and says how it ended. Safe to drop and call again.
-    pub async fn ended(&mut self) -> String {
-        match self.child.wait().await {
-            Ok(status) => status.to_string(),
-            Err(error) => format!("its end could not be seen: {error}"),
-        }
+    /// Waits for its end and says how it ended.
+    pub async fn ended(&self) -> &str {
+        self.ended.wait().await
     }
 
     /// Ends it and all that descends from it, its stdin being closed already: waits, then SIGTERM, waits, then
@@ -132,7 +141,7 @@ impl Process {
         // While its parents live, a child that left the group can be told by them.
         self.look().await;
         // It may have ended already, or does so now that it reads the end of its input.
-        let _ = timeout(grace / 4, self.child.wait()).await;
+        let _ = timeout(grace / 4, self.ended()).await;
         if !self.gone().await && !self.end_by(Signal::TERM, grace).await && !self.end_by(Signal::KILL, KILLING).await {
             return tracing::error!(pid = self.pid, "it was killed and is not gone: the system holds it");
         }
@@ -154,9 +163,8 @@ impl Process {
 
     /// Whether nobody is left, after a new look.
     async fn gone(&mut self) -> bool {
-        let waited_for = matches!(self.child.try_wait(), Ok(Some(_)) | Err(_));
         self.look().await;
-        waited_for && !self.family.alive()
+        self.ended.get().is_some() && !self.family.alive()
     }
 
     async fn look(&mut self) {

@@ -15,6 +15,8 @@ use super::tally::Tally;
 
 /// A kept range from this size on is referred to, not copied.
 const LARGE: usize = 16 * 1024;
+/// By how much a line may be longer than it was with its replacements in it; if it is not enough, nothing is lost.
+const LONGER: usize = 64;
 /// How many segments go into one write.
 const VECTOR: usize = 16;
 
@@ -95,6 +97,8 @@ impl Outbox {
     /// Says a received line with its replacements.
     pub fn splice(&self, splice: &Splice) {
         self.say(|state| {
+            // Room for all of a short line at once, not for each piece anew.
+            state.tail.reserve(splice.line().len().min(LARGE) + LONGER);
             for piece in splice.pieces() {
                 match piece {
                     Piece::Kept(range) if range.len() >= LARGE => state.refer(splice.line().slice(range)),
@@ -107,7 +111,10 @@ impl Outbox {
 
     /// Says a line of mcpool's own.
     pub fn line(&self, text: &[u8]) {
-        self.say(|state| state.copy(text));
+        self.say(|state| {
+            state.tail.reserve(text.len() + 1);
+            state.copy(text);
+        });
     }
 
     /// What is said from now on goes into another write than what was said before.

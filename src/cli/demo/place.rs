@@ -36,7 +36,7 @@ impl Place {
         let (ready, listening) = oneshot::channel();
         let thread = {
             let (config, end) = (config.clone(), end.clone());
-            thread::Builder::new().name("daemon".into()).spawn(move || serve(config, ready, &end))
+            thread::Builder::new().name("daemon".into()).spawn(move || serve(config, ready, end))
         };
         let thread = thread.map_err(|error| format!("no thread for the daemon: {error}"))?;
         let mut place = Place { config, end, thread: Some(thread), _directory: directory };
@@ -85,14 +85,14 @@ fn config(directory: &Path) -> Result<Config, String> {
     Ok(config)
 }
 
-fn serve(config: Config, ready: oneshot::Sender<()>, end: &Notify) -> Result<(), String> {
+fn serve(config: Config, ready: oneshot::Sender<()>, end: Arc<Notify>) -> Result<(), String> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| format!("no runtime: {error}"))?;
     let ready = || {
         // If nobody waits any more, the demo was interrupted and ends the daemon at once.
         let _ = ready.send(());
     };
     runtime
-        .block_on(daemon::serve_until(config, ready, async || end.notified().await))
+        .block_on(daemon::serve_until(config, ready, async move || end.notified().await))
         .map_err(|failure| failure.to_string())
 }
 

@@ -1,23 +1,19 @@
 //! `mcpool demo-server legacy|modern`: one of the built-in servers on stdin and stdout, as `demo` and the tests
 //! start it.
 
-use tokio::task::LocalSet;
-
 use crate::caller::stdio;
 use crate::demo::{Options, legacy, modern};
+use crate::tasks;
 
 /// Serves until the input ends, then ends the process.
 pub async fn run(era: &str) -> ! {
+    let modern = era == "modern";
     let options = Options::new(format!("{era}-{}", std::process::id()));
-    let serving = async {
+    let serving = async move {
         let (stdin, stdout) = (stdio::input(), stdio::output());
-        if era == "modern" {
-            modern::serve(stdin, stdout, options).await
-        } else {
-            legacy::serve(stdin, stdout, options).await
-        }
+        if modern { modern::serve(stdin, stdout, options).await } else { legacy::serve(stdin, stdout, options).await }
     };
-    let served = LocalSet::new().run_until(serving).await;
+    let served = tasks::run(serving).await;
     if let Err(error) = &served {
         eprintln!("demo-server {era}: {error}");
     }

@@ -106,13 +106,16 @@ impl Drop for Subject {
     }
 }
 
+/// Everything is on and counts; the bounds that keep a client that has run wild from a server lie above what is measured.
 fn config(dir: &Dir) -> String {
     let (sockets, catalogue, server) = (dir.sockets(), dir.path().join("catalogue"), example("echo_server"));
     format!(
         "sockets: {{ dir: {sockets:?} }}\n\
          catalogue: {{ dir: {catalogue:?} }}\n\
          limits: {{ callers: 20000 }}\n\
-         servers:\n  echo: {{ command: {server:?}, instances: {{ max: 1 }}, concurrency: 256 }}\n"
+         admin: {{ metrics: 127.0.0.1:0 }}\n\
+         servers:\n  echo:\n    command: {server:?}\n    instances: {{ max: 1 }}\n    concurrency: 256\n    \
+         rate_limit: {{ per_caller: 100000000/s, total: 100000000/s }}\n    recycle: {{ calls: 1000000000 }}\n"
     )
 }
 

@@ -289,6 +289,11 @@ impl Pool {
         self.instances.values().filter(|instance| instance.alive() && !instance.temporary).count()
     }
 
+    /// Whether an instance that was opened with a profile takes calls.
+    pub fn has_ready(&self, profile: &Profile) -> bool {
+        self.instances.values().any(|instance| instance.state == State::Ready && instance.profile == *profile)
+    }
+
     /// Whether an instance serves a need, now or soon.
     fn has_alive(&self, need: &Need) -> bool {
         self.instances.values().any(|instance| instance.serves(need) && instance.alive())

@@ -19,7 +19,11 @@ struct Count {
 
 /// The right to have one call in flight; given back when dropped.
 #[derive(Debug)]
-pub struct Permit(InFlight);
+pub struct Permit {
+    of: InFlight,
+    /// Whether rate limits have let the call pass.
+    pub rated: bool,
+}
 
 /// Why there is no permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +58,7 @@ impl InFlight {
             return Err(Full::All(self.all.limit));
         }
         self.each(|count| count.out.set(count.out.get() + 1));
-        Ok(Permit(self.clone()))
+        Ok(Permit { of: self.clone(), rated: false })
     }
 
     /// How many permits are out.
@@ -72,7 +76,7 @@ impl InFlight {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.each(|count| count.out.set(count.out.get() - 1));
+        self.of.each(|count| count.out.set(count.out.get() - 1));
     }
 }
 

@@ -92,7 +92,7 @@ impl Mux {
     }
 
     /// Whether nobody waits for a call: a list that is looked at again.
-    fn is_leisurely(&self, call: &Call) -> bool {
+    pub(super) fn is_leisurely(&self, call: &Call) -> bool {
         let Source::Mcpool(Errand::List { kind, .. }) = &call.from else { return false };
         let waits = |other: &Call| matches!(&other.place, Place::Lists(of, missing) if of == kind && missing.contains(&call.server));
         !self.calls.values().any(waits)

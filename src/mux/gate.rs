@@ -10,6 +10,7 @@ use super::call::{Call, Source};
 use super::errand::Errand;
 use super::lists::ListKind;
 use super::names;
+use super::request::Accepted;
 use crate::config;
 use crate::error::Error;
 use crate::guard::breaker::{Admission, Breaker, State, Trial};
@@ -68,11 +69,19 @@ impl Gate {
 }
 
 impl Mux {
-    /// Lets a caller's request through to a server if it does not come too fast.
+    /// Lets a caller's request through to the server that it is for if it does not come too fast.
     ///
     /// # Errors
     /// It comes too fast.
-    pub(super) fn pass_rate(&mut self, caller: CallerKey, server: ServerId, request: &Message) -> Result<(), Error> {
+    pub(super) fn pass_rate(&mut self, accepted: &mut Accepted, server: ServerId) -> Result<(), Error> {
+        if accepted.is_to_be_rated() { self.rate(accepted.caller, server, &accepted.request) } else { Ok(()) }
+    }
+
+    /// Counts a caller's request to a server.
+    ///
+    /// # Errors
+    /// It comes too fast.
+    pub(super) fn rate(&mut self, caller: CallerKey, server: ServerId, request: &Message) -> Result<(), Error> {
         let tells_apart = self.server(server).gate.rates.tell_tools_apart();
         let tool = if tells_apart { self.tool_of(caller, request) } else { None };
         let Mux { callers, servers, .. } = self;
@@ -99,7 +108,7 @@ impl Mux {
         // Whoever was let through to try is not asked again.
         let (tries, tries_tool) = (call.trials.server.is_some(), call.trials.tool.is_some());
         let (id, now) = (call.server, Instant::now());
-        if self.server(id).gate.breaker.is_clean() && !self.server(id).gate.per_tool || !decides(call) {
+        if self.server(id).gate.breaker.is_clean() && !self.server(id).gate.per_tool || !self.decides(call) {
             return Ok(());
         }
         let tool = if self.server(id).gate.per_tool { self.tool_called(call) } else { None };
@@ -131,17 +140,28 @@ impl Mux {
 
     /// The server answered a call: what that says about its health.
     pub(super) fn judge(&mut self, key: CallKey, answer: &Message) {
-        let Some(call) = self.calls.get(key).filter(|call| decides(call)) else { return };
+        let Some(call) = self.calls.get(key).filter(|call| self.decides(call)) else { return };
         let id = call.server;
         if answer.kind() == Kind::Error
             && answer.raw(Field::Error).and_then(|error| member(error, "code")) == Some(INTERNAL_ERROR)
         {
             return self.ailed(id, Some(key), "it answered with an internal error");
         }
+        if matches!(call.from, Source::Mcpool(_)) && !call.trials.decide() {
+            // A server that lists well and dies in every call would look healthy each time it was started.
+            return;
+        }
         let gate = &self.server(id).gate;
         let tool = if gate.tools.is_empty() { None } else { self.tool_called(call) };
         let server = &mut self.servers[id.0];
-        tool.and_then(|tool| server.gate.tools.remove(&tool));
+        if let Some(tool) = tool
+            && let Some(breaker) = server.gate.tools.get_mut(&tool)
+        {
+            breaker.succeeded();
+            if breaker.is_clean() {
+                server.gate.tools.remove(&tool);
+            }
+        }
         server.pool.answered();
         self.works(id);
     }
@@ -158,7 +178,7 @@ impl Mux {
     /// one call tries, no other call decides: it was sent before.
     pub(super) fn ailed(&mut self, id: ServerId, call: Option<CallKey>, cause: &str) {
         let call = call.and_then(|key| self.calls.get(key));
-        if call.is_some_and(|call| !decides(call)) {
+        if call.is_some_and(|call| !self.decides(call)) {
             return;
         }
         let (now, jitter) = (Instant::now(), self.jitter());
@@ -190,6 +210,19 @@ impl Mux {
         waiting.into_iter().for_each(|ticket| self.fail(ticket.call, error.clone()));
     }
 
+    /// Whether what becomes of a call may open and close breakers: requests that are answered soon. The rest of what
+    /// mcpool itself sends goes to instances that work, and so do lists that are looked at again.
+    fn decides(&self, call: &Call) -> bool {
+        match &call.from {
+            Source::Caller(..) | Source::Held { .. } => true,
+            Source::Mcpool(Errand::Introduce(_)) => true,
+            Source::Mcpool(Errand::List { .. }) => {
+                !(self.is_leisurely(call) && self.server(call.server).pool.has_ready(&call.profile))
+            }
+            Source::Mcpool(_) => false,
+        }
+    }
+
     /// A factor between 0.75 and 1.25.
     fn jitter(&self) -> f64 {
         0.75 + self.random.borrow_mut().f64() / 2.0
@@ -216,14 +249,5 @@ impl Mux {
             Some(endpoint) => self.named(&endpoint, ListKind::Tools, &name).ok().map(|(_, real)| real),
             None => Some(name.into_owned()),
         }
-    }
-}
-
-/// Whether what becomes of a call may open and close breakers: requests that are answered soon. The rest of what mcpool
-/// itself sends goes to instances that work.
-fn decides(call: &Call) -> bool {
-    match &call.from {
-        Source::Caller(..) | Source::Held { .. } => true,
-        Source::Mcpool(errand) => matches!(errand, Errand::Introduce(_) | Errand::List { .. }),
     }
 }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::Mux;
 use super::call::Place;
+use super::catalogue::VariantKey;
 use super::offer::Offer;
+use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::pool::handshake::{Failure, Stage};
 use crate::pool::instance::{InstanceRef, ServerId, State};
@@ -46,6 +48,8 @@ impl Mux {
         let profile = instance.profile.clone();
         let succeeds = self.succeeded_by(at.server, at.key, false);
         let answered = matches!(failure, Failure::Lacks(..));
+        // That is the client's trouble where other clients are welcome.
+        let of_client = matches!(failure, Failure::Refused(_)) && self.welcomes_others(at.server, &profile);
         let choice = self.server(at.server).config.era;
         let server = self.server_mut(at.server);
         let (era, said, helps) = match failure {
@@ -54,7 +58,7 @@ impl Mux {
                 (era, format!("it does not speak the {} era: {said}", era.as_str()), helps)
             }
             Failure::Silent(era, said) => (era, said, server.catalogue.suspect_lack(&profile, choice)),
-            Failure::Broken(said) => (profile.era(), said, false),
+            Failure::Refused(said) | Failure::Broken(said) => (profile.era(), said, false),
         };
         if helps {
             tracing::info!(server = server.config.name, era = era.as_str(), said, "lacks this era; tries the other");
@@ -78,12 +82,20 @@ impl Mux {
                 refused.extend(server.pool.failed(&other, &said));
             }
             refused.into_iter().for_each(|(call, error)| self.fail(call, error));
-            if !succeeds {
+            if !succeeds && !of_client {
                 // Else the old one goes on, and nobody has to do without.
                 self.ailed(at.server, None, &said);
             }
         }
         self.dispatch(at.server);
+    }
+
+    /// Whether a server is known to open for clients of another profile.
+    fn welcomes_others(&self, server: ServerId, profile: &Profile) -> bool {
+        let server = self.server(server);
+        let own = VariantKey::of_introduction(profile);
+        let others = server.catalogue.variants().filter(|variant| variant.key != own);
+        others.filter(|variant| variant.key.era == own.era).any(|variant| variant.introduction.is_some())
     }
 
     /// What an instance is to be told that turned out not to speak the era it was started for: what is needed by the

@@ -74,7 +74,7 @@ impl Mux {
             })
             .collect();
         for (server, _) in wants.iter().filter(|(_, wanted)| !wanted.is_empty()) {
-            if let Err(error) = self.pass_rate(key, *server, &accepted.request) {
+            if let Err(error) = self.rate(key, *server, &accepted.request) {
                 return accepted.refuse(&error);
             }
         }

@@ -72,7 +72,7 @@ impl Owned {
 
 impl Mux {
     /// A request about tasks goes to the instance that has the task, and only if the task is the caller's.
-    pub(crate) fn forward_task(&mut self, accepted: Accepted, profile: Profile, list: bool) {
+    pub(crate) fn forward_task(&mut self, mut accepted: Accepted, profile: Profile, list: bool) {
         let Some(caller) = self.callers.get(accepted.caller) else { return };
         let servers: Vec<ServerId> = caller.endpoint.servers.clone();
         let mine = |task: &&Task| task.caller == accepted.caller;
@@ -109,7 +109,7 @@ impl Mux {
         };
         let then = if list { Then::ShowOwnTasks } else { Then::Nothing };
         drop(id);
-        if let Err(error) = self.pass_rate(accepted.caller, server, &accepted.request) {
+        if let Err(error) = self.pass_rate(&mut accepted, server) {
             return accepted.refuse(&error);
         }
         let call = Call { pin, then, ..accepted.call(server, profile) };

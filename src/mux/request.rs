@@ -47,6 +47,11 @@ impl Accepted {
         self.reply.id()
     }
 
+    /// Whether rate limits are to be asked: a request may be begun several times, and counts once.
+    pub(super) fn is_to_be_rated(&mut self) -> bool {
+        !std::mem::replace(&mut self.permit.rated, true)
+    }
+
     /// The log level that it asks for.
     pub fn level(&self) -> Option<Level> {
         self.request.text(Field::MetaLogLevel).and_then(|level| Level::named(&level))
@@ -210,10 +215,7 @@ impl Mux {
         // Who comes back with answers for a held call was let through with that.
         let modern = profile == Profile::Modern;
         let returns = modern && known != Some(profile.era()) && accepted.request.span(Field::RequestState).found();
-        if known.is_some()
-            && !returns
-            && let Err(error) = self.pass_rate(accepted.caller, route.server, &accepted.request)
-        {
+        if !returns && let Err(error) = self.pass_rate(&mut accepted, route.server) {
             return accepted.refuse(&error);
         }
         match known {

@@ -30,7 +30,7 @@ fn params(uri: &str) -> String {
 
 impl Mux {
     /// A caller subscribes.
-    pub(crate) fn subscribe(&mut self, accepted: Accepted, profile: Profile) {
+    pub(crate) fn subscribe(&mut self, mut accepted: Accepted, profile: Profile) {
         let Some(caller) = self.callers.get(accepted.caller) else { return };
         let uri = accepted.request.text(Field::Uri).unwrap_or_default().into_owned();
         let route = match self.route(caller, &accepted.request, false) {
@@ -45,7 +45,7 @@ impl Mux {
             return self.await_introductions(accepted, profile, vec![route.server]);
         }
         let roots = caller.roots.known();
-        if let Err(error) = self.pass_rate(accepted.caller, route.server, &accepted.request) {
+        if let Err(error) = self.pass_rate(&mut accepted, route.server) {
             return accepted.refuse(&error);
         }
         let offer = self.offer(route.server, &profile, "{}");
@@ -129,14 +129,14 @@ impl Mux {
     }
 
     /// A caller unsubscribes.
-    pub(crate) fn unsubscribe(&mut self, accepted: Accepted, profile: Profile) {
+    pub(crate) fn unsubscribe(&mut self, mut accepted: Accepted, profile: Profile) {
         let Some(caller) = self.callers.get(accepted.caller) else { return };
         let uri = accepted.request.text(Field::Uri).unwrap_or_default().into_owned();
         let route = match self.route(caller, &accepted.request, false) {
             Ok(route) => route,
             Err(error) => return accepted.refuse(&error),
         };
-        if let Err(error) = self.pass_rate(accepted.caller, route.server, &accepted.request) {
+        if let Err(error) = self.pass_rate(&mut accepted, route.server) {
             return accepted.refuse(&error);
         }
         if self.offer(route.server, &profile, "{}").bridged {

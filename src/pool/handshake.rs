@@ -50,6 +50,8 @@ pub enum Failure {
     Lacks(Era, String),
     /// The server said nothing, which may mean that it does not speak this era, or that it is slow today.
     Silent(Era, String),
+    /// It refuses what it was told of the client; what it said.
+    Refused(String),
     /// It is broken; in words.
     Broken(String),
 }
@@ -114,7 +116,7 @@ impl Instance {
             let said = member(error, "message").and_then(unquote).unwrap_or_default().into_owned();
             return Step::Failed(match member(error, "code") {
                 Some("-32022" | "-32601") => Failure::Lacks(Era::Legacy, said),
-                _ => Failure::Broken(format!("it answered `initialize` with an error: {said}")),
+                _ => Failure::Refused(format!("it answered `initialize` with an error: {said}")),
             });
         }
         let result = answer.raw(Field::Result).unwrap_or("{}");

@@ -196,7 +196,29 @@ impl Pool {
             tracing::info!(server = self.config.name, instance = instance.serial, why = why.text(), "draining");
             instance.state = State::Draining;
             instance.leaves = Some(why);
+            instance.drained_since = Some(Instant::now());
         }
+    }
+
+    /// Lets an instance take calls again that was to end for others' sake, if what it still does takes long and calls wait
+    /// meanwhile that nobody else serves; when to look again.
+    pub fn take_back(&mut self, key: InstanceKey, now: Instant) -> Option<Instant> {
+        let instance = self.instances.get(key).filter(|instance| instance.state == State::Draining)?;
+        let since = instance.drained_since.filter(|_| instance.leaves.is_some_and(StopReason::is_for_others))?;
+        // Whoever waits for it is not to run out of time.
+        let patience = self.config.queue.timeout / 2;
+        if now < since + patience {
+            return Some(since + patience);
+        }
+        let waits = |ticket: &Ticket| instance.serves(&ticket.need) && !self.has_alive(&ticket.need);
+        if self.queue.count(waits) == 0 {
+            return Some(now + GIVE_WAY);
+        }
+        tracing::info!(server = self.config.name, instance = instance.serial, "goes on: what it does takes long");
+        let instance = &mut self.instances[key];
+        (instance.state, instance.leaves, instance.drained_since) = (State::Ready, None, None);
+        (instance.stays_until, instance.worn_since) = (Some(now + patience), None);
+        None
     }
 
     /// Stops an instance that was drained and has finished what it had.

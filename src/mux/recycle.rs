@@ -24,9 +24,10 @@ impl Mux {
         let config = self.server(at.server).config.recycle;
         let instance = self.instance(at).filter(|instance| instance.state == State::Ready)?;
         let wear = Wear {
-            age: (now - instance.born).div_f64(instance.lifespan),
+            age: now - instance.born,
             calls: instance.served,
             memory: instance.memory,
+            lifespan: instance.lifespan,
             kept: matches!(instance.bound, Some((_, Lease::Session))),
         };
         let old = config.age.map(|age| instance.born + age.mul_f64(instance.lifespan));

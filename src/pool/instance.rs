@@ -134,7 +134,7 @@ pub struct Instance {
     pub launched: bool,
     /// Whether it is there only until it has nothing to do: an overflow of the pool.
     pub temporary: bool,
-    /// A factor around 1, by which its age is stretched: instances that were started together do not end together.
+    /// A factor around 1, by which its age and its calls are stretched.
     pub lifespan: f64,
     /// Whether it was asked for one era first and refused it.
     pub reopened: bool,
@@ -171,6 +171,10 @@ pub struct Instance {
     pub ignores_ping: bool,
     /// Resident memory of its process tree in bytes, when that was looked at last.
     pub memory: u64,
+    /// Since when it is drained.
+    pub drained_since: Option<Instant>,
+    /// Until when it is not asked to make room for others: it was, and what it does takes long.
+    pub stays_until: Option<Instant>,
     /// Since when it is to be replaced.
     pub worn_since: Option<Instant>,
     /// The instance that takes its place once that is ready, and why.
@@ -217,6 +221,8 @@ impl Instance {
             probed_at: now,
             ignores_ping: false,
             memory: 0,
+            drained_since: None,
+            stays_until: None,
             worn_since: None,
             successor: None,
             garbage: 0,
@@ -363,6 +369,7 @@ impl Instance {
             in_flight: self.pending.working(),
             last,
             temporary: self.temporary,
+            stays: self.stays_until.is_some_and(|until| Instant::now() < until),
         }
     }
 }

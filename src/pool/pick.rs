@@ -30,6 +30,8 @@ pub struct View {
     pub last: bool,
     /// It is to go as soon as it has nothing to do.
     pub temporary: bool,
+    /// It was to make room and could not soon, so that it is not asked again for a while.
+    pub stays: bool,
 }
 
 /// What picking needs to know of the pool.
@@ -97,8 +99,9 @@ pub fn pick(views: impl Iterator<Item = View> + Clone, pool: &Situation) -> Pick
     if !served
         && !draining
         && pool.waited >= GIVE_WAY
-        && let Some(other) =
-            views.filter(|view| view.ready && view.foreign && !view.kept).min_by_key(|view| view.in_flight)
+        && let Some(other) = views
+            .filter(|view| view.ready && view.foreign && !view.kept && !view.stays)
+            .min_by_key(|view| view.in_flight)
     {
         return Pick::GiveWay(other.key);
     }
@@ -140,6 +143,7 @@ mod tests {
                     in_flight: 1,
                     last: false,
                     temporary: false,
+                    stays: false,
                 };
                 change(&mut view);
                 view
@@ -179,6 +183,8 @@ mod tests {
         let busy = views([|view| (view.fits, view.foreign) = (false, true)]);
         assert_eq!(pick(busy.iter().copied(), &full), Pick::Full);
         assert_eq!(pick(busy.iter().copied(), &Situation { waited: GIVE_WAY, ..full }), Pick::GiveWay(busy[0].key));
+        let tried = views([|view| (view.fits, view.foreign, view.stays) = (false, true, true)]);
+        assert_eq!(pick(tried.iter().copied(), &Situation { waited: GIVE_WAY, ..full }), Pick::Full);
     }
 
     #[test]

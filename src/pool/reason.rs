@@ -75,6 +75,11 @@ pub enum StopReason {
 }
 
 impl StopReason {
+    /// Whether it works, and ends only so that others can have its place or go to a fresh one.
+    pub fn is_for_others(self) -> bool {
+        matches!(self, StopReason::GivesWay | StopReason::Age | StopReason::Calls | StopReason::Memory)
+    }
+
     /// The word for it in metrics and status.
     pub fn word(self) -> &'static str {
         match self {

@@ -222,3 +222,43 @@ fn a_server_that_asks_and_then_dies_is_sick_all_the_same() {
         assert_eq!(state(&proxy), is("open", 1));
     });
 }
+
+#[test]
+fn a_server_that_lists_well_and_dies_in_every_call_is_sick() {
+    play(async {
+        let proxy = server(moody().into(), 3, |_| {}).await;
+        let caller = caller(&proxy).await;
+        caller.ask("tools/list", json!({})).await.result();
+        for _ in 0..3 {
+            assert_eq!(caller.call("die", json!({})).await.reason(), Some("server_died"));
+        }
+        assert_eq!(state(&proxy), is("open", 1));
+        assert!(proxy.got("moody", "tools/list").len() > 1, "each new instance is asked for what it has");
+    });
+}
+
+#[test]
+fn what_is_refused_to_an_odd_client_is_not_held_against_the_server() {
+    play(async {
+        let choosy = moody().on("initialize", |opening, say| {
+            if opening.value["params"]["capabilities"]["experimental"].is_object() {
+                say.error(opening, json!({"code": -32602, "message": "what is that?"}));
+            } else {
+                say.result(opening, crate::recycling::introduction());
+            }
+        });
+        let proxy = server(choosy.into(), 2, |_| {}).await;
+        let caller = caller(&proxy).await;
+        assert_eq!(caller.call("ok", json!({})).await.text(), "ok");
+        for number in 0..5 {
+            let capabilities = json!({"experimental": {"odd": {"number": number}}});
+            let client = json!({"name": "odd", "version": "1"});
+            let opening = json!({"protocolVersion": REVISION, "capabilities": capabilities, "clientInfo": client});
+            let refused = proxy.dial("moody").ask("initialize", opening).await;
+            assert_eq!(refused.reason(), Some("start_failed"), "{}", refused.raw);
+            assert!(refused.message().contains("what is that?"), "{}", refused.raw);
+        }
+        assert_eq!(state(&proxy), is("closed", 0));
+        assert_eq!(caller.call("ok", json!({})).await.text(), "ok");
+    });
+}

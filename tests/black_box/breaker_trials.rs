@@ -204,3 +204,42 @@ fn a_server_whose_trial_runs_out_of_time_stays_refused_though_tools_have_breaker
         refused(&caller, "ok").await;
     });
 }
+
+#[test]
+fn a_trial_that_reports_progress_has_shown_that_the_server_works() {
+    play(async {
+        let proxy = server(legacy(|_| {}), 1, |_| {}).await;
+        let patient = caller(&proxy).await;
+        let other = caller(&proxy).await;
+        other.call("error", json!({"code": -32603, "message": "broken"})).await;
+        after(refused(&other, "echo").await.retry_after()).await;
+        let slow = json!({"name": "slow", "arguments": {"ms": 50_000, "steps": 10}, "_meta": {"progressToken": "p"}});
+        let trial = patient.request("tools/call", slow);
+        patient.heard("notifications/progress").await;
+        assert_eq!(other.call("echo", json!({})).await.text(), "{}");
+        assert_eq!(state(&proxy), is("closed", 1));
+        trial.answer().await.result();
+    });
+}
+
+#[test]
+fn what_a_server_offers_after_it_was_sick_is_looked_at() {
+    play(async {
+        let proxy = server(moody().into(), 1, |_| {}).await;
+        let caller = caller(&proxy).await;
+        caller.ask("tools/list", json!({})).await.result();
+        proxy.teach(
+            "moody",
+            moody()
+                .on("tools/list", |list, say| {
+                    say.result(list, json!({"tools": [{"name": "new", "inputSchema": {"type": "object"}}]}));
+                })
+                .into(),
+        );
+        caller.call("die", json!({})).await;
+        after(refused(&caller, "ok").await.retry_after()).await;
+        assert_eq!(caller.call("ok", json!({})).await.text(), "ok");
+        caller.heard("notifications/tools/list_changed").await;
+        assert_eq!(caller.ask("tools/list", json!({})).await.names(), ["new"]);
+    });
+}

@@ -2,8 +2,9 @@
 
 use mcpool::config::LeaseChoice;
 use serde_json::json;
+use tokio::time::Instant;
 
-use crate::support::{legacy, play, proxy, sampling, settled};
+use crate::support::{after, legacy, play, proxy, sampling, seconds, settled};
 
 const REVISION: &str = "2025-06-18";
 
@@ -106,5 +107,29 @@ fn an_idle_process_of_another_profile_gives_way_and_a_busy_one_after_a_while() {
         assert_eq!(waiting.answer().await.json()["protocolVersion"], "2024-11-05");
         settled().await;
         assert_eq!(proxy.instances("echo").len(), 1);
+    });
+}
+
+#[test]
+fn who_is_to_make_room_and_cannot_soon_keeps_nobody_of_its_own_waiting_for_long() {
+    play(async {
+        let proxy = proxy().server("echo", legacy(|_| {})).set(|server| server.instances.max = 1).start().await;
+        let other = proxy.legacy("2024-11-05").connect("echo").await;
+        let busy = proxy.legacy("2025-11-25").connect("echo").await;
+        let long = busy.begin("slow", json!({"ms": 50_000}));
+        settled().await;
+        let in_vain = other.begin("whoami", json!({}));
+        after(seconds(2)).await;
+        assert_eq!(proxy.instances("echo")[0]["state"], "draining");
+        let fellow = proxy.legacy("2025-11-25").connect("echo").await;
+        for _ in 0..3 {
+            let clock = Instant::now();
+            assert_eq!(fellow.call("echo", json!({})).await.text(), "{}");
+            assert!(clock.elapsed() <= seconds(16), "after {:?}", clock.elapsed());
+            after(seconds(6)).await;
+        }
+        assert_eq!(in_vain.answer().await.reason(), Some("queue_timeout"));
+        assert_eq!(long.answer().await.text(), "slept 50000 ms in 1 steps", "what runs is not cut");
+        assert_eq!(other.call("whoami", json!({})).await.json()["protocolVersion"], "2024-11-05");
     });
 }

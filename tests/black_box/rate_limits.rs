@@ -160,3 +160,15 @@ fn all_callers_together_have_so_many_calls_in_flight() {
         assert_eq!(proxy.status()["callers"].as_array().map(Vec::len), Some(2));
     });
 }
+
+#[test]
+fn a_call_counts_once_also_if_its_server_has_to_introduce_itself_or_lacks_the_era() {
+    play(async {
+        for server in [modern(|_| {}), legacy(|_| {})] {
+            let proxy = limited(server, limits(rate(1, 10), None)).await;
+            let caller = proxy.modern().connect("echo").await;
+            passes(&caller, "echo").await;
+            refused(&caller, "echo").await;
+        }
+    });
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mcpool::config::{LeaseChoice, Server};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::support::{
     Behaviour, Caller, Proxy, after, legacy, moody, play, proxy, script, seconds, settled, unstartable,
@@ -81,7 +82,7 @@ fn instances_of_the_same_age_do_not_end_together() {
     });
 }
 
-fn introduction() -> Value {
+pub fn introduction() -> Value {
     json!({"protocolVersion": REVISION, "capabilities": {"tools": {}}, "serverInfo": {"name": "s", "version": "1"}})
 }
 
@@ -277,5 +278,28 @@ fn an_instance_that_works_on_a_task_is_not_replaced_before_that_is_over() {
             after(Duration::from_secs(20)).await;
             assert_eq!((started.get(), proxy.instances("x").len()), (2, 1));
         }
+    });
+}
+
+#[test]
+fn where_there_is_room_for_one_only_a_long_call_keeps_nobody_waiting_for_its_end() {
+    play(async {
+        let proxy = server(moody().into(), |server| {
+            (server.instances.max, server.recycle.calls) = (1, Some(3));
+            (server.timeout.call, server.timeout.max) = (seconds(200), seconds(200));
+        })
+        .await;
+        let caller = caller(&proxy).await;
+        let long = caller.begin("late", json!({"ms": 190_000}));
+        for _ in 0..50 {
+            let clock = Instant::now();
+            assert_eq!(caller.call("ok", json!({})).await.text(), "ok");
+            assert!(clock.elapsed() <= seconds(16), "after {:?}", clock.elapsed());
+            after(seconds(3)).await;
+        }
+        assert_eq!((long.answer().await.text(), proxy.started("x")), ("late", 1));
+        after(seconds(5)).await;
+        assert_eq!(caller.call("ok", json!({})).await.text(), "ok");
+        assert_eq!(proxy.started("x"), 2);
     });
 }

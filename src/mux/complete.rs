@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::Mux;
 use super::call::{Call, Place, Source, Then};
 use super::errand::Outcome;
+use crate::clock;
 use crate::era::bridge::content;
 use crate::era::legacy;
 use crate::error::Error;
@@ -26,7 +25,7 @@ impl Mux {
                 if let Some(caller) = self.callers.get_mut(call.caller) {
                     caller.in_flight.remove(reply.id());
                     if caller.leaves.is_some() {
-                        self.alarm.at(Instant::now());
+                        self.alarm.at(clock::now());
                     }
                 }
             }
@@ -38,7 +37,7 @@ impl Mux {
         }
         if self.in_stead_of(call.server) != Some(call.server) {
             // It may have been the last that a retired server was kept for.
-            self.alarm.at(Instant::now());
+            self.alarm.at(clock::now());
         }
         Some(call)
     }
@@ -51,7 +50,7 @@ impl Mux {
             instance.served += u64::from(entry.load == Load::Work && entry.caller.is_some());
             instance.missed = 0;
             if last == Some(instance.served) {
-                self.alarm.at(Instant::now());
+                self.alarm.at(clock::now());
             }
         }
         self.judge(entry.call, answer);
@@ -139,7 +138,7 @@ impl Mux {
         match call.place.clone() {
             Place::On(instance, id) => {
                 let at = InstanceRef { server, key: instance };
-                let until = Instant::now() + self.server(server).config.timeout.hold;
+                let until = clock::now() + self.server(server).config.timeout.hold;
                 if let Some(instance) = self.instance_mut(at) {
                     instance.pending.abandon(id, until);
                     let reason = reason.map(|reason| format!(r#","reason":{}"#, serde_json::json!(reason)));
@@ -174,7 +173,7 @@ impl Mux {
         }
         let waiting = !server.pool.queue.is_empty();
         let soonest = server.config.recycle.idle.min(server.config.probe.every.unwrap_or(Duration::MAX));
-        if let Some(due) = idle.map(|idle| idle + soonest).filter(|due| *due > Instant::now()) {
+        if let Some(due) = idle.map(|idle| idle + soonest).filter(|due| *due > clock::now()) {
             self.alarm.at(due);
         }
         if holds {

@@ -3,14 +3,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use tokio::time::Instant;
-
 use super::Mux;
 use super::call::{Call, Source};
 use super::errand::Errand;
 use super::lists::ListKind;
 use super::names;
 use super::request::Accepted;
+use crate::clock;
 use crate::config;
 use crate::error::Error;
 use crate::guard::breaker::{Admission, Breaker, State, Trial};
@@ -107,7 +106,7 @@ impl Mux {
         let Some(call) = self.calls.get(key) else { return Ok(()) };
         // Whoever was let through to try is not asked again.
         let (tries, tries_tool) = (call.trials.server.is_some(), call.trials.tool.is_some());
-        let (id, now) = (call.server, Instant::now());
+        let (id, now) = (call.server, clock::now());
         if self.server(id).gate.breaker.is_clean() && !self.server(id).gate.per_tool || !self.decides(call) {
             return Ok(());
         }
@@ -181,7 +180,7 @@ impl Mux {
         if call.is_some_and(|call| !self.decides(call)) {
             return;
         }
-        let (now, jitter) = (Instant::now(), self.jitter());
+        let (now, jitter) = (clock::now(), self.jitter());
         let undecided = |breaker: &Breaker| breaker.state(now) == State::HalfOpen;
         let tries = call.is_none_or(|call| call.trials.server.is_some());
         let tries_tool = call.is_some_and(|call| call.trials.tool.is_some());

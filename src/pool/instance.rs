@@ -12,6 +12,7 @@ use super::pending::{InFlightOf, Pending};
 use super::pick::View;
 use super::reason::StopReason;
 use super::stderr::Tail;
+use crate::clock;
 use crate::config;
 use crate::era::legacy::Offers;
 use crate::era::level::Level;
@@ -186,7 +187,7 @@ pub struct Instance {
 impl Instance {
     /// An instance that is about to be started for `caller`.
     pub fn new(at: InstanceRef, serial: u64, need: &Need, caller: CallerKey, written: Rc<Tally>) -> Instance {
-        let now = Instant::now();
+        let now = clock::now();
         Instance {
             at,
             serial,
@@ -235,7 +236,7 @@ impl Instance {
         self.users = Users::Only(caller);
         self.roots = None;
         self.reopened = true;
-        self.opened_at = Instant::now();
+        self.opened_at = clock::now();
         self.open();
     }
 
@@ -283,7 +284,7 @@ impl Instance {
     /// Gives a `call` lease back once its caller has nothing in flight.
     pub fn release(&mut self) {
         if self.pending.rests() && self.pending.has_worked() {
-            self.idle_since = Instant::now();
+            self.idle_since = clock::now();
         }
         if let Some((caller, Lease::Call)) = self.bound
             && !self.pending.has(caller)
@@ -338,7 +339,7 @@ impl Instance {
 
     /// How a call of `caller` sees the instance when it picks one.
     pub fn view(&self, key: InstanceKey, caller: CallerKey, need: &Need, last: bool, config: &config::Server) -> View {
-        let talked_of = || self.pending.talked_of(Instant::now());
+        let talked_of = || self.pending.talked_of(clock::now());
         let alone = || matches!(talked_of(), InFlightOf::Nobody);
         let own = match (self.bound, need.lease) {
             (Some((_, Lease::Call)), Lease::Call) if need.by_itself && !alone() => false,
@@ -369,7 +370,7 @@ impl Instance {
             in_flight: self.pending.working(),
             last,
             temporary: self.temporary,
-            stays: self.stays_until.is_some_and(|until| Instant::now() < until),
+            stays: self.stays_until.is_some_and(|until| clock::now() < until),
         }
     }
 }

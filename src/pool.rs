@@ -75,9 +75,14 @@ impl Pool {
         Pool { id, config, instances, queue, metrics, starter, failures, crashes, rests_until, started: 0, stateful }
     }
 
+    /// Starts its instances in another way from now on.
+    pub fn start_with(&mut self, starter: Starter) {
+        self.starter = starter;
+    }
+
     /// Is treated in another way from now on; instances that are more than may be are drained.
-    pub fn adjust(&mut self, config: Rc<config::Server>, starter: Starter) {
-        (self.config, self.starter) = (config, starter);
+    pub fn adjust(&mut self, config: Rc<config::Server>) {
+        self.config = config;
         let mut alive: Vec<(usize, InstanceKey)> = Vec::new();
         alive.extend(
             self.instances

@@ -102,7 +102,10 @@ impl Attendant {
                 events.started(self.at, connection.process.as_ref().map(Process::pid));
                 self.attend(connection).await;
             }
-            Err(error) => events.gone(self.at, format!("cannot run `{}`: {error}", self.server.command)),
+            Err(error) => {
+                let command = self.stderr.shown(&self.server.command);
+                events.gone(self.at, format!("cannot run `{command}`: {error}"));
+            }
         }
         events.buried(self.at);
     }

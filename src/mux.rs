@@ -195,6 +195,10 @@ impl Events for Ears {
         self.with(|mux| mux.heard(at, line));
     }
 
+    fn deaf(&self, at: InstanceRef) {
+        self.with(|mux| mux.instance_deaf(at));
+    }
+
     fn gone(&self, at: InstanceRef, how: String) {
         self.with(|mux| mux.instance_gone(at, &how));
     }

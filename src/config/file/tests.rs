@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
-use crate::config::{Config, Server};
+use crate::config::{Config, Secret, Server};
 
 fn env(name: &str) -> Option<OsString> {
     (name == "TOKEN").then(|| "hunter2".into())
@@ -262,4 +262,14 @@ fn the_example_mentions_every_key() {
     // The top, a server and its eight sections, an endpoint, and five sections of the daemon.
     assert_eq!(sections, 16);
     assert!(EXAMPLE.contains("mcpServers"));
+}
+
+#[test]
+fn what_is_filled_in_is_remembered_as_a_secret() {
+    let text = "servers:\n  a:\n    command: ${env:HOME}/a\n    args: [--token, \"x${env:TOKEN}\"]\n    cwd: /tmp/${env:PLACE}\n";
+    let env = |name: &str| Some(name.to_lowercase().into());
+    let config = Config::parse(text, "x", &env).unwrap();
+    let filled: Vec<&str> = config.servers[0].filled.iter().map(Secret::expose).collect();
+    assert_eq!(filled, ["token", "place"]);
+    assert!(!format!("{config:?}").contains("token\""), "{config:?}");
 }

@@ -12,7 +12,10 @@ pub mod queue;
 pub mod quote;
 pub mod reason;
 pub mod recycle;
+pub mod say;
 pub mod stderr;
+pub mod ties;
+pub mod view;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -30,11 +33,12 @@ use crate::reply::{CallKey, CallerKey};
 use instance::{Instance, InstanceKey, InstanceRef, ServerId, State};
 use launch::Starter;
 use lease::{Lease, Need};
-use pick::{Pick, Situation, View};
+use pick::{Pick, Situation};
 use queue::{Queue, Ticket};
 use quote::Secrets;
 use reason::{StartReason, StopReason};
 use stderr::Tail;
+use view::View;
 
 /// The pause after a start that failed, or after instances that ended by themselves.
 const BACKOFF: Backoff = Backoff { least: Duration::from_millis(250), most: Duration::from_secs(30) };

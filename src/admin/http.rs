@@ -17,7 +17,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::mux::Handle;
 use crate::tasks;
@@ -30,8 +30,6 @@ const HEAD: Duration = Duration::from_secs(5);
 const ALTOGETHER: Duration = Duration::from_secs(30);
 /// How many bytes of a request are read; the least that hyper takes.
 const REQUEST: usize = 8192;
-/// How often recorded times are put into their buckets, if nobody reads.
-const UPKEEP: Duration = Duration::from_secs(5);
 /// How often an address is tried that is in use.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Version 0.0.4 is the text format's.
@@ -51,18 +49,7 @@ pub async fn start(address: SocketAddr, mux: &Handle) -> io::Result<()> {
         }
         Err(error) => return Err(error),
     };
-    let metrics = mux.with(|mux| mux.metrics.clone());
-    // Times are kept from now on.
-    metrics.exporter();
     tasks::spawn("metrics", listen(listener, address, mux.clone()));
-    tasks::spawn("upkeep", async move {
-        let mut ticks = interval(UPKEEP);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            metrics.exporter().tidy();
-        }
-    });
     Ok(())
 }
 

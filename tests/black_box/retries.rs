@@ -1,6 +1,8 @@
 //! What becomes of calls whose instance dies: what does no harm is sent again, the rest fails at once, and the service
 //! is back before anybody has to ask twice.
 
+use std::collections::BTreeMap;
+
 use mcpool::config::Server;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -33,8 +35,13 @@ fn well() -> Behaviour {
 }
 
 fn safe(tools: &[&str]) -> impl FnOnce(&mut Server) {
-    let tools = tools.iter().map(|tool| (*tool).to_owned()).collect();
+    let tools = safe_tools(tools);
     move |server| server.retry.tools = tools
+}
+
+/// Tools that may be carried out twice.
+pub fn safe_tools(tools: &[&str]) -> BTreeMap<String, u8> {
+    tools.iter().map(|tool| ((*tool).to_owned(), 1)).collect()
 }
 
 pub fn died(answer: &Answer) {
@@ -140,7 +147,7 @@ fn only_a_part_of_all_calls_is_sent_again() {
         for (budget, again) in [(0, 0), (10, 12)] {
             let proxy = server(moody().into(), |server| {
                 server.retry.budget = budget;
-                server.retry.tools = vec!["hang".to_owned()];
+                server.retry.tools = safe_tools(&["hang"]);
             })
             .await;
             let caller = proxy.legacy(REVISION).connect("x").await;
@@ -264,5 +271,20 @@ fn a_call_whose_second_try_comes_too_late_is_answered_at_its_deadline() {
         after(seconds(600)).await;
         assert_eq!(proxy.started("x"), started, "nobody calls, nothing is started");
         caller.hears_nothing().await;
+    });
+}
+
+#[test]
+fn how_often_a_tool_is_sent_again_can_be_said_of_it_alone() {
+    play(async {
+        for (tool, sent) in [("blessed", 3), ("reading", 2), ("writing", 1), ("steady", 1)] {
+            let proxy = server(fragile(9).into(), |server| {
+                server.retry.tools = [("blessed".to_owned(), 2), ("steady".to_owned(), 0)].into();
+            })
+            .await;
+            let caller = caller(&proxy).await;
+            died(&caller.call(tool, json!({})).await);
+            assert_eq!(proxy.got("x", "tools/call").len(), sent, "{tool}");
+        }
     });
 }

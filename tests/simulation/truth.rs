@@ -61,10 +61,9 @@ impl Truth {
         self.arrived == Some(copy) && self.ended.is_none() && self.round.is_none()
     }
 
-    /// Whether it may be carried out twice (promise 4); `tools` are those that may.
-    pub fn is_safe(&self, tools: &[String]) -> bool {
-        let reads = ["resources/read", "prompts/get", "completion/complete", "ping"];
-        reads.contains(&self.method.as_str()) || self.tool.as_ref().is_some_and(|tool| tools.contains(tool))
+    /// Whether it may be carried out twice whatever its server says (promise 4).
+    pub fn only_reads(&self) -> bool {
+        ["resources/read", "prompts/get", "completion/complete", "ping"].contains(&self.method.as_str())
     }
 
     /// Whether the specification lets such a call end in a question (page "Multi Round-Trip Requests").

@@ -119,14 +119,15 @@ impl Mux {
             }
             Place::On(instance, _) => {
                 let timeout = Error::CallTimeout { server: config.name.clone(), after: now - since };
-                let is_probe = matches!(call.from, Source::Mcpool(Errand::Probe(..)));
-                if !is_probe {
+                let is_callers = call.is_callers();
+                if !matches!(call.from, Source::Mcpool(Errand::Probe(..))) {
                     self.ailed(server, Some(key), "a call ran out of time");
                 }
-                self.give_up(key, timeout);
-                if !is_probe {
+                if is_callers {
+                    // Before its place is given to a call that waits.
                     self.ran_out_of_time(InstanceRef { server, key: instance });
                 }
+                self.give_up(key, timeout);
             }
             Place::Roots => self.give_up(key, Error::AskTimeout { what: "roots/list".into() }),
             Place::Introductions(missing) => {

@@ -121,3 +121,20 @@ fn a_wait_in_the_queue_is_not_charged_to_the_call() {
         caller.hears_nothing().await;
     });
 }
+
+#[test]
+fn an_instance_that_is_given_up_gets_none_of_those_that_wait() {
+    play(async {
+        let proxy = echo(|server| {
+            (server.instances.max, server.concurrency) = (1, 1);
+            server.probe.failures = 1;
+        })
+        .await;
+        let (silent, waiting) =
+            (proxy.legacy(REVISION).connect("echo").await, proxy.legacy(REVISION).connect("echo").await);
+        let lost = silent.begin("forget", json!({}));
+        settled().await;
+        assert_eq!(waiting.instance().await, "echo-1");
+        assert_eq!(lost.answer().await.reason(), Some("call_timeout"));
+    });
+}

@@ -195,6 +195,7 @@ impl Mux {
             load: match call.from {
                 Source::Mcpool(Errand::Listen) => Load::Listening,
                 Source::Mcpool(Errand::Probe(..)) => Load::Probe,
+                Source::Mcpool(Errand::Level(..)) => Load::Order,
                 _ => Load::Work,
             },
             after: instance.outbox.said(),

@@ -209,7 +209,11 @@ impl Mux {
     fn pass_upstream(&mut self, key: CallerKey, message: &Message) {
         let Some(caller) = self.callers.get(key) else { return };
         let [server] = caller.endpoint.servers.as_slice() else { return self.metrics.dropped("no_server_named") };
-        let at = caller.last.get(server).map(|last| InstanceRef { server: *server, key: *last });
+        let server = *server;
+        let at = caller.last.get(&server).map(|last| InstanceRef { server, key: *last });
+        if self.rate(key, server, message).is_err() {
+            return self.metrics.dropped("rate_limited");
+        }
         match at.and_then(|at| self.instance(at)).filter(|instance| instance.alive() && instance.reads()) {
             Some(instance) => instance.outbox.splice(&message.splice()),
             None => self.metrics.dropped("no_instance_used"),

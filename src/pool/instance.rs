@@ -151,6 +151,8 @@ pub struct Instance {
     pub asks: BTreeMap<RawId, Ask>,
     /// The log level that it was set to.
     pub level: Option<Level>,
+    /// Whether it was told a level and has not answered yet.
+    pub takes_level: bool,
     /// Who subscribed to which resource through it.
     pub subscribers: BTreeMap<String, Vec<Subscriber>>,
     /// Tasks of callers that live in it.
@@ -211,6 +213,7 @@ impl Instance {
             bound: (need.lease != Lease::Shared).then_some((caller, need.lease)),
             asks: BTreeMap::new(),
             level: None,
+            takes_level: false,
             subscribers: BTreeMap::new(),
             tasks: 0,
             introduction: None,

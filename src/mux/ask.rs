@@ -134,6 +134,7 @@ impl Mux {
         splice.put_if(message.span(Field::Id), ours.0.to_string());
         splice.put_if(message.span(Field::MetaProgressToken), ours.0.to_string());
         caller.outbox.splice(&splice);
+        self.touch_calls(at, key);
         if let Some(ask) = self.instance_mut(at).and_then(|instance| instance.asks.get_mut(id)) {
             ask.with = Some(With::Caller(key, ours));
         }

@@ -119,8 +119,9 @@ impl Mux {
                     None => self.wanted_level(at, caller),
                 };
                 match self.callers.get(caller) {
-                    Some(caller) if level.is_none_or(|level| wanted.is_none_or(|wanted| level >= wanted)) => {
-                        caller.outbox.splice(&message.splice());
+                    Some(known) if level.is_none_or(|level| wanted.is_none_or(|wanted| level >= wanted)) => {
+                        known.outbox.splice(&message.splice());
+                        self.touch_calls(at, caller);
                     }
                     _ => self.metrics.dropped("level_unwanted"),
                 }
@@ -167,7 +168,10 @@ impl Mux {
         let wanting = pending.entries().filter(asks).map(|entry| entry.call).min();
         let call = wanting.and_then(|call| self.calls.get_mut(call));
         match call.map(|call| &mut call.from) {
-            Some(Source::Caller(reply, _)) => reply.notify(&message.splice()),
+            Some(Source::Caller(reply, _)) => {
+                reply.notify(&message.splice());
+                caller.into_iter().for_each(|caller| self.touch_calls(at, caller));
+            }
             _ => self.drop_from(at, "level_unwanted", "notifications/message"),
         }
     }

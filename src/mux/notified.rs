@@ -41,8 +41,22 @@ impl Mux {
     pub(crate) fn pass_to_owner(&mut self, at: InstanceRef, message: &Message) {
         let owner = self.instance(at).map(|instance| instance.owner(Instant::now()));
         match owner.map(|owner| (owner, self.callers_with(owner))) {
-            Some((InFlightOf::One(_), Some(outbox))) => outbox.splice(&message.splice()),
+            Some((InFlightOf::One(caller), Some(outbox))) => {
+                outbox.splice(&message.splice());
+                self.touch_calls(at, caller);
+            }
             _ => self.drop_from(at, "owner_unknown", &message.method()),
+        }
+    }
+
+    /// Something was passed on to a caller: it may be about any of its calls on that instance.
+    pub(crate) fn touch_calls(&mut self, at: InstanceRef, caller: CallerKey) {
+        let Mux { servers, calls, .. } = self;
+        let Some(instance) = servers[at.server.0].pool.instances.get(at.key) else { return };
+        for entry in instance.pending.entries().filter(|entry| entry.caller == Some(caller)) {
+            if let Some(Source::Caller(reply, _)) = calls.get_mut(entry.call).map(|call| &mut call.from) {
+                reply.touch();
+            }
         }
     }
 

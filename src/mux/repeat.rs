@@ -38,6 +38,8 @@ impl Mux {
             // What it said already would be said again, and progress would go backwards.
             Source::Caller(reply, _) if reply.has_talked() => false,
             Source::Caller(..) if kept_back => true,
+            // What was said on its behalf, or a person asked, would come twice.
+            Source::Caller(reply, _) if reply.is_touched() => false,
             // Between the eras, something may have been asked and answered for it.
             Source::Caller(..) => call.bridge.is_none() && (of_tool.is_some() || self.is_safe(call)),
             Source::Mcpool(errand) => matches!(errand, Errand::List { .. }),

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::support::{
-    Answer, Behaviour, Caller, Proxy, after, fragile, legacy, modern, modern_script, moody, play, proxy, script,
-    seconds, settled,
+    Answer, Behaviour, Caller, Proxy, Script, after, elicitation, fragile, legacy, modern, modern_script, moody, play,
+    proxy, script, seconds, settled, tools,
 };
 
 const REVISION: &str = "2025-06-18";
@@ -271,6 +271,54 @@ fn a_call_whose_second_try_comes_too_late_is_answered_at_its_deadline() {
         after(seconds(600)).await;
         assert_eq!(proxy.started("x"), started, "nobody calls, nothing is started");
         caller.hears_nothing().await;
+    });
+}
+
+/// What a server says in the middle of a call that could be sent again, and what the caller hears of it.
+async fn is_not_sent_again(saying: Script, heard: &str) {
+    let able = json!({"tools": {}, "logging": {}});
+    let saying = saying.capable(able).on("tools/list", |list, say| say.result(list, tools()));
+    let proxy = server(saying.into(), |_| {}).await;
+    let caller = proxy.legacy(REVISION).with(elicitation()).connect("x").await;
+    caller.ask("tools/list", json!({})).await.result();
+    let call = caller.begin("reading", json!({}));
+    let said = caller.line().await;
+    assert_eq!(said.value["method"], heard);
+    if said.value.get("id").is_some() {
+        let accept = json!({"action": "accept", "content": {}});
+        caller.send(&json!({"jsonrpc": "2.0", "id": said.value["id"], "result": accept}).to_string());
+        settled().await;
+    }
+    proxy.process("x", 0).crash().await;
+    died(&call.answer().await);
+    assert_eq!(proxy.got("x", "tools/call").len(), 1);
+    caller.hears_nothing().await;
+}
+
+#[test]
+fn a_call_in_which_a_person_was_asked_is_not_sent_again() {
+    play(async {
+        let form = json!({"message": "?", "requestedSchema": {"type": "object", "properties": {}}});
+        let asks = script().on("tools/call", move |_, say| say.ask("q", "elicitation/create", form.clone()));
+        is_not_sent_again(asks, "elicitation/create").await;
+    });
+}
+
+#[test]
+fn a_call_about_which_a_line_was_logged_is_not_sent_again() {
+    play(async {
+        let logs = script().on("tools/call", |_, say| {
+            say.notify("notifications/message", json!({"level": "error", "data": "once"}));
+        });
+        is_not_sent_again(logs, "notifications/message").await;
+    });
+}
+
+#[test]
+fn a_call_about_which_the_server_said_something_of_its_own_is_not_sent_again() {
+    play(async {
+        let hints = script().on("tools/call", |_, say| say.notify("notifications/x/hint", json!({})));
+        is_not_sent_again(hints, "notifications/x/hint").await;
     });
 }
 

@@ -79,7 +79,11 @@ impl Mux {
         let timeout = pool.config.queue.timeout;
         match pool.wait(Ticket { call: key, caller, need, since, leisurely }) {
             Ok(crowded_out) => {
-                let deadline = *self.calls[key].queue_until.get_or_insert(since + timeout);
+                let call = &mut self.calls[key];
+                let mut deadline = *call.queue_until.get_or_insert(since + timeout);
+                if call.keeps_limit() {
+                    deadline = deadline.min(call.limit);
+                }
                 self.wait_at(key, Place::Queue, deadline);
                 if let Some(other) = crowded_out {
                     let name = self.server(server).config.name.clone();
@@ -213,10 +217,7 @@ impl Mux {
         match call.from {
             Source::Mcpool(Errand::Listen) => {}
             Source::Mcpool(Errand::Probe(..)) => call.deadline = now + server.config.probe.timeout,
-            _ => {
-                call.deadline = now + server.config.timeout.call;
-                call.limit = now + server.config.timeout.max;
-            }
+            _ => call.sent(now, &server.config.timeout),
         }
         self.alarm.at(self.calls[key].deadline);
     }

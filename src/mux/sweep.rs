@@ -109,8 +109,9 @@ impl Mux {
                 self.cancel(key, Some("the client did not come back with what was asked"));
             }
             Place::Asking => self.give_up(key, Error::AskTimeout { what: "what the server asks".into() }),
-            Place::Queue if self.is_starting_for(key, server) => {
-                self.calls[key].deadline = now + Duration::from_millis(200);
+            Place::Queue if now < call.latest_start(&config) && self.is_starting_for(key, server) => {
+                let call = &mut self.calls[key];
+                call.deadline = (now + Duration::from_millis(200)).min(call.latest_start(&config));
             }
             Place::Queue => self.give_up(key, Error::QueueTimeout { server: config.name.clone(), after: now - since }),
             Place::On(instance, _) if now < limit && self.is_asking(InstanceRef { server, key: instance }, caller) => {
@@ -171,7 +172,7 @@ impl Mux {
         true
     }
 
-    /// Whether an instance that would serve a waiting call is starting: that has a deadline of its own.
+    /// Whether an instance that would serve a waiting call is starting.
     fn is_starting_for(&self, key: CallKey, server: ServerId) -> bool {
         let Some(need) = self.calls.get(key).and_then(|call| self.need(call)) else { return false };
         self.server(server)

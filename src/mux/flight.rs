@@ -208,12 +208,13 @@ impl Mux {
             server.pool.metrics.leased(instance.lease(call.caller, lease));
             caller.last.insert(call.server, to);
         }
-        server.gate.budget.earn();
         instance.send(&call.request, std::mem::take(&mut call.splice), id);
         let now = Instant::now();
         call.place = Place::On(to, id);
         call.since = now;
-        call.account().into_iter().for_each(|account| account.sent(now));
+        if call.account().is_some_and(|account| account.sent(now)) {
+            server.gate.budget.earn();
+        }
         match call.from {
             Source::Mcpool(Errand::Listen) => {}
             Source::Mcpool(Errand::Probe(..)) => call.deadline = now + server.config.probe.timeout,

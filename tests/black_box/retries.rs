@@ -323,6 +323,23 @@ fn a_call_about_which_the_server_said_something_of_its_own_is_not_sent_again() {
 }
 
 #[test]
+fn what_is_sent_again_earns_nothing() {
+    play(async {
+        let dying =
+            script().on("tools/list", |list, say| say.result(list, tools())).on("tools/call", |_, say| say.crash());
+        let proxy = server(dying.into(), |server| {
+            (server.retry.attempts, server.retry.budget) = (100, 100);
+            server.queue.timeout = seconds(600);
+        })
+        .await;
+        let caller = caller(&proxy).await;
+        died(&caller.call("reading", json!({})).await);
+        // Those that are there to begin with, and one for the call itself.
+        assert_eq!(proxy.server("x")["retries"], 11);
+    });
+}
+
+#[test]
 fn how_often_a_tool_is_sent_again_can_be_said_of_it_alone() {
     play(async {
         for (tool, sent) in [("blessed", 3), ("reading", 2), ("writing", 1), ("steady", 1)] {

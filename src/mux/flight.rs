@@ -77,7 +77,8 @@ impl Mux {
         }
         let since = Instant::now();
         let timeout = pool.config.queue.timeout;
-        match pool.wait(Ticket { call: key, caller, need, since, leisurely }) {
+        let full = pool.is_full_for(picked, caller, &need);
+        match pool.wait(Ticket { call: key, caller, need, since, leisurely, full }) {
             Ok(crowded_out) => {
                 let call = &mut self.calls[key];
                 let mut deadline = *call.queue_until.get_or_insert(since + timeout);

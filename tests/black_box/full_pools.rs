@@ -282,6 +282,44 @@ fn a_persons_time_is_not_taken_for_time_in_the_queue() {
 }
 
 #[test]
+fn with_a_queue_of_none_who_finds_all_busy_is_refused_and_who_finds_none_started_is_not() {
+    play(async {
+        let proxy = narrow(moody().into(), |server| {
+            (server.queue.size, server.concurrency, server.recycle.idle) = (0, 2, seconds(5));
+        })
+        .await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        for _ in 0..2 {
+            let calls = [(); 3].map(|()| caller.begin("late", json!({"ms": 1000})));
+            let [first, second, third] = calls;
+            let refused = third.answer().await;
+            assert_eq!((refused.code(), refused.reason()), (503, Some("pool_exhausted")), "{}", refused.raw);
+            assert_eq!((first.answer().await.text(), second.answer().await.text()), ("late".into(), "late".into()));
+            after(seconds(20)).await;
+            assert_eq!(proxy.instances("echo").len(), 0);
+        }
+    });
+}
+
+#[test]
+fn calls_for_which_an_instance_starts_take_no_place_of_those_that_wait_for_a_busy_one() {
+    play(async {
+        let proxy = narrow(moody().into(), |server| {
+            (server.queue.size, server.concurrency, server.recycle.idle) = (1, 4, seconds(5));
+        })
+        .await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        after(seconds(20)).await;
+        let calls: Vec<_> = (0..6).map(|_| caller.begin("late", json!({"ms": 1000}))).collect();
+        let mut answers = Vec::new();
+        for call in calls {
+            answers.push(call.answer().await.reason().is_none());
+        }
+        assert_eq!(answers, [true, true, true, true, true, false]);
+    });
+}
+
+#[test]
 fn who_waits_has_one_deadline_whatever_is_started_meanwhile() {
     play(async {
         let proxy = narrow(moody().into(), |server| {

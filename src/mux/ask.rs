@@ -297,6 +297,6 @@ impl Mux {
 
     fn owner_by_task(&self, at: InstanceRef, message: &Message) -> Option<CallerKey> {
         let task = unquote(member(message.raw(Field::MetaRelatedTask)?, "taskId")?)?.into_owned();
-        self.server(at.server).owned.task(at.key, &task).map(|task| task.caller)
+        self.server(at.server).owned.tasks.get(at.key, &task).map(|task| task.caller)
     }
 }

@@ -101,6 +101,8 @@ pub enum Then {
     MayCreate,
     /// The answer lists tasks, of which only the caller's own are shown.
     ShowOwnTasks,
+    /// The answer tells how far this task is.
+    AboutTask(Rc<str>),
 }
 
 impl Mux {

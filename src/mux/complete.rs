@@ -87,6 +87,7 @@ impl Mux {
                 self.note_created(at, &call, answer);
                 self.wrap_state(at, answer, &mut splice);
             }
+            Then::AboutTask(id) if result => self.told_of_task(at, id, &call.request, answer),
             Then::ShowOwnTasks if result => self.hide_foreign_tasks(at, call.caller, answer, &mut splice),
             Then::MayCreate => self.note_elicitations(at, call.caller, answer),
             _ => {}

@@ -155,7 +155,7 @@ pub struct Instance {
     pub takes_level: bool,
     /// Who subscribed to which resource through it.
     pub subscribers: BTreeMap<String, Vec<Subscriber>>,
-    /// Tasks of callers that live in it.
+    /// Tasks that live in it, of callers that have not fetched the results yet.
     pub tasks: usize,
     /// What it said of itself: the raw `InitializeResult` or `DiscoverResult`.
     pub introduction: Option<Box<str>>,

@@ -33,6 +33,9 @@ impl Mux {
             Source::Held { serial, .. } => self.held.remove(*serial),
             Source::Mcpool(_) => {}
         }
+        if call.place == Place::Asking {
+            self.asked_no_more(call.server, call.pin);
+        }
         if self.draining {
             self.note_drained();
         }

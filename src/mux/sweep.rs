@@ -75,7 +75,7 @@ impl Mux {
                 self.dismiss(at);
                 [self.sweep_wear(at, now), self.sweep_probe(at, now)].into_iter().flatten().min()
             }
-            (State::Draining, _) => self.server_mut(at.server).pool.take_back(at.key, now),
+            (State::Draining, _) => self.sweep_draining(at, now),
             (State::Stopping, _) => None,
         }
     }

@@ -157,6 +157,8 @@ pub struct Instance {
     pub subscribers: BTreeMap<String, Vec<Subscriber>>,
     /// Tasks that live in it, of callers that have not fetched the results yet.
     pub tasks: usize,
+    /// Calls that come back to it once their callers have answered what it asked.
+    pub asking: usize,
     /// What it said of itself: the raw `InitializeResult` or `DiscoverResult`.
     pub introduction: Option<Box<str>>,
     /// Calls answered.
@@ -216,6 +218,7 @@ impl Instance {
             takes_level: false,
             subscribers: BTreeMap::new(),
             tasks: 0,
+            asking: 0,
             introduction: None,
             served: 0,
             leased: false,
@@ -326,7 +329,13 @@ impl Instance {
     }
 
     fn has_no_work(&self) -> bool {
-        self.state == State::Ready && self.pending.rests() && self.asks.is_empty() && self.tasks == 0
+        self.state == State::Ready && self.pending.rests() && self.asks.is_empty() && !self.is_irreplaceable()
+    }
+
+    /// Whether no other instance could go on with what this one has begun, and what is not in flight.
+    pub fn is_irreplaceable(&self) -> bool {
+        // The process that asked is the one that can read the state that it gave with the question.
+        self.tasks > 0 || self.asking > 0
     }
 
     /// Whose an ask or a log line is that names no call: the caller with calls in flight if there is one
@@ -372,6 +381,7 @@ impl Instance {
             in_flight: self.pending.working(),
             last,
             temporary: self.temporary,
+            needed: self.is_irreplaceable(),
             stays: self.stays_until.is_some_and(|until| Instant::now() < until),
         }
     }

@@ -30,6 +30,8 @@ pub struct View {
     pub last: bool,
     /// It is to go as soon as it has nothing to do.
     pub temporary: bool,
+    /// Something lives in it that is not in flight and that no other can go on with.
+    pub needed: bool,
     /// It was to make room and could not soon, so that it is not asked again for a while.
     pub stays: bool,
 }
@@ -101,7 +103,7 @@ pub fn pick(views: impl Iterator<Item = View> + Clone, pool: &Situation) -> Pick
         && pool.waited >= GIVE_WAY
         && let Some(other) = views
             .filter(|view| view.ready && view.foreign && !view.kept && !view.stays)
-            .min_by_key(|view| view.in_flight)
+            .min_by_key(|view| (view.needed, view.in_flight))
     {
         return Pick::GiveWay(other.key);
     }
@@ -143,6 +145,7 @@ mod tests {
                     in_flight: 1,
                     last: false,
                     temporary: false,
+                    needed: false,
                     stays: false,
                 };
                 change(&mut view);

@@ -260,6 +260,26 @@ fn asking() -> Script {
 }
 
 #[test]
+fn a_temporary_instance_stays_while_its_callers_person_thinks() {
+    play(async {
+        let proxy = narrow(asking().into(), overflowing(1)).await;
+        let busy = proxy.legacy(REVISION).connect("echo").await;
+        let asked = proxy.legacy(REVISION).with(elicitation()).connect("echo").await;
+        let _long = busy.begin("late", json!({"ms": 50_000}));
+        settled().await;
+        let call = asked.begin("ask", json!({}));
+        let ask = asked.asked("elicitation/create").await;
+        after(seconds(20)).await;
+        assert_eq!(temporary(&proxy), [false, true]);
+        ask.answer(json!({"action": "accept", "content": {}}));
+        assert_eq!(call.answer().await.text(), "done");
+        assert_eq!((proxy.started("echo"), proxy.process("echo", 1).got("tools/call").len()), (2, 2));
+        settled().await;
+        assert_eq!(temporary(&proxy), [false]);
+    });
+}
+
+#[test]
 fn a_persons_time_is_not_taken_for_time_in_the_queue() {
     play(async {
         let proxy = narrow(asking().into(), |server| {

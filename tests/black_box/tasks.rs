@@ -168,6 +168,56 @@ fn a_task_of_the_extension_is_its_creators_too() {
     });
 }
 
+#[test]
+fn an_instance_that_gives_way_first_ends_the_task_that_lives_in_it() {
+    play(async {
+        let proxy = proxy().server("echo", legacy(|_| {})).set(|server| server.instances.max = 1).start().await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        let other = proxy.legacy(REVISION).with(sampling()).connect("echo").await;
+        caller.call("echo", json!({})).await;
+        let task = begin(&caller, 5000).await;
+        let waiting = other.begin("whoami", json!({}));
+        after(seconds(3)).await;
+        assert_eq!(about(&caller, "get", &task).await.result()["status"], "working");
+        after(seconds(3)).await;
+        assert_eq!(about(&caller, "result", &task).await.text(), "slept 5000 ms in 1 steps");
+        assert!(waiting.answer().await.text().contains("echo-"));
+    });
+}
+
+#[test]
+fn an_instance_that_is_restarted_first_ends_the_task_that_lives_in_it() {
+    play(async {
+        let proxy = echo().await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        let task = begin(&caller, 5000).await;
+        assert_eq!(proxy.mux.with(|mux| mux.restart_server("echo")), Ok(1));
+        after(seconds(2)).await;
+        assert_eq!(about(&caller, "get", &task).await.result()["status"], "working");
+        assert_eq!(caller.instance().await, "echo-1");
+        after(seconds(5)).await;
+        assert_eq!(about(&caller, "result", &task).await.text(), "slept 5000 ms in 1 steps");
+        settled().await;
+        assert_eq!(proxy.instances("echo").len(), 1, "its result was fetched");
+    });
+}
+
+#[test]
+fn a_task_keeps_an_instance_that_is_to_end_no_longer_than_a_call_may_take() {
+    play(async {
+        let limited = |server: &mut Server| server.timeout.max = seconds(100);
+        let proxy = proxy().server("echo", legacy(|_| {})).set(limited).start().await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        let params = json!({"name": "slow", "arguments": {"ms": 5_000_000}, "task": {"ttl": 9_000_000}});
+        caller.ask("tools/call", params).await.result();
+        assert_eq!(proxy.mux.with(|mux| mux.restart_server("echo")), Ok(1));
+        after(seconds(95)).await;
+        assert_eq!(proxy.instances("echo")[0]["state"], "draining");
+        after(seconds(10)).await;
+        assert_eq!(proxy.instances("echo").len(), 0);
+    });
+}
+
 /// The answer to a call that is to become a task.
 async fn create(caller: &Caller, ms: u64) -> Answer {
     caller.ask("tools/call", json!({"name": "slow", "arguments": {"ms": ms}, "task": {"ttl": 60_000}})).await

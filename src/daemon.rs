@@ -171,9 +171,11 @@ pub async fn serve_stdio(config: Config, endpoint: &str) -> Result<(), Failure> 
         };
         let shown = mux.with(|mux| mux.endpoint(endpoint));
         let peer = Peer { uid: rustix::process::getuid().as_raw(), pid: None };
+        // A task of its own, so that it goes on while everything is ended: running calls are answered still.
         let session = session::serve(mux.clone(), shown, peer, stdio::input(), stdio::output(), LINGER);
+        let session = tasks::spawn("caller", session);
         tokio::select! {
-            () = session => {}
+            _ = session => {}
             () = ends.next() => {}
         }
         end(&mux, async || ends.next().await).await;

@@ -1,13 +1,14 @@
 //! mcpool: a resilient proxy multiplexer for the Model Context Protocol.
 //!
-//! A map for readers: `wire` reads and writes lines, `guard` admits, `era` knows how the protocol's two eras
-//! differ, `pool` keeps the instances of one server, `mux` tells the story of a call, `caller` is the side of the
-//! clients, `daemon` puts it all together and `cli` is what people type. Imports point that way and never back.
+//! A map for readers: `clock` tells the time, `wire` reads and writes lines, `guard` admits, `era` knows how the
+//! protocol's two eras differ, `pool` keeps the instances of one server, `mux` tells the story of a call, `caller` is the
+//! side of the clients, `daemon` puts it all together and `cli` is what people type. Imports point that way and never back.
 #![forbid(unsafe_code)]
 
 pub mod admin;
 pub mod caller;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod demo;

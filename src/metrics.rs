@@ -9,6 +9,7 @@ mod account;
 mod method;
 mod prometheus;
 mod server;
+mod times;
 mod words;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -22,6 +23,7 @@ pub use account::Account;
 pub use method::Method;
 pub use prometheus::Exporter;
 pub use server::{Outcome, Probe, ServerMetrics};
+pub use times::Times;
 pub use words::Words;
 
 /// The label of what belongs to no server, or to several. No server can have this name.
@@ -44,7 +46,7 @@ pub struct Metrics {
     own: Rc<ServerMetrics>,
     /// Every server that there ever was.
     servers: RefCell<Vec<Rc<ServerMetrics>>>,
-    exporter: Rc<OnceCell<Exporter>>,
+    exporter: OnceCell<Exporter>,
     /// Where Prometheus can read.
     pub address: Cell<Option<SocketAddr>>,
 }
@@ -108,7 +110,6 @@ pub enum Reload {
 
 impl Default for Metrics {
     fn default() -> Metrics {
-        let exporter: Rc<OnceCell<Exporter>> = Rc::default();
         Metrics {
             callers: Tally::default(),
             callers_refused: Tally::default(),
@@ -116,9 +117,9 @@ impl Default for Metrics {
             bytes: Bytes::default(),
             dropped: Words::default(),
             reloads: Words::default(),
-            own: ServerMetrics::new(NO_SERVER, exporter.clone()),
+            own: ServerMetrics::new(NO_SERVER),
             servers: RefCell::default(),
-            exporter,
+            exporter: OnceCell::new(),
             address: Cell::new(None),
         }
     }
@@ -131,7 +132,7 @@ impl Metrics {
         if let Some(known) = servers.iter().find(|server| server.name == name) {
             return known.clone();
         }
-        let new = ServerMetrics::new(name, self.exporter.clone());
+        let new = ServerMetrics::new(name);
         servers.push(new.clone());
         new
     }
@@ -182,7 +183,7 @@ impl Metrics {
         });
     }
 
-    /// What Prometheus reads; made when it is first asked for, and times are kept from then on.
+    /// What Prometheus reads; made when it is first asked for.
     pub fn exporter(&self) -> &Exporter {
         self.exporter.get_or_init(Exporter::default)
     }

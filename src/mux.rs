@@ -44,6 +44,7 @@ use std::rc::{Rc, Weak};
 
 use slotmap::{SecondaryMap, SlotMap};
 
+use crate::clock::Turn;
 use crate::config::Config;
 use crate::guard::inflight::InFlight;
 use crate::metrics::Metrics;
@@ -163,6 +164,7 @@ impl Handle {
 
     /// Runs `work` with the multiplexer. Nothing inside may call back into the handle.
     pub fn with<T>(&self, work: impl FnOnce(&mut Mux) -> T) -> T {
+        let _turn = Turn::begin();
         work(&mut self.0.borrow_mut())
     }
 }
@@ -173,6 +175,7 @@ struct Ears(Weak<RefCell<Mux>>);
 impl Ears {
     fn with(&self, work: impl FnOnce(&mut Mux)) {
         if let Some(mux) = self.0.upgrade() {
+            let _turn = Turn::begin();
             work(&mut mux.borrow_mut());
         }
     }
@@ -190,6 +193,10 @@ impl Events for Ears {
 
     fn line(&self, at: InstanceRef, line: Line) {
         self.with(|mux| mux.heard(at, line));
+    }
+
+    fn deaf(&self, at: InstanceRef) {
+        self.with(|mux| mux.instance_deaf(at));
     }
 
     fn gone(&self, at: InstanceRef, how: String) {

@@ -9,9 +9,13 @@ pub mod pending;
 pub mod pick;
 pub mod process;
 pub mod queue;
+pub mod quote;
 pub mod reason;
 pub mod recycle;
+pub mod say;
 pub mod stderr;
+pub mod ties;
+pub mod view;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -29,9 +33,12 @@ use crate::reply::{CallKey, CallerKey};
 use instance::{Instance, InstanceKey, InstanceRef, ServerId, State};
 use launch::Starter;
 use lease::{Lease, Need};
-use pick::{Pick, Situation, View};
+use pick::{Pick, Situation};
 use queue::{Queue, Ticket};
+use quote::Secrets;
 use reason::{StartReason, StopReason};
+use stderr::Tail;
+use view::View;
 
 /// The pause after a start that failed, or after instances that ended by themselves.
 const BACKOFF: Backoff = Backoff { least: Duration::from_millis(250), most: Duration::from_secs(30) };
@@ -56,6 +63,8 @@ pub struct Pool {
     /// Processes started since the daemon started.
     pub started: u64,
     stateful: Option<&'static str>,
+    /// What must not be seen of what the server says.
+    secrets: Rc<Secrets>,
 }
 
 /// Why the last start of an era failed, and until when no other is tried.
@@ -69,15 +78,35 @@ impl Pool {
     /// A pool without instances.
     pub fn new(id: ServerId, config: Rc<config::Server>, starter: Starter) -> Pool {
         let stateful = lease::stateful_package(&config);
+        let secrets = secrets(&config);
         let (instances, queue, failures) = (SlotMap::with_key(), Queue::default(), HashMap::new());
         let metrics = starter.metrics.server(&config.name);
         let (crashes, rests_until) = (0, None);
-        Pool { id, config, instances, queue, metrics, starter, failures, crashes, rests_until, started: 0, stateful }
+        Pool {
+            id,
+            config,
+            instances,
+            queue,
+            metrics,
+            starter,
+            failures,
+            crashes,
+            rests_until,
+            started: 0,
+            stateful,
+            secrets,
+        }
+    }
+
+    /// Starts its instances in another way from now on.
+    pub fn start_with(&mut self, starter: Starter) {
+        self.starter = starter;
     }
 
     /// Is treated in another way from now on; instances that are more than may be are drained.
-    pub fn adjust(&mut self, config: Rc<config::Server>, starter: Starter) {
-        (self.config, self.starter) = (config, starter);
+    pub fn adjust(&mut self, config: Rc<config::Server>) {
+        self.secrets = secrets(&config);
+        self.config = config;
         let mut alive: Vec<(usize, InstanceKey)> = Vec::new();
         alive.extend(
             self.instances
@@ -180,6 +209,7 @@ impl Pool {
         let jitter = self.starter.jitter();
         let instance = &mut self.instances[key];
         instance.lifespan = jitter;
+        instance.stderr = Tail::keeping(self.secrets.clone());
         instance.open();
         tracing::info!(
             server = config.name,
@@ -372,4 +402,8 @@ impl Pool {
             spare: overflow.saturating_sub(temporary),
         }
     }
+}
+
+fn secrets(config: &config::Server) -> Rc<Secrets> {
+    Rc::new(Secrets::of(config, &|name| std::env::var_os(name)))
 }

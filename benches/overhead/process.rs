@@ -31,14 +31,17 @@ pub fn memory(pid: u32) -> Result<(f64, f64)> {
     Ok((sum(&["Rss:"]), sum(&["Private_Clean:", "Private_Dirty:"])))
 }
 
-/// The processes that `pid` has started and that still run.
-pub fn children(pid: u32) -> Result<Vec<u32>> {
+/// The servers that `pid` has started and that still run. Its warden is not one of them: that runs the same program.
+pub fn servers(pid: u32) -> Result<Vec<u32>> {
+    let program = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let own = program(pid);
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let Some(candidate) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
-        if stat(candidate).and_then(|fields| fields.get(1)?.parse().ok()) == Some(pid) {
+        let is_child = stat(candidate).and_then(|fields| fields.get(1)?.parse().ok()) == Some(pid);
+        if is_child && program(candidate) != own {
             found.push(candidate);
         }
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::caller::{Caller, Payload};
 use crate::forwarding::{Turn, row};
-use crate::process::{OneCore, children, cpu, memory};
+use crate::process::{OneCore, cpu, memory, servers};
 use crate::subject::Subject;
 use crate::table::{Goal, Row, median};
 use crate::{Effort, Result};
@@ -22,7 +22,7 @@ pub async fn catalogue(effort: Effort) -> Result<Vec<Row>> {
         mcpool = mcpool.restarted()?;
         let (took, _caller) = first_sight(&mcpool).await?;
         of_mcpool.push(took);
-        started += children(mcpool.pid())?.len();
+        started += servers(mcpool.pid())?.len();
     }
     let name = |what| format!("catalogue: initialize + tools/list: {what}");
     Ok(vec![

@@ -70,7 +70,7 @@ impl Subject {
 
     /// Processor time so far of this process, and of the servers behind it.
     pub fn cpu(&self) -> Result<(Duration, Duration)> {
-        let servers = probe::children(self.pid())?.into_iter().filter_map(|pid| probe::cpu(pid).ok()).sum();
+        let servers = probe::servers(self.pid())?.into_iter().filter_map(|pid| probe::cpu(pid).ok()).sum();
         Ok((probe::cpu(self.pid())?, servers))
     }
 

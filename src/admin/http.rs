@@ -17,7 +17,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::mux::Handle;
 use crate::tasks;
@@ -30,33 +30,44 @@ const HEAD: Duration = Duration::from_secs(5);
 const ALTOGETHER: Duration = Duration::from_secs(30);
 /// How many bytes of a request are read; the least that hyper takes.
 const REQUEST: usize = 8192;
-/// How often recorded times are put into their buckets, if nobody reads.
-const UPKEEP: Duration = Duration::from_secs(5);
+/// How often an address is tried that is in use.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Version 0.0.4 is the text format's.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Listens on an address and answers for as long as the daemon runs, also while it drains.
+/// Listens on an address and answers for as long as the daemon runs, also while it drains. If the address is in use, by a
+/// daemon that drains perhaps, it is listened on as soon as it is free.
 ///
 /// # Errors
-/// The address cannot be listened on.
+/// The address cannot be listened on, and not because it is in use.
 pub async fn start(address: SocketAddr, mux: &Handle) -> io::Result<()> {
-    let listener = TcpListener::bind(address).await?;
-    let bound = listener.local_addr()?;
-    let metrics = mux.with(|mux| mux.metrics.clone());
-    metrics.address.set(Some(bound));
-    // Times are kept from now on.
-    metrics.exporter();
-    tracing::info!(address = %bound, "serving metrics");
-    tasks::spawn("metrics", accept(listener, mux.clone()));
-    tasks::spawn("upkeep", async move {
-        let mut ticks = interval(UPKEEP);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            metrics.exporter().tidy();
+    let listener = match TcpListener::bind(address).await {
+        Ok(listener) => Some(listener),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            tracing::warn!(%address, "metrics are not served yet: another program has the address; it is tried again");
+            None
         }
-    });
+        Err(error) => return Err(error),
+    };
+    tasks::spawn("metrics", listen(listener, address, mux.clone()));
     Ok(())
+}
+
+/// Takes the address as soon as it is to be had, and accepts readers.
+async fn listen(listener: Option<TcpListener>, address: SocketAddr, mux: Handle) {
+    let mut bound = listener;
+    let listener = loop {
+        if let Some(listener) = bound {
+            break listener;
+        }
+        sleep(AGAIN).await;
+        bound = TcpListener::bind(address).await.ok();
+    };
+    // It has one, since it is bound.
+    let address = listener.local_addr().unwrap_or(address);
+    mux.with(|mux| mux.metrics.address.set(Some(address)));
+    tracing::info!(%address, "serving metrics");
+    accept(listener, mux).await;
 }
 
 async fn accept(listener: TcpListener, mux: Handle) {

@@ -4,11 +4,12 @@
 use std::cell::RefCell;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::os::unix::net::UnixStream as Probe;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::{Errno, FdFlags, fcntl_setfd, ioctl_fionbio};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::mux::callers::Peer;
@@ -17,6 +18,8 @@ use crate::mux::callers::Peer;
 pub struct Listener {
     inner: UnixListener,
     path: PathBuf,
+    /// Tells the socket from one that another daemon made in its place.
+    own: (u64, u64),
     /// Users besides our own who may connect.
     users: RefCell<Vec<u32>>,
     _lock: File,
@@ -33,6 +36,9 @@ pub enum Taken {
     /// Something else listens on it.
     #[error("{0} is listened on by another program; choose another socket")]
     Stranger(PathBuf),
+    /// What is there is no socket.
+    #[error("{0} is there and is no socket; choose another path, or remove it yourself")]
+    Other(PathBuf),
     /// It cannot be made.
     #[error("cannot listen on {0}: {1}")]
     Io(PathBuf, io::Error),
@@ -53,25 +59,24 @@ impl Listener {
                 .map_err(io)?;
         }
         let lock = lock(path)?;
-        if path.exists() {
-            if Probe::connect(path).is_ok() {
-                return Err(Taken::Stranger(path.to_owned()));
-            }
-            fs::remove_file(path).map_err(io)?;
-        }
+        clear(path)?;
         // Made under a name of its own and then moved into place, so that nobody ever connects before the mode is set.
         let making = path.with_extension(format!("{}", std::process::id()));
         let _ = fs::remove_file(&making);
         let inner = UnixListener::bind(&making).map_err(io)?;
         fs::set_permissions(&making, mode(users)).map_err(io)?;
+        let own = identity(&making).map_err(io)?;
         fs::rename(&making, path).map_err(io)?;
-        Ok(Listener { inner, path: path.to_owned(), users: RefCell::new(users.to_vec()), _lock: lock })
+        Ok(Listener { inner, path: path.to_owned(), own, users: RefCell::new(users.to_vec()), _lock: lock })
     }
 
     /// Takes the socket away at once: nobody finds it any more. It is given up when this is dropped.
     pub fn retract(&self) {
-        // If it is gone already, so much the better. Nobody else has made another, since the lock is still held.
-        let _ = fs::remove_file(&self.path);
+        // If it is gone already, so much the better. Where the lock went with its directory, another daemon may have made
+        // one by now.
+        if identity(&self.path).is_ok_and(|there| there == self.own) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 
     /// Lets other users connect than before.
@@ -123,6 +128,40 @@ fn mode(users: &[u32]) -> fs::Permissions {
     fs::Permissions::from_mode(if users.is_empty() { 0o600 } else { 0o666 })
 }
 
+/// What tells a file from every other that is there at the same time.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let file = fs::symlink_metadata(path)?;
+    Ok((file.dev(), file.ino()))
+}
+
+/// Removes a socket that nobody listens on any more; whatever else is there stays.
+fn clear(path: &Path) -> Result<(), Taken> {
+    let io = |error| Taken::Io(path.to_owned(), error);
+    let there = match fs::symlink_metadata(path) {
+        Ok(there) => there,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(io(error)),
+    };
+    if !there.file_type().is_socket() {
+        return Err(Taken::Other(path.to_owned()));
+    }
+    match knock(path) {
+        Err(Errno::CONNREFUSED) => fs::remove_file(path).map_err(io),
+        Err(Errno::NOENT) => Ok(()),
+        // Its backlog is full: whoever listens takes his time.
+        Ok(()) | Err(Errno::AGAIN) => Err(Taken::Stranger(path.to_owned())),
+        Err(error) => Err(io(error.into())),
+    }
+}
+
+/// Connects without ever waiting: whoever listens may stand still.
+fn knock(path: &Path) -> rustix::io::Result<()> {
+    let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    fcntl_setfd(&socket, FdFlags::CLOEXEC)?;
+    ioctl_fionbio(&socket, true)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)
+}
+
 fn lock(path: &Path) -> Result<File, Taken> {
     let io = |error| Taken::Io(path.to_owned(), error);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -169,6 +208,54 @@ mod tests {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let _other = std::os::unix::net::UnixListener::bind(&path).unwrap();
         assert!(matches!(Listener::bind(&path, &[]), Err(Taken::Stranger(_))));
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_no_socket_is_left_alone() {
+        let path = place();
+        fs::create_dir_all(&path).unwrap();
+        assert!(matches!(Listener::bind(&path, &[]), Err(Taken::Other(_))));
+        fs::remove_dir(&path).unwrap();
+        fs::write(&path, "precious").unwrap();
+        let refused = Listener::bind(&path, &[]).err().unwrap().to_string();
+        assert!(refused.contains("is no socket"), "{refused}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_socket_whose_program_stands_still_is_left_alone() {
+        let path = place();
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let _still = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        // Nobody accepts: its backlog fills up, and whoever connects then would wait.
+        let mut waiting = Vec::new();
+        let full = loop {
+            let one = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+            ioctl_fionbio(&one, true).unwrap();
+            match connect(&one, &SocketAddrUnix::new(&path).unwrap()) {
+                Ok(()) => waiting.push(one),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full, Errno::AGAIN);
+        assert!(matches!(Listener::bind(&path, &[]), Err(Taken::Stranger(_))));
+        assert!(path.exists());
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_socket_of_another_daemon_in_its_place_is_not_taken_away() {
+        let path = place();
+        let first = Listener::bind(&path, &[]).unwrap();
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        // Another inode for sure: the first socket is open still.
+        let second = Listener::bind(&path, &[]).unwrap();
+        drop(first);
+        assert!(path.exists(), "it is the second one's");
+        drop(second);
+        assert!(!path.exists());
         fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::config::Limits;
 use crate::error::Error;
@@ -48,16 +48,21 @@ where
         metrics,
     };
     let writing = outbox.write_to(&mut writer);
+    let left = async {
+        outbox.closed().await;
+        sleep(FAREWELL).await;
+    };
     tokio::pin!(writing);
     let ended = tokio::select! {
         biased;
         written = &mut writing => Ended::Write(written),
         ended = session.read(linger) => ended,
+        () = left => Ended::Left,
     };
     tracing::debug!(pid = peer.pid, ?ended, "a caller left");
     drop(guard);
     outbox.close();
-    if !matches!(ended, Ended::Write(_)) {
+    if !matches!(ended, Ended::Write(_) | Ended::Left) {
         // What was said last is worth a moment, but not more.
         let _ = timeout(FAREWELL, writing).await;
     }
@@ -87,6 +92,8 @@ enum Ended {
     HalfALine,
     Read(io::Error),
     Write(io::Result<()>),
+    /// mcpool has nothing more to say, and the caller does not read what was said.
+    Left,
 }
 
 struct Session<R> {
@@ -130,7 +137,7 @@ impl<R: AsyncRead + Unpin> Session<R> {
     async fn linger(&self, patience: Duration) {
         let served = async {
             while !self.mux.with(|mux| mux.is_served(self.key)) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                sleep(Duration::from_millis(5)).await;
             }
         };
         // What is not answered by then is cancelled.

@@ -1,14 +1,15 @@
 //! A map of the file being read key by key: each getter says which key there is, of what type, and its default.
 //! Used by everything in `file/`. What is wrong is noted and the default taken, so that one run finds all mistakes.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Rate;
 use super::diagnostic::Notes;
 use super::yaml::{Entry, Node, Place, Value};
+use super::{Rate, Secret};
 use super::{name, substitute, units};
 
 /// The longest duration: timers can't count to the end of time.
@@ -21,6 +22,8 @@ pub(super) struct Fields<'t> {
     pub(super) place: Place,
     entries: &'t [Entry],
     known: Vec<&'static str>,
+    /// What `${...}` stood for.
+    filled_in: RefCell<Vec<Secret>>,
 }
 
 impl<'t> Fields<'t> {
@@ -38,7 +41,7 @@ impl<'t> Fields<'t> {
                 &[]
             }
         };
-        Self { notes, place, entries, known: Vec::new() }
+        Self { notes, place, entries, known: Vec::new(), filled_in: RefCell::default() }
     }
 
     /// The key and its value, if it is there and not null.
@@ -62,7 +65,13 @@ impl<'t> Fields<'t> {
     pub(super) fn section(&mut self, key: &'static str) -> Fields<'t> {
         match self.entry(key) {
             Some(entry) => Fields::new(self.notes, entry.place, &entry.node),
-            None => Fields { notes: self.notes, place: self.place, entries: &[], known: Vec::new() },
+            None => Fields {
+                notes: self.notes,
+                place: self.place,
+                entries: &[],
+                known: Vec::new(),
+                filled_in: RefCell::default(),
+            },
         }
     }
 
@@ -239,9 +248,14 @@ impl<'t> Fields<'t> {
             );
             return None;
         }
-        Some(substitute::expand(text, self.notes.env, &mut |fault| {
-            self.notes.mistake(node.place, fault.message, fault.help)
-        }))
+        let mut fault = |fault: substitute::Fault| self.notes.mistake(node.place, fault.message, fault.help);
+        let mut secret = |value: &str| self.filled_in.borrow_mut().push(Secret::new(value));
+        Some(substitute::expand(text, self.notes.env, &mut secret, &mut fault))
+    }
+
+    /// What `${...}` stood for in the keys of this map that were asked for, where it may be a secret.
+    pub(super) fn filled_in(&self) -> Vec<Secret> {
+        self.filled_in.take()
     }
 
     /// Notes that two keys contradict each other, at the first of them that was written.

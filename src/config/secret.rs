@@ -3,6 +3,16 @@
 
 use std::fmt;
 
+/// Variables that programs tell each other all the time. Their values are no secrets, and hiding them would make most
+/// messages unreadable.
+const PLAIN: [&str; 11] =
+    ["HOME", "HOSTNAME", "LANG", "LOGNAME", "PATH", "PWD", "SHELL", "TERM", "TMPDIR", "TZ", "USER"];
+
+/// Whether the value of an environment variable of that name is known to be no secret.
+pub fn is_plain(name: &str) -> bool {
+    PLAIN.contains(&name) || name.starts_with("LC_") || name.starts_with("XDG_")
+}
+
 /// Text that neither `Debug` nor `Display` shows.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);

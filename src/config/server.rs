@@ -21,6 +21,8 @@ pub struct Server {
     pub env: BTreeMap<String, Secret>,
     /// Names of the daemon's own variables that it gets besides the usual few.
     pub inherit_env: Vec<String>,
+    /// What `${...}` stood for in all of these, where it may be a secret: it is not to be seen in what the server says.
+    pub filled: Vec<Secret>,
     /// Where it is started, an absolute path; None: in the daemon's directory.
     pub cwd: Option<PathBuf>,
     /// Which protocol era to speak with it.
@@ -130,6 +132,7 @@ impl Server {
             args: Vec::new(),
             env: BTreeMap::new(),
             inherit_env: Vec::new(),
+            filled: Vec::new(),
             cwd: None,
             era: EraChoice::default(),
             lease: LeaseChoice::default(),
@@ -190,6 +193,7 @@ impl fmt::Debug for Server {
             .field("args", &format_args!("[{} hidden]", self.args.len()))
             .field("env", &self.env)
             .field("inherit_env", &self.inherit_env)
+            .field("filled", &self.filled)
             .field("cwd", &self.cwd)
             .field("era", &self.era)
             .field("lease", &self.lease)

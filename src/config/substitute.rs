@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 
+use super::is_plain;
+
 /// The largest file that `${file:...}` takes in, in bytes: more than a secret, a token or a certificate has.
 const LARGEST: u64 = 1 << 20;
 
@@ -18,8 +20,9 @@ pub(super) struct Fault {
 }
 
 /// Fills in every `${...}` of `text`; `$${` stands for a plain `${`.
-/// All that can't be filled in is told to `fault`, and left out of the answer.
-pub(super) fn expand(text: &str, env: Env<'_>, fault: &mut dyn FnMut(Fault)) -> String {
+/// What is filled in and may be a secret is told to `secret`; all that can't be filled in is told to `fault`, and left
+/// out of the answer.
+pub(super) fn expand(text: &str, env: Env<'_>, secret: &mut dyn FnMut(&str), fault: &mut dyn FnMut(Fault)) -> String {
     let mut full = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("${") {
@@ -38,7 +41,12 @@ pub(super) fn expand(text: &str, env: Env<'_>, fault: &mut dyn FnMut(Fault)) -> 
             return full;
         };
         match look_up(&inside[..end], env) {
-            Ok(value) => full.push_str(&value),
+            Ok(value) => {
+                full.push_str(&value);
+                if !inside[..end].strip_prefix("env:").is_some_and(is_plain) {
+                    secret(&value);
+                }
+            }
             Err(found) => fault(found),
         }
         rest = &inside[end + 1..];
@@ -121,7 +129,7 @@ mod tests {
 
     fn filled(text: &str) -> Result<String, Vec<Fault>> {
         let mut faults = Vec::new();
-        let full = expand(text, &env, &mut |fault| faults.push(fault));
+        let full = expand(text, &env, &mut |_| {}, &mut |fault| faults.push(fault));
         if faults.is_empty() { Ok(full) } else { Err(faults) }
     }
 

@@ -14,7 +14,7 @@ pub struct InFlight {
 #[derive(Debug)]
 struct Count {
     out: Cell<usize>,
-    limit: usize,
+    limit: Cell<usize>,
 }
 
 /// The right to have one call in flight; given back when dropped.
@@ -37,13 +37,18 @@ pub enum Full {
 impl InFlight {
     /// At most `limit` permits at once, of all holders together.
     pub fn new(limit: usize) -> InFlight {
-        let all = Rc::new(Count { out: Cell::new(0), limit });
+        let all = Rc::new(Count::of(limit));
         InFlight { own: all.clone(), all }
     }
 
     /// A bound for one holder, within the bound of all.
     pub fn within(&self, limit: usize) -> InFlight {
-        InFlight { own: Rc::new(Count { out: Cell::new(0), limit }), all: self.all.clone() }
+        InFlight { own: Rc::new(Count::of(limit)), all: self.all.clone() }
+    }
+
+    /// Allows another number of permits of all holders together; those that are out stay out.
+    pub fn allow(&self, limit: usize) {
+        self.all.limit.set(limit);
     }
 
     /// One permit, if one is left.
@@ -51,11 +56,11 @@ impl InFlight {
     /// # Errors
     /// None is left.
     pub fn admit(&self) -> Result<Permit, Full> {
-        if self.own.out.get() >= self.own.limit {
-            return Err(Full::Own(self.own.limit));
+        if self.own.is_full() {
+            return Err(Full::Own(self.own.limit.get()));
         }
-        if self.all.out.get() >= self.all.limit {
-            return Err(Full::All(self.all.limit));
+        if self.all.is_full() {
+            return Err(Full::All(self.all.limit.get()));
         }
         self.each(|count| count.out.set(count.out.get() + 1));
         Ok(Permit { of: self.clone(), rated: false })
@@ -71,6 +76,16 @@ impl InFlight {
         if !Rc::ptr_eq(&self.own, &self.all) {
             change(&self.all);
         }
+    }
+}
+
+impl Count {
+    fn of(limit: usize) -> Count {
+        Count { out: Cell::new(0), limit: Cell::new(limit) }
+    }
+
+    fn is_full(&self) -> bool {
+        self.out.get() >= self.limit.get()
     }
 }
 
@@ -95,5 +110,16 @@ mod tests {
         drop(permit);
         assert!(one.admit().is_ok() && other.admit().is_ok());
         assert_eq!((one.count(), all.count()), (0, 1));
+    }
+
+    #[test]
+    fn another_limit_holds_for_holders_that_are_there() {
+        let all = InFlight::new(1);
+        let one = all.within(5);
+        let _first = one.admit().unwrap();
+        all.allow(2);
+        let _second = one.admit().unwrap();
+        all.allow(1);
+        assert_eq!(one.admit().unwrap_err(), Full::All(1));
     }
 }

@@ -11,6 +11,7 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use tokio::time::Instant;
 
+use crate::clock;
 use crate::config::{Rate, RateLimit};
 
 /// Time since something began.
@@ -21,7 +22,7 @@ impl Clock for Since {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
-        self.0.elapsed().into()
+        (clock::now() - self.0).into()
     }
 }
 
@@ -34,7 +35,7 @@ pub struct Limiter {
 impl Limiter {
     /// As many at once as in the whole time; then one for each part of it.
     pub fn new(rate: Rate) -> Limiter {
-        let clock = Since(Instant::now());
+        let clock = Since(clock::now());
         let quota = Quota::with_period(rate.per / rate.count.get())
             .map_or(Quota::per_second(rate.count), |quota| quota.allow_burst(rate.count));
         Limiter { clock, inner: RateLimiter::direct_with_clock(quota, clock) }

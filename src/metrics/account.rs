@@ -9,6 +9,7 @@ use tracing::Span;
 
 use super::method::Method;
 use super::server::{Outcome, ServerMetrics};
+use crate::clock;
 
 /// The account of one request, from its arrival to its end.
 pub struct Account {
@@ -25,7 +26,7 @@ impl Account {
     /// A request of a caller arrived. The span is that of all log lines about it.
     pub fn open(server: Rc<ServerMetrics>, method: &str, caller: u64, id: &str) -> Account {
         let span = tracing::debug_span!("call", caller, id, method, server = server.name);
-        Account { server, method: Method::named(method), since: Instant::now(), placed: false, sent: None, span }
+        Account { server, method: Method::named(method), since: clock::now(), placed: false, sent: None, span }
     }
 
     /// It is a server's.
@@ -51,7 +52,7 @@ impl Account {
 
     /// It ended. Called once.
     pub fn end(&self, outcome: Outcome, reason: impl Display) {
-        let now = Instant::now();
+        let now = clock::now();
         let queued = self.placed.then(|| self.sent.unwrap_or(now) - self.since);
         let took = self.sent.map(|sent| now - sent);
         self.server.call_ended(self.method, outcome, queued, took);

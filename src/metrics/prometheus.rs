@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use metrics::{Histogram, Key, Label, Level, Metadata, Recorder};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics::{Key, Label, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use super::server::ServerMetrics;
 use super::{Measured, MeasuredServer, Metrics};
@@ -15,8 +15,6 @@ use super::{Measured, MeasuredServer, Metrics};
 pub const QUEUE: &str = "mcpool_queue_seconds";
 /// The histogram of calls.
 pub const CALL: &str = "mcpool_call_seconds";
-/// Upper bounds in seconds, from a cached answer to the longest call there may be by default.
-const SECONDS: [f64; 15] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0, 900.0];
 const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
 
 /// What a metric is.
@@ -81,18 +79,13 @@ pub struct Exporter {
 
 impl Default for Exporter {
     fn default() -> Exporter {
-        let builder = PrometheusBuilder::new();
-        let builder = [QUEUE, CALL].into_iter().fold(builder, |builder, name| {
-            // It refuses an empty list alone.
-            let full = Matcher::Full(name.to_owned());
-            builder.set_buckets_for_metric(full, &SECONDS).unwrap_or_else(|_| PrometheusBuilder::new())
-        });
-        let recorder = builder.build_recorder();
+        let recorder = PrometheusBuilder::new().build_recorder();
         for (name, kind, help) in METRICS {
             match kind {
                 Counter => recorder.describe_counter(name.into(), None, help.into()),
                 Gauge => recorder.describe_gauge(name.into(), None, help.into()),
-                Kind::Histogram => recorder.describe_histogram(name.into(), None, help.into()),
+                // They are written by `Times`.
+                Kind::Histogram => {}
             }
         }
         let handle = recorder.handle();
@@ -101,19 +94,6 @@ impl Default for Exporter {
 }
 
 impl Exporter {
-    /// A histogram of seconds of a server.
-    pub fn histogram(&self, name: &'static str, server: &str, method: Option<&'static str>) -> Histogram {
-        let mut labels = vec![label("server", server)];
-        labels.extend(method.map(|method| Label::from_static_parts("method", method)));
-        self.recorder.register_histogram(&Key::from_parts(name, labels), &METADATA)
-    }
-
-    /// Puts the times that were recorded into their buckets. Until then each takes up memory, so this is to be called
-    /// now and then even if nobody reads.
-    pub fn tidy(&self) {
-        self.handle.run_upkeep();
-    }
-
     /// Everything, as text.
     pub fn render(&self, metrics: &Metrics, measured: &Measured) -> String {
         self.gauge("mcpool_build_info", vec![label("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -145,7 +125,7 @@ impl Exporter {
             let now = measured.servers.iter().find(|now| now.name == server.name);
             self.moment(&server.name, now.unwrap_or(&MeasuredServer::default()));
         }
-        self.handle.render()
+        self.handle.render() + &times(metrics)
     }
 
     fn callers(&self, measured: &Measured) {
@@ -219,6 +199,27 @@ impl Exporter {
     fn gauge(&self, name: &'static str, labels: Vec<Label>, value: usize) {
         self.recorder.register_gauge(&Key::from_parts(name, labels), &METADATA).set(value as f64);
     }
+}
+
+/// The histograms. Names of servers are such that they need no escapes.
+fn times(metrics: &Metrics) -> String {
+    let known = metrics.servers.borrow();
+    let servers = || known.iter().chain([&metrics.own]);
+    let mut text = String::new();
+    for (name, _, help) in METRICS.iter().filter(|(_, kind, _)| *kind == Kind::Histogram) {
+        text += &format!("# HELP {name} {help}\n# TYPE {name} histogram\n");
+        for server in servers() {
+            let labels = format!("server=\"{}\"", server.name);
+            match *name {
+                QUEUE if server.queued.count() > 0 => server.queued.write(&mut text, name, &labels),
+                QUEUE => {}
+                _ => server.took().for_each(|(method, times)| {
+                    times.write(&mut text, name, &format!("{labels},method=\"{}\"", method.as_str()));
+                }),
+            }
+        }
+    }
+    text
 }
 
 fn label(key: &'static str, value: &str) -> Label {

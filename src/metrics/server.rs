@@ -1,16 +1,12 @@
 //! The account of one server: held by its pool and by each of its calls, which tell it what happens. Everything that a
 //! call adds to is found by a small index.
 
-use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use metrics::Histogram;
-
-use super::Exporter;
 use super::method::Method;
-use super::prometheus::{CALL, QUEUE};
+use super::times::Times;
 use super::words::Words;
 use crate::wire::tally::Tally;
 
@@ -80,14 +76,13 @@ pub struct ServerMetrics {
     retries: Tally,
     probes: [Tally; Probe::ALL.len()],
     trips: Tally,
-    exporter: Rc<OnceCell<Exporter>>,
-    /// Times are kept only where somebody can read them.
-    queued: OnceCell<Histogram>,
-    took: [OnceCell<Histogram>; Method::COUNT],
+    /// How long calls waited for an instance.
+    pub queued: Times,
+    took: [Times; Method::COUNT],
 }
 
 impl ServerMetrics {
-    pub(super) fn new(name: &str, exporter: Rc<OnceCell<Exporter>>) -> Rc<ServerMetrics> {
+    pub(super) fn new(name: &str) -> Rc<ServerMetrics> {
         Rc::new(ServerMetrics {
             name: name.to_owned(),
             calls: Default::default(),
@@ -102,8 +97,7 @@ impl ServerMetrics {
             retries: Tally::default(),
             probes: Default::default(),
             trips: Tally::default(),
-            exporter,
-            queued: OnceCell::new(),
+            queued: Times::default(),
             took: Default::default(),
         })
     }
@@ -112,14 +106,13 @@ impl ServerMetrics {
     /// one, if it was.
     pub fn call_ended(&self, method: Method, outcome: Outcome, queued: Option<Duration>, took: Option<Duration>) {
         self.calls[method.index()][outcome as usize].one();
-        let Some(exporter) = self.exporter.get() else { return };
-        if let Some(queued) = queued {
-            self.queued.get_or_init(|| exporter.histogram(QUEUE, &self.name, None)).record(queued);
-        }
-        if let Some(took) = took {
-            let named = || exporter.histogram(CALL, &self.name, Some(method.as_str()));
-            self.took[method.index()].get_or_init(named).record(took);
-        }
+        queued.into_iter().for_each(|time| self.queued.note(time));
+        took.into_iter().for_each(|time| self.took[method.index()].note(time));
+    }
+
+    /// How long calls were with an instance, by method; those of which there was one.
+    pub fn took(&self) -> impl Iterator<Item = (Method, &Times)> {
+        Method::all().map(|method| (method, &self.took[method.index()])).filter(|(_, times)| times.count() > 0)
     }
 
     /// Counts what mcpool refused, by the word for the error ([`super::reason`]).

@@ -61,11 +61,9 @@ fn counts_are_rendered_as_they_are_shown() {
 #[test]
 fn times_fall_into_buckets() {
     let metrics = Metrics::default();
-    metrics.exporter();
     let files = metrics.server("files");
     let (queued, took) = (Some(Duration::from_millis(3)), Some(Duration::from_secs(2)));
     files.call_ended(Method::named("tools/call"), Outcome::Ok, queued, took);
-    metrics.exporter().tidy();
     files.call_ended(Method::named("ping"), Outcome::Ok, None, None);
     let text = rendered(&metrics, &Measured::default());
     assert_eq!(value(&text, r#"mcpool_queue_seconds_bucket{server="files",le="0.0025"}"#), 0.0);

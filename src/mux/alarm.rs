@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::Handle;
+use crate::clock::{self, Turn};
 use crate::tasks;
 
 /// Deadlines that lie closer together than this are looked at together.
@@ -47,9 +48,10 @@ pub fn keep(handle: &Handle) {
             }
             let Some(mux) = mux.upgrade() else { return };
             alarm.next.set(None);
-            let next = mux.borrow_mut().sweep(Instant::now());
+            let _turn = Turn::begin();
+            let next = mux.borrow_mut().sweep(clock::now());
             if let Some(next) = next {
-                alarm.at(next.max(Instant::now() + GRAIN));
+                alarm.at(next.max(clock::now() + GRAIN));
             }
         }
     });

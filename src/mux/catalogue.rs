@@ -1,6 +1,7 @@
 //! What mcpool knows of a server without asking it. It is kept on disk, so that callers can connect, initialise
 //! and list without one server process being started.
 
+mod digest;
 mod variant;
 
 use std::cell::Cell;
@@ -12,7 +13,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::alarm::Alarm;
@@ -25,8 +25,6 @@ pub use variant::{Variant, VariantKey};
 const VARIANTS: usize = 16;
 /// The shortest time between two writes.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Raised when what is written changes its form.
-const FORM: u32 = 1;
 
 /// What is known of one server, and where it is kept.
 pub struct Catalogue {
@@ -59,9 +57,11 @@ pub struct Known {
 }
 
 impl Catalogue {
-    /// What is remembered of a server in `dir`; nothing if there is nothing readable.
-    pub fn load(dir: Option<&Path>, server: &config::Server, alarm: Rc<Alarm>) -> Catalogue {
-        let file = dir.map(|dir| dir.join(format!("{}.json", digest(server))));
+    /// What is remembered of a server in `dir`; nothing if there is nothing readable. `home` is where servers run
+    /// that have no `cwd`.
+    pub fn load(dir: Option<&Path>, server: &config::Server, home: Option<&Path>, alarm: Rc<Alarm>) -> Catalogue {
+        let variable = |name: &str| std::env::var_os(name);
+        let file = dir.map(|dir| dir.join(format!("{}.json", digest::digest(server, home, &variable))));
         let read = |file: &PathBuf| serde_json::from_slice(&fs::read(file).ok()?).ok();
         let known = file.as_ref().and_then(read).unwrap_or_default();
         Catalogue { known, file, alarm, next: Cell::default(), unsaved: Cell::default() }
@@ -222,25 +222,6 @@ impl Catalogue {
     pub fn variants_mut(&mut self) -> impl Iterator<Item = &mut Variant> {
         self.known.variants.iter_mut()
     }
-}
-
-/// The name of what a server is: its command, arguments, environment, directory, and what wrote it down.
-fn digest(server: &config::Server) -> String {
-    let mut hash = Sha256::new();
-    let mut word = |word: &[u8]| {
-        hash.update((word.len() as u64).to_le_bytes());
-        hash.update(word);
-    };
-    word(env!("CARGO_PKG_VERSION").as_bytes());
-    word(&FORM.to_le_bytes());
-    word(server.command.as_bytes());
-    server.args.iter().for_each(|arg| word(arg.as_bytes()));
-    for (name, value) in &server.env {
-        word(name.as_bytes());
-        word(value.expose().as_bytes());
-    }
-    word(server.cwd.as_ref().map_or(b"".as_slice(), |cwd| cwd.as_os_str().as_encoded_bytes()));
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn write(file: &Path, known: &Known) -> io::Result<()> {

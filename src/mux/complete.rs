@@ -3,16 +3,16 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::Mux;
 use super::call::{Call, Place, Source, Then};
 use super::errand::Outcome;
+use crate::clock;
 use crate::era::bridge::content;
 use crate::era::legacy;
 use crate::error::Error;
-use crate::pool::instance::{InstanceRef, State, Subscriber};
+use crate::pool::instance::{InstanceRef, State};
 use crate::pool::pending::{Entry, Load};
+use crate::pool::ties::Subscriber;
 use crate::reply::CallKey;
 use crate::wire::message::{Kind, Message};
 use crate::wire::scan::Field;
@@ -26,7 +26,7 @@ impl Mux {
                 if let Some(caller) = self.callers.get_mut(call.caller) {
                     caller.in_flight.remove(reply.id());
                     if caller.leaves.is_some() {
-                        self.alarm.at(Instant::now());
+                        self.alarm.at(clock::now());
                     }
                 }
             }
@@ -41,7 +41,7 @@ impl Mux {
         }
         if self.in_stead_of(call.server) != Some(call.server) {
             // It may have been the last that a retired server was kept for.
-            self.alarm.at(Instant::now());
+            self.alarm.at(clock::now());
         }
         Some(call)
     }
@@ -54,7 +54,7 @@ impl Mux {
             instance.served += u64::from(entry.load == Load::Work && entry.caller.is_some());
             instance.missed = 0;
             if last == Some(instance.served) {
-                self.alarm.at(Instant::now());
+                self.alarm.at(clock::now());
             }
         }
         self.judge(entry.call, answer);
@@ -143,7 +143,7 @@ impl Mux {
         match call.place.clone() {
             Place::On(instance, id) => {
                 let at = InstanceRef { server, key: instance };
-                let until = Instant::now() + self.server(server).config.timeout.hold;
+                let until = clock::now() + self.server(server).config.timeout.hold;
                 if let Some(instance) = self.instance_mut(at) {
                     instance.pending.abandon(id, until);
                     let reason = reason.map(|reason| format!(r#","reason":{}"#, serde_json::json!(reason)));
@@ -178,7 +178,7 @@ impl Mux {
         }
         let waiting = !server.pool.queue.is_empty();
         let soonest = server.config.recycle.idle.min(server.config.probe.every.unwrap_or(Duration::MAX));
-        if let Some(due) = idle.map(|idle| idle + soonest).filter(|due| *due > Instant::now()) {
+        if let Some(due) = idle.map(|idle| idle + soonest).filter(|due| *due > clock::now()) {
             self.alarm.at(due);
         }
         if holds {

@@ -14,7 +14,8 @@ use super::probe::Question;
 use crate::era::level::Level;
 use crate::era::profile::Profile;
 use crate::error::Error;
-use crate::pool::instance::{InstanceKey, InstanceRef, ServerId, Subscriber};
+use crate::pool::instance::{InstanceKey, InstanceRef, ServerId};
+use crate::pool::ties::Subscriber;
 use crate::reply::{CallKey, CallerKey};
 use crate::wire::message::{Kind, Message};
 

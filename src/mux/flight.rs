@@ -8,6 +8,7 @@ use super::call::{Call, Pin, Place, Source};
 use super::errand::Errand;
 use super::gate::Trials;
 use super::roots::NO_ROOTS;
+use crate::clock;
 use crate::config::WhenFull;
 use crate::era::may_ask_in;
 use crate::error::Error;
@@ -51,7 +52,7 @@ impl Mux {
             if let Some(Bridge::Modern(_)) = call.bridge {
                 return self.ask_for_roots(key);
             }
-            let deadline = Instant::now() + super::roots::PATIENCE;
+            let deadline = clock::now() + super::roots::PATIENCE;
             // A client may never tell them: others may try meanwhile whether the server works.
             self.calls[key].trials = Trials::default();
             self.wait_at(key, Place::Roots, deadline);
@@ -75,7 +76,7 @@ impl Mux {
             }
             _ => {}
         }
-        let since = Instant::now();
+        let since = clock::now();
         let timeout = pool.config.queue.timeout;
         let full = pool.is_full_for(picked, caller, &need);
         match pool.wait(Ticket { call: key, caller, need, since, leisurely, full }) {
@@ -131,7 +132,7 @@ impl Mux {
         }
         // An instance that is starting is given up in time, and a busy one gives way in time.
         let pool = &self.server(server).pool;
-        let now = Instant::now();
+        let now = clock::now();
         if pool.instances.values().any(|instance| instance.state == State::Starting) {
             self.alarm
                 .at(now
@@ -210,7 +211,7 @@ impl Mux {
             caller.last.insert(call.server, to);
         }
         instance.send(&call.request, std::mem::take(&mut call.splice), id);
-        let now = Instant::now();
+        let now = clock::now();
         call.place = Place::On(to, id);
         call.since = now;
         if call.account().is_some_and(|account| account.sent(now)) {
@@ -228,7 +229,7 @@ impl Mux {
     pub(crate) fn wait_at(&mut self, key: CallKey, place: Place, deadline: Instant) {
         if let Some(call) = self.calls.get_mut(key) {
             call.place = place;
-            call.since = Instant::now();
+            call.since = clock::now();
             if !matches!(call.from, Source::Mcpool(Errand::Listen)) {
                 call.deadline = deadline;
             }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use tokio::time::Instant;
+use serde_json::value::RawValue;
 
 use super::Mux;
 use super::call::{Call, Source};
@@ -11,6 +11,7 @@ use super::errand::Errand;
 use super::lists::ListKind;
 use super::names;
 use super::request::Accepted;
+use crate::clock;
 use crate::config;
 use crate::error::Error;
 use crate::guard::breaker::{Admission, Breaker, State, Trial};
@@ -18,11 +19,13 @@ use crate::guard::budget::Budget;
 use crate::guard::rate::{Bound, Limiter, Limits};
 use crate::pool::instance::ServerId;
 use crate::reply::{CallKey, CallerKey};
-use crate::wire::message::{Kind, Message, member};
+use crate::wire::message::{Kind, Message, member, unquote};
 use crate::wire::scan::Field;
 
 /// How many tools of a server may be in trouble at once and still be told apart.
 const TOOLS: usize = 256;
+/// No longer name of a tool is remembered, in bytes.
+const LONGEST_NAME: usize = 128;
 /// The code of an internal error (JSON-RPC 2.0, section 5.1): of all answers, the one that tells of a sick server.
 const INTERNAL_ERROR: &str = "-32603";
 
@@ -107,7 +110,7 @@ impl Mux {
         let Some(call) = self.calls.get(key) else { return Ok(()) };
         // Whoever was let through to try is not asked again.
         let (tries, tries_tool) = (call.trials.server.is_some(), call.trials.tool.is_some());
-        let (id, now) = (call.server, Instant::now());
+        let (id, now) = (call.server, clock::now());
         if self.server(id).gate.breaker.is_clean() && !self.server(id).gate.per_tool || !self.decides(call) {
             return Ok(());
         }
@@ -181,16 +184,16 @@ impl Mux {
         if call.is_some_and(|call| !self.decides(call)) {
             return;
         }
-        let (now, jitter) = (Instant::now(), self.jitter());
+        let (now, jitter) = (clock::now(), self.jitter());
         let undecided = |breaker: &Breaker| breaker.state(now) == State::HalfOpen;
         let tries = call.is_none_or(|call| call.trials.server.is_some());
         let tries_tool = call.is_some_and(|call| call.trials.tool.is_some());
         let tool = call.filter(|_| self.server(id).gate.per_tool).and_then(|call| self.tool_called(call));
+        let tool = tool.filter(|tool| self.is_told_apart(id, tool));
         let server = &mut self.servers[id.0];
         let config = server.config.breaker;
         let name = &server.config.name;
-        if let Some(tool) = tool.filter(|tool| server.gate.tools.len() < TOOLS || server.gate.tools.contains_key(tool))
-        {
+        if let Some(tool) = tool {
             let breaker = server.gate.tools.entry(tool.clone()).or_insert_with(|| Breaker::new(config));
             if (tries_tool || !undecided(breaker)) && breaker.failed(now, jitter, cause) {
                 tracing::info!(server = name, tool, cause, open_for = ?breaker.opens_for(now), "the breaker of a tool opens");
@@ -208,6 +211,21 @@ impl Mux {
         let error = Error::BreakerOpen { server: name.clone(), cause: cause.to_owned(), retry };
         let waiting = server.pool.queue.remove_where(|_| true);
         waiting.into_iter().for_each(|ticket| self.fail(ticket.call, error.clone()));
+    }
+
+    /// Whether a tool has a breaker of its own: not if it only has a name, which is any caller's choice.
+    fn is_told_apart(&self, id: ServerId, tool: &str) -> bool {
+        let server = self.server(id);
+        let has_one = server.gate.tools.contains_key(tool);
+        has_one || tool.len() <= LONGEST_NAME && server.gate.tools.len() < TOOLS && self.may_offer(id, tool)
+    }
+
+    /// Whether a tool may be one of a server's, as far as its lists are known.
+    fn may_offer(&self, id: ServerId, tool: &str) -> bool {
+        let variants = self.server(id).catalogue.variants();
+        let mut lists = variants.filter_map(|variant| variant.list(ListKind::Tools)).peekable();
+        let named = |item: &RawValue| member(item.get(), "name").and_then(unquote).is_some_and(|name| name == tool);
+        lists.peek().is_none() || lists.any(|list| list.items.iter().any(|item| named(item)))
     }
 
     /// Whether what becomes of a call may open and close breakers: requests that are answered soon. The rest of what

@@ -131,10 +131,27 @@ impl Mux {
         self.dispatch(at.server);
     }
 
+    /// An instance reads no more, or not fast enough: nothing new goes there. What it was sent it may still answer, until it
+    /// is given up like one that ended by itself.
+    pub(crate) fn instance_deaf(&mut self, at: InstanceRef) {
+        if !self.instance(at).is_some_and(|instance| matches!(instance.state, State::Ready | State::Draining)) {
+            return;
+        }
+        let pool = &mut self.server_mut(at.server).pool;
+        pool.mark_draining(at.key, StopReason::Deaf);
+        pool.crashed();
+        if let Some(instance) = self.instance_mut(at) {
+            // Also if it was drained already: it is not taken back.
+            instance.leaves = Some(StopReason::Deaf);
+        }
+        self.dispatch(at.server);
+    }
+
     /// Nothing will come from an instance any more.
     pub(crate) fn instance_gone(&mut self, at: InstanceRef, how: &str) {
         let Some(instance) = self.instance(at) else { return };
         let (state, serial) = (instance.state, instance.serial);
+        let deaf = instance.leaves == Some(StopReason::Deaf);
         let detail = format!("{how}{}", instance.stderr.quote());
         let server = self.server(at.server).config.name.clone();
         if state == State::Starting {
@@ -146,11 +163,14 @@ impl Mux {
             self.start_failed(at, failure);
         } else if state != State::Stopping {
             tracing::warn!(server, instance = serial, how, "ended by itself");
-            self.server_mut(at.server).pool.crashed();
+            if !deaf {
+                self.server_mut(at.server).pool.crashed();
+            }
         }
         self.server_mut(at.server).pool.stop(at.key, StopReason::Ended);
         self.lose(at, &Error::ServerDied { server, detail });
-        if matches!(state, State::Ready | State::Draining) {
+        // One that read no more has failed, though it may have finished what it had.
+        if deaf || matches!(state, State::Ready | State::Draining) {
             self.ailed(at.server, None, &format!("an instance ended by itself: {how}"));
         }
         self.dispatch(at.server);

@@ -1,11 +1,10 @@
 //! Notifications, in both directions: each goes to the one that it belongs to, or nowhere.
 
-use tokio::time::Instant;
-
 use super::Mux;
 use super::call::{Place, Source};
 use super::callers::Asked;
 use super::lists::ListKind;
+use crate::clock;
 use crate::era::profile::Profile;
 use crate::pool::instance::{InstanceRef, ServerId, State};
 use crate::pool::pending::InFlightOf;
@@ -39,7 +38,7 @@ impl Mux {
 
     /// Passes a notification to the one caller that it can be about.
     pub(crate) fn pass_to_owner(&mut self, at: InstanceRef, message: &Message) {
-        let owner = self.instance(at).map(|instance| instance.owner(Instant::now()));
+        let owner = self.instance(at).map(|instance| instance.owner(clock::now()));
         match owner.map(|owner| (owner, self.callers_with(owner))) {
             Some((InFlightOf::One(caller), Some(outbox))) => {
                 outbox.splice(&message.splice());
@@ -77,7 +76,7 @@ impl Mux {
         }
         if let Some(call) = entry.and_then(|entry| self.calls.get_mut(entry.call)) {
             if !call.is_held() {
-                call.deadline = (Instant::now() + timeout).min(call.limit);
+                call.deadline = (clock::now() + timeout).min(call.limit);
             }
             if let Source::Caller(reply, _) = &mut call.from
                 && reply.progress(message)

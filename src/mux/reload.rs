@@ -72,7 +72,7 @@ impl Mux {
         let mut changes = Changes::default();
         let until = Instant::now() + config.life.drain;
         let (old, config) = (self.config.clone(), Rc::new(config));
-        self.starter.message = config.limits.message;
+        self.change_limits(&config.limits);
         self.in_force = InForce::new(&config);
         let retired = self.change_servers(&config, until, &mut changes);
         self.config = config;
@@ -90,6 +90,13 @@ impl Mux {
     pub fn refuse_config(&mut self, why: String) {
         self.metrics.reloaded(Reload::Refused);
         self.in_force.refused = Some((Instant::now(), why));
+    }
+
+    /// Puts the limits in force that concern everybody: they reach servers and callers that did not change too.
+    fn change_limits(&mut self, limits: &config::Limits) {
+        self.starter.message = limits.message;
+        self.servers.iter_mut().for_each(|server| server.pool.start_with(self.starter.clone()));
+        self.in_flight.allow(limits.in_flight_total);
     }
 
     /// Adds, adjusts and retires servers; those that were retired.
@@ -130,7 +137,6 @@ impl Mux {
 
     /// A server is treated in another way from now on.
     fn adjust_server(&mut self, id: ServerId, config: Rc<config::Server>) {
-        let starter = self.starter.clone();
         let server = self.server_mut(id);
         if server.config.rate_limit != config.rate_limit
             || server.config.breaker != config.breaker
@@ -143,7 +149,7 @@ impl Mux {
         }
         let server = self.server_mut(id);
         server.config = config.clone();
-        server.pool.adjust(config, starter);
+        server.pool.adjust(config);
     }
 
     /// Gives every caller its endpoint as it is now; those that see something else than before.

@@ -4,13 +4,13 @@
 use std::rc::Rc;
 
 use slotmap::Key;
-use tokio::time::Instant;
 
 use super::Mux;
 use super::call::{Call, Place, Source, Then};
 use super::gate::Trials;
 use super::lists::ListKind;
 use super::offer::declared;
+use crate::clock;
 use crate::era::level::Level;
 use crate::era::modern;
 use crate::era::profile::Profile;
@@ -63,7 +63,7 @@ impl Accepted {
         if matches!(call.place, Place::On(..))
             && let Some(account) = call.account()
         {
-            account.sent(Instant::now());
+            account.sent(clock::now());
         }
     }
 
@@ -75,7 +75,7 @@ impl Accepted {
 
     /// Makes it a call, placed nowhere yet.
     pub fn call(self, server: ServerId, profile: Profile) -> Call {
-        let now = Instant::now();
+        let now = clock::now();
         let level = self.level();
         Call {
             from: Source::Caller(self.reply, self.permit),

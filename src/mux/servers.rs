@@ -2,6 +2,7 @@
 //! behind the others, and retires those that are changed or gone. When nothing refers to a retired one any more its
 //! place is taken by the next, so that reloading for years takes up no more than the most servers there ever were at once.
 
+use std::path::Path;
 use std::rc::Rc;
 
 use tokio::time::Instant;
@@ -97,10 +98,11 @@ impl Mux {
     pub(crate) fn admit_server(&mut self, config: Rc<config::Server>) -> ServerId {
         let vacant = self.servers.iter().position(|server| server.standing == Standing::Vacant);
         let id = ServerId(vacant.unwrap_or(self.servers.len()));
+        let home = self.config.file.as_deref().and_then(Path::parent);
         let mut server = Server {
             gate: Gate::new(&config),
             pool: Pool::new(id, config.clone(), self.starter.clone()),
-            catalogue: Catalogue::load(self.catalogue.as_deref(), &config, self.alarm.clone()),
+            catalogue: Catalogue::load(self.catalogue.as_deref(), &config, home, self.alarm.clone()),
             upstream: Upstream::default(),
             owned: Owned::default(),
             orphans: Vec::new(),

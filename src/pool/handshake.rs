@@ -43,7 +43,7 @@ pub enum Step {
     Failed(Failure),
 }
 
-/// Why an instance did not become ready.
+/// Why an instance did not become ready. What the server said is in there as it may be seen: short, without its secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// The server does not speak this era; what it said.
@@ -113,7 +113,7 @@ impl Instance {
     fn initialized(&mut self, answer: &Message) -> Step {
         if answer.kind() == Kind::Error {
             let error = answer.raw(Field::Error).unwrap_or("{}");
-            let said = member(error, "message").and_then(unquote).unwrap_or_default().into_owned();
+            let said = self.stderr.shown(&member(error, "message").and_then(unquote).unwrap_or_default());
             return Step::Failed(match member(error, "code") {
                 Some("-32022" | "-32601") => Failure::Lacks(Era::Legacy, said),
                 _ => Failure::Refused(format!("it answered `initialize` with an error: {said}")),
@@ -139,7 +139,10 @@ impl Instance {
                 self.stage = Stage::Asking;
                 Step::Introduced(result)
             }
-            Found::Unspoken(versions) => Step::Failed(Failure::Lacks(Era::Modern, format!("it speaks {versions}"))),
+            Found::Unspoken(versions) => {
+                let said = format!("it speaks {}", self.stderr.shown(&versions));
+                Step::Failed(Failure::Lacks(Era::Modern, said))
+            }
             Found::Legacy => Step::Failed(Failure::Lacks(Era::Modern, "it does not know `server/discover`".into())),
         }
     }

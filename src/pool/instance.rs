@@ -3,25 +3,21 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use compact_str::ToCompactString;
 use tokio::time::Instant;
 
 use super::handshake::Stage;
 use super::lease::{Lease, Need};
 use super::pending::{InFlightOf, Pending};
-use super::pick::View;
 use super::reason::StopReason;
 use super::stderr::Tail;
-use crate::config;
+use super::ties::{Ask, Subscriber, Users};
+use crate::clock;
 use crate::era::legacy::Offers;
 use crate::era::level::Level;
 use crate::era::profile::Profile;
-use crate::reply::{CallKey, CallerKey};
-use crate::wire::id::{AskId, RawId, WireId};
-use crate::wire::message::Message;
+use crate::reply::CallerKey;
+use crate::wire::id::RawId;
 use crate::wire::outbox::Outbox;
-use crate::wire::scan::Field;
-use crate::wire::splice::Splice;
 use crate::wire::tally::Tally;
 
 slotmap::new_key_type! {
@@ -68,50 +64,6 @@ impl State {
             State::Stopping => "stopping",
         }
     }
-}
-
-/// Who has used an instance since it started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Users {
-    /// Only this caller, so that whatever the server says unasked is about it.
-    Only(CallerKey),
-    Many,
-}
-
-impl Users {
-    /// The only one, if there is only one.
-    pub fn only(self) -> Option<CallerKey> {
-        match self {
-            Users::Only(caller) => Some(caller),
-            Users::Many => None,
-        }
-    }
-}
-
-/// An ask of a server that is not answered yet.
-pub struct Ask {
-    pub message: Message,
-    /// Who is to answer it; none while it is held because its owner is not known.
-    pub with: Option<With>,
-    pub since: Instant,
-}
-
-/// Who is subscribed to a resource.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subscriber {
-    /// A legacy caller.
-    Session(CallerKey),
-    /// A modern caller's open `subscriptions/listen`.
-    Stream(CallKey),
-}
-
-/// Who is to answer an ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum With {
-    /// A legacy caller, to whom it was sent under an id of ours.
-    Caller(CallerKey, AskId),
-    /// A modern caller, with the retry of this call.
-    Retry(CallKey),
 }
 
 /// One running copy of a server.
@@ -190,7 +142,7 @@ pub struct Instance {
 impl Instance {
     /// An instance that is about to be started for `caller`.
     pub fn new(at: InstanceRef, serial: u64, need: &Need, caller: CallerKey, written: Rc<Tally>) -> Instance {
-        let now = Instant::now();
+        let now = clock::now();
         Instance {
             at,
             serial,
@@ -241,38 +193,8 @@ impl Instance {
         self.users = Users::Only(caller);
         self.roots = None;
         self.reopened = true;
-        self.opened_at = Instant::now();
+        self.opened_at = clock::now();
         self.open();
-    }
-
-    /// Sends a request of mcpool's own during the handshake.
-    pub fn request(&mut self, method: &str, params: &str) -> WireId {
-        let id = self.pending.next_id();
-        let line = format!(r#"{{"jsonrpc":"2.0","id":{},"method":"{method}","params":{params}}}"#, id.0);
-        self.outbox.line(line.as_bytes());
-        id
-    }
-
-    /// Sends a notification of mcpool's own.
-    pub fn notify(&self, method: &str, params: &str) {
-        self.outbox.line(format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#).as_bytes());
-    }
-
-    /// Answers a request of the server.
-    pub fn reply(&self, request: &Message, body: &str) {
-        if let Some(id) = request.raw(Field::Id) {
-            self.outbox.line(format!(r#"{{"jsonrpc":"2.0","id":{id},{body}}}"#).as_bytes());
-        }
-    }
-
-    /// Sends a call on: its line with our id and our progress token.
-    pub fn send(&mut self, request: &Message, mut splice: Splice, id: WireId) {
-        let digits = id.0.to_compact_string();
-        if request.span(Field::MetaProgressToken).found() {
-            splice.put(request.span(Field::MetaProgressToken), digits.clone());
-        }
-        splice.put_if(request.span(Field::Id), digits);
-        self.outbox.splice(&splice);
     }
 
     /// Notes that a call of `caller` was sent under a lease of this kind; whether it is the first call that it gets.
@@ -289,7 +211,7 @@ impl Instance {
     /// Gives a `call` lease back once its caller has nothing in flight.
     pub fn release(&mut self) {
         if self.pending.rests() && self.pending.has_worked() {
-            self.idle_since = Instant::now();
+            self.idle_since = clock::now();
         }
         if let Some((caller, Lease::Call)) = self.bound
             && !self.pending.has(caller)
@@ -328,7 +250,7 @@ impl Instance {
         self.has_no_work() && !matches!(self.bound, Some((_, Lease::Session)))
     }
 
-    fn has_no_work(&self) -> bool {
+    pub(super) fn has_no_work(&self) -> bool {
         self.state == State::Ready && self.pending.rests() && self.asks.is_empty() && !self.is_irreplaceable()
     }
 
@@ -345,44 +267,6 @@ impl Instance {
             (InFlightOf::Nobody, Some((caller, Lease::Session)), _) => InFlightOf::One(caller),
             (InFlightOf::Nobody, _, Users::Only(caller)) => InFlightOf::One(caller),
             (of, ..) => of,
-        }
-    }
-
-    /// How a call of `caller` sees the instance when it picks one.
-    pub fn view(&self, key: InstanceKey, caller: CallerKey, need: &Need, last: bool, config: &config::Server) -> View {
-        let talked_of = || self.pending.talked_of(Instant::now());
-        let alone = || matches!(talked_of(), InFlightOf::Nobody);
-        let own = match (self.bound, need.lease) {
-            (Some((_, Lease::Call)), Lease::Call) if need.by_itself && !alone() => false,
-            (Some((owner, _)), _) => owner == caller,
-            (None, Lease::Shared) => true,
-            (None, Lease::Call) => alone() || !need.by_itself && talked_of() == InFlightOf::One(caller),
-            (None, Lease::Session) => self.users == Users::Only(caller),
-        };
-        // An instance that is a caller's own for the session is told when that caller's roots change.
-        // A modern one tells its roots with each call instead.
-        let tells = self.roots == need.roots || self.roots.is_none() && !need.by_itself;
-        let own_session = self.bound == Some((caller, Lease::Session));
-        let its_own = own_session && self.profile == need.profile && tells;
-        View {
-            key,
-            fits: its_own || own && self.serves(need),
-            foreign: !its_own && !self.serves(need),
-            // Its own caller may need another one in its place.
-            kept: matches!(self.bound, Some((owner, Lease::Session)) if owner != caller),
-            ready: self.state == State::Ready && !self.holds_an_ask(),
-            starting: self.state == State::Starting,
-            alive: self.alive(),
-            // What its own caller keeps is missed by nobody else, and an instance of nobody's is of no use to a session.
-            idle: self.idle()
-                || own_session && self.has_no_work() && self.pending.is_idle()
-                || need.lease == Lease::Session && self.rests(),
-            room: self.pending.working() < config.concurrency && self.reads(),
-            in_flight: self.pending.working(),
-            last,
-            temporary: self.temporary,
-            needed: self.is_irreplaceable(),
-            stays: self.stays_until.is_some_and(|until| Instant::now() < until),
         }
     }
 }

@@ -45,6 +45,8 @@ pub trait Events {
     fn started(&self, at: InstanceRef, pid: Option<u32>);
     /// A line arrived.
     fn line(&self, at: InstanceRef, line: Line);
+    /// It gets nothing more of what is said to it, though lines may still come.
+    fn deaf(&self, at: InstanceRef);
     /// No line will come any more; why, in words.
     fn gone(&self, at: InstanceRef, how: String);
     /// The process is gone too.
@@ -102,7 +104,10 @@ impl Attendant {
                 events.started(self.at, connection.process.as_ref().map(Process::pid));
                 self.attend(connection).await;
             }
-            Err(error) => events.gone(self.at, format!("cannot run `{}`: {error}", self.server.command)),
+            Err(error) => {
+                let command = self.stderr.shown(&self.server.command);
+                events.gone(self.at, format!("cannot run `{command}`: {error}"));
+            }
         }
         events.buried(self.at);
     }
@@ -124,6 +129,7 @@ impl Attendant {
                 // Closed by us, or the server reads no more: either way its stdin is closed and it may finish.
                 () = self.write(&mut writer) => {
                     drop(writer);
+                    self.starter.events.deaf(self.at);
                     timeout(grace, reading).await.unwrap_or_else(|_| "it did not end by itself".into())
                 }
             }

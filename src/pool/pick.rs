@@ -4,37 +4,7 @@ use std::time::Duration;
 
 use super::GIVE_WAY;
 use super::instance::InstanceKey;
-
-/// What picking needs to know of one instance, seen by one call.
-#[derive(Clone, Copy, Debug)]
-pub struct View {
-    pub key: InstanceKey,
-    /// It was told what the call needs it to have been told, and belongs to no other caller.
-    pub fits: bool,
-    /// It was told something else, so that it can never serve the call.
-    pub foreign: bool,
-    /// It belongs to its caller for the whole session.
-    pub kept: bool,
-    /// It takes calls now.
-    pub ready: bool,
-    /// It is on its way to take calls.
-    pub starting: bool,
-    /// It is not on its way out.
-    pub alive: bool,
-    /// Nobody would miss it: no calls, and nothing that binds it to a caller.
-    pub idle: bool,
-    /// Calls in flight are fewer than it takes.
-    pub room: bool,
-    pub in_flight: usize,
-    /// The instance that this caller used last.
-    pub last: bool,
-    /// It is to go as soon as it has nothing to do.
-    pub temporary: bool,
-    /// Something lives in it that is not in flight and that no other can go on with.
-    pub needed: bool,
-    /// It was to make room and could not soon, so that it is not asked again for a while.
-    pub stays: bool,
-}
+use super::view::View;
 
 /// What picking needs to know of the pool.
 #[derive(Clone, Copy, Debug)]

@@ -142,7 +142,7 @@ impl Process {
         self.look().await;
         // It may have ended already, or does so now that it reads the end of its input.
         let _ = timeout(grace / 4, self.ended()).await;
-        if !self.gone().await && !self.end_by(Signal::TERM, grace).await && !self.end_by(Signal::KILL, KILLING).await {
+        if !self.end_by(Signal::TERM, grace).await && !self.end_by(Signal::KILL, KILLING).await {
             return tracing::error!(pid = self.pid, "it was killed and is not gone: the system holds it");
         }
         self.household.moved_out(self.pid);
@@ -150,6 +150,10 @@ impl Process {
 
     /// Tells everybody until they are gone or `patience` is over; says whether they are gone.
     async fn end_by(&mut self, signal: Signal, patience: Duration) -> bool {
+        // By a new look: since the last one, ids may have become those of others.
+        if self.gone().await {
+            return true;
+        }
         let since = Instant::now();
         while since.elapsed() < patience {
             self.family.tell(signal);

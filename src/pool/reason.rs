@@ -58,6 +58,8 @@ pub enum StopReason {
     NotReady,
     /// It ended by itself, or closed its stdout.
     Ended,
+    /// It reads no more, or not fast enough.
+    Deaf,
     /// It cannot be trusted: what it writes are no messages.
     Misbehaved,
     /// It left calls or probes unanswered.
@@ -93,6 +95,7 @@ impl StopReason {
             StopReason::LacksEra => "lacks_era",
             StopReason::NotReady => "not_ready",
             StopReason::Ended => "ended",
+            StopReason::Deaf => "deaf",
             StopReason::Misbehaved => "misbehaved",
             StopReason::Unresponsive => "unresponsive",
             StopReason::Restarted => "restarted",
@@ -116,6 +119,7 @@ impl StopReason {
             StopReason::LacksEra => "it lacks the era that it was started for",
             StopReason::NotReady => "it did not become ready",
             StopReason::Ended => "it ended by itself",
+            StopReason::Deaf => "it does not read what it is sent",
             StopReason::Misbehaved => "it writes what are no messages",
             StopReason::Unresponsive => "it does not answer any more",
             StopReason::Restarted => "the operator wants it restarted",

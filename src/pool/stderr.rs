@@ -10,16 +10,13 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
+use super::quote::{Raw, SHOWN, Secrets};
 use crate::config;
 
-/// Characters of a line that are logged.
-const SHOWN: usize = 1000;
 /// How much is read at once, in bytes.
 const CHUNK: usize = 16 * 1024;
 /// Lines that are logged at once, and each second from then on.
 const RATE: (f64, f64) = (100.0, 20.0);
-/// Shorter ones are too likely to be part of something else.
-const SECRET: usize = 6;
 
 /// The last lines that an instance wrote to its stderr.
 #[derive(Clone, Default)]
@@ -28,12 +25,22 @@ pub struct Tail(Rc<RefCell<Last>>);
 #[derive(Default)]
 struct Last {
     lines: VecDeque<Raw>,
-    secrets: Secrets,
+    secrets: Rc<Secrets>,
 }
 
 impl Tail {
     const LINES: usize = 8;
     const LENGTH: usize = 300;
+
+    /// Of an instance of a server that has these secrets.
+    pub fn keeping(secrets: Rc<Secrets>) -> Tail {
+        Tail(Rc::new(RefCell::new(Last { lines: VecDeque::new(), secrets })))
+    }
+
+    /// What a server said elsewhere, as it may be seen.
+    pub fn shown(&self, said: &str) -> String {
+        self.0.borrow().secrets.quote(said)
+    }
 
     fn push(&self, line: &Raw) {
         let mut last = self.0.borrow_mut();
@@ -49,84 +56,6 @@ impl Tail {
         let lines: Vec<String> = last.lines.iter().map(|line| last.secrets.text(line, Tail::LENGTH)).collect();
         if lines.is_empty() { String::new() } else { format!("; its stderr ends with: {}", lines.join(" | ")) }
     }
-}
-
-/// A line as it was written: its beginning, and how long it was.
-#[derive(Default)]
-struct Raw {
-    kept: Vec<u8>,
-    length: usize,
-}
-
-impl Raw {
-    fn clone_from(&mut self, other: &Raw) {
-        self.kept.clone_from(&other.kept);
-        self.length = other.length;
-    }
-
-    fn add(&mut self, bytes: &[u8], room: usize) {
-        self.kept.extend_from_slice(&bytes[..bytes.len().min(room.saturating_sub(self.kept.len()))]);
-        self.length += bytes.len();
-    }
-
-    fn clear(&mut self) {
-        self.kept.clear();
-        self.length = 0;
-    }
-}
-
-/// What a server was given and must not be seen elsewhere: programs print their environment when they fail.
-#[derive(Default)]
-struct Secrets {
-    /// The longest first, since one may be part of another.
-    all: Vec<String>,
-}
-
-impl Secrets {
-    fn of(server: &config::Server) -> Secrets {
-        let values = server.env.values().flat_map(|secret| secret.expose().lines());
-        let mut all: Vec<String> =
-            values.map(str::trim).filter(|line| line.len() >= SECRET).map(str::to_owned).collect();
-        all.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        Secrets { all }
-    }
-
-    /// How many bytes of a line must be kept so that what is shown of it can be told from a secret.
-    fn room(&self) -> usize {
-        4 * SHOWN + self.all.first().map_or(0, String::len)
-    }
-
-    /// What may be seen of a line: at most `shown` characters, which do nothing to a terminal.
-    fn text(&self, line: &Raw, shown: usize) -> String {
-        let mut text = String::from_utf8_lossy(&line.kept).into_owned();
-        let cut = line.length > line.kept.len();
-        if cut {
-            // The beginning of a secret whose rest was not kept.
-            let begun = self.all.iter().flat_map(|secret| secret.char_indices().map(|(at, _)| &secret[..at]));
-            let begun = begun.filter(|begun| text.ends_with(begun)).map(str::len).max().unwrap_or(0);
-            text.truncate(text.len() - begun);
-        }
-        for secret in &self.all {
-            if text.contains(secret) {
-                text = text.replace(secret, "***");
-            }
-        }
-        let text = text.trim_end();
-        let mut seen = String::with_capacity(text.len().min(shown));
-        for letter in text.chars().take(shown) {
-            if is_shown(letter) { seen.push(letter) } else { seen.extend(letter.escape_debug()) }
-        }
-        if cut || text.chars().nth(shown).is_some() {
-            seen.push_str(&format!(" [cut: {} bytes]", line.length));
-        }
-        seen
-    }
-}
-
-/// Neither moves a terminal's cursor nor turns the order of what stands around it.
-fn is_shown(letter: char) -> bool {
-    let turns = matches!(letter, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    !letter.is_control() && !turns
 }
 
 /// How many lines may be logged now.
@@ -153,7 +82,6 @@ impl Allowance {
 
 /// Logs what comes, until nothing comes any more.
 pub async fn log(mut stream: Box<dyn AsyncRead + Unpin>, tail: Tail, server: Rc<config::Server>, instance: u64) {
-    tail.0.borrow_mut().secrets = Secrets::of(&server);
     let mut lines = Lines { server, instance, tail, allowance: Allowance::new(Instant::now()), left_out: 0 };
     let room = lines.tail.0.borrow().secrets.room();
     let (mut line, mut chunk) = (Raw::default(), vec![0; CHUNK]);
@@ -215,38 +143,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-
-    fn text(secrets: &[&str], line: &str, room: usize, shown: usize) -> String {
-        let secrets = Secrets { all: secrets.iter().map(|secret| (*secret).to_owned()).collect() };
-        let mut raw = Raw::default();
-        raw.add(line.as_bytes(), room);
-        secrets.text(&raw, shown)
-    }
-
-    #[test]
-    fn secrets_are_hidden_and_the_rest_is_not() {
-        assert_eq!(text(&["hunter22", "hunter"], "hunter22 hunter hunt", 99, 99), "*** *** hunt");
-        // Kept in part.
-        assert_eq!(text(&["hunter22"], "key: hunter22 and more", 10, 99), "key: [cut: 22 bytes]");
-    }
-
-    #[test]
-    fn every_line_of_a_secret_is_one() {
-        let mut server = config::Server::new("x", "x");
-        server.env.insert("KEY".into(), config::Secret::new("-----BEGIN\r\nabcdefgh\r\nend"));
-        assert_eq!(Secrets::of(&server).all, ["-----BEGIN", "abcdefgh"]);
-    }
-
-    #[test]
-    fn a_long_line_is_cut_and_says_so() {
-        assert_eq!(text(&[], &"é".repeat(20), 99, 5), "ééééé [cut: 40 bytes]");
-        assert_eq!(text(&[], &"x".repeat(20), 7, 9), "xxxxxxx [cut: 20 bytes]");
-    }
-
-    #[test]
-    fn a_line_does_nothing_to_a_terminal() {
-        assert_eq!(text(&[], "a\u{1b}[2Jb\tc\u{202e}d\r", 99, 99), r"a\u{1b}[2Jb\tc\u{202e}d");
-    }
 
     #[test]
     fn a_flood_is_allowed_its_share() {

@@ -10,11 +10,15 @@ use std::task::ready;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::task::yield_now;
 
 use super::skim::Skim;
 
 /// How much is read at once.
 const CHUNK: usize = 64 * 1024;
+
+/// How much is read before others get their turn.
+const SHARE: usize = 64 * 1024;
 
 /// One buffer for every reader of a thread: it is in use only inside one poll.
 #[derive(Clone)]
@@ -54,12 +58,14 @@ pub struct LineReader<R> {
     /// How much of `partial` is known to hold no line end.
     searched: usize,
     skipping: Option<(usize, Box<Skim>)>,
+    /// Bytes read since others got their turn.
+    unshared: usize,
 }
 
 impl<R: AsyncRead + Unpin> LineReader<R> {
     /// A reader of lines of at most `limit` bytes.
     pub fn new(inner: R, scratch: Scratch, limit: usize) -> LineReader<R> {
-        LineReader { inner, scratch, limit, partial: BytesMut::new(), searched: 0, skipping: None }
+        LineReader { inner, scratch, limit, partial: BytesMut::new(), searched: 0, skipping: None, unshared: 0 }
     }
 
     /// The next line, or `None` at the end of the stream. Safe to drop and call again.
@@ -122,11 +128,22 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         }
     }
 
-    /// Reads once; the number of bytes, 0 at the end of the stream. Safe to drop and call again.
+    /// Reads once; the number of bytes, 0 at the end of the stream. Safe to drop and call again. Whoever writes without a
+    /// pause does not keep the others of this thread waiting.
     ///
     /// # Errors
     /// Whatever the stream reports.
     pub async fn fill(&mut self) -> io::Result<usize> {
+        if self.unshared >= SHARE {
+            self.unshared = 0;
+            yield_now().await;
+        }
+        let count = self.read().await?;
+        self.unshared += count;
+        Ok(count)
+    }
+
+    async fn read(&mut self) -> io::Result<usize> {
         if !self.partial.is_empty() {
             if self.partial.capacity() - self.partial.len() < CHUNK {
                 self.partial.reserve(CHUNK.max(self.partial.len()));
@@ -183,5 +200,27 @@ mod tests {
         assert!(matches!(reader.next().await.unwrap(), Some(Line::Whole(line)) if line == "one"));
         assert!(reader.take().is_none() && !reader.in_a_line());
         assert_eq!(reader.partial.capacity(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_flood_lets_others_have_their_turn() {
+        let flood = "x\n".repeat(1 << 20);
+        let read = async {
+            // It never has to wait for more.
+            assert_eq!(lines(flood.as_bytes(), 10).await.len(), 1 << 20);
+        };
+        let mut turns = 0;
+        let others = async {
+            loop {
+                turns += 1;
+                yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = read => {}
+            () = others => {}
+        }
+        assert!((30..=40).contains(&turns), "{turns} turns in 2 MiB");
     }
 }

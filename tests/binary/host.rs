@@ -2,7 +2,7 @@
 
 use std::process::{ExitStatus, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -69,6 +69,17 @@ impl Host {
         let Host { mut child, lines, .. } = self;
         drop(lines);
         timeout(PATIENCE, child.wait()).await.expect("it does not end").expect("it ended")
+    }
+
+    /// Sends a signal to the process that it started.
+    pub fn signal(&self, signal: Signal) {
+        let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())).expect("it runs");
+        kill_process(pid, signal).expect("told");
+    }
+
+    /// Waits for the end, and leaves its side open.
+    pub async fn ended(mut self) -> ExitStatus {
+        timeout(PATIENCE, self.child.wait()).await.expect("it does not end").expect("it ended")
     }
 
     /// Kills the whole process group, as hosts do with what does not end.

@@ -14,6 +14,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::json;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -157,6 +158,47 @@ async fn one_caller_can_be_served_on_stdio_without_any_socket() {
     let refused = place.mcpool(&["serve", "--stdio", "nowhere"]).stdin(Stdio::null()).output().await.expect("it runs");
     assert!(!refused.status.success());
     assert!(String::from_utf8_lossy(&refused.stderr).contains("echo, new, all"), "it says what there is");
+}
+
+#[tokio::test]
+async fn a_told_server_on_stdio_lets_its_calls_end() {
+    let place = Place::new();
+    let mut host = place.host(&["serve", "--stdio", "echo"]);
+    host.open().await;
+    host.request(json!("x"), "tools/call", json!({"name": "slow", "arguments": {"ms": 1000}}));
+    // Answered behind the other one, which is therefore in flight by now.
+    host.call("echo", json!({})).await;
+    host.signal(Signal::TERM);
+    assert_eq!(host.line().await["result"]["content"][0]["text"], "slept 1000 ms in 1 steps");
+    assert_eq!(host.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_a_server_on_stdio_at_once_and_its_calls_are_answered() {
+    let place = Place::new();
+    let mut host = place.host(&["serve", "--stdio", "echo"]);
+    host.open().await;
+    host.request(json!("x"), "tools/call", json!({"name": "slow", "arguments": {"ms": 60_000}}));
+    host.call("echo", json!({})).await;
+    host.signal(Signal::TERM);
+    let refused = async {
+        let mut id = 1;
+        // Once it drains it begins nothing new.
+        loop {
+            host.request(json!(id), "tools/call", json!({"name": "echo", "arguments": {}}));
+            let answer = host.line().await;
+            assert_eq!(answer["id"], id);
+            if answer["error"]["code"] == 503 {
+                return;
+            }
+            id += 1;
+        }
+    };
+    timeout(PATIENCE, refused).await.expect("it does not drain");
+    host.signal(Signal::INT);
+    let answer = host.line().await;
+    assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!("x"), &json!(503)));
+    assert_eq!(host.ended().await.code(), Some(0));
 }
 
 #[tokio::test]

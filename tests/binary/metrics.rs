@@ -12,10 +12,15 @@ use tokio::time::timeout;
 use crate::PATIENCE;
 use crate::daemon::{Daemon, Place};
 
+/// Has metrics served on an address.
+fn configure(place: &Place, address: &str) {
+    let mut config = OpenOptions::new().append(true).open(place.config()).expect("a config");
+    write!(config, "admin:\n  metrics: \"{address}\"\n").expect("written");
+}
+
 /// A daemon that serves metrics on a free port, and its address.
 async fn serve(place: &Place) -> (Daemon, String) {
-    let mut config = OpenOptions::new().append(true).open(place.config()).expect("a config");
-    config.write_all(b"admin:\n  metrics: \"127.0.0.1:0\"\n").expect("written");
+    configure(place, "127.0.0.1:0");
     let daemon = place.serve().await;
     let address = place.status().await["metrics"].as_str().expect("an address").to_owned();
     assert!(!address.ends_with(":0"), "{address} is the bound one");
@@ -100,15 +105,43 @@ async fn slow_readers_keep_nobody_from_working() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_told_and_stops_the_daemon() {
+async fn a_port_that_is_taken_is_served_on_as_soon_as_it_is_free() {
     let place = Place::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address");
-    let mut config = OpenOptions::new().append(true).open(place.config()).expect("a config");
-    write!(config, "admin:\n  metrics: \"{address}\"\n").expect("written");
-    let said = place.mcpool(&["serve"]).output().await.expect("it runs");
-    let err = String::from_utf8_lossy(&said.stderr).into_owned();
-    assert!(!said.status.success() && err.contains(&format!("cannot serve metrics on {address}")), "{err}");
+    configure(&place, &address.to_string());
+    let _daemon = place.serve().await;
+    assert!(place.status().await["metrics"].is_null(), "it is not served yet");
+    drop(taken);
+    place.until(|status| status["metrics"] == address.to_string()).await;
+    assert_eq!(ask(&address.to_string(), "GET /live HTTP/1.1").await.0, 200);
+}
+
+#[tokio::test]
+async fn metrics_go_over_to_the_next_daemon_with_their_port() {
+    let place = Place::new();
+    let (mut first, address) = serve(&place).await;
+    // The next one is to have the same.
+    place.edit("127.0.0.1:0", &address);
+    let mut host = place.host(&["connect", "echo", "--socket", &place.socket("echo").display().to_string()]);
+    host.open().await;
+    host.request(json!("x"), "tools/call", json!({"name": "forget", "arguments": {}}));
+    place.until(|status| status["servers"][0]["instances"][0]["in_flight"] == 1).await;
+    first.signal(Signal::TERM);
+    while place.socket("admin").exists() {
+        tokio::task::yield_now().await;
+    }
+    let second = place.serve().await;
+    assert_eq!(place.mcpool(&["call", "echo", "echo"]).output().await.expect("it runs").stdout, b"{}\n");
+    assert_eq!(ask(&address, "GET /ready HTTP/1.1").await.0, 503, "it is the first one's still");
+    // The second signal ends the waiting.
+    first.signal(Signal::TERM);
+    assert_eq!(host.line().await["error"]["code"], 503);
+    assert_eq!(first.ended().await.code(), Some(0));
+    let status = place.until(|status| status["metrics"] == address).await;
+    assert_eq!(status["pid"], second.pid());
+    assert_eq!(ask(&address, "GET /ready HTTP/1.1").await.0, 200);
+    assert!(ask(&address, "GET /metrics HTTP/1.1").await.1.contains("mcpool_callers_total"));
 }
 
 #[tokio::test]

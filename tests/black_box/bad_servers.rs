@@ -1,9 +1,10 @@
 //! Whatever servers write to their stdout: the calls that it concerns are answered, the rest is dropped and
 //! counted, and the callers of other calls do not notice.
 
+use mcpool::config::{EraChoice, Secret, Server};
 use serde_json::{Value, json};
 
-use crate::support::{legacy, modern, play, proxy, script};
+use crate::support::{Answer, Proxy, legacy, modern, modern_script, play, proxy, script};
 
 const REVISION: &str = "2025-06-18";
 
@@ -111,5 +112,40 @@ fn a_ping_of_a_server_is_answered_and_what_it_may_not_ask_is_refused() {
         assert!(lines.contains(&r#"{"jsonrpc":"2.0","id":"p\"1","result":{}}"#.to_owned()), "{lines:?}");
         let refused: Vec<Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
         assert!(refused.iter().any(|it| it["id"] == -1 && it["error"]["code"] == -32601), "{lines:?}");
+    });
+}
+
+/// What a caller is told, and what is remembered, is short and holds no secret.
+fn refused_in_short(proxy: &Proxy, refused: &Answer, begins: &str) {
+    assert_eq!((refused.code(), refused.reason()), (503, Some("start_failed")), "{:.200}", refused.raw);
+    assert!(refused.message().contains(begins) && refused.raw.len() < 2_000, "{:.3000}", refused.raw);
+    let status = proxy.status().to_string();
+    assert!(status.contains(begins) && status.len() < 10_000 && !status.contains("hunter2"), "{status:.10000}");
+}
+
+#[test]
+fn what_a_server_says_of_its_refusal_is_cut_and_without_secrets() {
+    play(async {
+        let rude = script().on("initialize", |it, say| {
+            let message = format!("no access with hunter2hunter2 {}", "x".repeat(1 << 20));
+            say.error(it, json!({"code": -32000, "message": message}));
+        });
+        let secret = |server: &mut Server| drop(server.env.insert("KEY".into(), Secret::new("hunter2hunter2")));
+        let proxy = proxy().server("rude", rude.into()).set(secret).start().await;
+        let (_caller, refused) = proxy.legacy(REVISION).open("rude").await;
+        refused_in_short(&proxy, &refused.expect("an answer"), "no access with *** xxx");
+    });
+}
+
+#[test]
+fn versions_that_a_server_speaks_are_told_in_short() {
+    play(async {
+        let future = modern_script().on("server/discover", |it, say| {
+            say.result(it, json!({"supportedVersions": vec!["2099-01-01"; 50_000]}));
+        });
+        let modern = |server: &mut Server| server.era = EraChoice::Modern;
+        let proxy = proxy().server("future", future.into()).set(modern).start().await;
+        let caller = proxy.modern().connect("future").await;
+        refused_in_short(&proxy, &caller.ask("tools/list", json!({})).await, "2099-01-01");
     });
 }

@@ -243,3 +243,19 @@ fn what_a_server_offers_after_it_was_sick_is_looked_at() {
         assert_eq!(caller.ask("tools/list", json!({})).await.names(), ["new"]);
     });
 }
+
+#[test]
+fn a_name_that_is_no_tool_has_no_breaker_of_its_own() {
+    play(async {
+        let sickly =
+            moody().on("tools/call", |call, say| say.error(call, json!({"code": -32603, "message": "broken"})));
+        let proxy = per_tool(2, |_| {}).await;
+        proxy.teach("moody", sickly.into());
+        let caller = caller(&proxy).await;
+        caller.ask("tools/list", json!({})).await.result();
+        for number in 0..2 {
+            assert_eq!(caller.call(&format!("made up {number}"), json!({})).await.code(), -32603);
+        }
+        assert_eq!(state(&proxy), is("open", 1));
+    });
+}

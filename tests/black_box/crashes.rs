@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::retries::{died, server};
-use crate::support::{legacy, moody, play, proxy, seconds, settled};
+use crate::support::{legacy, moody, play, proxy, script, seconds, settled};
 
 const REVISION: &str = "2025-06-18";
 
@@ -55,5 +55,36 @@ fn a_crash_under_load_is_answered_at_once_and_the_service_is_back_within_a_secon
             caller.hears_nothing().await;
         }
         assert_eq!(proxy.status()["calls"], 0);
+    });
+}
+
+#[test]
+fn nothing_new_goes_to_a_server_that_reads_no_more() {
+    play(async {
+        // It answers the third call at once and those before not by itself, and closes its stdin after the first.
+        let closing = script().closes_after("tools/call").on("tools/call", |call, say| {
+            if call.value["params"]["name"] == "third" {
+                say.text(call, "heard");
+            }
+        });
+        let proxy = proxy().server("closing", closing.into()).start().await;
+        let caller = proxy.legacy(REVISION).connect("closing").await;
+        let first = caller.begin("first", json!({}));
+        settled().await;
+        let second = caller.begin("second", json!({}));
+        settled().await;
+        assert_eq!(proxy.instances("closing")[0]["state"], "draining");
+        let since = Instant::now();
+        assert_eq!(caller.call("third", json!({})).await.text(), "heard");
+        assert!(since.elapsed() < seconds(1), "after {:?}", since.elapsed());
+        assert_eq!(proxy.started("closing"), 2);
+        // What it had got it may still answer.
+        let id = proxy.process("closing", 0).got("tools/call")[0]["id"].clone();
+        let answer = json!({"jsonrpc": "2.0", "id": id, "result": {"content": [{"type": "text", "text": "late"}]}});
+        proxy.process("closing", 0).say(&answer.to_string());
+        assert_eq!(first.answer().await.text(), "late");
+        assert_eq!(second.answer().await.reason(), Some("server_died"));
+        assert!(since.elapsed() < seconds(6), "after {:?}", since.elapsed());
+        assert_eq!(proxy.server("closing")["stopped"], json!({"ended": 1}));
     });
 }

@@ -34,6 +34,8 @@ mod probes;
 mod rate_limits;
 mod recycling;
 mod reload;
+mod reload_leaving;
+mod reload_limits;
 mod reload_races;
 mod request_state;
 mod retries;

@@ -48,8 +48,9 @@ pub(super) fn read(notes: &Notes<'_>, entry: &Entry) -> Option<Server> {
         stdout_errors: fields.count("stdout_errors", default.stdout_errors, 1..=MANY),
         ..default
     };
+    let filled = fields.filled_in();
     fields.finish();
-    Some(server)
+    Some(Server { filled, ..server })
 }
 
 /// Hosts' files also hold servers that are reached by URL; that deserves a better answer than "unknown key".

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
-use crate::config::{Config, Server};
+use crate::config::{Config, Secret, Server};
 
 fn env(name: &str) -> Option<OsString> {
     (name == "TOKEN").then(|| "hunter2".into())
@@ -276,4 +276,14 @@ fn tools_to_be_sent_again_are_a_list_or_say_how_often() {
     says(&server("retry: {tools: {search: 11}}"), "expected a whole number from 0 to 10, got `11`", "4:29");
     says(&server("retry: {tools: {search: often}}"), "expected a whole number from 0 to 10, got `often`", "4:29");
     says(&server("retry: {tools: search}"), "expected a list, got `search`", "4:20");
+}
+
+#[test]
+fn what_is_filled_in_is_remembered_as_a_secret() {
+    let text = "servers:\n  a:\n    command: ${env:HOME}/a\n    args: [--token, \"x${env:TOKEN}\"]\n    cwd: /tmp/${env:PLACE}\n";
+    let env = |name: &str| Some(name.to_lowercase().into());
+    let config = Config::parse(text, "x", &env).unwrap();
+    let filled: Vec<&str> = config.servers[0].filled.iter().map(Secret::expose).collect();
+    assert_eq!(filled, ["token", "place"]);
+    assert!(!format!("{config:?}").contains("token\""), "{config:?}");
 }

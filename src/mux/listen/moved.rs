@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::Listener;
 use super::filter::Filter;
 use crate::mux::Mux;
-use crate::pool::instance::{ServerId, Subscriber};
+use crate::pool::instance::ServerId;
+use crate::pool::ties::Subscriber;
 use crate::reply::{CallKey, CallerKey};
 
 impl Listener {

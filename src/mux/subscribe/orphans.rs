@@ -12,7 +12,8 @@ use crate::era::Era;
 use crate::era::profile::Profile;
 use crate::mux::Mux;
 use crate::mux::errand::Errand;
-use crate::pool::instance::{InstanceKey, InstanceRef, ServerId, Subscriber};
+use crate::pool::instance::{InstanceKey, InstanceRef, ServerId};
+use crate::pool::ties::Subscriber;
 use crate::reply::CallerKey;
 
 /// How long until a subscription that could not be taken over is tried again.

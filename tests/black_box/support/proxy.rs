@@ -106,7 +106,8 @@ impl Proxy {
         Caller::on(self.stream(endpoint), None, None)
     }
 
-    fn stream(&self, endpoint: &str) -> tokio::io::DuplexStream {
+    /// The stream of a connection, on which nobody reads.
+    pub fn stream(&self, endpoint: &str) -> tokio::io::DuplexStream {
         let (theirs, ours) = duplex(1 << 16);
         let mux = self.mux.clone();
         let config = mux.with(|mux| mux.config.clone());

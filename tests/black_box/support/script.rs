@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex};
 use tokio::sync::mpsc;
 
 type Deed = Rc<dyn Fn(&Heard, &Say)>;
@@ -16,11 +16,18 @@ pub struct Script {
     modern: bool,
     deeds: Vec<(&'static str, Deed)>,
     deaf_after: Option<&'static str>,
+    closes_after: Option<&'static str>,
 }
 
 /// A server that shows tools, and whatever else the test adds.
 pub fn script() -> Script {
-    Script { capabilities: json!({ "tools": {} }), modern: false, deeds: Vec::new(), deaf_after: None }
+    Script {
+        capabilities: json!({ "tools": {} }),
+        modern: false,
+        deeds: Vec::new(),
+        deaf_after: None,
+        closes_after: None,
+    }
 }
 
 /// A server of the modern era that shows tools and resources.
@@ -125,6 +132,12 @@ impl Script {
         self
     }
 
+    /// Closes its stdin once it got a message of that method.
+    pub fn closes_after(mut self, method: &'static str) -> Script {
+        self.closes_after = Some(method);
+        self
+    }
+
     /// Runs one process.
     pub async fn run(
         self,
@@ -144,15 +157,22 @@ impl Script {
                     }
                 }
                 line = lines.next_line(), if !deaf => match line {
-                    Ok(Some(raw)) => deaf = self.hear(raw, &say),
+                    Ok(Some(raw)) => {
+                        let method = self.hear(raw, &say);
+                        let closes = method.is_some() && method.as_deref() == self.closes_after;
+                        if closes {
+                            lines = BufReader::new(duplex(1).0).lines();
+                        }
+                        deaf = closes || method.is_some() && method.as_deref() == self.deaf_after;
+                    }
                     Ok(None) | Err(_) => return,
                 }
             }
         }
     }
 
-    /// Acts on what it heard; whether it wants to hear no more.
-    fn hear(&self, raw: String, say: &Say) -> bool {
+    /// Acts on what it heard; the method of that.
+    fn hear(&self, raw: String, say: &Say) -> Option<String> {
         let read = serde_json::from_str(&raw).or_else(|_| {
             let Envelope { id, method } = serde_json::from_str(&raw)?;
             Ok::<Value, serde_json::Error>(json!({ "id": id, "method": method }))
@@ -163,7 +183,7 @@ impl Script {
             Some((_, deed)) => deed(&heard, say),
             None => self.usual(method, &heard, say),
         }
-        self.deaf_after == Some(method)
+        Some(method.to_owned()).filter(|method| !method.is_empty())
     }
 
     fn usual(&self, method: &str, heard: &Heard, say: &Say) {

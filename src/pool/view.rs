@@ -1,0 +1,80 @@
+//! How a call sees an instance when it picks one.
+
+use super::instance::{Instance, InstanceKey, State};
+use super::lease::{Lease, Need};
+use super::pending::InFlightOf;
+use super::ties::Users;
+use crate::clock;
+use crate::config;
+use crate::reply::CallerKey;
+
+/// What picking needs to know of one instance, seen by one call.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    pub key: InstanceKey,
+    /// It was told what the call needs it to have been told, and belongs to no other caller.
+    pub fits: bool,
+    /// It was told something else, so that it can never serve the call.
+    pub foreign: bool,
+    /// It belongs to its caller for the whole session.
+    pub kept: bool,
+    /// It takes calls now.
+    pub ready: bool,
+    /// It is on its way to take calls.
+    pub starting: bool,
+    /// It is not on its way out.
+    pub alive: bool,
+    /// Nobody would miss it: no calls, and nothing that binds it to a caller.
+    pub idle: bool,
+    /// Calls in flight are fewer than it takes.
+    pub room: bool,
+    pub in_flight: usize,
+    /// The instance that this caller used last.
+    pub last: bool,
+    /// It is to go as soon as it has nothing to do.
+    pub temporary: bool,
+    /// Something lives in it that is not in flight and that no other can go on with.
+    pub needed: bool,
+    /// It was to make room and could not soon, so that it is not asked again for a while.
+    pub stays: bool,
+}
+
+impl Instance {
+    /// How a call of `caller` sees the instance when it picks one.
+    pub fn view(&self, key: InstanceKey, caller: CallerKey, need: &Need, last: bool, config: &config::Server) -> View {
+        let talked_of = || self.pending.talked_of(clock::now());
+        let alone = || matches!(talked_of(), InFlightOf::Nobody);
+        let own = match (self.bound, need.lease) {
+            (Some((_, Lease::Call)), Lease::Call) if need.by_itself && !alone() => false,
+            (Some((owner, _)), _) => owner == caller,
+            (None, Lease::Shared) => true,
+            (None, Lease::Call) => alone() || !need.by_itself && talked_of() == InFlightOf::One(caller),
+            (None, Lease::Session) => self.users == Users::Only(caller),
+        };
+        // An instance that is a caller's own for the session is told when that caller's roots change.
+        // A modern one tells its roots with each call instead.
+        let tells = self.roots == need.roots || self.roots.is_none() && !need.by_itself;
+        let own_session = self.bound == Some((caller, Lease::Session));
+        let its_own = own_session && self.profile == need.profile && tells;
+        View {
+            key,
+            fits: its_own || own && self.serves(need),
+            foreign: !its_own && !self.serves(need),
+            // Its own caller may need another one in its place.
+            kept: matches!(self.bound, Some((owner, Lease::Session)) if owner != caller),
+            ready: self.state == State::Ready && !self.holds_an_ask(),
+            starting: self.state == State::Starting,
+            alive: self.alive(),
+            // What its own caller keeps is missed by nobody else, and an instance of nobody's is of no use to a session.
+            idle: self.idle()
+                || own_session && self.has_no_work() && self.pending.is_idle()
+                || need.lease == Lease::Session && self.rests(),
+            room: self.pending.working() < config.concurrency && self.reads(),
+            in_flight: self.pending.working(),
+            last,
+            temporary: self.temporary,
+            needed: self.is_irreplaceable(),
+            stays: self.stays_until.is_some_and(|until| clock::now() < until),
+        }
+    }
+}

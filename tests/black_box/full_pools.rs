@@ -314,7 +314,7 @@ fn with_a_queue_of_none_who_finds_all_busy_is_refused_and_who_finds_none_started
             let [first, second, third] = calls;
             let refused = third.answer().await;
             assert_eq!((refused.code(), refused.reason()), (503, Some("pool_exhausted")), "{}", refused.raw);
-            assert_eq!((first.answer().await.text(), second.answer().await.text()), ("late".into(), "late".into()));
+            assert_eq!((first.answer().await.text(), second.answer().await.text()), ("late", "late"));
             after(seconds(20)).await;
             assert_eq!(proxy.instances("echo").len(), 0);
         }

@@ -51,6 +51,8 @@ pub struct Truth {
     /// What its modern server wants before it goes on, of a legacy caller.
     pub round: Option<Round>,
     pub rounds: u32,
+    /// Its caller was asked something for it.
+    pub asked: bool,
     /// Somebody refused an ask without which it cannot go on.
     pub ask_refused: bool,
 }

@@ -75,7 +75,7 @@ impl Server {
             let of_tool = truth.tool.as_ref().and_then(|tool| retry.tools.get(tool));
             let hinted = self.habits.hints && truth.tool.as_deref() == Some(list::SAFE);
             let safe = truth.only_reads() || hinted || of_tool.is_some();
-            let talked = truth.progress.1 > 0;
+            let talked = truth.progress.1 > 0 || truth.asked;
             if truth.crossed || talked || truth.repeats > *of_tool.unwrap_or(&retry.attempts) || !safe {
                 return Some(format!(
                     "{cause} reached #{other} and then {}: {:?} {}",

@@ -106,6 +106,19 @@ impl Pool {
         }
     }
 
+    /// Whether what a call waits for is that others are done. What waits for a start has its place in the instance that is
+    /// started, and takes none in the queue.
+    pub fn is_full_for(&self, picked: Pick, caller: CallerKey, need: &Need) -> bool {
+        match picked {
+            Pick::Full => true,
+            Pick::Start | Pick::Overflow | Pick::Replace(_) if self.setbacks.back_off(&need.profile) => true,
+            // One that serves a caller alone takes so many of its calls.
+            _ if need.lease != Lease::Shared && self.queue.of(caller) >= self.config.concurrency => true,
+            // More would not find a place there, whatever has to end first.
+            _ => self.queue.count(|ticket| !ticket.full) >= self.config.most_calls(),
+        }
+    }
+
     /// Lets a call wait for an instance. If it takes the place of another call, that one is returned.
     ///
     /// # Errors
@@ -115,7 +128,7 @@ impl Pool {
             return Err(self.start_failed(failure));
         }
         let mut crowded_out = None;
-        if self.queue.len() >= self.config.queue.size {
+        if ticket.full && self.queue.count(|ticket| ticket.full) >= self.config.queue.size {
             // The place goes to whom it is owed: a greedy caller does not keep a modest one out.
             crowded_out = self.queue.crowd_out(ticket.caller).map(|out| out.call);
             if crowded_out.is_none() {

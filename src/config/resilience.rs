@@ -89,8 +89,8 @@ pub struct Retry {
     pub attempts: u8,
     /// At most so many of a hundred calls.
     pub budget: u8,
-    /// Tools that are safe to carry out twice, besides those that say so themselves.
-    pub tools: Vec<String>,
+    /// How often calls of these tools are: above 0, they are safe to carry out twice, whatever they say themselves.
+    pub tools: BTreeMap<String, u8>,
 }
 
 impl WhenFull {
@@ -154,6 +154,6 @@ impl Default for RateLimit {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 1, budget: 10, tools: Vec::new() }
+        Self { attempts: 1, budget: 10, tools: BTreeMap::new() }
     }
 }

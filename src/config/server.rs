@@ -95,7 +95,7 @@ pub struct Instances {
 /// Where calls wait when all instances are busy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queue {
-    /// Calls that may wait at once; 0: none ever waits.
+    /// Calls that may wait at once for a busy instance; 0: none. Those that wait for a start are not counted.
     pub size: usize,
     /// How long one may wait.
     pub timeout: Duration,
@@ -121,6 +121,11 @@ pub struct Timeouts {
 }
 
 impl Server {
+    /// Calls that all its instances together take.
+    pub fn most_calls(&self) -> usize {
+        (self.instances.max + self.instances.overflow).saturating_mul(self.concurrency)
+    }
+
     /// A server with every default, started as `command`.
     pub fn new(name: impl Into<String>, command: impl Into<String>) -> Self {
         Self {

@@ -35,6 +35,6 @@ impl Mux {
         if self.instance(at).is_some_and(|instance| instance.state == State::Ready && instance.bound.is_none()) {
             return self.replace(at, StopReason::Restarted);
         }
-        self.server_mut(at.server).pool.drain(at.key, StopReason::Restarted);
+        self.drain(at, StopReason::Restarted);
     }
 }

@@ -9,10 +9,10 @@ use super::{GIVE_WAY, Pool};
 use crate::clock;
 
 impl Pool {
-    /// Lets an instance finish what it has and then stops it.
+    /// Lets an instance finish what it has, the tasks that live in it among that, and then stops it.
     pub fn drain(&mut self, key: InstanceKey, why: StopReason) {
         let Some(instance) = self.instances.get_mut(key) else { return };
-        if instance.pending.callers() == 0 {
+        if instance.pending.callers() == 0 && !instance.is_irreplaceable() {
             self.stop(key, why);
         } else {
             self.mark_draining(key, why);

@@ -7,6 +7,9 @@ use super::{HUGE_TREE, MANY, MOMENT};
 use crate::config::fields::Fields;
 use crate::config::{Backoff, Breaker, Probe, RateLimit, Recycle, Retry, WhenFull};
 
+/// How often a call may be sent again at most.
+const ATTEMPTS: u8 = 10;
+
 const WHEN_FULL: [(&str, WhenFull); 3] =
     [("wait", WhenFull::Wait), ("overflow", WhenFull::Overflow), ("reject", WhenFull::Reject)];
 
@@ -89,10 +92,15 @@ pub(super) fn rate_limit(mut fields: Fields<'_>) -> RateLimit {
 
 pub(super) fn retry(mut fields: Fields<'_>) -> Retry {
     let default = Retry::default();
+    let attempts = small(&mut fields, "attempts", default.attempts, ATTEMPTS);
     let retry = Retry {
-        attempts: small(&mut fields, "attempts", default.attempts, 10),
+        attempts,
         budget: small(&mut fields, "budget", default.budget, 100),
-        tools: fields.texts("tools").unwrap_or_default(),
+        tools: if fields.is_map("tools") {
+            fields.counts("tools", ATTEMPTS)
+        } else {
+            fields.texts("tools").unwrap_or_default().into_iter().map(|tool| (tool, attempts)).collect()
+        },
     };
     fields.finish();
     retry

@@ -3,14 +3,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::Mux;
 use super::call::{Call, Pin, Place, Source, Then};
 use super::catalogue::VariantKey;
 use super::gate::Trials;
 use super::lists::{ListKind, Page};
 use super::probe::Question;
+use crate::clock;
 use crate::era::level::Level;
 use crate::era::profile::Profile;
 use crate::error::Error;
@@ -63,7 +62,7 @@ impl Mux {
             }
         };
         let timeout = &self.server(server).config.timeout;
-        let (now, wait) = (Instant::now(), timeout.start + timeout.call);
+        let (now, wait) = (clock::now(), timeout.start + timeout.call);
         let endless = matches!(errand, Errand::Listen);
         let deadline = now + if endless { Duration::from_secs(365 * 24 * 3600) } else { wait };
         let key = self.calls.insert(Call {

@@ -6,6 +6,7 @@ use super::Mux;
 use super::call::Place;
 use super::catalogue::VariantKey;
 use super::offer::Offer;
+use crate::clock;
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::pool::handshake::{Failure, Stage};
@@ -28,7 +29,7 @@ impl Mux {
         server.pool.setbacks.opened(&profile);
         tracing::info!(server = server.config.name, instance = serial, era = era.as_str(), "ready");
         let soonest = server.config.probe.every.unwrap_or(Duration::MAX).min(server.config.recycle.idle);
-        self.alarm.at(tokio::time::Instant::now() + soonest);
+        self.alarm.at(clock::now() + soonest);
         self.succeeded_by(at.server, at.key, true);
         self.adjust_level(at.server);
         self.recheck_lists(at);

@@ -1,13 +1,12 @@
 //! Log messages of servers: each caller has a level of its own, a server the most verbose one that anyone wants.
 //! A log line names no call, so it is delivered only where one caller alone can be meant.
 
-use tokio::time::Instant;
-
 use super::Mux;
 use super::bridge::Bridge;
 use super::call::Source;
 use super::errand::Errand;
 use super::request::{Accepted, Verb};
+use crate::clock;
 use crate::era::Era;
 use crate::era::level::Level;
 use crate::error::Error;
@@ -106,7 +105,7 @@ impl Mux {
         let Some(instance) = self.instance(at) else { return };
         match instance.profile.era() {
             Era::Legacy => {
-                let InFlightOf::One(caller) = instance.owner(Instant::now()) else {
+                let InFlightOf::One(caller) = instance.owner(clock::now()) else {
                     return self.drop_from(at, "owner_unknown", "notifications/message");
                 };
                 let wanted = match self.level_of_calls(at, caller) {
@@ -157,7 +156,7 @@ impl Mux {
         let pending = &instance.pending;
         // A call that was given up may still be talked about, but nobody hears that.
         let mut callers =
-            pending.entries().chain(pending.given_up(Instant::now())).filter(asks).filter_map(|entry| entry.caller);
+            pending.entries().chain(pending.given_up(clock::now())).filter(asks).filter_map(|entry| entry.caller);
         let caller = callers.next();
         let others = callers.any(|other| Some(other) != caller);
         drop(callers);

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::Mux;
 use super::call::{Call, Pin, Source, Then};
 use super::request::Accepted;
+use crate::clock;
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::pool::instance::{InstanceKey, InstanceRef, ServerId};
@@ -118,7 +119,7 @@ impl Mux {
             _ => None,
         };
         let config = self.config.clone();
-        let since = Instant::now();
+        let since = clock::now();
         let until = since + ttl.min(KEPT);
         let tasks = &mut self.server_mut(at.server).owned.tasks;
         if let Err(limit) = tasks.make_room(call.caller, &config.limits) {
@@ -237,7 +238,7 @@ impl Mux {
         let Some(instance) = self.instance_mut(at) else { return };
         if std::mem::replace(&mut instance.tasks, count) > count && count == 0 {
             // It may have been kept for them alone.
-            self.alarm.at(Instant::now());
+            self.alarm.at(clock::now());
         }
     }
 }

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use super::Mux;
 use super::errand::{Errand, Outcome};
 use super::lists::ListKind;
+use crate::clock;
 use crate::era::modern;
 use crate::era::profile::Profile;
 use crate::metrics::Probe;
@@ -61,7 +62,7 @@ impl Mux {
 
     fn probe(&mut self, at: InstanceRef, question: Question) {
         let Some(instance) = self.instance_mut(at) else { return };
-        instance.probed_at = Instant::now();
+        instance.probed_at = clock::now();
         let (profile, (method, params)) = (instance.profile.clone(), question.request(instance));
         let errand = Errand::Probe(at.key, question);
         self.send_errand(at.server, CallerKey::default(), profile, Some(at.key), (method, &params), errand);

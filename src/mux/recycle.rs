@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Mux;
+use crate::clock;
 use crate::pool::Pool;
 use crate::pool::instance::{Instance, InstanceKey, InstanceRef, ServerId, State};
 use crate::pool::lease::{Lease, Need};
@@ -69,7 +70,7 @@ impl Mux {
     /// take.
     pub(super) fn is_kept(&self, at: InstanceRef) -> bool {
         let longest = self.server(at.server).config.timeout.max;
-        let late = |since: Instant| Instant::now() >= since + longest;
+        let late = |since: Instant| clock::now() >= since + longest;
         self.instance(at)
             .is_some_and(|instance| instance.is_irreplaceable() && !instance.drained_since.is_some_and(late))
     }
@@ -77,7 +78,7 @@ impl Mux {
     /// Lets an instance finish what it has and what lives in it, and then stops it.
     pub(super) fn drain(&mut self, at: InstanceRef, why: StopReason) {
         self.server_mut(at.server).pool.drain(at.key, why);
-        self.alarm.at(Instant::now());
+        self.alarm.at(clock::now());
     }
 
     /// Stops an instance that is drained and has nothing left to do, or takes calls again; when to look again.
@@ -123,7 +124,7 @@ impl Mux {
         }
         if pool.setbacks.back_off(&need.profile) {
             // Better an old one than none.
-            return self.alarm.at(Instant::now() + AGAIN);
+            return self.alarm.at(clock::now() + AGAIN);
         }
         let successor = pool.start(CallerKey::default(), &need, StartReason::Successor);
         pool.instances[at.key].successor = Some((successor, why));
@@ -145,7 +146,7 @@ impl Mux {
         if ready && !needed {
             self.drain(at, why);
         } else {
-            self.alarm.at(Instant::now() + AGAIN);
+            self.alarm.at(clock::now() + AGAIN);
         }
         true
     }
@@ -196,7 +197,7 @@ impl Mux {
                 }
             }
         }
-        self.alarm.at(Instant::now());
+        self.alarm.at(clock::now());
     }
 }
 

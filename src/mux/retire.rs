@@ -10,6 +10,7 @@ use super::gate::Trials;
 use super::introduce::names_one;
 use super::request::Accepted;
 use super::servers::Standing;
+use crate::clock;
 use crate::error::Error;
 use crate::pool::instance::{InstanceRef, ServerId, State};
 use crate::pool::lease::{Lease, Need};
@@ -197,7 +198,7 @@ impl Mux {
         for call in self.held_for(key) {
             self.cancel(call, Some("the endpoint was removed from the configuration"));
         }
-        self.alarm.at(Instant::now());
+        self.alarm.at(clock::now());
     }
 
     /// Why a caller may begin nothing any more, if it may not.

@@ -1,9 +1,8 @@
 //! A legacy caller's call that its modern server ended with questions: they go to the caller as requests, and when
 //! all are answered the call goes to the server again. The caller sees one call with questions in the middle.
 
-use tokio::time::Instant;
-
 use super::Bridge;
+use crate::clock;
 use crate::era::bridge::{ask, capabilities, content, request};
 use crate::era::may_ask_in;
 use crate::era::profile::Legacy;
@@ -74,7 +73,7 @@ impl Mux {
         if let Some(detail) = wrong {
             return self.fail(key, Error::ServerMisbehaved { server, detail });
         }
-        let until = Instant::now() + self.server(at.server).config.timeout.ask;
+        let until = clock::now() + self.server(at.server).config.timeout.ask;
         self.wait_at(key, Place::Asking, until);
         if let Some(instance) = self.instance_mut(at) {
             instance.asking += 1;
@@ -170,7 +169,7 @@ impl Mux {
         instance.asking = instance.asking.saturating_sub(1);
         if instance.asking == 0 {
             // It may have been the last that it was kept for.
-            self.alarm.at(Instant::now());
+            self.alarm.at(clock::now());
         }
     }
 

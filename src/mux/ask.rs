@@ -135,6 +135,7 @@ impl Mux {
         splice.put_if(message.span(Field::Id), ours.0.to_string());
         splice.put_if(message.span(Field::MetaProgressToken), ours.0.to_string());
         caller.outbox.splice(&splice);
+        self.touch_calls(at, key);
         if let Some(ask) = self.instance_mut(at).and_then(|instance| instance.asks.get_mut(id)) {
             ask.with = Some(With::Caller(key, ours));
         }
@@ -297,6 +298,6 @@ impl Mux {
 
     fn owner_by_task(&self, at: InstanceRef, message: &Message) -> Option<CallerKey> {
         let task = unquote(member(message.raw(Field::MetaRelatedTask)?, "taskId")?)?.into_owned();
-        self.server(at.server).owned.task(at.key, &task).map(|task| task.caller)
+        self.server(at.server).owned.tasks.get(at.key, &task).map(|task| task.caller)
     }
 }

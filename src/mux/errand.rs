@@ -11,6 +11,7 @@ use super::catalogue::VariantKey;
 use super::gate::Trials;
 use super::lists::{ListKind, Page};
 use super::probe::Question;
+use crate::era::level::Level;
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::pool::instance::{InstanceKey, InstanceRef, ServerId};
@@ -28,7 +29,9 @@ pub enum Errand {
     Listen,
     /// To subscribe those whose instance is gone, or streams for the first time.
     Resubscribe { uri: Rc<str>, all: Vec<Subscriber>, first: bool },
-    /// Something whose answer changes nothing: unsubscribe, set the level.
+    /// To set an instance to a log level.
+    Level(InstanceKey, Level),
+    /// Something whose answer changes nothing: unsubscribe.
     Quiet,
     /// Whether an idle instance still answers.
     Probe(InstanceKey, Question),
@@ -122,19 +125,20 @@ impl Mux {
             Errand::Probe(instance, question) => {
                 self.probed(InstanceRef { server: call.server, key: instance }, question, &outcome);
             }
-            Errand::Quiet => {
-                if let Outcome::Answer(answer) = outcome
-                    && answer.kind() == Kind::Error
-                {
-                    let error = answer.raw(crate::wire::scan::Field::Error);
-                    tracing::debug!(
-                        server = self.server(call.server).config.name,
-                        ?from,
-                        error,
-                        "refused by the server"
-                    );
-                }
+            Errand::Level(instance, level) => {
+                self.note_refusal(call.server, &outcome);
+                self.level_taken(InstanceRef { server: call.server, key: instance }, level);
             }
+            Errand::Quiet => self.note_refusal(call.server, &outcome),
+        }
+    }
+
+    fn note_refusal(&self, server: ServerId, outcome: &Outcome<'_>) {
+        if let Outcome::Answer(answer) = outcome
+            && answer.kind() == Kind::Error
+        {
+            let error = answer.raw(crate::wire::scan::Field::Error);
+            tracing::debug!(server = self.server(server).config.name, error, "refused by the server");
         }
     }
 }

@@ -25,7 +25,7 @@ impl Mux {
         let (profile, serial) = (instance.profile.clone(), instance.serial);
         let era = profile.era();
         let server = self.server_mut(at.server);
-        server.pool.opened(&profile);
+        server.pool.setbacks.opened(&profile);
         tracing::info!(server = server.config.name, instance = serial, era = era.as_str(), "ready");
         let soonest = server.config.probe.every.unwrap_or(Duration::MAX).min(server.config.recycle.idle);
         self.alarm.at(tokio::time::Instant::now() + soonest);
@@ -197,7 +197,7 @@ impl Mux {
         let asks: Vec<RawId> = instance.asks.keys().cloned().collect();
         let orphans = std::mem::take(&mut instance.subscribers);
         asks.iter().for_each(|id| self.withdraw_ask(at, id));
-        self.server_mut(at.server).owned.forget_instance(at.key);
+        self.server_mut(at.server).owned.tasks.forget_instance(at.key);
         calls.into_iter().for_each(|entry| self.lost(entry, outbox.kept_back(entry.after), error));
         self.orphan_subscriptions(at.server, orphans);
     }

@@ -117,8 +117,8 @@ impl Mux {
 
     /// An instance does not answer any more: nothing new goes there, and another takes its place.
     fn unresponsive(&mut self, at: InstanceRef) {
-        let pool = &mut self.server_mut(at.server).pool;
-        pool.drain(at.key, StopReason::Unresponsive);
+        self.drain(at, StopReason::Unresponsive);
+        let pool = &self.server(at.server).pool;
         if !pool.queue.is_empty() || pool.living() < pool.config.instances.min {
             self.dispatch(at.server);
         }

@@ -152,11 +152,6 @@ impl Mux {
         Error::Reconfigured(format!("server `{}` was removed from the configuration", self.server(id).config.name))
     }
 
-    /// Whether an instance of a retired server holds something that is not in flight and lives in it alone.
-    pub(super) fn is_kept(&self, at: InstanceRef) -> bool {
-        matches!(self.server(at.server).standing, Standing::Retired { .. }) && self.is_irreplaceable(at)
-    }
-
     /// Ends what is over at a retired server; when its time is over altogether.
     pub(super) fn sweep_retired(&mut self, id: ServerId, now: Instant) -> Option<Instant> {
         let Standing::Retired { until, .. } = self.server(id).standing else { return None };

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::mux::Mux;
 use crate::mux::call::{Call, Pin, Place};
 use crate::mux::callers::Asked;
-use crate::pool::instance::InstanceRef;
+use crate::pool::instance::{InstanceRef, ServerId};
 use crate::reply::{CallKey, CallerKey};
 use crate::wire::id::AskId;
 use crate::wire::message::{Message, member, members, unquote};
@@ -76,6 +76,9 @@ impl Mux {
         }
         let until = Instant::now() + self.server(at.server).config.timeout.ask;
         self.wait_at(key, Place::Asking, until);
+        if let Some(instance) = self.instance_mut(at) {
+            instance.asking += 1;
+        }
         for (name, request) in requests {
             if let Err(error) = self.put_question(key, name, &request) {
                 return self.give_up(key, error);
@@ -151,9 +154,23 @@ impl Mux {
             Ok(request) => {
                 call.splice = request.splice();
                 call.request = request;
+                call.place = Place::Nowhere;
+                let (server, pin) = (call.server, call.pin);
                 self.place(key);
+                self.asked_no_more(server, pin);
             }
             Err(malformed) => self.give_up(key, Error::Internal(malformed.why)),
+        }
+    }
+
+    /// A call does not wait for its caller's answers any more, and its instance not for the call.
+    pub(in crate::mux) fn asked_no_more(&mut self, server: ServerId, pin: Option<Pin>) {
+        let Some(at) = pin.map(|pin| InstanceRef { server, key: pin.to }) else { return };
+        let Some(instance) = self.instance_mut(at) else { return };
+        instance.asking = instance.asking.saturating_sub(1);
+        if instance.asking == 0 {
+            // It may have been the last that it was kept for.
+            self.alarm.at(Instant::now());
         }
     }
 

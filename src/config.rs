@@ -25,7 +25,7 @@ use sha2::{Digest, Sha256};
 
 pub use diagnostic::{Mistake, Mistakes, Spot};
 pub use endpoint::{ALL, Endpoint};
-pub use resilience::{Breaker, Probe, Rate, RateLimit, Recycle, Retry, WhenFull};
+pub use resilience::{Backoff, Breaker, Probe, Rate, RateLimit, Recycle, Retry, WhenFull};
 pub use secret::{Secret, is_plain};
 pub use server::{EraChoice, Instances, LeaseChoice, Queue, Server, Timeouts};
 

@@ -42,6 +42,15 @@ pub struct Probe {
     pub failures: u32,
 }
 
+/// A pause that doubles with each failure in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// After the first.
+    pub least: Duration,
+    /// At most.
+    pub most: Duration,
+}
+
 /// When a server's calls are refused at once, because it is sick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Breaker {
@@ -116,6 +125,12 @@ impl Default for Recycle {
 impl Default for Probe {
     fn default() -> Self {
         Self { every: Some(Duration::from_secs(30)), timeout: Duration::from_secs(5), failures: 3 }
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { least: Duration::from_millis(250), most: Duration::from_secs(30) }
     }
 }
 

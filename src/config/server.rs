@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Breaker, Probe, RateLimit, Recycle, Retry, Secret, WhenFull};
+use super::{Backoff, Breaker, Probe, RateLimit, Recycle, Retry, Secret, WhenFull};
 
 /// A configured MCP server: a name and how to start it.
 #[derive(Clone, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct Server {
     /// How idle instances are asked whether they still answer.
     pub probe: Probe,
     /// When its calls are refused at once.
+    /// Between starts that fail, or instances that end by themselves.
+    pub backoff: Backoff,
     pub breaker: Breaker,
     /// How many calls are let through to it.
     pub rate_limit: RateLimit,
@@ -143,6 +145,7 @@ impl Server {
             when_full: WhenFull::default(),
             recycle: Recycle::default(),
             probe: Probe::default(),
+            backoff: Backoff::default(),
             breaker: Breaker::default(),
             rate_limit: RateLimit::default(),
             retry: Retry::default(),
@@ -204,6 +207,7 @@ impl fmt::Debug for Server {
             .field("when_full", &self.when_full)
             .field("recycle", &self.recycle)
             .field("probe", &self.probe)
+            .field("backoff", &self.backoff)
             .field("breaker", &self.breaker)
             .field("rate_limit", &self.rate_limit)
             .field("retry", &self.retry)

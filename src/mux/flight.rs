@@ -140,7 +140,7 @@ impl Mux {
         }
         if !pool.queue.is_empty() {
             self.alarm.at(now + crate::pool::GIVE_WAY);
-            pool.rests_until().filter(|until| *until > now).into_iter().for_each(|until| self.alarm.at(until));
+            pool.setbacks.rests_until().into_iter().for_each(|until| self.alarm.at(until));
         }
     }
 

@@ -121,7 +121,7 @@ impl Mux {
         if !(wanted && has_room(pool)) {
             return self.drain(at, why);
         }
-        if pool.backs_off(&need.profile) {
+        if pool.setbacks.back_off(&need.profile) {
             // Better an old one than none.
             return self.alarm.at(Instant::now() + AGAIN);
         }
@@ -171,7 +171,7 @@ impl Mux {
         let Some(profile) = spoken.and_then(|variant| variant.key.profile()) else { return };
         let (lease, _) = server.pool.lease(&profile, server.catalogue.known.has_asked);
         let asks_roots = profile.has_roots() && server.catalogue.known.asks_roots;
-        if lease == Lease::Shared && !asks_roots && !server.pool.backs_off(&profile) {
+        if lease == Lease::Shared && !asks_roots && !server.pool.setbacks.back_off(&profile) {
             let need = Need { profile, roots: None, lease, by_itself: false };
             let pool = &mut self.server_mut(id).pool;
             for _ in 0..missing.min(room) {

@@ -21,7 +21,7 @@ impl Mux {
         let server = self.server_mut(id);
         server.gate.breaker.reset();
         let pool = &mut server.pool;
-        pool.forgive();
+        pool.setbacks.forgive();
         let alive = pool.instances.iter().filter(|(_, instance)| instance.alive()).map(|(key, _)| key);
         let alive: Vec<InstanceKey> = alive.collect();
         alive.iter().for_each(|key| self.replace_or_drain(InstanceRef { server: id, key: *key }));

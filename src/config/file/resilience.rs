@@ -1,11 +1,11 @@
-//! What stands below a server about trouble, as written: `when_full`, `recycle`, `probe`, `breaker`, `rate_limit`,
+//! What stands below a server about trouble, as written: `when_full`, `recycle`, `probe`, `backoff`, `breaker`, `rate_limit`,
 //! `retry`. Called by `file/server.rs`.
 
 use std::num::NonZeroU32;
 
 use super::{HUGE_TREE, MANY, MOMENT};
 use crate::config::fields::Fields;
-use crate::config::{Breaker, Probe, RateLimit, Recycle, Retry, WhenFull};
+use crate::config::{Backoff, Breaker, Probe, RateLimit, Recycle, Retry, WhenFull};
 
 /// How often a call may be sent again at most.
 const ATTEMPTS: u8 = 10;
@@ -43,6 +43,23 @@ pub(super) fn probe(mut fields: Fields<'_>) -> Probe {
     };
     fields.finish();
     probe
+}
+
+pub(super) fn backoff(mut fields: Fields<'_>) -> Backoff {
+    let default = Backoff::default();
+    let backoff = Backoff {
+        least: fields.duration("least", default.least, MOMENT),
+        most: fields.duration("most", default.most, MOMENT),
+    };
+    if backoff.least > backoff.most {
+        fields.contradiction(
+            ["least", "most"],
+            "`least` is longer than `most`",
+            "make `most` at least as long as `least`",
+        );
+    }
+    fields.finish();
+    backoff
 }
 
 pub(super) fn breaker(mut fields: Fields<'_>) -> Breaker {

@@ -227,8 +227,9 @@ impl Mux {
         if self.rate(key, server, message).is_err() {
             return self.metrics.dropped("rate_limited");
         }
-        match at.and_then(|at| self.instance(at)).filter(|instance| instance.alive() && instance.reads()) {
-            Some(instance) => instance.outbox.splice(&message.splice()),
+        match at.and_then(|at| self.instance(at)).filter(|instance| instance.alive()) {
+            Some(instance) if instance.keeps_up() => instance.outbox.splice(&message.splice()),
+            Some(_) => self.metrics.dropped("not_read"),
             None => self.metrics.dropped("no_instance_used"),
         }
     }

@@ -235,6 +235,11 @@ impl Instance {
         self.outbox.waiting() < BACKLOG
     }
 
+    /// Whether so little waits for it that what nobody waits for takes no room from calls.
+    pub fn keeps_up(&self) -> bool {
+        self.outbox.waiting() < BACKLOG / 8
+    }
+
     /// Whether an ask waits for its owner to become known: then nothing new is sent.
     pub fn holds_an_ask(&self) -> bool {
         self.asks.values().any(|ask| ask.with.is_none())

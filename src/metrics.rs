@@ -35,6 +35,8 @@ pub struct Metrics {
     pub callers: Tally,
     /// Callers turned away: too many, or mcpool was ending.
     pub callers_refused: Tally,
+    /// Callers disconnected by mcpool, by reason.
+    pub callers_dropped: Words,
     /// Requests accepted from callers; each of them ends once (`Account::end`).
     pub calls: Tally,
     pub bytes: Bytes,
@@ -60,6 +62,18 @@ pub struct Bytes {
     pub to_servers: Rc<Tally>,
 }
 
+impl Bytes {
+    /// All of them, by direction.
+    pub fn all(&self) -> [(&'static str, u64); 4] {
+        [
+            ("from_caller", self.from_callers.get()),
+            ("to_caller", self.to_callers.get()),
+            ("from_server", self.from_servers.get()),
+            ("to_server", self.to_servers.get()),
+        ]
+    }
+}
+
 /// What is there at one moment, as `mux` sees it.
 #[derive(Debug, Default)]
 pub struct Measured {
@@ -67,6 +81,10 @@ pub struct Measured {
     pub callers: Vec<(String, usize)>,
     /// Calls whose callers are to come back.
     pub held: usize,
+    /// Bytes that callers have not read.
+    pub buffered: usize,
+    /// Nothing new is begun.
+    pub draining: bool,
     pub servers: Vec<MeasuredServer>,
 }
 
@@ -84,6 +102,12 @@ pub struct MeasuredServer {
     pub queue: usize,
     /// What its breaker does: 0, calls pass; 1, one tries; 2, calls are refused.
     pub breaker: usize,
+    /// Tools whose breakers are open, and half open.
+    pub tools: [usize; 2],
+    /// Questions of its instances that are not answered.
+    pub asks: usize,
+    /// Resident memory of its instances' process trees in bytes, when that was looked at last.
+    pub memory: u64,
 }
 
 impl MeasuredServer {
@@ -96,6 +120,9 @@ impl MeasuredServer {
         self.in_flight += other.in_flight;
         self.queue += other.queue;
         self.breaker = self.breaker.max(other.breaker);
+        self.tools = [0, 1].map(|index| self.tools[index] + other.tools[index]);
+        self.asks += other.asks;
+        self.memory += other.memory;
     }
 }
 
@@ -113,6 +140,7 @@ impl Default for Metrics {
         Metrics {
             callers: Tally::default(),
             callers_refused: Tally::default(),
+            callers_dropped: Words::default(),
             calls: Tally::default(),
             bytes: Bytes::default(),
             dropped: Words::default(),
@@ -181,6 +209,11 @@ impl Metrics {
             Reload::Applied => "applied",
             Reload::Refused => "refused",
         });
+    }
+
+    /// Reloads of the config, by outcome.
+    pub fn reloads(&self) -> BTreeMap<&'static str, u64> {
+        self.reloads.all()
     }
 
     /// What Prometheus reads; made when it is first asked for.

@@ -33,6 +33,7 @@ where
 {
     let (limits, scratch, metrics) =
         mux.with(|mux| (mux.config.limits.clone(), mux.scratch.clone(), mux.metrics.clone()));
+    let (counted, name) = (metrics.clone(), endpoint.name.clone());
     let outbox = Outbox::counted(limits.outgoing, metrics.bytes.to_callers.clone());
     let Some(key) = mux.with(|mux| mux.connect(endpoint, outbox.clone(), peer)) else {
         tracing::warn!(pid = peer.pid, "refused a caller: the endpoint has as many as it may, or mcpool is ending");
@@ -59,7 +60,13 @@ where
         ended = session.read(linger) => ended,
         () = left => Ended::Left,
     };
-    tracing::debug!(pid = peer.pid, ?ended, "a caller left");
+    match ended.fault() {
+        Some(reason) => {
+            tracing::warn!(pid = peer.pid, endpoint = name, reason, ?ended, "a caller is disconnected");
+            counted.callers_dropped.one(reason);
+        }
+        None => tracing::debug!(pid = peer.pid, ?ended, "a caller left"),
+    }
     drop(guard);
     outbox.close();
     if !matches!(ended, Ended::Write(_) | Ended::Left) {
@@ -94,6 +101,19 @@ enum Ended {
     Write(io::Result<()>),
     /// mcpool has nothing more to say, and the caller does not read what was said.
     Left,
+}
+
+impl Ended {
+    /// Why mcpool disconnects the caller, in a word, if it is mcpool that does.
+    fn fault(&self) -> Option<&'static str> {
+        match self {
+            Ended::Unaddressable(_) => Some("unaddressable"),
+            Ended::HalfALine => Some("half_a_line"),
+            Ended::Left => Some("does_not_leave"),
+            Ended::Write(Err(error)) if error.kind() == io::ErrorKind::OutOfMemory => Some("does_not_read"),
+            Ended::Closed | Ended::Read(_) | Ended::Write(_) => None,
+        }
+    }
 }
 
 struct Session<R> {

@@ -1,14 +1,15 @@
 //! `mcpool status`: asks the daemon on its admin socket what is there, and shows it to people or to programs.
 
-use comfy_table::{CellAlignment, Table, presets};
+mod tables;
+mod units;
+
 use serde_json::Value;
 
 use super::orders;
 use super::print::plain;
 use crate::config::Config;
-
-/// As many callers are shown; the rest are counted.
-const SHOWN: usize = 20;
+use tables::{caller_table, instance_table, server_table};
+use units::{age, bytes, milliseconds, rows, text};
 
 /// What `mcpool status` prints.
 ///
@@ -23,9 +24,6 @@ fn page(status: &Value) -> String {
     let config = status["config"].as_str().unwrap_or("no file");
     let mut page = format!("mcpool {}, pid {}, config: {config}\n", text(&status["version"]), status["pid"]);
     page += &in_force(&status["in_force"]);
-    if status["draining"] == true {
-        page += "It is ending: nothing new is begun.\n";
-    }
     let servers = rows(&status["servers"]);
     page += &format!("\n{}\n", server_table(servers));
     let instances =
@@ -37,11 +35,12 @@ fn page(status: &Value) -> String {
     let callers = rows(&status["callers"]);
     if !callers.is_empty() {
         page += &format!("\n{}\n", caller_table(callers));
-        if callers.len() > SHOWN {
-            page += &format!("  and {} more (see --json)\n", callers.len() - SHOWN);
+        if callers.len() > tables::SHOWN {
+            page += &format!("  and {} more (see --json)\n", callers.len() - tables::SHOWN);
         }
     }
-    page += &format!("\n{}", counted(status));
+    page += &format!("\n{}", sick(servers));
+    page += &counted(status);
     page + &format!("{}\n", saved(&status["sharing"]))
 }
 
@@ -52,6 +51,10 @@ fn in_force(config: &Value) -> String {
     if let Some(digest) = config["digest"].as_str() {
         lines += &format!("In force for {}, digest {}\n", since(config), plain(digest));
     }
+    let keys: Vec<_> = rows(&config["needs_new_daemon"]).iter().filter_map(Value::as_str).collect();
+    if !keys.is_empty() {
+        lines += &format!("These keys have changed and need a new daemon: {}\n", keys.join(", "));
+    }
     let refused = &config["refused"];
     if let Some(mistakes) = refused["mistakes"].as_str() {
         lines += &format!("A later one was refused {} ago:\n", since(refused));
@@ -60,65 +63,29 @@ fn in_force(config: &Value) -> String {
     lines
 }
 
-fn server_table(servers: &[Value]) -> Table {
-    let mut table = table(["SERVER", "ERA", "CALLERS", "QUEUE", "PROCESSES", "MEMORY", "LEASE"], 2..6);
+/// A line for each breaker that is not closed, and each server that is left alone because it does not start.
+fn sick(servers: &[Value]) -> String {
+    let mut lines = String::new();
     for server in servers {
-        let eras: Vec<_> = rows(&server["eras"]).iter().filter_map(Value::as_str).collect();
-        let lease = &server["lease"];
-        table.add_row([
-            text(&server["name"]) + if server["retired"] == true { " (retired)" } else { "" },
-            if eras.is_empty() { "not known yet".into() } else { eras.join(", ") },
-            text(&server["callers"]),
-            text(&server["queue"]),
-            format!("{} of {}", server["processes"], server["max"]),
-            bytes(&server["memory"]),
-            format!("{} ({})", text(&lease["kind"]), text(&lease["why"])),
-        ]);
-    }
-    table
-}
-
-fn instance_table<'a>(instances: impl Iterator<Item = (&'a Value, &'a Value)>) -> Table {
-    let heads = ["INSTANCE", "PID", "STATE", "REVISION", "LEASE", "CALLERS", "IN FLIGHT", "CALLS", "AGE", "MEMORY"];
-    let mut table = table(heads, 5..10);
-    for (server, instance) in instances {
-        table.add_row([
-            format!("{} {}", text(&server["name"]), instance["id"]),
-            text(&instance["pid"]),
-            text(&instance["state"]),
-            format!("{} {}", text(&instance["era"]), text(&instance["revision"])),
-            text(&instance["lease"]),
-            text(&instance["callers"]),
-            text(&instance["in_flight"]),
-            text(&instance["calls"]),
-            age(instance["age_ms"].as_u64().unwrap_or(0)),
-            bytes(&instance["memory"]),
-        ]);
-    }
-    table
-}
-
-fn caller_table(callers: &[Value]) -> Table {
-    let mut table = table(["CALLER", "PID", "ENDPOINT", "REVISION", "IN FLIGHT", "ASKED", "HELD"], 4..7);
-    for caller in callers.iter().take(SHOWN) {
-        table.add_row(
-            ["client", "pid", "endpoint", "revision", "in_flight", "asks", "held"].map(|key| text(&caller[key])),
-        );
-    }
-    table
-}
-
-/// A table without lines whose columns of numbers stand to the right.
-fn table<const N: usize>(heads: [&str; N], numbers: std::ops::Range<usize>) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(heads);
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((if index == 0 { 0 } else { 2 }, 0));
-        if numbers.contains(&index) {
-            column.set_cell_alignment(CellAlignment::Right);
+        let (name, breaker) = (text(&server["name"]), &server["breaker"]);
+        lines += &standing(&format!("calls to {name}"), breaker);
+        for tool in rows(&breaker["tools"]) {
+            lines += &standing(&format!("calls of {} of {name}", text(&tool["tool"])), tool);
+        }
+        if let Some(pause) = server["backoff_ms"].as_u64() {
+            lines += &format!("{name} is not started again for {}.\n", milliseconds(pause));
         }
     }
-    table
+    lines
+}
+
+fn standing(what: &str, breaker: &Value) -> String {
+    let state = match breaker["state"].as_str() {
+        Some("open") => format!("are refused for {}", milliseconds(breaker["retry_in_ms"].as_u64().unwrap_or(0))),
+        Some("half_open") => "are refused but for one that tries".to_owned(),
+        _ => return String::new(),
+    };
+    format!("Breaker: {what} {state}: {}.\n", text(&breaker["cause"]))
 }
 
 fn counted(status: &Value) -> String {
@@ -169,39 +136,6 @@ fn saved(sharing: &Value) -> String {
     }
 }
 
-fn rows(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
-}
-
-/// A value as people read it.
-fn text(value: &Value) -> String {
-    match value {
-        Value::Null => "-".into(),
-        Value::String(text) if text.is_empty() => "-".into(),
-        Value::String(text) => plain(text),
-        other => other.to_string(),
-    }
-}
-
-fn bytes(value: &Value) -> String {
-    let bytes = value.as_u64().unwrap_or(0) as f64;
-    match bytes {
-        0.0 => "-".into(),
-        _ if bytes < 1024.0 * 1024.0 => format!("{:.0} KiB", bytes / 1024.0),
-        _ if bytes < 1024.0 * 1024.0 * 1024.0 => format!("{:.1} MiB", bytes / 1024.0 / 1024.0),
-        _ => format!("{:.2} GiB", bytes / 1024.0 / 1024.0 / 1024.0),
-    }
-}
-
-fn age(milliseconds: u64) -> String {
-    match milliseconds / 1000 {
-        seconds @ 0..60 => format!("{seconds}s"),
-        seconds @ 60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
-        seconds @ 3600..86_400 => format!("{}h {}m", seconds / 3600, seconds / 60 % 60),
-        seconds => format!("{}d {}h", seconds / 86_400, seconds / 3600 % 24),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -231,6 +165,22 @@ mod tests {
             "{shown}"
         );
         assert!(!shown.contains('\u{1b}'), "{shown:?}");
+    }
+
+    #[test]
+    fn who_is_refused_at_the_moment_is_told_with_the_cause() {
+        let tool = json!({ "tool": "pay", "state": "half_open", "cause": "a call ran out of time" });
+        let open = json!({ "state": "open", "retry_in_ms": 9_500, "cause": "it ended by itself", "tools": [tool] });
+        let sick_one = json!({ "name": "files", "breaker": open, "backoff_ms": 250 });
+        let well = json!({ "name": "git", "breaker": { "state": "closed", "cause": null, "tools": [] } });
+        assert_eq!(
+            sick(&[sick_one, well]),
+            "Breaker: calls to files are refused for 9s: it ended by itself.\n\
+             Breaker: calls of pay of files are refused but for one that tries: a call ran out of time.\n\
+             files is not started again for 250 ms.\n"
+        );
+        let config = json!({ "needs_new_daemon": ["admin.metrics"] });
+        assert!(in_force(&config).contains("need a new daemon: admin.metrics"));
     }
 
     #[test]

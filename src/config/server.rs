@@ -23,7 +23,7 @@ pub struct Server {
     pub inherit_env: Vec<String>,
     /// What `${...}` stood for in all of these, where it may be a secret: it is not to be seen in what the server says.
     pub filled: Vec<Secret>,
-    /// Where it is started, an absolute path; None: in the daemon's directory.
+    /// Where it is started, an absolute path; None: in the directory of the config file.
     pub cwd: Option<PathBuf>,
     /// Which protocol era to speak with it.
     pub era: EraChoice,

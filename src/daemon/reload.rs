@@ -2,7 +2,6 @@
 
 use super::doors::Doors;
 use crate::config::Config;
-use crate::metrics::Reload;
 use crate::mux::Handle;
 use crate::mux::reload::Changes;
 
@@ -15,17 +14,13 @@ pub async fn reload(mux: &Handle, doors: &mut Doors, relevel: &dyn Fn(&str)) -> 
     match &done {
         Ok(changes) => {
             tracing::info!(%changes, "another config is in force");
-            mux.with(|mux| mux.metrics.reloaded(Reload::Applied));
             if !changes.restart.is_empty() {
                 tracing::warn!(keys = changes.restart.join(", "), "these keys have changed and need a new daemon");
             }
         }
         Err(why) => {
             tracing::error!("the config was not reloaded, the one before stays in force: {why}");
-            mux.with(|mux| {
-                mux.metrics.reloaded(Reload::Refused);
-                mux.refuse_config(why.clone());
-            });
+            mux.with(|mux| mux.refuse_config(why.clone()));
         }
     }
     done
@@ -43,8 +38,11 @@ async fn attempt(mux: &Handle, doors: &mut Doors, relevel: &dyn Fn(&str)) -> Res
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    let changes = mux.with(|mux| mux.reload(config));
-    let config = mux.with(|mux| mux.config.clone());
+    let (changes, config) = mux.with(|mux| {
+        let changes = mux.reload(config);
+        mux.needs_new_daemon(restart.clone());
+        (changes, mux.config.clone())
+    });
     relevel(&config.log.level);
     doors.open(&config, ajar).await;
     Ok(Changes { restart, ..changes })

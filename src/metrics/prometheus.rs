@@ -40,11 +40,14 @@ impl Kind {
 use Kind::{Counter, Gauge};
 
 /// Every metric, with what it means. A test holds `docs/operating.md` to it.
-pub(super) const METRICS: [(&str, Kind, &str); 26] = [
+pub(super) const METRICS: [(&str, Kind, &str); 32] = [
     ("mcpool_build_info", Gauge, "1; the label says which version runs."),
     ("mcpool_callers", Gauge, "Callers connected."),
     ("mcpool_callers_total", Counter, "Callers accepted."),
     ("mcpool_callers_refused_total", Counter, "Callers turned away."),
+    ("mcpool_callers_dropped_total", Counter, "Callers disconnected by mcpool."),
+    ("mcpool_buffered_bytes", Gauge, "Bytes that callers have not read."),
+    ("mcpool_draining", Gauge, "1 once mcpool drains."),
     ("mcpool_requests_total", Counter, "Requests received; each of them ends once."),
     ("mcpool_calls_total", Counter, "Requests that ended."),
     (QUEUE, Kind::Histogram, "From a request's arrival until it was sent to an instance or given up."),
@@ -53,6 +56,8 @@ pub(super) const METRICS: [(&str, Kind, &str); 26] = [
     ("mcpool_queue_length", Gauge, "Calls that wait for an instance."),
     ("mcpool_held_calls", Gauge, "Calls whose callers are to come back with what a server asked."),
     ("mcpool_instances", Gauge, "Instances."),
+    ("mcpool_asks", Gauge, "Questions of instances that are not answered."),
+    ("mcpool_memory_bytes", Gauge, "Resident memory of process trees, when last looked at."),
     ("mcpool_starts_total", Counter, "Instances started."),
     ("mcpool_start_failures_total", Counter, "Instances that did not become ready."),
     ("mcpool_stops_total", Counter, "Instances stopped or ended."),
@@ -60,6 +65,7 @@ pub(super) const METRICS: [(&str, Kind, &str); 26] = [
     ("mcpool_exhausted_total", Counter, "Calls that found every instance busy and none to be started."),
     ("mcpool_overflow_total", Counter, "Temporary instances started."),
     ("mcpool_breaker_state", Gauge, "0: calls pass; 1: one tries; 2: calls are refused."),
+    ("mcpool_tool_breakers", Gauge, "Tools whose breakers are not closed."),
     ("mcpool_breaker_trips_total", Counter, "How often the breaker opened."),
     ("mcpool_refusals_total", Counter, "Errors that mcpool itself answered."),
     ("mcpool_retries_total", Counter, "Calls sent again after their instance had died."),
@@ -100,23 +106,21 @@ impl Exporter {
         self.counter("mcpool_callers_total", vec![], metrics.callers.get());
         self.counter("mcpool_callers_refused_total", vec![], metrics.callers_refused.get());
         self.counter("mcpool_requests_total", vec![], metrics.calls.get());
-        let bytes = &metrics.bytes;
-        let directions = [
-            ("from_caller", &bytes.from_callers),
-            ("to_caller", &bytes.to_callers),
-            ("from_server", &bytes.from_servers),
-            ("to_server", &bytes.to_servers),
-        ];
-        for (direction, count) in directions {
-            self.counter("mcpool_bytes_total", vec![label("direction", direction)], count.get());
+        for (direction, count) in metrics.bytes.all() {
+            self.counter("mcpool_bytes_total", vec![label("direction", direction)], count);
+        }
+        for (reason, count) in metrics.callers_dropped.all() {
+            self.counter("mcpool_callers_dropped_total", vec![label("reason", reason)], count);
         }
         for (reason, count) in metrics.all_dropped() {
             self.counter("mcpool_dropped_messages_total", vec![label("reason", reason)], count);
         }
-        for (outcome, count) in metrics.reloads.all() {
+        for (outcome, count) in metrics.reloads() {
             self.counter("mcpool_reloads_total", vec![label("outcome", outcome)], count);
         }
         self.gauge("mcpool_held_calls", vec![], measured.held);
+        self.gauge("mcpool_buffered_bytes", vec![], measured.buffered);
+        self.gauge("mcpool_draining", vec![], usize::from(measured.draining));
         self.callers(measured);
         self.calls(&metrics.own);
         for server in metrics.servers.borrow().iter() {
@@ -190,6 +194,11 @@ impl Exporter {
         self.gauge("mcpool_in_flight", vec![label("server", name)], now.in_flight);
         self.gauge("mcpool_queue_length", vec![label("server", name)], now.queue);
         self.gauge("mcpool_breaker_state", vec![label("server", name)], now.breaker);
+        for (state, count) in ["open", "half_open"].into_iter().zip(now.tools) {
+            self.gauge("mcpool_tool_breakers", vec![label("server", name), label("state", state)], count);
+        }
+        self.gauge("mcpool_asks", vec![label("server", name)], now.asks);
+        self.gauge("mcpool_memory_bytes", vec![label("server", name)], now.memory as usize);
     }
 
     fn counter(&self, name: &'static str, labels: Vec<Label>, value: u64) {

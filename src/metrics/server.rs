@@ -110,6 +110,13 @@ impl ServerMetrics {
         took.into_iter().for_each(|time| self.took[method.index()].note(time));
     }
 
+    /// How long calls were with an instance on average.
+    pub fn took_altogether(&self) -> Option<Duration> {
+        let (count, sum) =
+            self.took.iter().fold((0, 0), |(count, sum), times| (count + times.count(), sum + times.micros()));
+        sum.checked_div(count).map(Duration::from_micros)
+    }
+
     /// How long calls were with an instance, by method; those of which there was one.
     pub fn took(&self) -> impl Iterator<Item = (Method, &Times)> {
         Method::all().map(|method| (method, &self.took[method.index()])).filter(|(_, times)| times.count() > 0)

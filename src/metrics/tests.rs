@@ -78,7 +78,8 @@ fn what_is_gone_is_not_there_any_more() {
     let metrics = Metrics::default();
     metrics.server("files");
     let server = MeasuredServer { name: "files".into(), ready: 2, queue: 3, ..MeasuredServer::default() };
-    let measured = Measured { callers: vec![("files".into(), 4)], held: 1, servers: vec![server] };
+    let measured =
+        Measured { callers: vec![("files".into(), 4)], held: 1, servers: vec![server], ..Measured::default() };
     let text = rendered(&metrics, &measured);
     assert_eq!(value(&text, r#"mcpool_instances{server="files",state="ready"}"#), 2.0);
     assert_eq!(value(&text, r#"mcpool_callers{endpoint="files"}"#), 4.0);

@@ -48,6 +48,11 @@ impl Times {
         self.buckets.iter().map(Tally::get).sum()
     }
 
+    /// All of them together, in microseconds.
+    pub fn micros(&self) -> u64 {
+        self.sum.get()
+    }
+
     /// How long they were on average; none if there was none.
     pub fn mean(&self) -> Option<Duration> {
         self.sum.get().checked_div(self.count()).map(Duration::from_micros)

@@ -65,6 +65,37 @@ impl Gate {
         }
     }
 
+    /// Heeds another config; what it says as before keeps its state.
+    pub fn adjust(&mut self, old: &config::Server, new: &config::Server) {
+        if old.rate_limit != new.rate_limit {
+            self.rates = Limits::new(&new.rate_limit);
+        }
+        if old.retry.budget != new.retry.budget {
+            self.budget = Budget::new(new.retry.budget);
+        }
+        if old.breaker != new.breaker {
+            self.reset(&new.name, "its config changed");
+            self.breaker = Breaker::new(new.breaker);
+            self.per_tool = new.breaker.per_tool;
+        }
+    }
+
+    /// Closes all breakers, whatever was.
+    pub fn reset(&mut self, name: &str, why: &str) {
+        let closed = self.breaker.state(clock::now()) == State::Closed;
+        if !closed || !self.tools.is_empty() {
+            tracing::info!(server = name, why, "the breaker closes, and those of tools");
+        }
+        self.breaker.reset();
+        self.tools.clear();
+    }
+
+    /// The breakers of tools that are not closed.
+    pub fn sick_tools(&self) -> impl Iterator<Item = (&str, &Breaker)> {
+        let sick = |breaker: &Breaker| breaker.state(clock::now()) != State::Closed;
+        self.tools.iter().filter(move |(_, breaker)| sick(breaker)).map(|(tool, breaker)| (tool.as_str(), breaker))
+    }
+
     /// What one caller may use up for itself.
     fn of_caller(&self) -> Option<Limiter> {
         self.rates.of_caller()
@@ -131,10 +162,19 @@ impl Mux {
                 Admission::Refused(retry) => return Err(refused(&server.gate.breaker, retry)),
             }
         }
-        if let Some(breaker) = tool.filter(|_| !tries_tool).and_then(|tool| server.gate.tools.get_mut(&tool)) {
+        if let Some(name) = tool.filter(|_| !tries_tool)
+            && let Some(breaker) = server.gate.tools.get_mut(&name)
+        {
             match breaker.admit(now) {
                 Admission::Pass => {}
-                Admission::Try(trial) => trials.tool = Some(trial),
+                Admission::Try(trial) => {
+                    tracing::info!(
+                        server = server.config.name,
+                        tool = name,
+                        "one call tries whether the tool works again"
+                    );
+                    trials.tool = Some(trial);
+                }
                 Admission::Refused(retry) => return Err(refused(breaker, retry)),
             }
         }
@@ -160,7 +200,9 @@ impl Mux {
         if let Some(tool) = tool
             && let Some(breaker) = server.gate.tools.get_mut(&tool)
         {
-            breaker.succeeded();
+            if breaker.succeeded() {
+                tracing::info!(server = server.config.name, tool, "the breaker of a tool closes: it works again");
+            }
             if breaker.is_clean() {
                 server.gate.tools.remove(&tool);
             }

@@ -17,6 +17,8 @@ impl Mux {
         Measured {
             callers: endpoints.map(|name| (name.clone(), callers(name))).collect(),
             held: self.held.count(),
+            buffered: self.callers.values().map(|caller| caller.outbox.waiting()).sum(),
+            draining: self.draining,
             servers: self.measure_servers(),
         }
     }
@@ -52,6 +54,12 @@ impl Mux {
                 breaker::State::HalfOpen => 1,
                 breaker::State::Open => 2,
             },
+            tools: [breaker::State::Open, breaker::State::HalfOpen].map(|state| {
+                let gate = &self.server(id).gate;
+                gate.sick_tools().filter(|(_, breaker)| breaker.state(clock::now()) == state).count()
+            }),
+            asks: pool.instances.values().map(|instance| instance.asks.len()).sum(),
+            memory: pool.instances.values().map(|instance| instance.memory).sum(),
         }
     }
 

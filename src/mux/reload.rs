@@ -9,7 +9,6 @@ use tokio::time::Instant;
 
 use super::Mux;
 use super::callers::{Caller, Endpoint};
-use super::gate::Gate;
 use crate::clock;
 use crate::config::{self, Config};
 use crate::metrics::Reload;
@@ -21,6 +20,8 @@ pub struct InForce {
     pub since: Instant,
     /// Tells the text of its file from others.
     pub digest: Option<String>,
+    /// Keys in it that only a new daemon heeds, and that are others than this one was started with.
+    pub restart: Vec<&'static str>,
     /// When another one was refused since then, and why.
     pub refused: Option<(Instant, String)>,
 }
@@ -28,7 +29,7 @@ pub struct InForce {
 impl InForce {
     /// A config that has just been read.
     pub fn new(config: &Config) -> InForce {
-        InForce { since: clock::now(), digest: config.digest.clone(), refused: None }
+        InForce { since: clock::now(), digest: config.digest.clone(), restart: Vec::new(), refused: None }
     }
 }
 
@@ -87,6 +88,11 @@ impl Mux {
         changes
     }
 
+    /// Notes the keys of the config in force that only a new daemon heeds, for `status`.
+    pub fn needs_new_daemon(&mut self, keys: Vec<&'static str>) {
+        self.in_force.restart = keys;
+    }
+
     /// Notes that a config was not put in force, for `status`.
     pub fn refuse_config(&mut self, why: String) {
         self.metrics.reloaded(Reload::Refused);
@@ -139,17 +145,14 @@ impl Mux {
     /// A server is treated in another way from now on.
     fn adjust_server(&mut self, id: ServerId, config: Rc<config::Server>) {
         let server = self.server_mut(id);
-        if server.config.rate_limit != config.rate_limit
-            || server.config.breaker != config.breaker
-            || server.config.retry != config.retry
-        {
-            server.gate = Gate::new(&config);
+        let old = std::mem::replace(&mut server.config, config.clone());
+        server.gate.adjust(&old, &config);
+        if old.rate_limit != config.rate_limit {
             for caller in self.callers.values_mut() {
                 caller.rates.remove(&id);
             }
         }
         let server = self.server_mut(id);
-        server.config = config.clone();
         server.pool.adjust(config);
     }
 

@@ -19,7 +19,7 @@ impl Mux {
             return Err(format!("no server is called {name:?}; there are: {}", names.join(", ")));
         };
         let server = self.server_mut(id);
-        server.gate.breaker.reset();
+        server.gate.reset(name, "the operator wants the server restarted");
         let pool = &mut server.pool;
         pool.setbacks.forgive();
         let alive = pool.instances.iter().filter(|(_, instance)| instance.alive()).map(|(key, _)| key);

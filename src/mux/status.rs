@@ -1,6 +1,7 @@
 //! Called by `admin` for `mcpool status`: what is there, as one JSON object.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -27,6 +28,7 @@ impl Mux {
             "in_force": {
                 "digest": self.in_force.digest,
                 "age_ms": self.in_force.since.elapsed().as_millis() as u64,
+                "needs_new_daemon": self.in_force.restart,
                 "refused": self.in_force.refused.as_ref().map(|(when, why)| json!({
                     "age_ms": when.elapsed().as_millis() as u64,
                     "mistakes": why,
@@ -52,6 +54,10 @@ impl Mux {
                 "calls": self.metrics.calls.get(),
                 "dropped": self.metrics.all_dropped(),
                 "ended": self.metrics.all_ended(),
+                "callers_refused": self.metrics.callers_refused.get(),
+                "callers_dropped": self.metrics.callers_dropped.all(),
+                "reloads": self.metrics.reloads(),
+                "bytes": BTreeMap::from(self.metrics.bytes.all()),
                 "refused": self.metrics.all_refused(),
             },
             "sharing": {
@@ -100,7 +106,12 @@ impl Mux {
             "exhausted": counted("exhausted"),
             "overflow": counted("overflow"),
             "retries": counted("retries"),
-            "probes": { "sent": probes.values().sum::<u64>(), "missed": probes.get("missed") },
+            "probes": probes,
+            "starts": metrics.starts(),
+            "leases": BTreeMap::from(metrics.leases()),
+            "backoff_ms": server.pool.setbacks.until().map(|until| (until - clock::now()).as_millis() as u64),
+            "queue_ms_mean": mean(metrics.queued.mean()),
+            "call_ms_mean": mean(metrics.took_altogether()),
             "processes": count,
             "processes_without": callers,
             "memory": memory,
@@ -110,11 +121,21 @@ impl Mux {
     }
 }
 
+/// In milliseconds.
+fn mean(time: Option<Duration>) -> Option<f64> {
+    time.map(|time| time.as_micros() as f64 / 1e3)
+}
+
 fn breaker_status(server: &Server) -> Value {
     let (breaker, now) = (&server.gate.breaker, clock::now());
     let retry = breaker.opens_for(now).map(|retry| retry.as_millis() as u64);
     let cause = Some(breaker.cause()).filter(|cause| !cause.is_empty());
-    json!({ "state": breaker.state(now).as_str(), "retry_in_ms": retry, "cause": cause, "trips": server.pool.metrics.trips() })
+    let tools: Vec<Value> = server.gate.sick_tools().map(|(tool, breaker)| {
+        let retry = breaker.opens_for(now).map(|retry| retry.as_millis() as u64);
+        json!({ "tool": tool, "state": breaker.state(now).as_str(), "retry_in_ms": retry, "cause": breaker.cause() })
+    }).collect();
+    let trips = server.pool.metrics.trips();
+    json!({ "state": breaker.state(now).as_str(), "retry_in_ms": retry, "cause": cause, "trips": trips, "tools": tools })
 }
 
 fn lease_status(server: &Server) -> Value {

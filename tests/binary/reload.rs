@@ -233,6 +233,8 @@ async fn a_hangup_and_the_command_put_a_file_in_force_that_is_not_watched() {
     let (said, error, code) = mcpool(&place, &["reload"]).await;
     assert_eq!((error.as_str(), code), ("", Some(0)));
     assert_eq!(said, "added: newest; removed: newer; servers as before: 1\n");
+    let status = place.until(|status| names(status) == ["echo", "newest"]).await;
+    assert_eq!(status["counters"]["reloads"], json!({"applied": 2}), "{status}");
     assert_eq!(names(&place.status().await), ["echo", "newest"]);
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::support::{
-    Answer, Behaviour, Caller, Proxy, after, moody, play, proxy, sampling, seconds, settled, unstartable,
+    Answer, Behaviour, Caller, Proxy, after, moody, named, play, proxy, sampling, seconds, settled, unstartable,
 };
 
 const REVISION: &str = "2025-06-18";
@@ -259,6 +259,20 @@ fn what_is_refused_to_an_odd_client_is_not_held_against_the_server() {
             assert!(refused.message().contains("what is that?"), "{}", refused.raw);
         }
         assert_eq!(state(&proxy), is("closed", 0));
+        assert_eq!(caller.call("ok", json!({})).await.text(), "ok");
+    });
+}
+
+#[test]
+fn a_reload_closes_it_only_if_it_is_about_the_breaker() {
+    play(async {
+        let proxy = server(moody().into(), 1, |_| {}).await;
+        let caller = caller(&proxy).await;
+        caller.call("sick", json!({})).await;
+        refused(&caller, "ok").await;
+        proxy.reload(|config| named(config, "moody").retry.attempts = 0).await;
+        refused(&caller, "ok").await;
+        proxy.reload(|config| named(config, "moody").breaker.failures = NonZeroU32::new(2)).await;
         assert_eq!(caller.call("ok", json!({})).await.text(), "ok");
     });
 }

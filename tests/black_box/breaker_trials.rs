@@ -165,6 +165,11 @@ fn with_breakers_for_tools_a_sick_tool_leaves_the_others_alone() {
         let open = refused(&caller, "sick").await;
         assert_eq!(caller.call("ok", json!({})).await.text(), "ok");
         assert_eq!(state(&proxy), is("closed", 0));
+        let tool = &proxy.server("moody")["breaker"]["tools"][0];
+        assert_eq!((&tool["tool"], &tool["state"]), (&json!("sick"), &json!("open")));
+        let (metrics, measured) = proxy.mux.with(|mux| (mux.metrics.clone(), mux.measure()));
+        let text = metrics.exporter().render(&metrics, &measured);
+        assert!(text.contains(r#"mcpool_tool_breakers{server="moody",state="open"} 1"#), "{text}");
         after(open.retry_after()).await;
         assert_eq!(caller.call("sick", json!({})).await.code(), -32603);
         assert!(refused(&caller, "sick").await.retry_after() >= seconds(15));

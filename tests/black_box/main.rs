@@ -46,3 +46,4 @@ mod subscriptions;
 mod support;
 mod tasks;
 mod timeouts;
+mod too_many_too_slow;

@@ -8,6 +8,7 @@ use mcpool::config::{
     Breaker, Config, EraChoice, LeaseChoice, Life, Limits, Probe, Rate, RateLimit, Recycle, Retry, Server, WhenFull,
 };
 
+use super::scale;
 use super::server::Habits;
 use super::world::World;
 
@@ -90,7 +91,7 @@ fn make_resilient(server: &mut Server, rng: &mut Rng) {
         idle: seconds(20, rng),
         age: rarely(rng).then(|| Duration::from_secs(10) + seconds(30, rng)),
         calls: rarely(rng).then(|| rng.u64(1..20)),
-        memory: None,
+        memory: rarely(rng).then(|| scale::LEAST * rng.usize(2..12)),
     };
     server.probe = Probe {
         every: (!rarely(rng)).then(|| Duration::from_secs(rng.u64(2..7))),

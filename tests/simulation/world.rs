@@ -13,6 +13,7 @@ use mcpool::config::{Config, EraChoice};
 use tokio::time::Instant;
 
 use super::ledger::Ledger;
+use super::scale::Weight;
 use super::server::Habits;
 use super::truth::{Ask, State, Truth};
 
@@ -47,6 +48,8 @@ pub struct World {
     pub ledgers: RefCell<Vec<Ledger>>,
     /// Copies of each server that run.
     pub running: RefCell<Vec<usize>>,
+    /// What copies weigh whose memory is bounded, by their process.
+    pub weights: RefCell<BTreeMap<u32, Weight>>,
     /// The numbers of the copies that still read.
     pub reading: RefCell<BTreeSet<usize>>,
     /// How often what is rare came about.
@@ -81,6 +84,7 @@ impl World {
             running: RefCell::new(vec![0; servers.len()]),
             generations: RefCell::new(vec![0; servers.len()]),
             ledgers: RefCell::new(servers.iter().map(|_| Ledger::default()).collect()),
+            weights: RefCell::default(),
             reading: RefCell::default(),
             servers,
             tally: RefCell::default(),

@@ -19,6 +19,7 @@ pub fn config(world: &World, rng: &mut Rng) -> Config {
         held_total: [2, 256][rng.usize(..2)],
         rounds: [1, 3, 32][rng.usize(..3)],
         message: [64 << 10, 10 << 20][rng.usize(..2)],
+        outgoing: [256 << 10, 64 << 20][rng.usize(..2)],
         in_flight_total: [8, 65_536, 65_536][rng.usize(..3)],
         ..Limits::default()
     };

@@ -42,6 +42,8 @@ pub struct World {
     pub states: RefCell<Vec<State>>,
     /// What the roots of each caller were, the latest last.
     pub roots: RefCell<HashMap<usize, Vec<Option<String>>>>,
+    /// Callers that did not read for a while.
+    pub stalled: RefCell<BTreeSet<usize>>,
     /// The log levels that each legacy caller set.
     pub levels: RefCell<HashMap<usize, Vec<&'static str>>>,
     pub servers: Vec<Habits>,
@@ -80,6 +82,7 @@ impl World {
             asks: RefCell::default(),
             states: RefCell::default(),
             roots: RefCell::default(),
+            stalled: RefCell::default(),
             levels: RefCell::default(),
             running: RefCell::new(vec![0; servers.len()]),
             generations: RefCell::new(vec![0; servers.len()]),
@@ -211,7 +214,12 @@ impl World {
 impl World {
     /// Whether a caller had these roots when it made a call, or later.
     pub fn had_roots(&self, truth: &Truth, roots: Option<&String>) -> bool {
-        self.roots.borrow()[&truth.caller][truth.roots..].iter().any(|had| had.as_ref() == roots)
+        let had = &self.roots.borrow()[&truth.caller];
+        if self.stalled.borrow().contains(&truth.caller) {
+            // It may not have read the question: then the server is told that there was no answer.
+            return roots.is_none() || had.iter().any(|had| had.as_ref() == roots);
+        }
+        had[truth.roots..].iter().any(|had| had.as_ref() == roots)
     }
 
     /// Notes an ask, by its nonce, that a server is about to put.

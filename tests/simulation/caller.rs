@@ -195,7 +195,11 @@ impl Caller {
         let written = writer.write_all(format!("{line}\n").as_bytes()).await;
         if self.stalled.get() {
             self.cut.set(self.cut.get() || written.is_err());
-        } else if written.is_err() && !self.gone.get() && self.world.draining().is_none() {
+        } else if written.is_err()
+            && !self.gone.get()
+            && self.world.draining().is_none()
+            && self.servers.iter().all(|server| self.world.removed(*server).is_none())
+        {
             self.world.fault(format!("{} was hung up on", self.name()));
         }
     }
@@ -265,7 +269,11 @@ impl Caller {
                 false => self.hear(&line),
             }
         }
-        match self.world.ended() {
+        let removed = match self.servers[..] {
+            [server] if !self.prefix => self.world.removed(server),
+            _ => None,
+        };
+        match self.world.ended().or(removed) {
             _ if self.gone.get() || self.stalled.get() => {}
             Some(end) => self.check_end(end),
             // Nobody is let in any more.

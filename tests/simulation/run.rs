@@ -94,6 +94,10 @@ async fn story(world: Rc<World>, seed: u64) {
             let size = [50, 2000, 100_000][rng.usize(..3)];
             spawn_local(async move {
                 sleep(start).await;
+                if world.config().endpoint(&endpoint.name).is_none() {
+                    // Nobody listens there any more.
+                    return;
+                }
                 let (caller, reader, session) = connect(world, mux, &endpoint, no, size, linger);
                 caller.live(reader).await;
                 // The connection closes with its last half.
@@ -116,7 +120,9 @@ async fn story(world: Rc<World>, seed: u64) {
     }
     world.check_deaths(&mux.with(|mux| mux.status()));
     world.calm_down();
-    let late: Vec<_> = endpoints
+    let config = world.config();
+    let late: Vec<_> = config
+        .endpoints
         .iter()
         .filter(|endpoint| !endpoint.prefix)
         .enumerate()
@@ -186,7 +192,9 @@ async fn check_rest(world: &World, mux: &Handle) {
     let mut busy: Vec<usize> = (0..world.servers.len()).collect();
     for again in 0..=AGAIN {
         let running = world.running.borrow().clone();
-        busy.retain(|which| running[*which] > world.server(*which).instances.min);
+        busy.retain(|which| {
+            running[*which] > if world.is_configured(*which) { world.server(*which).instances.min } else { 0 }
+        });
         if busy.is_empty() {
             return;
         }

@@ -64,6 +64,9 @@ pub struct World {
     draining: Cell<Option<Duration>>,
     ended: Cell<Option<Duration>>,
     config: RefCell<Option<Rc<Config>>>,
+    /// Every server as it was configured last, also one that was taken out; when that was.
+    known_servers: RefCell<Vec<mcpool::config::Server>>,
+    pub removed: RefCell<BTreeMap<usize, Duration>>,
     counter: Cell<u64>,
 }
 
@@ -95,6 +98,8 @@ impl World {
             draining: Cell::default(),
             ended: Cell::default(),
             config: RefCell::default(),
+            known_servers: RefCell::default(),
+            removed: RefCell::default(),
             counter: Cell::default(),
             rng: RefCell::new(rng),
         }
@@ -102,6 +107,15 @@ impl World {
 
     /// What the multiplexer is told from now on.
     pub fn configure(&self, config: Config) {
+        let mut known = self.known_servers.borrow_mut();
+        if known.is_empty() {
+            known.clone_from(&config.servers);
+        }
+        for server in &mut *known {
+            let told = config.server(&server.name);
+            told.into_iter().for_each(|told| server.clone_from(told));
+        }
+        drop(known);
         *self.config.borrow_mut() = Some(Rc::new(config));
     }
 
@@ -127,7 +141,17 @@ impl World {
 
     /// The configuration of a server.
     pub fn server(&self, which: usize) -> mcpool::config::Server {
-        self.config().servers[which].clone()
+        self.known_servers.borrow()[which].clone()
+    }
+
+    /// When a server was last taken out of the config, if it ever was.
+    pub fn removed(&self, which: usize) -> Option<Duration> {
+        self.removed.borrow().get(&which).copied()
+    }
+
+    /// Whether a server is in the config.
+    pub fn is_configured(&self, which: usize) -> bool {
+        self.config().server(&format!("s{which}")).is_some()
     }
 
     /// What the multiplexer was told.

@@ -25,7 +25,7 @@ use sha2::{Digest, Sha256};
 
 pub use diagnostic::{Mistake, Mistakes, Spot};
 pub use endpoint::{ALL, Endpoint};
-pub use resilience::{Breaker, Probe, Rate, RateLimit, Recycle, Retry, WhenFull};
+pub use resilience::{Backoff, Breaker, Probe, Rate, RateLimit, Recycle, Retry, WhenFull};
 pub use secret::{Secret, is_plain};
 pub use server::{EraChoice, Instances, LeaseChoice, Queue, Server, Timeouts};
 
@@ -87,6 +87,8 @@ pub struct Limits {
     pub subscriptions: usize,
     /// Tasks of one caller.
     pub tasks: usize,
+    /// Tasks of all callers at one server.
+    pub tasks_total: usize,
     /// Calls of one modern caller that wait for it to come back with answers.
     pub held: usize,
     /// The same of all callers together.
@@ -139,6 +141,7 @@ impl Default for Limits {
             nesting: 128,
             subscriptions: 1000,
             tasks: 1000,
+            tasks_total: 10_000,
             held: 16,
             held_total: 256,
             rounds: 32,

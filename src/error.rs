@@ -87,6 +87,12 @@ pub enum Error {
         /// Calls that are allowed.
         limit: usize,
     },
+    /// More tasks work than one caller, or all at a server, may have.
+    #[error("{limit} tasks work already; wait for one to end, or raise `limits.tasks` or `limits.tasks_total`")]
+    TooManyTasks {
+        /// Tasks that are allowed.
+        limit: usize,
+    },
     /// Calls came faster than they are let through.
     #[error("calls come too fast: {bound}; try again in {retry:?} (see `rate_limit` of server `{server}`)")]
     RateLimited {
@@ -212,6 +218,7 @@ impl Error {
             | Error::TooLarge { .. }
             | Error::CallerOverloaded { .. }
             | Error::Overloaded { .. }
+            | Error::TooManyTasks { .. }
             | Error::Draining
             | Error::Reconfigured(_)
             | Error::DaemonLost
@@ -277,7 +284,9 @@ impl Error {
             Error::Unanswered { .. } => (-32603, None),
             Error::Forbidden { .. } => (403, Some("forbidden")),
             Error::TooLarge { .. } => (413, Some("too_large")),
-            Error::CallerOverloaded { .. } | Error::Overloaded { .. } => (429, Some("caller_overloaded")),
+            Error::CallerOverloaded { .. } | Error::Overloaded { .. } | Error::TooManyTasks { .. } => {
+                (429, Some("caller_overloaded"))
+            }
             Error::RateLimited { .. } => (429, Some("rate_limited")),
             Error::BreakerOpen { .. } => (503, Some("breaker_open")),
             Error::ServerDied { .. } => (502, Some("server_died")),

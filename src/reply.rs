@@ -30,13 +30,15 @@ pub struct Reply {
     token: Option<RawId>,
     account: Account,
     talked: bool,
+    /// Whether something was passed on that may be about it, and about other calls of its caller.
+    touched: bool,
     open: bool,
 }
 
 impl Reply {
     /// The reply side of the request `id`, whose progress the caller wants under `token`.
     pub fn new(outbox: Outbox, batch: Option<Rc<Batch>>, id: RawId, token: Option<RawId>, account: Account) -> Reply {
-        Reply { outbox, batch, id, token, account, talked: false, open: true }
+        Reply { outbox, batch, id, token, account, talked: false, touched: false, open: true }
     }
 
     /// The id that the caller gave the request.
@@ -57,6 +59,16 @@ impl Reply {
     /// Whether anything was passed on besides the answer.
     pub fn has_talked(&self) -> bool {
         self.talked
+    }
+
+    /// Whether anything was passed on that may have been about it: a question, a log line, progress.
+    pub fn is_touched(&self) -> bool {
+        self.touched || self.talked
+    }
+
+    /// Notes that something was passed on that may be about it.
+    pub fn touch(&mut self) {
+        self.touched = true;
     }
 
     /// Passes a notification on. SDKs lose a progress notification that arrives in one read with the answer,

@@ -158,6 +158,23 @@ impl<'t> Fields<'t> {
         entries.into_iter().filter_map(read).collect()
     }
 
+    /// A map from names that the operator chose to whole numbers.
+    pub(super) fn counts(&mut self, key: &'static str, most: u8) -> BTreeMap<String, u8> {
+        let mut counts = BTreeMap::new();
+        for entry in self.named(key) {
+            match entry.node.text().and_then(|text| text.parse().ok()) {
+                Some(count) if count <= most => drop(counts.insert(entry.key.clone(), count)),
+                _ => self.expected(&format!("a whole number from 0 to {most}"), &entry.node, "0 is never", ()),
+            }
+        }
+        counts
+    }
+
+    /// Whether a key holds a map.
+    pub(super) fn is_map(&mut self, key: &'static str) -> bool {
+        self.node(key).is_some_and(|node| matches!(node.value, Value::Map(_)))
+    }
+
     fn read_rate(&self, node: &Node) -> Option<Rate> {
         let rate = node.text().and_then(units::rate);
         rate.or_else(|| {

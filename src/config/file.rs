@@ -105,6 +105,7 @@ fn limits(mut fields: Fields<'_>) -> Limits {
         nesting: fields.count("nesting", default.nesting, 8..=crate::wire::json::DEEPEST),
         subscriptions: fields.count("subscriptions", default.subscriptions, 0..=MANY),
         tasks: fields.count("tasks", default.tasks, 0..=MANY),
+        tasks_total: fields.count("tasks_total", default.tasks_total, 0..=MANY),
         held: fields.count("held", default.held, 0..=MANY),
         held_total: fields.count("held_total", default.held_total, 0..=MANY),
         rounds: fields.count("rounds", default.rounds, 1..=MANY),

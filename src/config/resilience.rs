@@ -42,6 +42,15 @@ pub struct Probe {
     pub failures: u32,
 }
 
+/// A pause that doubles with each failure in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// After the first.
+    pub least: Duration,
+    /// At most.
+    pub most: Duration,
+}
+
 /// When a server's calls are refused at once, because it is sick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Breaker {
@@ -80,8 +89,8 @@ pub struct Retry {
     pub attempts: u8,
     /// At most so many of a hundred calls.
     pub budget: u8,
-    /// Tools that are safe to carry out twice, besides those that say so themselves.
-    pub tools: Vec<String>,
+    /// How often calls of these tools are: above 0, they are safe to carry out twice, whatever they say themselves.
+    pub tools: BTreeMap<String, u8>,
 }
 
 impl WhenFull {
@@ -119,6 +128,12 @@ impl Default for Probe {
     }
 }
 
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { least: Duration::from_millis(250), most: Duration::from_secs(30) }
+    }
+}
+
 impl Default for Breaker {
     fn default() -> Self {
         Self {
@@ -139,6 +154,6 @@ impl Default for RateLimit {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 1, budget: 10, tools: Vec::new() }
+        Self { attempts: 1, budget: 10, tools: BTreeMap::new() }
     }
 }

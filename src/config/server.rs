@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Breaker, Probe, RateLimit, Recycle, Retry, Secret, WhenFull};
+use super::{Backoff, Breaker, Probe, RateLimit, Recycle, Retry, Secret, WhenFull};
 
 /// A configured MCP server: a name and how to start it.
 #[derive(Clone, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct Server {
     /// How idle instances are asked whether they still answer.
     pub probe: Probe,
     /// When its calls are refused at once.
+    /// Between starts that fail, or instances that end by themselves.
+    pub backoff: Backoff,
     pub breaker: Breaker,
     /// How many calls are let through to it.
     pub rate_limit: RateLimit,
@@ -93,7 +95,7 @@ pub struct Instances {
 /// Where calls wait when all instances are busy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queue {
-    /// Calls that may wait at once; 0: none ever waits.
+    /// Calls that may wait at once for a busy instance; 0: none. Those that wait for a start are not counted.
     pub size: usize,
     /// How long one may wait.
     pub timeout: Duration,
@@ -119,6 +121,11 @@ pub struct Timeouts {
 }
 
 impl Server {
+    /// Calls that all its instances together take.
+    pub fn most_calls(&self) -> usize {
+        (self.instances.max + self.instances.overflow).saturating_mul(self.concurrency)
+    }
+
     /// A server with every default, started as `command`.
     pub fn new(name: impl Into<String>, command: impl Into<String>) -> Self {
         Self {
@@ -138,6 +145,7 @@ impl Server {
             when_full: WhenFull::default(),
             recycle: Recycle::default(),
             probe: Probe::default(),
+            backoff: Backoff::default(),
             breaker: Breaker::default(),
             rate_limit: RateLimit::default(),
             retry: Retry::default(),
@@ -199,6 +207,7 @@ impl fmt::Debug for Server {
             .field("when_full", &self.when_full)
             .field("recycle", &self.recycle)
             .field("probe", &self.probe)
+            .field("backoff", &self.backoff)
             .field("breaker", &self.breaker)
             .field("rate_limit", &self.rate_limit)
             .field("retry", &self.retry)

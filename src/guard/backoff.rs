@@ -2,12 +2,7 @@
 
 use std::time::Duration;
 
-/// A pause that doubles with each failure in a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Backoff {
-    pub least: Duration,
-    pub most: Duration,
-}
+use crate::config::Backoff;
 
 impl Backoff {
     /// The pause after so many failures in a row, the first being 1. `jitter` is a factor around 1, so that what failed

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::backoff::Backoff;
-use crate::config;
+use crate::config::{self, Backoff};
 
 /// How long those are told to wait who come while one call tries.
 const TRYING: Duration = Duration::from_secs(1);

@@ -43,9 +43,11 @@ impl Account {
         self.placed = true;
     }
 
-    /// It was sent to an instance. If that is done again, the first time counts.
-    pub fn sent(&mut self, now: Instant) {
+    /// It was sent to an instance. If that is done again, the first time counts; whether this is it.
+    pub fn sent(&mut self, now: Instant) -> bool {
+        let first = self.sent.is_none();
         self.sent.get_or_insert(now);
+        first
     }
 
     /// It ended. Called once.

@@ -10,6 +10,7 @@ use super::Mux;
 use super::bridge::Bridge;
 use super::call::Place;
 use super::callers::Asked;
+use crate::clock;
 use crate::era::profile::canonical;
 use crate::error::Error;
 use crate::guard::breaker::State;
@@ -40,7 +41,7 @@ enum Whose {
 impl Mux {
     /// A server asks for a sample or an elicitation.
     pub(crate) fn asked(&mut self, at: InstanceRef, ask: &Message) {
-        if self.server(at.server).gate.breaker.state(Instant::now()) == State::HalfOpen {
+        if self.server(at.server).gate.breaker.state(clock::now()) == State::HalfOpen {
             // It works, and a person's answer is not to be waited for. Otherwise that says nothing: it may die of each.
             self.works(at.server);
         }
@@ -57,7 +58,7 @@ impl Mux {
     pub(crate) fn keep_ask(&mut self, at: InstanceRef, ask: &Message) {
         let Some(id) = ask.id(Field::Id) else { return };
         let timeout = &self.server(at.server).config.timeout;
-        let now = Instant::now();
+        let now = clock::now();
         self.alarm.at(now + timeout.hold);
         self.alarm.at(now + timeout.ask);
         let Some(instance) = self.instance_mut(at) else { return };
@@ -113,7 +114,7 @@ impl Mux {
         let calls = instance.pending.entries().filter(of_caller).count();
         // What this caller gave up before the question came is waited out; what it gave up since then, or at that very
         // moment, was in flight when it was put, and that is never over before the question is.
-        let given_up = instance.pending.given_up(Instant::now() - MOMENT).count();
+        let given_up = instance.pending.given_up(clock::now() - MOMENT).count();
         match instance.pending.entries().filter(of_caller).find(modern) {
             Some(entry) if calls + given_up == 1 => Whose::Call(entry.call),
             Some(_) => Whose::Unclear,
@@ -135,6 +136,7 @@ impl Mux {
         splice.put_if(message.span(Field::Id), ours.0.to_string());
         splice.put_if(message.span(Field::MetaProgressToken), ours.0.to_string());
         caller.outbox.splice(&splice);
+        self.touch_calls(at, key);
         if let Some(ask) = self.instance_mut(at).and_then(|instance| instance.asks.get_mut(id)) {
             ask.with = Some(With::Caller(key, ours));
         }
@@ -207,7 +209,7 @@ impl Mux {
 
     /// The calls of a caller that was asked run against the clock again.
     fn restart_clock(&mut self, at: InstanceRef, caller: CallerKey) {
-        let deadline = Instant::now() + self.server(at.server).config.timeout.call;
+        let deadline = clock::now() + self.server(at.server).config.timeout.call;
         for call in self.calls.values_mut().filter(|call| call.caller == caller && call.server == at.server) {
             if matches!(call.place, Place::On(instance, _) if instance == at.key) && !call.is_held() {
                 call.deadline = deadline.min(call.limit);
@@ -297,6 +299,6 @@ impl Mux {
 
     fn owner_by_task(&self, at: InstanceRef, message: &Message) -> Option<CallerKey> {
         let task = unquote(member(message.raw(Field::MetaRelatedTask)?, "taskId")?)?.into_owned();
-        self.server(at.server).owned.task(at.key, &task).map(|task| task.caller)
+        self.server(at.server).owned.tasks.get(at.key, &task).map(|task| task.caller)
     }
 }

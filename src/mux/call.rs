@@ -9,6 +9,7 @@ use super::bridge::Bridge;
 use super::errand::Errand;
 use super::gate::Trials;
 use super::lists::ListKind;
+use crate::config;
 use crate::era::level::Level;
 use crate::era::profile::Profile;
 use crate::guard::inflight::Permit;
@@ -41,7 +42,7 @@ pub struct Call {
     pub deadline: Instant,
     /// The deadline that progress cannot move.
     pub limit: Instant,
-    /// Until when it may wait in the queue, however often it comes back there.
+    /// Until when it may wait in the queue, however often it comes back there before it is sent.
     pub queue_until: Option<Instant>,
     /// Whether it is the one that tries whether its server works again.
     pub trials: Trials,
@@ -100,6 +101,8 @@ pub enum Then {
     MayCreate,
     /// The answer lists tasks, of which only the caller's own are shown.
     ShowOwnTasks,
+    /// The answer tells how far this task is.
+    AboutTask(Rc<str>),
 }
 
 impl Mux {
@@ -140,6 +143,29 @@ impl Call {
     /// Whether its caller is to come back for it.
     pub fn is_held(&self) -> bool {
         matches!(self.from, Source::Held { .. })
+    }
+
+    /// Until when it may wait in the queue if an instance is starting for it: as long as a start may take, from when it
+    /// began to wait.
+    pub(super) fn latest_start(&self, config: &config::Server) -> Instant {
+        let extra = config.timeout.start.saturating_sub(config.queue.timeout);
+        let latest = self.queue_until.unwrap_or(self.deadline) + extra;
+        if self.keeps_limit() { latest.min(self.limit) } else { latest }
+    }
+
+    /// Whether it has what is left of its time: it was sent before. Each round of questions begins anew.
+    pub(super) fn keeps_limit(&self) -> bool {
+        self.repeats > 0 && self.bridge.is_none()
+    }
+
+    /// Notes that it is sent.
+    pub(super) fn sent(&mut self, now: Instant, timeout: &config::Timeouts) {
+        // The next wait is another one.
+        self.queue_until = None;
+        if !self.keeps_limit() {
+            self.limit = now + timeout.max;
+        }
+        self.deadline = (now + timeout.call).min(self.limit);
     }
 
     /// Whom its being in flight says something about.

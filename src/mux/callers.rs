@@ -232,7 +232,7 @@ impl Mux {
         match instance.bound {
             // What the caller left in it is nobody else's business.
             Some((owner, Lease::Session)) if owner == caller => {
-                self.server_mut(at.server).pool.drain(at.key, StopReason::CallerLeft);
+                self.drain(at, StopReason::CallerLeft);
             }
             Some((owner, Lease::Call)) if owner == caller && !instance.pending.has(caller) => instance.bound = None,
             _ => {}

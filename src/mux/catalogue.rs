@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::alarm::Alarm;
+use crate::clock;
 use crate::config::{self, EraChoice};
 use crate::era::Era;
 use crate::era::profile::Profile;
@@ -69,7 +70,7 @@ impl Catalogue {
 
     /// Writes what is known to disk, now or soon: a server whose lists change all the time must not keep the disk busy.
     pub fn save(&self) {
-        let now = Instant::now();
+        let now = clock::now();
         match self.next.get().filter(|next| now < *next) {
             None => {
                 self.next.set(Some(now + PAUSE));

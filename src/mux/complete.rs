@@ -33,6 +33,9 @@ impl Mux {
             Source::Held { serial, .. } => self.held.remove(*serial),
             Source::Mcpool(_) => {}
         }
+        if call.place == Place::Asking {
+            self.asked_no_more(call.server, call.pin);
+        }
         if self.draining {
             self.note_drained();
         }
@@ -87,6 +90,7 @@ impl Mux {
                 self.note_created(at, &call, answer);
                 self.wrap_state(at, answer, &mut splice);
             }
+            Then::AboutTask(id) if result => self.told_of_task(at, id, &call.request, answer),
             Then::ShowOwnTasks if result => self.hide_foreign_tasks(at, call.caller, answer, &mut splice),
             Then::MayCreate => self.note_elicitations(at, call.caller, answer),
             _ => {}

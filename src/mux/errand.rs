@@ -3,14 +3,14 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::Mux;
 use super::call::{Call, Pin, Place, Source, Then};
 use super::catalogue::VariantKey;
 use super::gate::Trials;
 use super::lists::{ListKind, Page};
 use super::probe::Question;
+use crate::clock;
+use crate::era::level::Level;
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::pool::instance::{InstanceKey, InstanceRef, ServerId};
@@ -28,7 +28,9 @@ pub enum Errand {
     Listen,
     /// To subscribe those whose instance is gone, or streams for the first time.
     Resubscribe { uri: Rc<str>, all: Vec<Subscriber>, first: bool },
-    /// Something whose answer changes nothing: unsubscribe, set the level.
+    /// To set an instance to a log level.
+    Level(InstanceKey, Level),
+    /// Something whose answer changes nothing: unsubscribe.
     Quiet,
     /// Whether an idle instance still answers.
     Probe(InstanceKey, Question),
@@ -60,7 +62,7 @@ impl Mux {
             }
         };
         let timeout = &self.server(server).config.timeout;
-        let (now, wait) = (Instant::now(), timeout.start + timeout.call);
+        let (now, wait) = (clock::now(), timeout.start + timeout.call);
         let endless = matches!(errand, Errand::Listen);
         let deadline = now + if endless { Duration::from_secs(365 * 24 * 3600) } else { wait };
         let key = self.calls.insert(Call {
@@ -122,19 +124,20 @@ impl Mux {
             Errand::Probe(instance, question) => {
                 self.probed(InstanceRef { server: call.server, key: instance }, question, &outcome);
             }
-            Errand::Quiet => {
-                if let Outcome::Answer(answer) = outcome
-                    && answer.kind() == Kind::Error
-                {
-                    let error = answer.raw(crate::wire::scan::Field::Error);
-                    tracing::debug!(
-                        server = self.server(call.server).config.name,
-                        ?from,
-                        error,
-                        "refused by the server"
-                    );
-                }
+            Errand::Level(instance, level) => {
+                self.note_refusal(call.server, &outcome);
+                self.level_taken(InstanceRef { server: call.server, key: instance }, level);
             }
+            Errand::Quiet => self.note_refusal(call.server, &outcome),
+        }
+    }
+
+    fn note_refusal(&self, server: ServerId, outcome: &Outcome<'_>) {
+        if let Outcome::Answer(answer) = outcome
+            && answer.kind() == Kind::Error
+        {
+            let error = answer.raw(crate::wire::scan::Field::Error);
+            tracing::debug!(server = self.server(server).config.name, error, "refused by the server");
         }
     }
 }

@@ -78,9 +78,14 @@ impl Mux {
         }
         let since = clock::now();
         let timeout = pool.config.queue.timeout;
-        match pool.wait(Ticket { call: key, caller, need, since, leisurely }) {
+        let full = pool.is_full_for(picked, caller, &need);
+        match pool.wait(Ticket { call: key, caller, need, since, leisurely, full }) {
             Ok(crowded_out) => {
-                let deadline = *self.calls[key].queue_until.get_or_insert(since + timeout);
+                let call = &mut self.calls[key];
+                let mut deadline = *call.queue_until.get_or_insert(since + timeout);
+                if call.keeps_limit() {
+                    deadline = deadline.min(call.limit);
+                }
                 self.wait_at(key, Place::Queue, deadline);
                 if let Some(other) = crowded_out {
                     let name = self.server(server).config.name.clone();
@@ -135,7 +140,7 @@ impl Mux {
         }
         if !pool.queue.is_empty() {
             self.alarm.at(now + crate::pool::GIVE_WAY);
-            pool.rests_until().filter(|until| *until > now).into_iter().for_each(|until| self.alarm.at(until));
+            pool.setbacks.rests_until().into_iter().for_each(|until| self.alarm.at(until));
         }
     }
 
@@ -196,6 +201,7 @@ impl Mux {
             load: match call.from {
                 Source::Mcpool(Errand::Listen) => Load::Listening,
                 Source::Mcpool(Errand::Probe(..)) => Load::Probe,
+                Source::Mcpool(Errand::Level(..)) => Load::Order,
                 _ => Load::Work,
             },
             after: instance.outbox.said(),
@@ -204,19 +210,17 @@ impl Mux {
             server.pool.metrics.leased(instance.lease(call.caller, lease));
             caller.last.insert(call.server, to);
         }
-        server.gate.budget.earn();
         instance.send(&call.request, std::mem::take(&mut call.splice), id);
         let now = clock::now();
         call.place = Place::On(to, id);
         call.since = now;
-        call.account().into_iter().for_each(|account| account.sent(now));
+        if call.account().is_some_and(|account| account.sent(now)) {
+            server.gate.budget.earn();
+        }
         match call.from {
             Source::Mcpool(Errand::Listen) => {}
             Source::Mcpool(Errand::Probe(..)) => call.deadline = now + server.config.probe.timeout,
-            _ => {
-                call.deadline = now + server.config.timeout.call;
-                call.limit = now + server.config.timeout.max;
-            }
+            _ => call.sent(now, &server.config.timeout),
         }
         self.alarm.at(self.calls[key].deadline);
     }

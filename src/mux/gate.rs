@@ -165,7 +165,7 @@ impl Mux {
                 server.gate.tools.remove(&tool);
             }
         }
-        server.pool.answered();
+        server.pool.setbacks.answered();
         self.works(id);
     }
 

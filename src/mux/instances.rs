@@ -6,6 +6,7 @@ use super::Mux;
 use super::call::Place;
 use super::catalogue::VariantKey;
 use super::offer::Offer;
+use crate::clock;
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::pool::handshake::{Failure, Stage};
@@ -25,10 +26,10 @@ impl Mux {
         let (profile, serial) = (instance.profile.clone(), instance.serial);
         let era = profile.era();
         let server = self.server_mut(at.server);
-        server.pool.opened(&profile);
+        server.pool.setbacks.opened(&profile);
         tracing::info!(server = server.config.name, instance = serial, era = era.as_str(), "ready");
         let soonest = server.config.probe.every.unwrap_or(Duration::MAX).min(server.config.recycle.idle);
-        self.alarm.at(tokio::time::Instant::now() + soonest);
+        self.alarm.at(clock::now() + soonest);
         self.succeeded_by(at.server, at.key, true);
         self.adjust_level(at.server);
         self.recheck_lists(at);
@@ -197,7 +198,7 @@ impl Mux {
         let asks: Vec<RawId> = instance.asks.keys().cloned().collect();
         let orphans = std::mem::take(&mut instance.subscribers);
         asks.iter().for_each(|id| self.withdraw_ask(at, id));
-        self.server_mut(at.server).owned.forget_instance(at.key);
+        self.server_mut(at.server).owned.tasks.forget_instance(at.key);
         calls.into_iter().for_each(|entry| self.lost(entry, outbox.kept_back(entry.after), error));
         self.orphan_subscriptions(at.server, orphans);
     }

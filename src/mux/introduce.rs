@@ -5,7 +5,6 @@ use std::fmt::Write;
 
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
-use tokio::time::Instant;
 
 use super::Mux;
 use super::call::{Call, Place, Source};
@@ -15,6 +14,7 @@ use super::errand::Errand;
 use super::lists::ListKind;
 use super::offer::{Offer, declared};
 use super::request::Accepted;
+use crate::clock;
 use crate::era::profile::Profile;
 use crate::era::{implementation, legacy, modern};
 use crate::error::Error;
@@ -72,7 +72,7 @@ impl Mux {
             (config.timeout.start + config.timeout.stop * 2) * 2 + config.queue.timeout
         };
         let key = self.submit(accepted.call(unknown[0], own));
-        self.wait_at(key, Place::Introductions(unknown.clone()), Instant::now() + wait);
+        self.wait_at(key, Place::Introductions(unknown.clone()), clock::now() + wait);
         unknown.into_iter().for_each(|server| self.have_introduced(server, key));
     }
 

@@ -9,12 +9,11 @@ mod stream;
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::Mux;
 use super::call::{Call, Place, Source};
 use super::lists::ListKind;
 use super::request::Accepted;
+use crate::clock;
 use crate::era::Era;
 use crate::era::profile::Profile;
 use crate::error::Error;
@@ -88,7 +87,7 @@ impl Mux {
             .map(|server| &self.server(*server).config.timeout)
             .map(|timeout| timeout.start + timeout.call);
         let patience = patience.max().unwrap_or_default();
-        self.wait_at(call, Place::Listening, Instant::now() + patience);
+        self.wait_at(call, Place::Listening, clock::now() + patience);
         let waiting = wants.iter().filter(|(_, wanted)| !wanted.is_empty()).map(|(server, _)| *server).collect();
         let asked = wants.clone();
         let granted = Filter::default();
@@ -134,7 +133,7 @@ impl Mux {
         }
         listener.acknowledged = true;
         if let Some(call) = self.calls.get_mut(call) {
-            call.deadline = Instant::now() + ENDLESS;
+            call.deadline = clock::now() + ENDLESS;
         }
         if let Some(caller) = self.callers.get(listener.caller) {
             let params = format!(

@@ -7,14 +7,13 @@ mod rendered;
 
 use std::collections::HashSet;
 
-use tokio::time::Instant;
-
 use super::Mux;
 use super::call::{Call, Place, Source};
 use super::catalogue::{Variant, VariantKey};
 use super::names;
 use super::offer::{Offer, declared};
 use super::request::Accepted;
+use crate::clock;
 use crate::era::bridge::answer::to_legacy;
 use crate::era::bridge::items::fit_item;
 use crate::era::implementation;
@@ -66,7 +65,7 @@ impl Mux {
             config.timeout.start + config.queue.timeout + config.timeout.call
         };
         let awaited = missing.iter().map(|(server, _)| *server).collect();
-        self.wait_at(key, Place::Lists(kind, awaited), Instant::now() + wait);
+        self.wait_at(key, Place::Lists(kind, awaited), clock::now() + wait);
         for (server, offer) in missing {
             self.fetch_list(server, caller, offer.profile, offer.variant, kind);
         }
@@ -77,7 +76,7 @@ impl Mux {
         let server = self.server(server);
         let instances = &server.pool.instances;
         let warm = instances.values().any(|instance| instance.alive() && instance.profile == offer.profile);
-        let (now, max_age) = (Instant::now(), self.config.catalogue.max_age);
+        let (now, max_age) = (clock::now(), self.config.catalogue.max_age);
         let variant = server.catalogue.variant(&offer.variant);
         variant.is_some_and(|variant| variant.believes(kind, warm, uid, max_age, now))
     }

@@ -1,12 +1,12 @@
 //! Log messages of servers: each caller has a level of its own, a server the most verbose one that anyone wants.
 //! A log line names no call, so it is delivered only where one caller alone can be meant.
 
-use tokio::time::Instant;
-
 use super::Mux;
 use super::bridge::Bridge;
 use super::call::Source;
+use super::errand::Errand;
 use super::request::{Accepted, Verb};
+use crate::clock;
 use crate::era::Era;
 use crate::era::level::Level;
 use crate::error::Error;
@@ -20,32 +20,36 @@ impl Mux {
     /// A legacy caller sets its level.
     pub(crate) fn set_level(&mut self, accepted: Accepted) {
         let level = accepted.request.text(Field::Level).and_then(|level| Level::named(&level));
-        let Some(caller) = self.callers.get_mut(accepted.caller) else { return };
+        let Some(caller) = self.callers.get(accepted.caller) else { return };
         let endpoint = caller.endpoint.clone();
-        let Some(session) = &mut caller.session else { return };
-        let profile = session.profile.clone();
-        match level {
-            Some(level) => session.level = Some(level),
+        let Some(profile) = caller.session.as_ref().map(|session| session.profile.clone()) else { return };
+        if level.is_none() {
             // A server has its own words for that.
-            None if !endpoint.prefix && !self.is_across(&endpoint.servers, &profile) => {
+            if !endpoint.prefix && !self.is_across(&endpoint.servers, &profile) {
                 return self.forward(accepted, profile, Verb::SetLevel);
             }
-            None => {
-                return accepted
-                    .refuse(&Error::InvalidParams("`level` must be a log level of RFC 5424, as in \"info\"".into()));
-            }
+            return accepted
+                .refuse(&Error::InvalidParams("`level` must be a log level of RFC 5424, as in \"info\"".into()));
         }
         let logs = |id: &ServerId| {
             let introduction = self.introduction(*id, &profile, &self.offer(*id, &profile, "{}"));
             introduction.and_then(|said| crate::era::legacy::offers(&said)).is_some_and(|offers| offers.logging)
         };
-        if endpoint.servers.iter().any(logs) {
-            accepted.result("{}");
-            endpoint.servers.iter().for_each(|server| self.adjust_level(*server));
-        } else {
-            // A server that does not log says so itself.
-            self.forward(accepted, profile, Verb::SetLevel);
+        let logging: Vec<ServerId> = endpoint.servers.iter().copied().filter(logs).collect();
+        for server in &logging {
+            if let Err(error) = self.rate(accepted.caller, *server, &accepted.request) {
+                return accepted.refuse(&error);
+            }
         }
+        if let Some(session) = self.callers.get_mut(accepted.caller).and_then(|caller| caller.session.as_mut()) {
+            session.level = level;
+        }
+        if logging.is_empty() {
+            // A server that does not log says so itself.
+            return self.forward(accepted, profile, Verb::SetLevel);
+        }
+        accepted.result("{}");
+        endpoint.servers.iter().for_each(|server| self.adjust_level(*server));
     }
 
     /// Sets the instances of a server to the most verbose level that their callers want.
@@ -65,20 +69,34 @@ impl Mux {
                 changes.push((InstanceRef { server, key }, wanted));
             }
         }
-        for (at, level) in changes {
-            if let Some(instance) = self.instance_mut(at) {
-                instance.level = Some(level);
-            }
-            self.send_quietly(at, "logging/setLevel", &format!(r#"{{"level":"{}"}}"#, level.as_str()));
-        }
+        changes.into_iter().for_each(|(at, level)| self.tell_level(at, level));
     }
 
     /// Sets a legacy instance to at least the level that a modern request asks for.
     pub(crate) fn raise_level(&mut self, at: InstanceRef, level: Option<Level>) {
         let Some(instance) = self.instance_mut(at).filter(|instance| instance.offers.logging) else { return };
         let Some(level) = level.filter(|level| instance.level.is_none_or(|known| *level < known)) else { return };
+        self.tell_level(at, level);
+    }
+
+    /// Sets an instance to a level, once it has taken the last one: callers may change their minds faster than it reads.
+    fn tell_level(&mut self, at: InstanceRef, level: Level) {
+        let Some(instance) = self.instance_mut(at) else { return };
         instance.level = Some(level);
-        self.send_quietly(at, "logging/setLevel", &format!(r#"{{"level":"{}"}}"#, level.as_str()));
+        if !std::mem::replace(&mut instance.takes_level, true) {
+            let (profile, params) = (instance.profile.clone(), format!(r#"{{"level":"{}"}}"#, level.as_str()));
+            let (request, errand) = (("logging/setLevel", params.as_str()), Errand::Level(at.key, level));
+            self.send_errand(at.server, CallerKey::default(), profile, Some(at.key), request, errand);
+        }
+    }
+
+    /// An instance took a level, or will not: meanwhile another may be wanted.
+    pub(crate) fn level_taken(&mut self, at: InstanceRef, level: Level) {
+        let Some(instance) = self.instance_mut(at) else { return };
+        instance.takes_level = false;
+        if let Some(wanted) = instance.level.filter(|wanted| *wanted != level && instance.alive()) {
+            self.tell_level(at, wanted);
+        }
     }
 
     /// A server logged something.
@@ -87,7 +105,7 @@ impl Mux {
         let Some(instance) = self.instance(at) else { return };
         match instance.profile.era() {
             Era::Legacy => {
-                let InFlightOf::One(caller) = instance.owner(Instant::now()) else {
+                let InFlightOf::One(caller) = instance.owner(clock::now()) else {
                     return self.drop_from(at, "owner_unknown", "notifications/message");
                 };
                 let wanted = match self.level_of_calls(at, caller) {
@@ -100,8 +118,9 @@ impl Mux {
                     None => self.wanted_level(at, caller),
                 };
                 match self.callers.get(caller) {
-                    Some(caller) if level.is_none_or(|level| wanted.is_none_or(|wanted| level >= wanted)) => {
-                        caller.outbox.splice(&message.splice());
+                    Some(known) if level.is_none_or(|level| wanted.is_none_or(|wanted| level >= wanted)) => {
+                        known.outbox.splice(&message.splice());
+                        self.touch_calls(at, caller);
                     }
                     _ => self.metrics.dropped("level_unwanted"),
                 }
@@ -137,7 +156,7 @@ impl Mux {
         let pending = &instance.pending;
         // A call that was given up may still be talked about, but nobody hears that.
         let mut callers =
-            pending.entries().chain(pending.given_up(Instant::now())).filter(asks).filter_map(|entry| entry.caller);
+            pending.entries().chain(pending.given_up(clock::now())).filter(asks).filter_map(|entry| entry.caller);
         let caller = callers.next();
         let others = callers.any(|other| Some(other) != caller);
         drop(callers);
@@ -148,7 +167,10 @@ impl Mux {
         let wanting = pending.entries().filter(asks).map(|entry| entry.call).min();
         let call = wanting.and_then(|call| self.calls.get_mut(call));
         match call.map(|call| &mut call.from) {
-            Some(Source::Caller(reply, _)) => reply.notify(&message.splice()),
+            Some(Source::Caller(reply, _)) => {
+                reply.notify(&message.splice());
+                caller.into_iter().for_each(|caller| self.touch_calls(at, caller));
+            }
             _ => self.drop_from(at, "level_unwanted", "notifications/message"),
         }
     }

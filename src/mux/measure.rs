@@ -1,10 +1,9 @@
 //! Called by `admin` when somebody wants to know what is there, and by the rest of `mux` to tell the account of a call
 //! where it is.
 
-use tokio::time::Instant;
-
 use super::Mux;
 use super::call::{Call, Source};
+use crate::clock;
 use crate::guard::breaker;
 use crate::metrics::{Account, Measured, MeasuredServer};
 use crate::pool::instance::{ServerId, State};
@@ -47,7 +46,7 @@ impl Mux {
             in_flight: pool.instances.values().map(|instance| instance.pending.len()).sum(),
             queue: pool.queue.len(),
             // Nobody calls one that is retired.
-            breaker: match self.server(id).gate.breaker.state(Instant::now()) {
+            breaker: match self.server(id).gate.breaker.state(clock::now()) {
                 _ if self.in_stead_of(id) != Some(id) => 0,
                 breaker::State::Closed => 0,
                 breaker::State::HalfOpen => 1,

@@ -40,8 +40,22 @@ impl Mux {
     pub(crate) fn pass_to_owner(&mut self, at: InstanceRef, message: &Message) {
         let owner = self.instance(at).map(|instance| instance.owner(clock::now()));
         match owner.map(|owner| (owner, self.callers_with(owner))) {
-            Some((InFlightOf::One(_), Some(outbox))) => outbox.splice(&message.splice()),
+            Some((InFlightOf::One(caller), Some(outbox))) => {
+                outbox.splice(&message.splice());
+                self.touch_calls(at, caller);
+            }
             _ => self.drop_from(at, "owner_unknown", &message.method()),
+        }
+    }
+
+    /// Something was passed on to a caller: it may be about any of its calls on that instance.
+    pub(crate) fn touch_calls(&mut self, at: InstanceRef, caller: CallerKey) {
+        let Mux { servers, calls, .. } = self;
+        let Some(instance) = servers[at.server.0].pool.instances.get(at.key) else { return };
+        for entry in instance.pending.entries().filter(|entry| entry.caller == Some(caller)) {
+            if let Some(Source::Caller(reply, _)) = calls.get_mut(entry.call).map(|call| &mut call.from) {
+                reply.touch();
+            }
         }
     }
 
@@ -208,9 +222,14 @@ impl Mux {
     fn pass_upstream(&mut self, key: CallerKey, message: &Message) {
         let Some(caller) = self.callers.get(key) else { return };
         let [server] = caller.endpoint.servers.as_slice() else { return self.metrics.dropped("no_server_named") };
-        let at = caller.last.get(server).map(|last| InstanceRef { server: *server, key: *last });
-        match at.and_then(|at| self.instance(at)).filter(|instance| instance.alive() && instance.reads()) {
-            Some(instance) => instance.outbox.splice(&message.splice()),
+        let server = *server;
+        let at = caller.last.get(&server).map(|last| InstanceRef { server, key: *last });
+        if self.rate(key, server, message).is_err() {
+            return self.metrics.dropped("rate_limited");
+        }
+        match at.and_then(|at| self.instance(at)).filter(|instance| instance.alive()) {
+            Some(instance) if instance.keeps_up() => instance.outbox.splice(&message.splice()),
+            Some(_) => self.metrics.dropped("not_read"),
             None => self.metrics.dropped("no_instance_used"),
         }
     }

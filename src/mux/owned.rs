@@ -2,7 +2,9 @@
 //! "Tasks", and the extension `io.modelcontextprotocol/tasks`) and elicitations that end on a web page. What is
 //! said of them later goes to that caller, and requests about a task only to the instance that has it.
 
-use std::collections::{BTreeMap, VecDeque};
+mod tasks;
+
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,6 +12,7 @@ use tokio::time::Instant;
 use super::Mux;
 use super::call::{Call, Pin, Source, Then};
 use super::request::Accepted;
+use crate::clock;
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::pool::instance::{InstanceKey, InstanceRef, ServerId};
@@ -18,6 +21,7 @@ use crate::wire::id::{RawId, WireId};
 use crate::wire::message::{Message, elements, member, unquote};
 use crate::wire::scan::Field;
 use crate::wire::splice::Splice;
+use tasks::{Stage, Task, Tasks};
 
 /// How many elicitations of a server are remembered.
 const ELICITATIONS: usize = 1024;
@@ -27,32 +31,15 @@ const KEPT: Duration = Duration::from_secs(24 * 3600);
 /// What one server keeps for callers.
 #[derive(Default)]
 pub struct Owned {
-    /// By instance and the server's id, since two instances may count alike.
-    tasks: BTreeMap<(InstanceKey, String), Task>,
+    pub tasks: Tasks,
     elicitations: VecDeque<(String, CallerKey)>,
 }
 
-/// A task of a caller.
-pub struct Task {
-    pub caller: CallerKey,
-    pub instance: InstanceKey,
-    /// The request that created it, under whose token its progress comes, and the caller's own token.
-    progress: Option<(WireId, RawId)>,
-    until: Instant,
-}
-
 impl Owned {
-    /// A task by the server's id of it.
-    pub fn task(&self, instance: InstanceKey, id: &str) -> Option<&Task> {
-        self.tasks.get(&(instance, id.to_owned()))
-    }
-
     /// Whose progress comes under a token of ours that belongs to a task.
     pub fn progress_of(&self, instance: InstanceKey, id: WireId) -> Option<(CallerKey, RawId)> {
-        let task = self
-            .tasks
-            .values()
-            .find(|task| task.instance == instance && task.progress.as_ref().is_some_and(|(wire, _)| *wire == id))?;
+        let of = |task: &Task| task.instance == instance && task.progress.as_ref().is_some_and(|(wire, _)| *wire == id);
+        let (_, task) = self.tasks.iter().find(|(_, task)| of(task))?;
         task.progress.as_ref().map(|(_, token)| (task.caller, token.clone()))
     }
 
@@ -62,11 +49,6 @@ impl Owned {
             self.elicitations.pop_front();
         }
         self.elicitations.push_back((id.to_owned(), caller));
-    }
-
-    /// Forgets the tasks of an instance that is gone.
-    pub fn forget_instance(&mut self, instance: InstanceKey) {
-        self.tasks.retain(|_, task| task.instance != instance);
     }
 }
 
@@ -79,7 +61,7 @@ impl Mux {
         let id = accepted.request.text(Field::TaskId).unwrap_or_default();
         let named = |server: &ServerId| {
             let tasks = self.server(*server).owned.tasks.iter();
-            let tasks = tasks.filter(|((_, known), task)| if list { mine(task) } else { *known == id });
+            let tasks = tasks.filter(|(known, task)| if list { mine(task) } else { *known == id });
             // Two instances may have given one id to two callers: the caller's own comes first.
             tasks
                 .map(|(_, task)| task)
@@ -96,6 +78,9 @@ impl Mux {
             }
             (Some((server, instance, true)), _) => (server, Some(Pin { to: instance, or_any: list })),
             // Nobody's task: the server has its own words for that, if they are words of the caller's era.
+            (None, [only]) if !list && self.server(*only).owned.tasks.forgot => {
+                return accepted.refuse(&Error::InvalidParams("no task of this connection has that `taskId`".into()));
+            }
             (None, [only]) if !self.offer(*only, &profile, "{}").bridged => (*only, None),
             (None, [_]) => {
                 let what = accepted.request.method().into_owned();
@@ -107,8 +92,7 @@ impl Mux {
                 return accepted.refuse(&Error::InvalidParams("no task of this connection has that `taskId`".into()));
             }
         };
-        let then = if list { Then::ShowOwnTasks } else { Then::Nothing };
-        drop(id);
+        let then = if list { Then::ShowOwnTasks } else { Then::AboutTask(id.into()) };
         if let Err(error) = self.pass_rate(&mut accepted, server) {
             return accepted.refuse(&error);
         }
@@ -134,16 +118,46 @@ impl Mux {
             }
             _ => None,
         };
-        let limit = self.config.limits.tasks;
-        let until = Instant::now() + ttl.min(KEPT);
-        let owned = &mut self.server_mut(at.server).owned;
-        if owned.tasks.values().filter(|task| task.caller == call.caller).count() < limit {
-            owned
-                .tasks
-                .insert((at.key, id.into_owned()), Task { caller: call.caller, instance: at.key, progress, until });
-            self.count_tasks(at);
-            self.alarm.at(until);
+        let config = self.config.clone();
+        let since = clock::now();
+        let until = since + ttl.min(KEPT);
+        let tasks = &mut self.server_mut(at.server).owned.tasks;
+        if let Err(limit) = tasks.make_room(call.caller, &config.limits) {
+            tasks.forgot = true;
+            let server = &self.server(at.server).config.name;
+            return tracing::warn!(server, limit, "a task is not followed: there are too many (see `limits.tasks`)");
         }
+        let stage = Stage::told("", inner);
+        tasks.insert(id.into_owned(), Task { caller: call.caller, instance: at.key, progress, stage, since, until });
+        self.count_all_tasks(at.server);
+        self.alarm.at(until);
+    }
+
+    /// Whether a request that wants a task may have one.
+    ///
+    /// # Errors
+    /// Too many work already.
+    pub(crate) fn admit_task(&mut self, accepted: &Accepted, server: ServerId) -> Result<(), Error> {
+        if !accepted.request.span(Field::Task).found() {
+            return Ok(());
+        }
+        let config = self.config.clone();
+        let room = self.server_mut(server).owned.tasks.make_room(accepted.caller, &config.limits);
+        self.count_all_tasks(server);
+        room.map_err(|limit| Error::TooManyTasks { limit })
+    }
+
+    /// A task was told to have come so far.
+    fn task_came_to(&mut self, at: InstanceRef, id: &str, stage: Stage) {
+        if self.server_mut(at.server).owned.tasks.came_to(at.key, id, stage) {
+            self.count_tasks(at);
+        }
+    }
+
+    /// The server answered a request about a task.
+    pub(crate) fn told_of_task(&mut self, at: InstanceRef, id: &str, request: &Message, answer: &Message) {
+        let stage = Stage::told(&request.method(), answer.raw(Field::Result).unwrap_or("{}"));
+        self.task_came_to(at, id, stage);
     }
 
     /// Notes elicitations that an error asks for (`-32042`, revision 2025-11-25, page "Elicitation").
@@ -162,7 +176,7 @@ impl Mux {
         let owned = &self.server(at.server).owned;
         let own = |item: &&str| {
             let id = member(item, "taskId").and_then(unquote).unwrap_or_default();
-            owned.task(at.key, &id).is_some_and(|task| task.caller == caller)
+            owned.tasks.get(at.key, &id).is_some_and(|task| task.caller == caller)
         };
         let kept: Vec<&str> = elements(tasks).into_iter().filter(own).collect();
         // The list is a slice of the result, which is a slice of the line.
@@ -173,8 +187,9 @@ impl Mux {
 
     /// The status of a task changed.
     pub(crate) fn task_status(&mut self, at: InstanceRef, message: &Message) {
-        let owner =
-            message.text(Field::TaskId).and_then(|id| Some(self.server(at.server).owned.task(at.key, &id)?.caller));
+        let id = message.text(Field::TaskId).unwrap_or_default();
+        let owner = self.server(at.server).owned.tasks.get(at.key, &id).map(|task| task.caller);
+        self.task_came_to(at, &id, Stage::told("", message.raw(Field::Params).unwrap_or("{}")));
         self.pass_to(at, owner, message);
     }
 
@@ -196,19 +211,19 @@ impl Mux {
 
     /// A caller is gone: nobody else gets what a server keeps for it, and nothing is kept running for it.
     pub(crate) fn forget_owned(&mut self, server: ServerId, caller: CallerKey) {
-        self.count_all_tasks(server);
-        self.server_mut(server).owned.elicitations.retain(|(_, owner)| *owner != caller);
+        let owned = &mut self.server_mut(server).owned;
+        owned.elicitations.retain(|(_, owner)| *owner != caller);
+        if owned.tasks.forget_caller(caller) {
+            self.count_all_tasks(server);
+        }
     }
 
     /// Forgets tasks that their server does not keep any more; when the next will be.
     pub(crate) fn sweep_tasks(&mut self, server: ServerId, now: Instant) -> Option<Instant> {
-        let tasks = &mut self.server_mut(server).owned.tasks;
-        let before = tasks.len();
-        tasks.retain(|_, task| task.until > now);
-        if tasks.len() != before {
+        if self.server_mut(server).owned.tasks.forget_old(now) {
             self.count_all_tasks(server);
         }
-        self.server(server).owned.tasks.values().map(|task| task.until).min()
+        self.server(server).owned.tasks.next()
     }
 
     fn count_all_tasks(&mut self, server: ServerId) {
@@ -216,12 +231,14 @@ impl Mux {
         instances.into_iter().for_each(|key| self.count_tasks(InstanceRef { server, key }));
     }
 
-    /// An instance with tasks of callers that are connected is not idle.
+    /// An instance with tasks whose results are not fetched is not idle.
     fn count_tasks(&mut self, at: InstanceRef) {
-        let tasks = self.server(at.server).owned.tasks.values();
-        let count = tasks.filter(|task| task.instance == at.key && self.callers.contains_key(task.caller)).count();
-        if let Some(instance) = self.instance_mut(at) {
-            instance.tasks = count;
+        let tasks = self.server(at.server).owned.tasks.iter();
+        let count = tasks.filter(|(_, task)| task.instance == at.key && task.stage != Stage::Fetched).count();
+        let Some(instance) = self.instance_mut(at) else { return };
+        if std::mem::replace(&mut instance.tasks, count) > count && count == 0 {
+            // It may have been kept for them alone.
+            self.alarm.at(clock::now());
         }
     }
 }

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use super::Mux;
 use super::errand::{Errand, Outcome};
 use super::lists::ListKind;
+use crate::clock;
 use crate::era::modern;
 use crate::era::profile::Profile;
 use crate::metrics::Probe;
@@ -61,7 +62,7 @@ impl Mux {
 
     fn probe(&mut self, at: InstanceRef, question: Question) {
         let Some(instance) = self.instance_mut(at) else { return };
-        instance.probed_at = Instant::now();
+        instance.probed_at = clock::now();
         let (profile, (method, params)) = (instance.profile.clone(), question.request(instance));
         let errand = Errand::Probe(at.key, question);
         self.send_errand(at.server, CallerKey::default(), profile, Some(at.key), (method, &params), errand);
@@ -117,8 +118,8 @@ impl Mux {
 
     /// An instance does not answer any more: nothing new goes there, and another takes its place.
     fn unresponsive(&mut self, at: InstanceRef) {
-        let pool = &mut self.server_mut(at.server).pool;
-        pool.drain(at.key, StopReason::Unresponsive);
+        self.drain(at, StopReason::Unresponsive);
+        let pool = &self.server(at.server).pool;
         if !pool.queue.is_empty() || pool.living() < pool.config.instances.min {
             self.dispatch(at.server);
         }

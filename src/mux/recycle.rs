@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Mux;
-use super::call::{Call, Place};
+use crate::clock;
 use crate::pool::Pool;
-use crate::pool::instance::{InstanceKey, InstanceRef, ServerId, State};
+use crate::pool::instance::{Instance, InstanceKey, InstanceRef, ServerId, State};
 use crate::pool::lease::{Lease, Need};
 use crate::pool::process::Tree;
 use crate::pool::reason::{StartReason, StopReason};
@@ -63,10 +63,35 @@ impl Mux {
 
     /// Whether no other instance could go on with what this one has begun.
     pub(super) fn is_irreplaceable(&self, at: InstanceRef) -> bool {
-        // The process that asked is the one that can read the state that it gave with the question.
-        let asks = |call: &Call| call.place == Place::Asking && call.pin.is_some_and(|pin| pin.to == at.key);
-        self.instance(at).is_some_and(|instance| instance.tasks > 0)
-            || self.calls.values().any(|call| call.server == at.server && asks(call))
+        self.instance(at).is_some_and(Instance::is_irreplaceable)
+    }
+
+    /// Whether an instance that is drained has to wait for what lives in it and is not in flight: as long as a call may
+    /// take.
+    pub(super) fn is_kept(&self, at: InstanceRef) -> bool {
+        let longest = self.server(at.server).config.timeout.max;
+        let late = |since: Instant| clock::now() >= since + longest;
+        self.instance(at)
+            .is_some_and(|instance| instance.is_irreplaceable() && !instance.drained_since.is_some_and(late))
+    }
+
+    /// Lets an instance finish what it has and what lives in it, and then stops it.
+    pub(super) fn drain(&mut self, at: InstanceRef, why: StopReason) {
+        self.server_mut(at.server).pool.drain(at.key, why);
+        self.alarm.at(clock::now());
+    }
+
+    /// Stops an instance that is drained and has nothing left to do, or takes calls again; when to look again.
+    pub(super) fn sweep_draining(&mut self, at: InstanceRef, now: Instant) -> Option<Instant> {
+        let longest = self.server(at.server).config.timeout.max;
+        let instance = self.instance(at)?;
+        let until = instance.drained_since.map(|since| since + longest).filter(|until| *until > now);
+        if instance.pending.callers() == 0 && !self.is_kept(at) {
+            self.server_mut(at.server).pool.stop_drained(at.key);
+            return None;
+        }
+        let back = self.server_mut(at.server).pool.take_back(at.key, now);
+        [back, until].into_iter().flatten().min()
     }
 
     /// Whether an instance that is worn out stays because its successor could not be started beside it, so that callers
@@ -95,11 +120,11 @@ impl Mux {
             by_itself: false,
         };
         if !(wanted && has_room(pool)) {
-            return pool.drain(at.key, why);
+            return self.drain(at, why);
         }
-        if pool.backs_off(&need.profile) {
+        if pool.setbacks.back_off(&need.profile) {
             // Better an old one than none.
-            return self.alarm.at(Instant::now() + AGAIN);
+            return self.alarm.at(clock::now() + AGAIN);
         }
         let successor = pool.start(CallerKey::default(), &need, StartReason::Successor);
         pool.instances[at.key].successor = Some((successor, why));
@@ -116,11 +141,12 @@ impl Mux {
         let Some((old, why)) = waits else { return false };
         pool.instances[old].successor = None;
         // It may have begun something meanwhile, which only the operator may end.
-        let needed = why != StopReason::Restarted && self.is_irreplaceable(InstanceRef { server, key: old });
+        let at = InstanceRef { server, key: old };
+        let needed = why != StopReason::Restarted && self.is_irreplaceable(at);
         if ready && !needed {
-            self.server_mut(server).pool.drain(old, why);
+            self.drain(at, why);
         } else {
-            self.alarm.at(Instant::now() + AGAIN);
+            self.alarm.at(clock::now() + AGAIN);
         }
         true
     }
@@ -146,7 +172,7 @@ impl Mux {
         let Some(profile) = spoken.and_then(|variant| variant.key.profile()) else { return };
         let (lease, _) = server.pool.lease(&profile, server.catalogue.known.has_asked);
         let asks_roots = profile.has_roots() && server.catalogue.known.asks_roots;
-        if lease == Lease::Shared && !asks_roots && !server.pool.backs_off(&profile) {
+        if lease == Lease::Shared && !asks_roots && !server.pool.setbacks.back_off(&profile) {
             let need = Need { profile, roots: None, lease, by_itself: false };
             let pool = &mut self.server_mut(id).pool;
             for _ in 0..missing.min(room) {
@@ -171,7 +197,7 @@ impl Mux {
                 }
             }
         }
-        self.alarm.at(Instant::now());
+        self.alarm.at(clock::now());
     }
 }
 

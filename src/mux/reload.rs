@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::Mux;
 use super::callers::{Caller, Endpoint};
 use super::gate::Gate;
+use crate::clock;
 use crate::config::{self, Config};
 use crate::metrics::Reload;
 use crate::pool::instance::ServerId;
@@ -27,7 +28,7 @@ pub struct InForce {
 impl InForce {
     /// A config that has just been read.
     pub fn new(config: &Config) -> InForce {
-        InForce { since: Instant::now(), digest: config.digest.clone(), refused: None }
+        InForce { since: clock::now(), digest: config.digest.clone(), refused: None }
     }
 }
 
@@ -70,7 +71,7 @@ impl Mux {
     pub fn reload(&mut self, config: Config) -> Changes {
         self.metrics.reloaded(Reload::Applied);
         let mut changes = Changes::default();
-        let until = Instant::now() + config.life.drain;
+        let until = clock::now() + config.life.drain;
         let (old, config) = (self.config.clone(), Rc::new(config));
         self.change_limits(&config.limits);
         self.in_force = InForce::new(&config);
@@ -82,14 +83,14 @@ impl Mux {
         told.into_iter().for_each(|caller| self.announce_other_view(caller));
         self.prestart();
         self.server_ids().for_each(|server| self.dispatch(server));
-        self.alarm.at(Instant::now());
+        self.alarm.at(clock::now());
         changes
     }
 
     /// Notes that a config was not put in force, for `status`.
     pub fn refuse_config(&mut self, why: String) {
         self.metrics.reloaded(Reload::Refused);
-        self.in_force.refused = Some((Instant::now(), why));
+        self.in_force.refused = Some((clock::now(), why));
     }
 
     /// Puts the limits in force that concern everybody: they reach servers and callers that did not change too.

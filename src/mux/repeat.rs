@@ -29,29 +29,31 @@ impl Mux {
     fn may_repeat(&self, call: &Call, kept_back: bool) -> bool {
         let retry = &self.server(call.server).config.retry;
         let pinned = call.pin.is_some_and(|pin| !pin.or_any);
-        if call.repeats >= retry.attempts || pinned {
+        let of_tool = if retry.tools.is_empty() { None } else { self.tool_called(call) };
+        let of_tool = of_tool.and_then(|tool| retry.tools.get(&tool));
+        if call.repeats >= *of_tool.unwrap_or(&retry.attempts) || pinned {
             return false;
         }
         match &call.from {
             // What it said already would be said again, and progress would go backwards.
             Source::Caller(reply, _) if reply.has_talked() => false,
             Source::Caller(..) if kept_back => true,
+            // What was said on its behalf, or a person asked, would come twice.
+            Source::Caller(reply, _) if reply.is_touched() => false,
             // Between the eras, something may have been asked and answered for it.
-            Source::Caller(..) => call.bridge.is_none() && self.is_safe(call),
+            Source::Caller(..) => call.bridge.is_none() && (of_tool.is_some() || self.is_safe(call)),
             Source::Mcpool(errand) => matches!(errand, Errand::List { .. }),
             Source::Held { .. } => false,
         }
     }
 
-    /// Whether a call may be carried out twice.
+    /// Whether a call may be carried out twice, as far as its server says.
     fn is_safe(&self, call: &Call) -> bool {
         let method = call.request.method();
         if method != "tools/call" {
             return reads_only(&method);
         }
-        self.tool_called(call).is_some_and(|tool| {
-            self.server(call.server).config.retry.tools.contains(&tool) || self.is_marked_safe(call.server, &tool)
-        })
+        self.tool_called(call).is_some_and(|tool| self.is_marked_safe(call.server, &tool))
     }
 
     /// Whether a tool says that it may be carried out twice (revision 2025-03-26, page "Tools": annotations).

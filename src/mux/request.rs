@@ -226,6 +226,11 @@ impl Mux {
             }
             None => return self.await_introductions(accepted, profile, vec![route.server]),
         }
+        if verb == Verb::Create
+            && let Err(error) = self.admit_task(&accepted, route.server)
+        {
+            return accepted.refuse(&error);
+        }
         let then = if verb == Verb::Create { Then::MayCreate } else { Then::Nothing };
         let call = Call { splice: route.splice, pin: route.pin, then, ..accepted.call(route.server, profile) };
         let key = self.submit(call);

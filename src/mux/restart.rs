@@ -21,7 +21,7 @@ impl Mux {
         let server = self.server_mut(id);
         server.gate.breaker.reset();
         let pool = &mut server.pool;
-        pool.forgive();
+        pool.setbacks.forgive();
         let alive = pool.instances.iter().filter(|(_, instance)| instance.alive()).map(|(key, _)| key);
         let alive: Vec<InstanceKey> = alive.collect();
         alive.iter().for_each(|key| self.replace_or_drain(InstanceRef { server: id, key: *key }));
@@ -35,6 +35,6 @@ impl Mux {
         if self.instance(at).is_some_and(|instance| instance.state == State::Ready && instance.bound.is_none()) {
             return self.replace(at, StopReason::Restarted);
         }
-        self.server_mut(at.server).pool.drain(at.key, StopReason::Restarted);
+        self.drain(at, StopReason::Restarted);
     }
 }

@@ -10,6 +10,7 @@ use super::gate::Trials;
 use super::introduce::names_one;
 use super::request::Accepted;
 use super::servers::Standing;
+use crate::clock;
 use crate::error::Error;
 use crate::pool::instance::{InstanceRef, ServerId, State};
 use crate::pool::lease::{Lease, Need};
@@ -152,11 +153,6 @@ impl Mux {
         Error::Reconfigured(format!("server `{}` was removed from the configuration", self.server(id).config.name))
     }
 
-    /// Whether an instance of a retired server holds something that is not in flight and lives in it alone.
-    pub(super) fn is_kept(&self, at: InstanceRef) -> bool {
-        matches!(self.server(at.server).standing, Standing::Retired { .. }) && self.is_irreplaceable(at)
-    }
-
     /// Ends what is over at a retired server; when its time is over altogether.
     pub(super) fn sweep_retired(&mut self, id: ServerId, now: Instant) -> Option<Instant> {
         let Standing::Retired { until, .. } = self.server(id).standing else { return None };
@@ -202,7 +198,7 @@ impl Mux {
         for call in self.held_for(key) {
             self.cancel(call, Some("the endpoint was removed from the configuration"));
         }
-        self.alarm.at(Instant::now());
+        self.alarm.at(clock::now());
     }
 
     /// Why a caller may begin nothing any more, if it may not.

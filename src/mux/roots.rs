@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::Mux;
 use super::call::Place;
 use super::callers::{Asked, Caller};
+use crate::clock;
 use crate::era::profile::{Profile, canonical};
 use crate::pool::handshake::Stage;
 use crate::pool::instance::InstanceRef;
@@ -126,7 +127,7 @@ impl Mux {
         let ours = caller.next_ask();
         caller.asks.insert(ours, Asked::Roots);
         caller.outbox.line(format!(r#"{{"jsonrpc":"2.0","id":{},"method":"roots/list"}}"#, ours.0).as_bytes());
-        let now = Instant::now();
+        let now = clock::now();
         caller.roots = Roots::Asked(now, false);
         self.alarm.at(now + PATIENCE);
     }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::Mux;
 use super::servers::{Server, Standing};
+use crate::clock;
 use crate::pool::instance::Instance;
 use crate::pool::process::{self, Tree};
 
@@ -111,7 +111,7 @@ impl Mux {
 }
 
 fn breaker_status(server: &Server) -> Value {
-    let (breaker, now) = (&server.gate.breaker, Instant::now());
+    let (breaker, now) = (&server.gate.breaker, clock::now());
     let retry = breaker.opens_for(now).map(|retry| retry.as_millis() as u64);
     let cause = Some(breaker.cause()).filter(|cause| !cause.is_empty());
     json!({ "state": breaker.state(now).as_str(), "retry_in_ms": retry, "cause": cause, "trips": server.pool.metrics.trips() })

@@ -75,7 +75,7 @@ impl Mux {
                 self.dismiss(at);
                 [self.sweep_wear(at, now), self.sweep_probe(at, now)].into_iter().flatten().min()
             }
-            (State::Draining, _) => self.server_mut(at.server).pool.take_back(at.key, now),
+            (State::Draining, _) => self.sweep_draining(at, now),
             (State::Stopping, _) => None,
         }
     }
@@ -109,8 +109,9 @@ impl Mux {
                 self.cancel(key, Some("the client did not come back with what was asked"));
             }
             Place::Asking => self.give_up(key, Error::AskTimeout { what: "what the server asks".into() }),
-            Place::Queue if self.is_starting_for(key, server) => {
-                self.calls[key].deadline = now + Duration::from_millis(200);
+            Place::Queue if now < call.latest_start(&config) && self.is_starting_for(key, server) => {
+                let call = &mut self.calls[key];
+                call.deadline = (now + Duration::from_millis(200)).min(call.latest_start(&config));
             }
             Place::Queue => self.give_up(key, Error::QueueTimeout { server: config.name.clone(), after: now - since }),
             Place::On(instance, _) if now < limit && self.is_asking(InstanceRef { server, key: instance }, caller) => {
@@ -119,14 +120,15 @@ impl Mux {
             }
             Place::On(instance, _) => {
                 let timeout = Error::CallTimeout { server: config.name.clone(), after: now - since };
-                let is_probe = matches!(call.from, Source::Mcpool(Errand::Probe(..)));
-                if !is_probe {
+                let is_callers = call.is_callers();
+                if !matches!(call.from, Source::Mcpool(Errand::Probe(..))) {
                     self.ailed(server, Some(key), "a call ran out of time");
                 }
-                self.give_up(key, timeout);
-                if !is_probe {
+                if is_callers {
+                    // Before its place is given to a call that waits.
                     self.ran_out_of_time(InstanceRef { server, key: instance });
                 }
+                self.give_up(key, timeout);
             }
             Place::Roots => self.give_up(key, Error::AskTimeout { what: "roots/list".into() }),
             Place::Introductions(missing) => {
@@ -170,7 +172,7 @@ impl Mux {
         true
     }
 
-    /// Whether an instance that would serve a waiting call is starting: that has a deadline of its own.
+    /// Whether an instance that would serve a waiting call is starting.
     fn is_starting_for(&self, key: CallKey, server: ServerId) -> bool {
         let Some(need) = self.calls.get(key).and_then(|call| self.need(call)) else { return false };
         self.server(server)

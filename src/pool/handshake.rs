@@ -5,6 +5,7 @@
 use tokio::time::Instant;
 
 use super::instance::{Instance, State};
+use crate::clock;
 use crate::era::modern::{self, Found};
 use crate::era::profile::Profile;
 use crate::era::{Era, legacy};
@@ -91,7 +92,7 @@ impl Instance {
         self.told_roots = true;
         if let (State::Starting, Stage::Settling(..) | Stage::Asking) = (self.state, self.stage) {
             let ping = self.request("ping", "{}");
-            self.stage = Stage::Settling(ping, Instant::now());
+            self.stage = Stage::Settling(ping, clock::now());
         }
     }
 
@@ -105,7 +106,7 @@ impl Instance {
         if done && self.state == State::Starting {
             self.stage = Stage::Open;
             self.state = State::Ready;
-            self.idle_since = Instant::now();
+            self.idle_since = clock::now();
         }
         done
     }
@@ -128,7 +129,7 @@ impl Instance {
         self.stage = Stage::Asking;
         if self.profile.has_roots() {
             let ping = self.request("ping", "{}");
-            self.stage = Stage::Settling(ping, Instant::now());
+            self.stage = Stage::Settling(ping, clock::now());
         }
         Step::Introduced(result.to_owned())
     }

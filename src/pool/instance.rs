@@ -103,10 +103,14 @@ pub struct Instance {
     pub asks: BTreeMap<RawId, Ask>,
     /// The log level that it was set to.
     pub level: Option<Level>,
+    /// Whether it was told a level and has not answered yet.
+    pub takes_level: bool,
     /// Who subscribed to which resource through it.
     pub subscribers: BTreeMap<String, Vec<Subscriber>>,
-    /// Tasks of callers that live in it.
+    /// Tasks that live in it, of callers that have not fetched the results yet.
     pub tasks: usize,
+    /// Calls that come back to it once their callers have answered what it asked.
+    pub asking: usize,
     /// What it said of itself: the raw `InitializeResult` or `DiscoverResult`.
     pub introduction: Option<Box<str>>,
     /// Calls answered.
@@ -163,8 +167,10 @@ impl Instance {
             bound: (need.lease != Lease::Shared).then_some((caller, need.lease)),
             asks: BTreeMap::new(),
             level: None,
+            takes_level: false,
             subscribers: BTreeMap::new(),
             tasks: 0,
+            asking: 0,
             introduction: None,
             served: 0,
             leased: false,
@@ -229,6 +235,11 @@ impl Instance {
         self.outbox.waiting() < BACKLOG
     }
 
+    /// Whether so little waits for it that what nobody waits for takes no room from calls.
+    pub fn keeps_up(&self) -> bool {
+        self.outbox.waiting() < BACKLOG / 8
+    }
+
     /// Whether an ask waits for its owner to become known: then nothing new is sent.
     pub fn holds_an_ask(&self) -> bool {
         self.asks.values().any(|ask| ask.with.is_none())
@@ -245,7 +256,13 @@ impl Instance {
     }
 
     pub(super) fn has_no_work(&self) -> bool {
-        self.state == State::Ready && self.pending.rests() && self.asks.is_empty() && self.tasks == 0
+        self.state == State::Ready && self.pending.rests() && self.asks.is_empty() && !self.is_irreplaceable()
+    }
+
+    /// Whether no other instance could go on with what this one has begun, and what is not in flight.
+    pub fn is_irreplaceable(&self) -> bool {
+        // The process that asked is the one that can read the state that it gave with the question.
+        self.tasks > 0 || self.asking > 0
     }
 
     /// Whose an ask or a log line is that names no call: the caller with calls in flight if there is one

@@ -49,6 +49,8 @@ pub enum Load {
     Listening,
     /// It asks whether the instance still answers, and is no work.
     Probe,
+    /// It tells the instance how to work, and is no work.
+    Order,
 }
 
 /// A request that was given up and not answered: its server may go on talking about it for a while.

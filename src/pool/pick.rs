@@ -73,7 +73,7 @@ pub fn pick(views: impl Iterator<Item = View> + Clone, pool: &Situation) -> Pick
         && pool.waited >= GIVE_WAY
         && let Some(other) = views
             .filter(|view| view.ready && view.foreign && !view.kept && !view.stays)
-            .min_by_key(|view| view.in_flight)
+            .min_by_key(|view| (view.needed, view.in_flight))
     {
         return Pick::GiveWay(other.key);
     }
@@ -115,6 +115,7 @@ mod tests {
                     in_flight: 1,
                     last: false,
                     temporary: false,
+                    needed: false,
                     stays: false,
                 };
                 change(&mut view);

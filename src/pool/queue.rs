@@ -18,6 +18,8 @@ pub struct Ticket {
     pub since: Instant,
     /// Nobody waits for it: it is worth no instance of its own.
     pub leisurely: bool,
+    /// It found every instance busy, and takes a place in the queue.
+    pub full: bool,
 }
 
 /// The queue of one pool.
@@ -37,6 +39,11 @@ impl Queue {
     /// Whether no call waits.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// How many calls of a caller wait.
+    pub fn of(&self, caller: CallerKey) -> usize {
+        self.waiting.get(&caller).map_or(0, VecDeque::len)
     }
 
     /// How many calls wait for which `wanted` says so.
@@ -78,17 +85,20 @@ impl Queue {
         Some(ticket)
     }
 
-    /// Makes room for a caller in a full queue: takes the newest call of the caller with the most, if that one has
+    /// Makes room for a caller in a full queue: takes the newest place of the caller with the most, if that one has
     /// so many more that it still has no fewer afterwards.
     pub fn crowd_out(&mut self, newcomer: CallerKey) -> Option<Ticket> {
-        let own = self.waiting.get(&newcomer).map_or(0, VecDeque::len);
+        let places = |tickets: &VecDeque<Ticket>| tickets.iter().filter(|ticket| ticket.full).count();
+        let own = self.waiting.get(&newcomer).map_or(0, places);
         let (greedy, most) =
-            self.waiting.iter().map(|(caller, tickets)| (*caller, tickets.len())).max_by_key(|(_, most)| *most)?;
+            self.waiting.iter().map(|(caller, tickets)| (*caller, places(tickets))).max_by_key(|(_, most)| *most)?;
         if most < own + 2 {
             return None;
         }
+        let tickets = self.waiting.get_mut(&greedy)?;
+        let newest = tickets.iter().rposition(|ticket| ticket.full)?;
         self.len -= 1;
-        self.waiting.get_mut(&greedy)?.pop_back()
+        tickets.remove(newest)
     }
 
     /// Takes the calls for which `wanted` says so.
@@ -115,7 +125,7 @@ mod tests {
 
     fn ticket(calls: &mut SlotMap<CallKey, ()>, caller: CallerKey) -> Ticket {
         let need = Need { profile: Profile::Modern, roots: None, lease: Lease::Shared, by_itself: false };
-        Ticket { call: calls.insert(()), caller, need, since: Instant::now(), leisurely: false }
+        Ticket { call: calls.insert(()), caller, need, since: Instant::now(), leisurely: false, full: true }
     }
 
     #[test]

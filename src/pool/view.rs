@@ -33,6 +33,8 @@ pub struct View {
     pub last: bool,
     /// It is to go as soon as it has nothing to do.
     pub temporary: bool,
+    /// Something lives in it that is not in flight and that no other can go on with.
+    pub needed: bool,
     /// It was to make room and could not soon, so that it is not asked again for a while.
     pub stays: bool,
 }
@@ -71,6 +73,7 @@ impl Instance {
             in_flight: self.pending.working(),
             last,
             temporary: self.temporary,
+            needed: self.is_irreplaceable(),
             stays: self.stays_until.is_some_and(|until| clock::now() < until),
         }
     }

@@ -176,7 +176,7 @@ fn the_trial_of_a_tool_is_let_through_again_when_it_is_sent_again() {
     play(async {
         let proxy = per_tool(2, |server| {
             server.timeout.call = seconds(5);
-            server.retry.tools = vec!["hang".to_owned()];
+            server.retry.tools = crate::retries::safe_tools(&["hang"]);
         })
         .await;
         let caller = caller(&proxy).await;

@@ -7,9 +7,13 @@ use std::time::Duration;
 
 use mcpool::config::{Server, WhenFull};
 use serde_json::{Value, json};
+use tokio::task::spawn_local;
 use tokio::time::Instant;
 
-use crate::support::{Behaviour, Proxy, after, legacy, moody, play, proxy, seconds, settled};
+use crate::support::{
+    Behaviour, Heard, Proxy, Script, after, elicitation, legacy, modern_script, moody, mute, play, proxy, seconds,
+    settled,
+};
 
 const REVISION: &str = "2025-06-18";
 
@@ -230,5 +234,152 @@ fn a_temporary_instance_that_works_on_a_task_is_stopped_when_that_is_over() {
         assert_eq!(temporary(&proxy), [false, true]);
         after(seconds(15)).await;
         assert_eq!(temporary(&proxy), [false]);
+    });
+}
+
+/// A modern server that asks in every call but `late`, and answers what comes back.
+fn asking() -> Script {
+    let form = json!({"mode": "form", "message": "?", "requestedSchema": {"type": "object", "properties": {}}});
+    let question = json!({"q": {"method": "elicitation/create", "params": form}});
+    modern_script().on("tools/call", move |call, say| {
+        let params = &call.value["params"];
+        let done = json!({"resultType": "complete", "content": [{"type": "text", "text": "done"}]});
+        if params["name"] == "late" {
+            let (ms, id, say) = (params["arguments"]["ms"].as_u64().unwrap_or(0), call.id().clone(), say.clone());
+            spawn_local(async move {
+                after(Duration::from_millis(ms)).await;
+                say.result(&Heard { value: json!({"id": id}) }, done);
+            });
+        } else if params.get("requestState").is_some() {
+            say.result(call, done);
+        } else {
+            let asks = json!({"resultType": "input_required", "inputRequests": question, "requestState": "s"});
+            say.result(call, asks);
+        }
+    })
+}
+
+#[test]
+fn a_temporary_instance_stays_while_its_callers_person_thinks() {
+    play(async {
+        let proxy = narrow(asking().into(), overflowing(1)).await;
+        let busy = proxy.legacy(REVISION).connect("echo").await;
+        let asked = proxy.legacy(REVISION).with(elicitation()).connect("echo").await;
+        let _long = busy.begin("late", json!({"ms": 50_000}));
+        settled().await;
+        let call = asked.begin("ask", json!({}));
+        let ask = asked.asked("elicitation/create").await;
+        after(seconds(20)).await;
+        assert_eq!(temporary(&proxy), [false, true]);
+        ask.answer(json!({"action": "accept", "content": {}}));
+        assert_eq!(call.answer().await.text(), "done");
+        assert_eq!((proxy.started("echo"), proxy.process("echo", 1).got("tools/call").len()), (2, 2));
+        settled().await;
+        assert_eq!(temporary(&proxy), [false]);
+    });
+}
+
+#[test]
+fn a_persons_time_is_not_taken_for_time_in_the_queue() {
+    play(async {
+        let proxy = narrow(asking().into(), |server| {
+            (server.queue.timeout, server.recycle.idle) = (seconds(5), seconds(5));
+        })
+        .await;
+        let busy = proxy.legacy(REVISION).connect("echo").await;
+        let asked = proxy.legacy(REVISION).with(elicitation()).connect("echo").await;
+        after(seconds(20)).await;
+        assert_eq!(proxy.instances("echo").len(), 0);
+        let call = asked.begin("ask", json!({}));
+        let ask = asked.asked("elicitation/create").await;
+        after(seconds(20)).await;
+        proxy.process("echo", 1).crash().await;
+        let _long = busy.begin("late", json!({"ms": 3000}));
+        settled().await;
+        ask.answer(json!({"action": "accept", "content": {}}));
+        assert_eq!(call.answer().await.text(), "done");
+    });
+}
+
+#[test]
+fn with_a_queue_of_none_who_finds_all_busy_is_refused_and_who_finds_none_started_is_not() {
+    play(async {
+        let proxy = narrow(moody().into(), |server| {
+            (server.queue.size, server.concurrency, server.recycle.idle) = (0, 2, seconds(5));
+        })
+        .await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        for _ in 0..2 {
+            let calls = [(); 3].map(|()| caller.begin("late", json!({"ms": 1000})));
+            let [first, second, third] = calls;
+            let refused = third.answer().await;
+            assert_eq!((refused.code(), refused.reason()), (503, Some("pool_exhausted")), "{}", refused.raw);
+            assert_eq!((first.answer().await.text(), second.answer().await.text()), ("late", "late"));
+            after(seconds(20)).await;
+            assert_eq!(proxy.instances("echo").len(), 0);
+        }
+    });
+}
+
+#[test]
+fn calls_for_which_an_instance_starts_take_no_place_of_those_that_wait_for_a_busy_one() {
+    play(async {
+        let proxy = narrow(moody().into(), |server| {
+            (server.queue.size, server.concurrency, server.recycle.idle) = (1, 4, seconds(5));
+        })
+        .await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        after(seconds(20)).await;
+        let calls: Vec<_> = (0..6).map(|_| caller.begin("late", json!({"ms": 1000}))).collect();
+        let mut answers = Vec::new();
+        for call in calls {
+            answers.push(call.answer().await.reason().is_none());
+        }
+        assert_eq!(answers, [true, true, true, true, true, false]);
+    });
+}
+
+#[test]
+fn who_waits_has_one_deadline_whatever_is_started_meanwhile() {
+    play(async {
+        let proxy = narrow(moody().into(), |server| {
+            (server.queue.timeout, server.timeout.start) = (seconds(12), seconds(10));
+            server.breaker.failures = None;
+        })
+        .await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        let _busy = caller.begin("hang", json!({}));
+        settled().await;
+        let (clock, waiting) = (Instant::now(), caller.begin("ok", json!({})));
+        after(seconds(11)).await;
+        proxy.teach("echo", mute());
+        proxy.process("echo", 0).crash().await;
+        let refused = waiting.answer().await;
+        assert_eq!((refused.code(), refused.reason()), (504, Some("queue_timeout")));
+        assert!(clock.elapsed() < seconds(13), "after {:?}", clock.elapsed());
+    });
+}
+
+#[test]
+fn a_start_may_take_longer_than_the_patience_of_the_queue() {
+    play(async {
+        let slow = moody().on("initialize", |open, say| {
+            let (open, say) = (open.value.clone(), say.clone());
+            spawn_local(async move {
+                after(seconds(5)).await;
+                let revision = &open["params"]["protocolVersion"];
+                let info = json!({"name": "slow", "version": "1"});
+                let said = json!({"protocolVersion": revision, "capabilities": {"tools": {}}, "serverInfo": info});
+                say.result(&Heard { value: open.clone() }, said);
+            });
+        });
+        let proxy = narrow(moody().into(), |server| {
+            (server.queue.timeout, server.recycle.idle) = (seconds(2), seconds(5));
+        })
+        .await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        after(seconds(20)).await;
+        proxy.teach("echo", slow.into());
+        assert_eq!(caller.call("ok", json!({})).await.text(), "ok");
     });
 }

@@ -194,3 +194,21 @@ fn what_was_unsubscribed_does_not_count() {
         assert_eq!(caller.heard("notifications/resources/updated").await["params"]["uri"], "demo://note/1");
     });
 }
+
+#[test]
+fn notifications_that_a_server_does_not_read_take_no_room_from_calls() {
+    play(async {
+        let proxy = proxy().server("x", script().deaf_after("tools/call").into()).start().await;
+        let talker = proxy.legacy(REVISION).connect("x").await;
+        let other = proxy.legacy(REVISION).connect("x").await;
+        let _unread = talker.begin("anything", json!({}));
+        settled().await;
+        let hint = json!({"text": "x".repeat(1 << 20)});
+        (0..12).for_each(|_| talker.notify("notifications/x/hint", hint.clone()));
+        settled().await;
+        assert!(proxy.dropped("not_read") >= 8, "{}", proxy.status()["counters"]["dropped"]);
+        let _call = other.begin("anything", json!({}));
+        settled().await;
+        assert_eq!((proxy.started("x"), proxy.server("x")["queue"].clone()), (1, json!(0)));
+    });
+}

@@ -1,8 +1,11 @@
 //! Each caller sets its own level and gets only what is provably about its calls.
 
+use mcpool::config::Server;
 use serde_json::json;
+use tokio::task::spawn_local;
+use tokio::time::Instant;
 
-use crate::support::{Caller, legacy, modern, play, proxy, script};
+use crate::support::{Caller, Heard, Script, after, legacy, modern, moody, play, proxy, script, seconds};
 
 const REVISION: &str = "2025-06-18";
 const MESSAGE: &str = "notifications/message";
@@ -96,5 +99,56 @@ fn a_modern_caller_says_the_level_with_every_request() {
         silent.call("log", json!({"level": "emergency"})).await;
         wanting.hears_nothing().await;
         silent.hears_nothing().await;
+    });
+}
+
+/// A server that logs, and that a test tells how to take a level.
+fn logger() -> Script {
+    moody().capable(json!({"tools": {}, "logging": {}}))
+}
+
+#[test]
+fn levels_take_no_room_from_calls_and_tell_nothing_of_the_servers_health() {
+    play(async {
+        let set = |server: &mut Server| {
+            (server.concurrency, server.instances.max) = (2, 1);
+            server.timeout.call = seconds(5);
+        };
+        let proxy = proxy().server("x", logger().into()).set(set).start().await;
+        let fickle = proxy.legacy(REVISION).connect("x").await;
+        let other = proxy.legacy(REVISION).connect("x").await;
+        fickle.call("ok", json!({})).await;
+        for wanted in ["debug", "info", "error", "debug", "info", "error"] {
+            level(&fickle, wanted).await;
+        }
+        let clock = Instant::now();
+        assert_eq!(other.call("ok", json!({})).await.text(), "ok");
+        assert!(clock.elapsed() < seconds(1), "after {:?}", clock.elapsed());
+        assert_eq!(proxy.got("x", "logging/setLevel").len(), 1);
+        after(seconds(60)).await;
+        assert_eq!(other.call("ok", json!({})).await.text(), "ok");
+        assert_eq!(proxy.started("x"), 1);
+    });
+}
+
+#[test]
+fn the_newest_level_is_told_when_the_last_one_was_taken() {
+    play(async {
+        let slow = logger().on("logging/setLevel", |set, say| {
+            let (id, say) = (set.id().clone(), say.clone());
+            spawn_local(async move {
+                after(seconds(1)).await;
+                say.result(&Heard { value: json!({"id": id}) }, json!({}));
+            });
+        });
+        let proxy = proxy().server("x", slow.into()).start().await;
+        let caller = proxy.legacy(REVISION).connect("x").await;
+        caller.call("ok", json!({})).await;
+        for wanted in ["debug", "info", "notice", "error"] {
+            level(&caller, wanted).await;
+        }
+        after(seconds(5)).await;
+        let told = proxy.got("x", "logging/setLevel").into_iter().map(|it| it["params"]["level"].clone());
+        assert_eq!(told.collect::<Vec<_>>(), ["debug", "error"]);
     });
 }

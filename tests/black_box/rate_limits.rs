@@ -7,7 +7,7 @@ use mcpool::config::{Rate, RateLimit};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::support::{Answer, Behaviour, Caller, Proxy, after, legacy, modern, play, proxy, seconds};
+use crate::support::{Answer, Behaviour, Caller, Proxy, after, legacy, modern, moody, play, proxy, seconds, settled};
 
 const REVISION: &str = "2025-06-18";
 
@@ -170,5 +170,33 @@ fn a_call_counts_once_also_if_its_server_has_to_introduce_itself_or_lacks_the_er
             passes(&caller, "echo").await;
             refused(&caller, "echo").await;
         }
+    });
+}
+
+#[test]
+fn a_level_counts_like_a_call() {
+    play(async {
+        let proxy = limited(legacy(|_| {}), limits(rate(2, 60), None)).await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        for level in ["debug", "info"] {
+            caller.ask("logging/setLevel", json!({"level": level})).await.result();
+        }
+        let refused = caller.ask("logging/setLevel", json!({"level": "debug"})).await;
+        assert_eq!((refused.code(), refused.reason()), (429, Some("rate_limited")), "{}", refused.raw);
+    });
+}
+
+#[test]
+fn a_notification_that_comes_too_fast_is_dropped_unless_mcpool_needs_it_itself() {
+    play(async {
+        let proxy = limited(moody().into(), limits(rate(3, 60), None)).await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        let call = caller.begin("hang", json!({}));
+        settled().await;
+        (0..5).for_each(|n| caller.notify("notifications/x/hint", json!({"n": n})));
+        call.cancel();
+        settled().await;
+        assert_eq!((proxy.got("echo", "notifications/x/hint").len(), proxy.dropped("rate_limited")), (2, 3));
+        assert_eq!(proxy.got("echo", "notifications/cancelled").len(), 1);
     });
 }

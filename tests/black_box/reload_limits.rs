@@ -1,5 +1,6 @@
 //! Limits that concern everybody change with a reload for servers and callers that did not change themselves.
 
+use mcpool::config::Config;
 use serde_json::json;
 
 use crate::support::{legacy, play, proxy, script, settled};
@@ -10,14 +11,15 @@ const REVISION: &str = "2025-06-18";
 fn another_size_of_messages_holds_for_the_next_instances_of_every_server() {
     play(async {
         let wordy = script().on("tools/call", |call, say| say.text(call, &"x".repeat(20_000)));
-        let proxy = proxy().server("wordy", wordy.into()).start().await;
+        let small = |config: &mut Config| config.limits.message = 4096;
+        let proxy = proxy().server("wordy", wordy.into()).config(small).start().await;
         let caller = proxy.legacy(REVISION).connect("wordy").await;
-        assert_eq!(caller.call("speak", json!({})).await.text().len(), 20_000);
-        let changes = proxy.reload(|config| config.limits.message = 4096).await;
-        assert_eq!(changes.unchanged, 1);
-        proxy.process("wordy", 0).crash().await;
         let answer = caller.call("speak", json!({})).await;
         assert_eq!((answer.code(), answer.reason()), (413, Some("too_large")), "{}", answer.raw);
+        let changes = proxy.reload(|config| config.limits.message = 1 << 20).await;
+        assert_eq!(changes.unchanged, 1);
+        proxy.process("wordy", 0).crash().await;
+        assert_eq!(caller.call("speak", json!({})).await.text().len(), 20_000);
     });
 }
 

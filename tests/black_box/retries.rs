@@ -1,13 +1,15 @@
 //! What becomes of calls whose instance dies: what does no harm is sent again, the rest fails at once, and the service
 //! is back before anybody has to ask twice.
 
+use std::collections::BTreeMap;
+
 use mcpool::config::Server;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::support::{
-    Answer, Behaviour, Caller, Proxy, after, fragile, legacy, modern, modern_script, moody, play, proxy, script,
-    seconds, settled,
+    Answer, Behaviour, Caller, Proxy, Script, after, elicitation, fragile, legacy, modern, modern_script, moody, play,
+    proxy, script, seconds, settled, tools,
 };
 
 const REVISION: &str = "2025-06-18";
@@ -33,8 +35,13 @@ fn well() -> Behaviour {
 }
 
 fn safe(tools: &[&str]) -> impl FnOnce(&mut Server) {
-    let tools = tools.iter().map(|tool| (*tool).to_owned()).collect();
+    let tools = safe_tools(tools);
     move |server| server.retry.tools = tools
+}
+
+/// Tools that may be carried out twice.
+pub fn safe_tools(tools: &[&str]) -> BTreeMap<String, u8> {
+    tools.iter().map(|tool| ((*tool).to_owned(), 1)).collect()
 }
 
 pub fn died(answer: &Answer) {
@@ -140,7 +147,7 @@ fn only_a_part_of_all_calls_is_sent_again() {
         for (budget, again) in [(0, 0), (10, 12)] {
             let proxy = server(moody().into(), |server| {
                 server.retry.budget = budget;
-                server.retry.tools = vec!["hang".to_owned()];
+                server.retry.tools = safe_tools(&["hang"]);
             })
             .await;
             let caller = proxy.legacy(REVISION).connect("x").await;
@@ -264,5 +271,85 @@ fn a_call_whose_second_try_comes_too_late_is_answered_at_its_deadline() {
         after(seconds(600)).await;
         assert_eq!(proxy.started("x"), started, "nobody calls, nothing is started");
         caller.hears_nothing().await;
+    });
+}
+
+/// What a server says in the middle of a call that could be sent again, and what the caller hears of it.
+async fn is_not_sent_again(saying: Script, heard: &str) {
+    let able = json!({"tools": {}, "logging": {}});
+    let saying = saying.capable(able).on("tools/list", |list, say| say.result(list, tools()));
+    let proxy = server(saying.into(), |_| {}).await;
+    let caller = proxy.legacy(REVISION).with(elicitation()).connect("x").await;
+    caller.ask("tools/list", json!({})).await.result();
+    let call = caller.begin("reading", json!({}));
+    let said = caller.line().await;
+    assert_eq!(said.value["method"], heard);
+    if said.value.get("id").is_some() {
+        let accept = json!({"action": "accept", "content": {}});
+        caller.send(&json!({"jsonrpc": "2.0", "id": said.value["id"], "result": accept}).to_string());
+        settled().await;
+    }
+    proxy.process("x", 0).crash().await;
+    died(&call.answer().await);
+    assert_eq!(proxy.got("x", "tools/call").len(), 1);
+    caller.hears_nothing().await;
+}
+
+#[test]
+fn a_call_in_which_a_person_was_asked_is_not_sent_again() {
+    play(async {
+        let form = json!({"message": "?", "requestedSchema": {"type": "object", "properties": {}}});
+        let asks = script().on("tools/call", move |_, say| say.ask("q", "elicitation/create", form.clone()));
+        is_not_sent_again(asks, "elicitation/create").await;
+    });
+}
+
+#[test]
+fn a_call_about_which_a_line_was_logged_is_not_sent_again() {
+    play(async {
+        let logs = script().on("tools/call", |_, say| {
+            say.notify("notifications/message", json!({"level": "error", "data": "once"}));
+        });
+        is_not_sent_again(logs, "notifications/message").await;
+    });
+}
+
+#[test]
+fn a_call_about_which_the_server_said_something_of_its_own_is_not_sent_again() {
+    play(async {
+        let hints = script().on("tools/call", |_, say| say.notify("notifications/x/hint", json!({})));
+        is_not_sent_again(hints, "notifications/x/hint").await;
+    });
+}
+
+#[test]
+fn what_is_sent_again_earns_nothing() {
+    play(async {
+        let dying =
+            script().on("tools/list", |list, say| say.result(list, tools())).on("tools/call", |_, say| say.crash());
+        let proxy = server(dying.into(), |server| {
+            (server.retry.attempts, server.retry.budget) = (100, 100);
+            server.queue.timeout = seconds(600);
+        })
+        .await;
+        let caller = caller(&proxy).await;
+        died(&caller.call("reading", json!({})).await);
+        // Those that are there to begin with, and one for the call itself.
+        assert_eq!(proxy.server("x")["retries"], 11);
+    });
+}
+
+#[test]
+fn how_often_a_tool_is_sent_again_can_be_said_of_it_alone() {
+    play(async {
+        for (tool, sent) in [("blessed", 3), ("reading", 2), ("writing", 1), ("steady", 1)] {
+            let proxy = server(fragile(9).into(), |server| {
+                server.retry.tools = [("blessed".to_owned(), 2), ("steady".to_owned(), 0)].into();
+            })
+            .await;
+            let caller = caller(&proxy).await;
+            died(&caller.call(tool, json!({})).await);
+            assert_eq!(proxy.got("x", "tools/call").len(), sent, "{tool}");
+        }
     });
 }

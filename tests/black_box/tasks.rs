@@ -1,8 +1,9 @@
 //! A task belongs to who created it, lives in the process that runs it, and is nobody else's business.
 
+use mcpool::config::{Config, Server};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Caller, Proxy, after, legacy, modern, play, proxy, seconds, settled, tasks};
+use crate::support::{Answer, Caller, Proxy, after, legacy, modern, play, proxy, sampling, seconds, settled, tasks};
 
 const REVISION: &str = "2025-11-25";
 
@@ -164,5 +165,100 @@ fn a_task_of_the_extension_is_its_creators_too() {
         let done = about(&a, "get", &task).await;
         assert_eq!(done.result()["status"], "completed");
         assert_eq!(done.result()["result"]["content"][0]["text"], "slept 500 ms in 1 steps");
+    });
+}
+
+#[test]
+fn an_instance_that_gives_way_first_ends_the_task_that_lives_in_it() {
+    play(async {
+        let proxy = proxy().server("echo", legacy(|_| {})).set(|server| server.instances.max = 1).start().await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        let other = proxy.legacy(REVISION).with(sampling()).connect("echo").await;
+        caller.call("echo", json!({})).await;
+        let task = begin(&caller, 5000).await;
+        let waiting = other.begin("whoami", json!({}));
+        after(seconds(3)).await;
+        assert_eq!(about(&caller, "get", &task).await.result()["status"], "working");
+        after(seconds(3)).await;
+        assert_eq!(about(&caller, "result", &task).await.text(), "slept 5000 ms in 1 steps");
+        assert!(waiting.answer().await.text().contains("echo-"));
+    });
+}
+
+#[test]
+fn an_instance_that_is_restarted_first_ends_the_task_that_lives_in_it() {
+    play(async {
+        let proxy = echo().await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        let task = begin(&caller, 5000).await;
+        assert_eq!(proxy.mux.with(|mux| mux.restart_server("echo")), Ok(1));
+        after(seconds(2)).await;
+        assert_eq!(about(&caller, "get", &task).await.result()["status"], "working");
+        assert_eq!(caller.instance().await, "echo-1");
+        after(seconds(5)).await;
+        assert_eq!(about(&caller, "result", &task).await.text(), "slept 5000 ms in 1 steps");
+        settled().await;
+        assert_eq!(proxy.instances("echo").len(), 1, "its result was fetched");
+    });
+}
+
+#[test]
+fn a_task_keeps_an_instance_that_is_to_end_no_longer_than_a_call_may_take() {
+    play(async {
+        let limited = |server: &mut Server| server.timeout.max = seconds(100);
+        let proxy = proxy().server("echo", legacy(|_| {})).set(limited).start().await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        let params = json!({"name": "slow", "arguments": {"ms": 5_000_000}, "task": {"ttl": 9_000_000}});
+        caller.ask("tools/call", params).await.result();
+        assert_eq!(proxy.mux.with(|mux| mux.restart_server("echo")), Ok(1));
+        after(seconds(95)).await;
+        assert_eq!(proxy.instances("echo")[0]["state"], "draining");
+        after(seconds(10)).await;
+        assert_eq!(proxy.instances("echo").len(), 0);
+    });
+}
+
+/// The answer to a call that is to become a task.
+async fn create(caller: &Caller, ms: u64) -> Answer {
+    caller.ask("tools/call", json!({"name": "slow", "arguments": {"ms": ms}, "task": {"ttl": 60_000}})).await
+}
+
+#[test]
+fn what_works_is_not_forgotten_for_more_and_what_is_over_is() {
+    play(async {
+        for (each, all) in [(2, 100), (100, 2)] {
+            let limited = move |config: &mut Config| (config.limits.tasks, config.limits.tasks_total) = (each, all);
+            let proxy = proxy().server("echo", legacy(|_| {})).config(limited).start().await;
+            let caller = proxy.legacy(REVISION).connect("echo").await;
+            let (quick, long) = (begin(&caller, 1000).await, begin(&caller, 20_000).await);
+            let refused = create(&caller, 10).await;
+            assert_eq!((refused.code(), refused.reason()), (429, Some("caller_overloaded")), "{}", refused.raw);
+            assert_eq!(proxy.got("echo", "tools/call").len(), 2);
+            after(seconds(2)).await;
+            let another = begin(&caller, 20_000).await;
+            for (task, known) in [(&long, true), (&another, true), (&quick, false)] {
+                let answer = about(&caller, "get", task).await;
+                assert_eq!(answer.value["result"].is_object(), known, "{}", answer.raw);
+            }
+        }
+    });
+}
+
+#[test]
+fn who_connects_again_and_again_leaves_no_tasks_behind() {
+    play(async {
+        let limited = |config: &mut Config| config.limits.tasks_total = 2;
+        let proxy = proxy().server("echo", legacy(|_| {})).config(limited).start().await;
+        let mut left = Vec::new();
+        for _ in 0..5 {
+            let caller = proxy.legacy(REVISION).connect("echo").await;
+            left.push(begin(&caller, 50_000).await);
+            caller.hang_up().await;
+        }
+        let stranger = proxy.legacy(REVISION).connect("echo").await;
+        for task in &left {
+            assert_eq!(about(&stranger, "get", task).await.code(), -32602);
+        }
+        assert_eq!(proxy.got("echo", "tasks/get").len(), 0, "they are nobody's");
     });
 }

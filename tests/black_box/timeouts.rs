@@ -5,7 +5,7 @@ use mcpool::config::Server;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::support::{Caller, Proxy, after, legacy, play, proxy, script, seconds, settled};
+use crate::support::{Caller, Proxy, after, legacy, moody, play, proxy, script, seconds, settled};
 
 const REVISION: &str = "2025-06-18";
 
@@ -119,5 +119,44 @@ fn a_wait_in_the_queue_is_not_charged_to_the_call() {
         assert!(clock.elapsed() >= seconds(16), "after {:?}", clock.elapsed());
         after(seconds(10)).await;
         caller.hears_nothing().await;
+    });
+}
+
+#[test]
+fn an_instance_that_is_given_up_gets_none_of_those_that_wait() {
+    play(async {
+        let proxy = echo(|server| {
+            (server.instances.max, server.concurrency) = (1, 1);
+            server.probe.failures = 1;
+        })
+        .await;
+        let (silent, waiting) =
+            (proxy.legacy(REVISION).connect("echo").await, proxy.legacy(REVISION).connect("echo").await);
+        let lost = silent.begin("forget", json!({}));
+        settled().await;
+        assert_eq!(waiting.instance().await, "echo-1");
+        assert_eq!(lost.answer().await.reason(), Some("call_timeout"));
+    });
+}
+
+#[test]
+fn a_call_that_is_sent_again_has_no_more_time_than_once() {
+    play(async {
+        let proxy = proxy()
+            .server("x", moody().into())
+            .set(|server| {
+                (server.timeout.call, server.timeout.max) = (seconds(10), seconds(10));
+                server.retry.tools = crate::retries::safe_tools(&["hang"]);
+            })
+            .start()
+            .await;
+        let caller = proxy.legacy(REVISION).connect("x").await;
+        let clock = Instant::now();
+        let call = caller.begin("hang", json!({}));
+        after(seconds(8)).await;
+        proxy.process("x", 0).crash().await;
+        assert_eq!(call.answer().await.reason(), Some("call_timeout"));
+        assert_eq!(proxy.got("x", "tools/call").len(), 2);
+        assert!(clock.elapsed() < seconds(11), "after {:?}", clock.elapsed());
     });
 }

@@ -1,5 +1,6 @@
 //! What the multiplexer is told in one run: a configuration by chance.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -116,6 +117,6 @@ fn make_resilient(server: &mut Server, rng: &mut Rng) {
     server.retry = Retry {
         attempts: rng.u8(..3),
         budget: [0, 10, 50, 100][rng.usize(..4)],
-        tools: if rng.bool() { vec!["t0".to_owned()] } else { Vec::new() },
+        tools: if rng.bool() { [("t0".to_owned(), rng.u8(1..3))].into() } else { BTreeMap::new() },
     };
 }

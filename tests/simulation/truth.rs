@@ -51,6 +51,8 @@ pub struct Truth {
     /// What its modern server wants before it goes on, of a legacy caller.
     pub round: Option<Round>,
     pub rounds: u32,
+    /// Its caller was asked something for it.
+    pub asked: bool,
     /// Somebody refused an ask without which it cannot go on.
     pub ask_refused: bool,
 }
@@ -61,10 +63,9 @@ impl Truth {
         self.arrived == Some(copy) && self.ended.is_none() && self.round.is_none()
     }
 
-    /// Whether it may be carried out twice (promise 4); `tools` are those that may.
-    pub fn is_safe(&self, tools: &[String]) -> bool {
-        let reads = ["resources/read", "prompts/get", "completion/complete", "ping"];
-        reads.contains(&self.method.as_str()) || self.tool.as_ref().is_some_and(|tool| tools.contains(tool))
+    /// Whether it may be carried out twice whatever its server says (promise 4).
+    pub fn only_reads(&self) -> bool {
+        ["resources/read", "prompts/get", "completion/complete", "ping"].contains(&self.method.as_str())
     }
 
     /// Whether the specification lets such a call end in a question (page "Multi Round-Trip Requests").

@@ -1,11 +1,14 @@
-//! What stands below a server about trouble, as written: `when_full`, `recycle`, `probe`, `breaker`, `rate_limit`,
+//! What stands below a server about trouble, as written: `when_full`, `recycle`, `probe`, `backoff`, `breaker`, `rate_limit`,
 //! `retry`. Called by `file/server.rs`.
 
 use std::num::NonZeroU32;
 
 use super::{HUGE_TREE, MANY, MOMENT};
 use crate::config::fields::Fields;
-use crate::config::{Breaker, Probe, RateLimit, Recycle, Retry, WhenFull};
+use crate::config::{Backoff, Breaker, Probe, RateLimit, Recycle, Retry, WhenFull};
+
+/// How often a call may be sent again at most.
+const ATTEMPTS: u8 = 10;
 
 const WHEN_FULL: [(&str, WhenFull); 3] =
     [("wait", WhenFull::Wait), ("overflow", WhenFull::Overflow), ("reject", WhenFull::Reject)];
@@ -42,6 +45,23 @@ pub(super) fn probe(mut fields: Fields<'_>) -> Probe {
     probe
 }
 
+pub(super) fn backoff(mut fields: Fields<'_>) -> Backoff {
+    let default = Backoff::default();
+    let backoff = Backoff {
+        least: fields.duration("least", default.least, MOMENT),
+        most: fields.duration("most", default.most, MOMENT),
+    };
+    if backoff.least > backoff.most {
+        fields.contradiction(
+            ["least", "most"],
+            "`least` is longer than `most`",
+            "make `most` at least as long as `least`",
+        );
+    }
+    fields.finish();
+    backoff
+}
+
 pub(super) fn breaker(mut fields: Fields<'_>) -> Breaker {
     let default = Breaker::default();
     let failures = default.failures.map_or(1, NonZeroU32::get);
@@ -72,10 +92,15 @@ pub(super) fn rate_limit(mut fields: Fields<'_>) -> RateLimit {
 
 pub(super) fn retry(mut fields: Fields<'_>) -> Retry {
     let default = Retry::default();
+    let attempts = small(&mut fields, "attempts", default.attempts, ATTEMPTS);
     let retry = Retry {
-        attempts: small(&mut fields, "attempts", default.attempts, 10),
+        attempts,
         budget: small(&mut fields, "budget", default.budget, 100),
-        tools: fields.texts("tools").unwrap_or_default(),
+        tools: if fields.is_map("tools") {
+            fields.counts("tools", ATTEMPTS)
+        } else {
+            fields.texts("tools").unwrap_or_default().into_iter().map(|tool| (tool, attempts)).collect()
+        },
     };
     fields.finish();
     retry

@@ -42,6 +42,7 @@ pub(super) fn read(notes: &Notes<'_>, entry: &Entry) -> Option<Server> {
         when_full: resilience::when_full(&mut fields),
         recycle: resilience::recycle(fields.section("recycle")),
         probe: resilience::probe(fields.section("probe")),
+        backoff: resilience::backoff(fields.section("backoff")),
         breaker: resilience::breaker(fields.section("breaker")),
         rate_limit: resilience::rate_limit(fields.section("rate_limit")),
         retry: resilience::retry(fields.section("retry")),

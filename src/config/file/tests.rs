@@ -116,6 +116,7 @@ fn what_is_switched_off_and_what_is_said_of_trouble() -> Result<(), Box<dyn std:
     assert_eq!((server_read.probe.every, server_read.breaker.failures), (None, None));
     assert_eq!((server_read.rate_limit.total, server_read.rate_limit.tools.len()), (None, 1));
     says(&server("rate_limit: {total: 20}"), "expected a rate like 20/s, got `20`", "4:25");
+    says(&server("backoff: {least: 1m}"), "`least` is longer than `most`", "4:22");
     says(&server("breaker: {open: 3m}"), "`open` is longer than `open_max`", "4:21");
     says(&server("when_full: queue"), "expected one of `wait`, `overflow`, `reject`", "4:16");
     says(&server("recycle: {memory: 1}"), "expected a size from 1MiB", "4:23");
@@ -259,9 +260,23 @@ fn the_example_mentions_every_key() {
         assert!(known.is_subset(&within), "under {name} there should be {:?}", known.difference(&within));
         sections += 1;
     }
-    // The top, a server and its eight sections, an endpoint, and five sections of the daemon.
-    assert_eq!(sections, 16);
+    // The top, a server and its nine sections, an endpoint, and five sections of the daemon.
+    assert_eq!(sections, 17);
     assert!(EXAMPLE.contains("mcpServers"));
+}
+
+#[test]
+fn tools_to_be_sent_again_are_a_list_or_say_how_often() {
+    let read = |line: &str| Config::parse(&server(line), "x.yaml", &env).map(|config| config.servers[0].retry.clone());
+    let tools = |line: &str| read(line).map(|retry| retry.tools.into_iter().collect::<Vec<_>>()).unwrap_or_default();
+    let pairs = |of: [(&str, u8); 2]| of.map(|(tool, count)| (tool.to_owned(), count)).to_vec();
+    assert_eq!(tools("retry: {tools: [a, b]}"), pairs([("a", 1), ("b", 1)]));
+    assert_eq!(tools("retry: {tools: [a, b], attempts: 3}"), pairs([("a", 3), ("b", 3)]));
+    assert_eq!(tools("retry: {tools: {pay: 0, search: 2}}"), pairs([("pay", 0), ("search", 2)]));
+    assert_eq!(tools("retry: {tools: {}}"), []);
+    says(&server("retry: {tools: {search: 11}}"), "expected a whole number from 0 to 10, got `11`", "4:29");
+    says(&server("retry: {tools: {search: often}}"), "expected a whole number from 0 to 10, got `often`", "4:29");
+    says(&server("retry: {tools: search}"), "expected a list, got `search`", "4:20");
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! A modern caller comes back with what it was asked: it gets its call again.
 
 use slotmap::Key;
-use tokio::time::Instant;
 
 use super::questions::{Named, Outcome, Question};
 use super::{Bridge, fingerprint};
+use crate::clock;
 use crate::era::profile::canonical;
 use crate::error::Error;
 use crate::mux::Mux;
@@ -58,7 +58,7 @@ impl Mux {
         let (server, caller) = (call.server, call.caller);
         let level = accepted.level();
         let id = accepted.id().clone();
-        let now = Instant::now();
+        let now = clock::now();
         call.limit += now - since;
         call.level = level;
         // It may have been sent before, and be sent again.

@@ -8,6 +8,7 @@ use slotmap::Key;
 use tokio::time::Instant;
 
 use super::questions::Outcome;
+use crate::clock;
 use crate::era::bridge::seal::{self, Sealer};
 use crate::error::Error;
 use crate::mux::Mux;
@@ -30,7 +31,7 @@ pub struct Held {
 
 impl Held {
     pub fn new(key: [u8; 32]) -> Held {
-        Held { sealer: Sealer::new(key), since: Instant::now(), last: 0, calls: BTreeMap::new(), gathering: Vec::new() }
+        Held { sealer: Sealer::new(key), since: clock::now(), last: 0, calls: BTreeMap::new(), gathering: Vec::new() }
     }
 
     /// Forgets a call that is over or was come back for.
@@ -86,7 +87,7 @@ impl Mux {
             return self.cannot_hold(key, limit);
         }
         let Some(requests) = self.input_requests(key) else { return };
-        let now = Instant::now();
+        let now = clock::now();
         let until = now + self.server(server).config.timeout.ask;
         let info = self.own_info(&self.calls[key]);
         let Some(call) = self.calls.get_mut(key) else { return };

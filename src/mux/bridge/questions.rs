@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Bridge, fingerprint};
+use crate::clock;
 use crate::era::bridge::ask;
 use crate::era::may_ask_in;
 use crate::error::Error;
@@ -128,7 +129,7 @@ impl Mux {
     /// Waits a moment for what else is asked for a call.
     pub(super) fn gather(&mut self, key: CallKey) {
         if !self.held.gathering.iter().any(|(_, other)| *other == key) {
-            let until = Instant::now() + GATHER;
+            let until = clock::now() + GATHER;
             self.held.gathering.push((until, key));
             self.alarm.at(until);
         }

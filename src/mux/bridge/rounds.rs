@@ -1,9 +1,8 @@
 //! A legacy caller's call that its modern server ended with questions: they go to the caller as requests, and when
 //! all are answered the call goes to the server again. The caller sees one call with questions in the middle.
 
-use tokio::time::Instant;
-
 use super::Bridge;
+use crate::clock;
 use crate::era::bridge::{ask, capabilities, content, request};
 use crate::era::may_ask_in;
 use crate::era::profile::Legacy;
@@ -11,7 +10,7 @@ use crate::error::Error;
 use crate::mux::Mux;
 use crate::mux::call::{Call, Pin, Place};
 use crate::mux::callers::Asked;
-use crate::pool::instance::InstanceRef;
+use crate::pool::instance::{InstanceRef, ServerId};
 use crate::reply::{CallKey, CallerKey};
 use crate::wire::id::AskId;
 use crate::wire::message::{Message, member, members, unquote};
@@ -74,8 +73,11 @@ impl Mux {
         if let Some(detail) = wrong {
             return self.fail(key, Error::ServerMisbehaved { server, detail });
         }
-        let until = Instant::now() + self.server(at.server).config.timeout.ask;
+        let until = clock::now() + self.server(at.server).config.timeout.ask;
         self.wait_at(key, Place::Asking, until);
+        if let Some(instance) = self.instance_mut(at) {
+            instance.asking += 1;
+        }
         for (name, request) in requests {
             if let Err(error) = self.put_question(key, name, &request) {
                 return self.give_up(key, error);
@@ -151,9 +153,23 @@ impl Mux {
             Ok(request) => {
                 call.splice = request.splice();
                 call.request = request;
+                call.place = Place::Nowhere;
+                let (server, pin) = (call.server, call.pin);
                 self.place(key);
+                self.asked_no_more(server, pin);
             }
             Err(malformed) => self.give_up(key, Error::Internal(malformed.why)),
+        }
+    }
+
+    /// A call does not wait for its caller's answers any more, and its instance not for the call.
+    pub(in crate::mux) fn asked_no_more(&mut self, server: ServerId, pin: Option<Pin>) {
+        let Some(at) = pin.map(|pin| InstanceRef { server, key: pin.to }) else { return };
+        let Some(instance) = self.instance_mut(at) else { return };
+        instance.asking = instance.asking.saturating_sub(1);
+        if instance.asking == 0 {
+            // It may have been the last that it was kept for.
+            self.alarm.at(clock::now());
         }
     }
 

@@ -4,9 +4,8 @@
 
 use std::rc::Rc;
 
-use tokio::time::Instant;
-
 use super::filter::Filter;
+use crate::clock;
 use crate::era::Era;
 use crate::era::bridge::request::without_stream;
 use crate::era::legacy::{announces, offers};
@@ -156,7 +155,7 @@ impl Mux {
         if self.is_listened_to(server) {
             return;
         }
-        let now = Instant::now();
+        let now = clock::now();
         let idle = self.server(server).config.recycle.idle;
         for instance in self.server_mut(server).pool.instances.values_mut().filter(|instance| instance.rests()) {
             instance.idle_since = now;

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::Listener;
 use super::filter::Filter;
+use crate::clock;
 use crate::era::profile::Profile;
 use crate::era::{Era, modern};
 use crate::error::Error;
@@ -90,7 +91,7 @@ impl Mux {
         if let Some(outdated) = upstream.next.take() {
             self.cancel(outdated.call, Some("a wider one is opened"));
         }
-        let now = Instant::now();
+        let now = clock::now();
         if !self.is_awaited(server) && self.server(server).upstream.again.is_some_and(|again| now < again) {
             return;
         }
@@ -100,7 +101,7 @@ impl Mux {
         match call.filter(|call| self.calls.contains_key(*call)) {
             Some(call) => {
                 self.server_mut(server).upstream.next =
-                    Some(Stream { call, asked: wanted, granted: None, opened: Instant::now() })
+                    Some(Stream { call, asked: wanted, granted: None, opened: clock::now() })
             }
             // It was refused at once.
             None => self.end_stream(server, None),
@@ -118,7 +119,7 @@ impl Mux {
             if is(&upstream.next) {
                 let replaced = std::mem::replace(&mut upstream.current, upstream.next.take());
                 if let Some(current) = &mut upstream.current {
-                    current.opened = Instant::now();
+                    current.opened = clock::now();
                     current.granted = Some(granted);
                 }
                 replaced.into_iter().for_each(|stream| self.cancel(stream.call, Some("a wider one was opened")));
@@ -214,7 +215,7 @@ impl Mux {
             return false;
         }
         if let Some(instance) = self.instance_mut(at) {
-            instance.pending.abandon(id, Instant::now());
+            instance.pending.abandon(id, clock::now());
         }
         self.take_out(call);
         let ended = Error::Internal("the server ended the stream".into());
@@ -253,7 +254,7 @@ impl Mux {
         }
         if !self.is_awaited(server) {
             // Legacy callers wait for the next attempt. For nobody, what is still open is closed.
-            let again = Instant::now() + AGAIN;
+            let again = clock::now() + AGAIN;
             self.server_mut(server).upstream.again = Some(again);
             self.alarm.at(again);
             self.adjust_stream(server);

@@ -1,8 +1,7 @@
 //! How a list gets into the catalogue: all its pages, on behalf of one of those who wait for it.
 
-use tokio::time::Instant;
-
 use super::kind::{List, ListKind, Page, read_page};
+use crate::clock;
 use crate::era::modern;
 use crate::era::profile::Profile;
 use crate::error::Error;
@@ -94,7 +93,7 @@ impl Mux {
             private: pages.iter().any(|page| page.private),
             items: pages.into_iter().flat_map(|page| page.items).collect(),
             uid,
-            fetched: Some(Instant::now()),
+            fetched: Some(clock::now()),
             stale: variant.generation != generation,
         };
         variant.fetching.retain(|other| *other != kind);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::params;
+use crate::clock;
 use crate::era::Era;
 use crate::era::profile::Profile;
 use crate::mux::Mux;
@@ -49,7 +50,7 @@ impl Mux {
     /// Subscriptions that have no instance are to be taken over: by the server, or by what took its place.
     pub(crate) fn orphan_again(&mut self, server: ServerId, orphans: BTreeMap<String, Vec<Subscriber>>) {
         let Some(server) = self.in_stead_of(server) else { return };
-        let now = Instant::now();
+        let now = clock::now();
         let again = self.server(server).taken_over.map_or(now, |last| now.max(last + AGAIN));
         for (uri, all) in orphans {
             let uri: Rc<str> = uri.into();
@@ -146,7 +147,7 @@ impl Mux {
 
     /// It was found which era a server speaks, or does not: subscriptions that wait for that are taken over.
     pub(crate) fn era_found(&mut self, server: ServerId) {
-        let now = Instant::now();
+        let now = clock::now();
         let strange = self.server_mut(server).orphans.iter_mut().filter(|orphan| orphan.strange);
         let found = strange.map(|orphan| orphan.again = now).count();
         if found > 0 {
@@ -160,7 +161,7 @@ impl Mux {
             if let Some(key) = to {
                 self.subscribed(InstanceRef { server, key }, who, &uri);
             } else if !first {
-                let again = Instant::now() + AGAIN;
+                let again = clock::now() + AGAIN;
                 self.server_mut(server).orphans.push(Orphan { who, uri: uri.clone(), again, strange: false });
                 self.alarm.at(again);
             }

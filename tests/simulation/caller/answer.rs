@@ -126,7 +126,10 @@ impl Caller {
         if let Some(ask) = self.world.asks.borrow_mut().get_mut(nonce) {
             ask.answer = Some(line.clone());
             ask.result = (!refuses).then_some(value);
-            self.world.truth(&ask.cause, |truth| truth.ask_refused |= refuses && truth.crossed);
+            self.world.truth(&ask.cause, |truth| {
+                truth.ask_refused |= refuses && truth.crossed;
+                truth.asked = true;
+            });
         }
         self.say(line.replacen(ID, id, 1)).await;
     }

@@ -72,13 +72,11 @@ impl Server {
             ledger.repeats += 1;
             truth.repeats += 1;
             let retry = &self.world.server(self.which).retry;
-            let tools = if self.habits.hints {
-                [retry.tools.as_slice(), &[list::SAFE.to_owned()]].concat()
-            } else {
-                retry.tools.clone()
-            };
-            let talked = truth.progress.1 > 0;
-            if truth.crossed || talked || truth.repeats > retry.attempts || !truth.is_safe(&tools) {
+            let of_tool = truth.tool.as_ref().and_then(|tool| retry.tools.get(tool));
+            let hinted = self.habits.hints && truth.tool.as_deref() == Some(list::SAFE);
+            let safe = truth.only_reads() || hinted || of_tool.is_some();
+            let talked = truth.progress.1 > 0 || truth.asked;
+            if truth.crossed || talked || truth.repeats > *of_tool.unwrap_or(&retry.attempts) || !safe {
                 return Some(format!(
                     "{cause} reached #{other} and then {}: {:?} {}",
                     self.name(),

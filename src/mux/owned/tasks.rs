@@ -1,0 +1,135 @@
+//! Called by `mux/owned.rs`: the tasks that a server keeps for callers, as many as may be, and how far each has come.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use tokio::time::Instant;
+
+use crate::config::Limits;
+use crate::pool::instance::InstanceKey;
+use crate::reply::CallerKey;
+use crate::wire::id::{RawId, WireId};
+use crate::wire::message::{member, unquote};
+
+/// The tasks at one server.
+#[derive(Default)]
+pub struct Tasks {
+    /// By instance and the server's id, since two instances may count alike.
+    all: BTreeMap<(InstanceKey, String), Task>,
+    /// None is to be forgotten before.
+    next: Option<Instant>,
+    /// Whether tasks may live at the server that are not known here: an unknown one may be anybody's.
+    pub forgot: bool,
+}
+
+/// A task of a caller.
+pub struct Task {
+    pub caller: CallerKey,
+    pub instance: InstanceKey,
+    /// The request that created it, under whose token its progress comes, and the caller's own token.
+    pub progress: Option<(WireId, RawId)>,
+    pub stage: Stage,
+    pub since: Instant,
+    pub until: Instant,
+}
+
+/// How far a task has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    Working,
+    /// Its result is there.
+    Over,
+    /// Its owner has the result, or wants none.
+    Fetched,
+}
+
+impl Stage {
+    /// What was said of a task, in answer to that method.
+    pub fn told(method: &str, said: &str) -> Stage {
+        let member = |name| member(said, name);
+        match member("status").and_then(unquote).as_deref() {
+            Some("cancelled") => Stage::Fetched,
+            // The extension's tasks bring their result along.
+            _ if method == "tasks/result" || member("result").is_some() || member("error").is_some() => Stage::Fetched,
+            Some("completed" | "failed") => Stage::Over,
+            _ => Stage::Working,
+        }
+    }
+}
+
+impl Tasks {
+    /// A task by the server's id of it.
+    pub fn get(&self, instance: InstanceKey, id: &str) -> Option<&Task> {
+        self.all.get(&(instance, id.to_owned()))
+    }
+
+    /// Every task with the server's id of it.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Task)> {
+        self.all.iter().map(|((_, id), task)| (id.as_str(), task))
+    }
+
+    /// Adds one for which there is room.
+    pub fn insert(&mut self, id: String, task: Task) {
+        self.next = Some(self.next.map_or(task.until, |next| next.min(task.until)));
+        self.all.insert((task.instance, id), task);
+    }
+
+    /// Makes room for another one of a caller: where there are as many as may be, the one goes that has been over for
+    /// longest.
+    ///
+    /// # Errors
+    /// All of them work; the limit that keeps it out.
+    pub fn make_room(&mut self, caller: CallerKey, limits: &Limits) -> Result<(), usize> {
+        let own = self.all.values().filter(|task| task.caller == caller).count();
+        let (own_full, full) = (own >= limits.tasks, self.all.len() >= limits.tasks_total);
+        if !own_full && !full {
+            return Ok(());
+        }
+        let may_go = |task: &Task| task.stage != Stage::Working && (!own_full || task.caller == caller);
+        let over = self.all.iter().filter(|(_, task)| may_go(task));
+        let oldest = over.min_by_key(|(_, task)| (Reverse(task.stage), task.since)).map(|(key, _)| key.clone());
+        let limit = if own_full { limits.tasks } else { limits.tasks_total };
+        self.all.remove(&oldest.ok_or(limit)?);
+        self.forgot = true;
+        Ok(())
+    }
+
+    /// A task has come so far; whether that is news.
+    pub fn came_to(&mut self, instance: InstanceKey, id: &str, stage: Stage) -> bool {
+        let task = self.all.get_mut(&(instance, id.to_owned())).filter(|task| task.stage < stage);
+        task.map(|task| task.stage = stage).is_some()
+    }
+
+    /// Forgets those of a caller; whether there were any.
+    pub fn forget_caller(&mut self, caller: CallerKey) -> bool {
+        self.forget(|task| task.caller == caller)
+    }
+
+    /// Forgets those of an instance that is gone, and they with it.
+    pub fn forget_instance(&mut self, instance: InstanceKey) {
+        self.all.retain(|_, task| task.instance != instance);
+    }
+
+    /// Forgets those that their server keeps no longer; whether there were any.
+    pub fn forget_old(&mut self, now: Instant) -> bool {
+        if self.next.is_none_or(|next| next > now) {
+            return false;
+        }
+        let some = self.forget(|task| task.until <= now);
+        self.next = self.all.values().map(|task| task.until).min();
+        some
+    }
+
+    /// When the next is to be forgotten, or a little earlier.
+    pub fn next(&self) -> Option<Instant> {
+        self.next
+    }
+
+    fn forget(&mut self, which: impl Fn(&Task) -> bool) -> bool {
+        let before = self.all.len();
+        self.all.retain(|_, task| !which(task));
+        let some = self.all.len() != before;
+        self.forgot |= some;
+        some
+    }
+}

@@ -1,0 +1,85 @@
+//! How instances end: drained, stopped, buried; and how one goes on after all.
+
+use tokio::time::Instant;
+
+use super::instance::{InstanceKey, State};
+use super::queue::Ticket;
+use super::reason::StopReason;
+use super::{GIVE_WAY, Pool};
+use crate::clock;
+
+impl Pool {
+    /// Lets an instance finish what it has, the tasks that live in it among that, and then stops it.
+    pub fn drain(&mut self, key: InstanceKey, why: StopReason) {
+        let Some(instance) = self.instances.get_mut(key) else { return };
+        if instance.pending.callers() == 0 && !instance.is_irreplaceable() {
+            self.stop(key, why);
+        } else {
+            self.mark_draining(key, why);
+        }
+    }
+
+    /// Lets an instance take nothing new.
+    pub fn mark_draining(&mut self, key: InstanceKey, why: StopReason) {
+        let Some(instance) = self.instances.get_mut(key) else { return };
+        if !matches!(instance.state, State::Draining | State::Stopping) {
+            tracing::info!(server = self.config.name, instance = instance.serial, why = why.text(), "draining");
+            instance.state = State::Draining;
+            instance.leaves = Some(why);
+            instance.drained_since = Some(clock::now());
+        }
+    }
+
+    /// Lets an instance take calls again that was to end for others' sake, if what it still does takes long and calls wait
+    /// meanwhile that nobody else serves; when to look again.
+    pub fn take_back(&mut self, key: InstanceKey, now: Instant) -> Option<Instant> {
+        let instance = self.instances.get(key).filter(|instance| instance.state == State::Draining)?;
+        let since = instance.drained_since.filter(|_| instance.leaves.is_some_and(StopReason::is_for_others))?;
+        // Whoever waits for it is not to run out of time.
+        let patience = self.config.queue.timeout / 2;
+        if now < since + patience {
+            return Some(since + patience);
+        }
+        let waits = |ticket: &Ticket| instance.serves(&ticket.need) && !self.has_alive(&ticket.need);
+        if self.queue.count(waits) == 0 {
+            return Some(now + GIVE_WAY);
+        }
+        tracing::info!(server = self.config.name, instance = instance.serial, "goes on: what it does takes long");
+        let instance = &mut self.instances[key];
+        (instance.state, instance.leaves, instance.drained_since) = (State::Ready, None, None);
+        (instance.stays_until, instance.worn_since) = (Some(now + patience), None);
+        None
+    }
+
+    /// Stops an instance that was drained and has finished what it had.
+    pub fn stop_drained(&mut self, key: InstanceKey) {
+        if let Some(why) = self.instances.get(key).and_then(|instance| instance.leaves) {
+            self.stop(key, why);
+        }
+    }
+
+    /// Stops an instance: its stdin is closed, the rest follows from that.
+    pub fn stop(&mut self, key: InstanceKey, why: StopReason) {
+        let Some(instance) = self.instances.get_mut(key) else { return };
+        if instance.state != State::Stopping {
+            tracing::info!(server = self.config.name, instance = instance.serial, why = why.text(), "stopping");
+            self.metrics.stopped(why.word());
+            instance.state = State::Stopping;
+            instance.leaves = Some(why);
+            instance.outbox.close();
+        }
+    }
+
+    /// Forgets an instance whose process is gone.
+    pub fn buried(&mut self, key: InstanceKey) {
+        let Some(instance) = self.instances.remove(key) else { return };
+        tracing::info!(
+            server = self.config.name,
+            instance = instance.serial,
+            why = instance.leaves.map(StopReason::text),
+            calls = instance.served,
+            age = ?instance.born.elapsed(),
+            "stopped"
+        );
+    }
+}

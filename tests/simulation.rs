@@ -11,6 +11,7 @@ mod simulation {
     pub mod json;
     pub mod ledger;
     pub mod run;
+    pub mod scale;
     pub mod server;
     pub mod settings;
     pub mod truth;

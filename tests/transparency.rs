@@ -82,7 +82,7 @@ impl Launcher for Stage {
     fn launch(&self, _: &config::Server) -> io::Result<Connection> {
         let stream = self.0.take().ok_or_else(|| io::Error::other("one is enough"))?;
         let (reader, writer) = tokio::io::split(stream);
-        Ok(Connection { reader: Box::new(reader), writer: Box::new(writer), stderr: None, process: None })
+        Ok(Connection { reader: Box::new(reader), writer: Box::new(writer), stderr: None, pid: None, process: None })
     }
 }
 

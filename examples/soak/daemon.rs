@@ -13,6 +13,7 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::counters::Counters;
 use super::servers::{MARK, config};
 
 /// How long the daemon may take to start, to answer, and to end.
@@ -73,6 +74,12 @@ impl Daemon {
     /// Asks it for its status.
     pub async fn status(&self) -> io::Result<Value> {
         Ok(serde_json::from_str(&self.order("status").await?)?)
+    }
+
+    /// Reads its counters.
+    pub async fn counters(&self) -> io::Result<Counters> {
+        let status = self.status().await?;
+        Counters::read(status["metrics"].as_str().ok_or(io::ErrorKind::NotFound)?).await
     }
 
     /// Says a line on the admin socket; what it answers.

@@ -2,12 +2,13 @@
 //! servers that are killed, hang, exit and rave. `scripts/soak` runs it.
 //!
 //! The time is cut into rounds. After each round the callers leave, and an account is made: every request has come to
-//! exactly one end, nothing is left in the daemon's status, no process and no descriptor. The first rounds warm the
+//! exactly one end, in the daemon's own counters too, nothing is left in its status, no process and no descriptor. The first rounds warm the
 //! daemon up; after them its memory may not grow by more than [`GROWTH`].
 
 mod account;
 mod caller;
 mod chaos;
+mod counters;
 mod daemon;
 mod expect;
 mod habits;
@@ -123,6 +124,12 @@ async fn run(wish: &Wish, daemon: Daemon, account: &Account) {
         account.balance();
         if let Err(left) = daemon.quiet(idle, QUIET).await {
             account.wrong(format!("{QUIET:?} after round {round} there is still {left}"));
+        }
+        match daemon.counters().await {
+            Ok(counters) => {
+                counters.odds().into_iter().for_each(|odd| account.wrong(format!("after round {round} {odd}")));
+            }
+            Err(error) => account.wrong(format!("its counters cannot be read: {error}")),
         }
         showing.abort();
         let _ = showing.await;

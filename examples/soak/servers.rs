@@ -89,6 +89,7 @@ pub fn config(directory: &Path, mcpool: &Path, soak: &Path, seed: u64, edition: 
         "sockets": { "dir": directory },
         "catalogue": { "dir": directory.join("catalogue") },
         "limits": { "in_flight": 64, "outgoing": "32MiB", "line": "5s", "held": 8, "held_total": 64 },
+        "admin": { "metrics": "127.0.0.1:0" },
         "drain": "2s",
     })
 }

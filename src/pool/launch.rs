@@ -26,6 +26,8 @@ pub struct Connection {
     pub reader: Box<dyn AsyncRead + Unpin>,
     pub writer: Box<dyn AsyncWrite + Unpin>,
     pub stderr: Option<Box<dyn AsyncRead + Unpin>>,
+    /// What the memory of its process tree is known by.
+    pub pid: Option<u32>,
     /// The process behind them; none in the simulation.
     pub process: Option<Process>,
 }
@@ -101,7 +103,7 @@ impl Attendant {
         let events = self.starter.events.clone();
         match self.starter.launcher.launch(&self.server) {
             Ok(connection) => {
-                events.started(self.at, connection.process.as_ref().map(Process::pid));
+                events.started(self.at, connection.pid);
                 self.attend(connection).await;
             }
             Err(error) => {
@@ -113,7 +115,7 @@ impl Attendant {
     }
 
     async fn attend(&self, connection: Connection) {
-        let Connection { reader, writer, stderr, process } = connection;
+        let Connection { reader, writer, stderr, process, .. } = connection;
         let mut reader = LineReader::new(reader, self.starter.scratch.clone(), self.starter.message);
         let mut logging = stderr.map(|stderr| {
             tasks::spawn("stderr", stderr::log(stderr, self.stderr.clone(), self.server.clone(), self.serial))

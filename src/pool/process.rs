@@ -109,6 +109,7 @@ impl Launcher for Processes {
             reader: Box::new(stdout),
             writer: Box::new(stdin),
             stderr: Some(Box::new(stderr)),
+            pid: Some(pid),
             process: Some(process),
         })
     }
@@ -124,11 +125,6 @@ pub struct Process {
 }
 
 impl Process {
-    /// Its process id, which is its group's too.
-    pub fn pid(&self) -> u32 {
-        self.pid
-    }
-
     /// Waits for its end and says how it ended.
     pub async fn ended(&self) -> &str {
         self.ended.wait().await

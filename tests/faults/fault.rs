@@ -1,5 +1,5 @@
 //! What every fault is put to: the story of its test, and around it the four things that hold whatever a server does. Its
-//! neighbours get all their answers, the pool recovers, and no process and no descriptor is left.
+//! neighbours get all their answers and nothing else, the pool recovers, and no process and no descriptor is left.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -21,6 +21,7 @@ pub struct Fault {
     pub server: Value,
     fellow: bool,
     modern: bool,
+    tells_all: &'static [&'static str],
 }
 
 /// What a story is about.
@@ -37,7 +38,7 @@ pub fn fault(words: &str) -> Fault {
 
 /// Another server.
 pub fn server(server: Value) -> Fault {
-    let fault = Fault { server, fellow: false, modern: false };
+    let fault = Fault { server, fellow: false, modern: false, tells_all: &[] };
     // Short times, so that what takes a minute in earnest takes a second here.
     let fault = fault.set("recycle", json!({ "idle": "500ms" }));
     let fault = fault.set("timeout", json!({ "start": "10s", "discover": "1s", "call": "10s", "stop": "200ms" }));
@@ -56,6 +57,11 @@ impl Fault {
         Fault { fellow: true, ..self }
     }
 
+    /// What the server may say to every caller of its own, by method: a fellow hears nothing else unasked.
+    pub fn tells_all(self, methods: &'static [&'static str]) -> Fault {
+        Fault { tells_all: methods, ..self }
+    }
+
     /// The caller is of the modern era.
     pub fn modern(self) -> Fault {
         Fault { modern: true, ..self }
@@ -69,9 +75,9 @@ impl Fault {
     async fn checked(self, story: impl AsyncFnOnce(&mut Scene)) {
         let place = Place::with_daemon(&self.server);
         let before = place.descriptors();
-        let mut neighbours = vec![Neighbour::of(&place, "good")];
+        let mut neighbours = vec![Neighbour::of(&place, "good", &[])];
         if self.fellow {
-            neighbours.push(Neighbour::of(&place, "bad"));
+            neighbours.push(Neighbour::of(&place, "bad", self.tells_all));
         }
         for neighbour in &neighbours {
             neighbour.is_served().await;
@@ -139,7 +145,7 @@ async fn nothing_is_left(place: &Place, before: &[String]) {
     }
 }
 
-/// A caller that goes on calling, and gets the right answer in time each time.
+/// A caller that goes on calling, and gets the right answer in time each time, and nothing unasked but what is meant for all.
 struct Neighbour {
     answers: Rc<Cell<u64>>,
     leave: Rc<Cell<bool>>,
@@ -147,7 +153,7 @@ struct Neighbour {
 }
 
 impl Neighbour {
-    fn of(place: &Place, endpoint: &str) -> Neighbour {
+    fn of(place: &Place, endpoint: &str, for_all: &'static [&'static str]) -> Neighbour {
         let (answers, leave) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
         let (socket, endpoint) = (place.socket(endpoint), endpoint.to_owned());
         let (counted, left) = (answers.clone(), leave.clone());
@@ -165,6 +171,9 @@ impl Neighbour {
                 counted.set(number + 1);
             }
             caller.is_even().await;
+            let astray = |message: &&Value| message["method"].as_str().is_none_or(|method| !for_all.contains(&method));
+            let astray: Vec<&Value> = caller.heard_so_far().await.iter().filter(astray).take(3).collect();
+            assert!(astray.is_empty(), "a neighbour on {endpoint} was told unasked: {astray:?}");
         });
         Neighbour { answers, leave, calling }
     }

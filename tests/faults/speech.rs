@@ -120,6 +120,7 @@ async fn tools(caller: &mut Caller) -> usize {
 async fn lists_that_change_are_told_of_and_listed_anew() {
     fault("changes-lists")
         .with_a_fellow()
+        .tells_all(&["notifications/tools/list_changed"])
         .check(async |scene| {
             assert_eq!(tools(&mut scene.caller).await, 4);
             for expected in [5, 4] {

@@ -12,6 +12,7 @@ mod kind;
 mod late;
 mod refused;
 mod retry;
+mod stall;
 mod vain;
 
 use std::cell::{Cell, RefCell};
@@ -67,6 +68,13 @@ pub struct Caller {
     born: Duration,
     /// The connection was closed.
     cut: Cell<bool>,
+    /// It stopped reading; what it read then came late.
+    stalled: Cell<bool>,
+    late: Cell<bool>,
+    /// A line ended in the middle.
+    torn: Cell<bool>,
+    stops_reading: Notify,
+    reads_on: Notify,
     /// Calls that were answered with what their server said.
     served: Cell<u32>,
 }
@@ -156,6 +164,11 @@ impl Caller {
             served: Cell::default(),
             born: world.now(),
             cut: Cell::default(),
+            stalled: Cell::default(),
+            late: Cell::default(),
+            torn: Cell::default(),
+            stops_reading: Notify::new(),
+            reads_on: Notify::new(),
             world,
         })
     }
@@ -179,9 +192,13 @@ impl Caller {
     async fn say(&self, line: String) {
         self.world.note(&self.name(), &line);
         let mut writer = self.writer.lock().await;
-        if writer.write_all(format!("{line}\n").as_bytes()).await.is_err()
+        let written = writer.write_all(format!("{line}\n").as_bytes()).await;
+        if self.stalled.get() {
+            self.cut.set(self.cut.get() || written.is_err());
+        } else if written.is_err()
             && !self.gone.get()
             && self.world.draining().is_none()
+            && self.servers.iter().all(|server| self.world.removed(*server).is_none())
         {
             self.world.fault(format!("{} was hung up on", self.name()));
         }
@@ -197,8 +214,13 @@ impl Caller {
                 self.act().await;
                 self.rest(haste).await;
             }
+            if self.roll(12) == 0 {
+                self.stall().await;
+            }
         }
-        if self.roll(3) > 0 {
+        if self.stalled.get() {
+            self.catch_up().await;
+        } else if self.roll(3) > 0 {
             let all_answered = async {
                 while self.waits() {
                     self.answered.notified().await;
@@ -240,12 +262,19 @@ impl Caller {
 
     async fn listen_to(self: Rc<Caller>, reader: tokio::io::ReadHalf<DuplexStream>) {
         let mut lines = BufReader::new(reader).lines();
-        while let Ok(Some(line)) = lines.next_line().await {
+        while let Ok(Some(line)) = self.next_line(&mut lines).await {
             self.world.note(&self.name(), &format!("<- {line}"));
-            self.hear(&line);
+            match self.late.get() {
+                true => self.hear_late(&line),
+                false => self.hear(&line),
+            }
         }
-        match self.world.ended() {
-            _ if self.gone.get() => {}
+        let removed = match self.servers[..] {
+            [server] if !self.prefix => self.world.removed(server),
+            _ => None,
+        };
+        match self.world.ended().or(removed) {
+            _ if self.gone.get() || self.stalled.get() => {}
             Some(end) => self.check_end(end),
             // Nobody is let in any more.
             None if self.world.draining().is_some_and(|since| since <= self.born) => {}

@@ -50,7 +50,7 @@ impl Launcher for Slow {
                 }
             }
         });
-        Ok(Connection { reader: Box::new(reader), writer: Box::new(writer), stderr: None, process: None })
+        Ok(Connection { reader: Box::new(reader), writer: Box::new(writer), stderr: None, pid: None, process: None })
     }
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use mcpool::config::{Rate, RateLimit, Server};
 
+use serde_json::Value;
+
 use super::truth::Truth;
 use super::world::World;
 
@@ -16,6 +18,8 @@ pub struct Ledger {
     pub calls: usize,
     /// Those among them that had reached it before.
     pub repeats: usize,
+    /// Copies that died in a call, of those that die in each.
+    deaths: u32,
     /// The open breaker, as callers were told of it.
     pub breaker: Option<Open>,
     /// When calls were made that reached it, by caller.
@@ -90,6 +94,27 @@ impl World {
         ledger.breaker = None;
         ledger.admitted.clear();
         ledger.budgets += 1;
+    }
+
+    /// A copy of a server that dies in each call did so.
+    pub fn died_in_a_call(&self, server: usize) {
+        self.ledgers.borrow_mut()[server].deaths += 1;
+    }
+
+    /// A server that dies in each call is found out, however well it lists: its breaker has opened by then.
+    pub fn check_deaths(&self, status: &Value) {
+        for server in status["servers"].as_array().into_iter().flatten() {
+            let Some(which) = server["name"].as_str().and_then(|name| name[1..].parse().ok()) else { continue };
+            let (breaker, ledger) = (self.server(which).breaker, &self.ledgers.borrow()[which]);
+            let enough = breaker.failures.is_some_and(|failures| ledger.deaths > failures.get());
+            // What is held against a server that was restarted or replaced begins anew.
+            if enough && ledger.budgets == 0 && !breaker.per_tool && server["breaker"]["trips"] == 0 {
+                self.fault(format!("s{which} died in {} calls, and its breaker never opened: {server}", ledger.deaths));
+            }
+            if enough && ledger.budgets == 0 {
+                self.count("servers found out though they list well");
+            }
+        }
     }
 
     /// Whether a server has one breaker for everything.

@@ -8,7 +8,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 use mcpool::caller::session;
-use mcpool::config::{Endpoint, Server};
+use mcpool::config::Endpoint;
 use mcpool::mux::callers::Peer;
 use mcpool::mux::{Handle, Parts};
 use serde_json::Value;
@@ -17,6 +17,7 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use crate::simulation::caller::Caller;
+use crate::simulation::scale;
 use crate::simulation::server::Yard;
 use crate::simulation::settings;
 use crate::simulation::upheaval;
@@ -83,6 +84,7 @@ async fn story(world: Rc<World>, seed: u64) {
     let mux = Handle::new(Parts { config: config.clone(), launcher, catalogue: None, seed, key: [seed as u8; 32] });
     let endpoints = &config.endpoints;
     let raging = spawn_local(upheaval::rage(world.clone(), mux.clone(), rng.fork()));
+    let weighing = spawn_local(scale::watch(world.clone(), mux.clone()));
     let rush = [1, 100, 5000][rng.usize(..3)];
     let lives: Vec<_> = (0..rng.usize(1..8))
         .map(|no| {
@@ -92,6 +94,10 @@ async fn story(world: Rc<World>, seed: u64) {
             let size = [50, 2000, 100_000][rng.usize(..3)];
             spawn_local(async move {
                 sleep(start).await;
+                if world.config().endpoint(&endpoint.name).is_none() {
+                    // Nobody listens there any more.
+                    return;
+                }
                 let (caller, reader, session) = connect(world, mux, &endpoint, no, size, linger);
                 caller.live(reader).await;
                 // The connection closes with its last half.
@@ -112,8 +118,11 @@ async fn story(world: Rc<World>, seed: u64) {
     if !rest.is_zero() {
         check_calm(&world, &mux).await;
     }
+    world.check_deaths(&mux.with(|mux| mux.status()));
     world.calm_down();
-    let late: Vec<_> = endpoints
+    let config = world.config();
+    let late: Vec<_> = config
+        .endpoints
         .iter()
         .filter(|endpoint| !endpoint.prefix)
         .enumerate()
@@ -141,6 +150,7 @@ async fn story(world: Rc<World>, seed: u64) {
     world.check_ledgers();
     mux.with(mcpool::mux::Mux::shut_down);
     check_end(&world, &mux).await;
+    weighing.abort();
 }
 
 /// Nothing may be left when everything has ended.
@@ -176,26 +186,23 @@ fn connect(
     (Caller::new(world, no, servers, prefix, writer), reader, session)
 }
 
-/// Whether a server's instances are replaced all the time: what that needs for a while may take more of them.
-fn churns(server: &Server) -> bool {
-    server.instances.min > 0 && server.recycle.age.is_some()
-}
-
-/// No more copies may run than are to be there at all times.
+/// No more copies may run than are to be there at all times. Where they are replaced for their age again and again, two
+/// may be seen for a moment, but not each time.
 async fn check_rest(world: &World, mux: &Handle) {
-    let busy = |world: &World| {
+    let mut busy: Vec<usize> = (0..world.servers.len()).collect();
+    for again in 0..=AGAIN {
         let running = world.running.borrow().clone();
-        (0..running.len())
-            .find(|which| running[*which] > world.server(*which).instances.min && !churns(&world.server(*which)))
-    };
-    for _ in 0..AGAIN {
-        if busy(world).is_none() {
+        busy.retain(|which| {
+            running[*which] > if world.is_configured(*which) { world.server(*which).instances.min } else { 0 }
+        });
+        if busy.is_empty() {
             return;
         }
-        // An old one may just be replaced.
-        sleep(GLANCE).await;
+        if again < AGAIN {
+            sleep(GLANCE).await;
+        }
     }
-    if let Some(which) = busy(world) {
+    for which in busy {
         let (running, status) = (world.running.borrow()[which], mux.with(|mux| mux.status()));
         world.fault(format!("{running} copies of s{which} run with nothing to do: {status}"));
     }

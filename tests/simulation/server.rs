@@ -121,6 +121,11 @@ impl Server {
         }
     }
 
+    /// The number of its configuration.
+    pub fn which(&self) -> usize {
+        self.which
+    }
+
     fn name(&self) -> String {
         format!("s{}#{}", self.which, self.no)
     }

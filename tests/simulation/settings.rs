@@ -9,6 +9,7 @@ use mcpool::config::{
     Breaker, Config, EraChoice, LeaseChoice, Life, Limits, Probe, Rate, RateLimit, Recycle, Retry, Server, WhenFull,
 };
 
+use super::scale;
 use super::server::Habits;
 use super::world::World;
 
@@ -19,6 +20,7 @@ pub fn config(world: &World, rng: &mut Rng) -> Config {
         held_total: [2, 256][rng.usize(..2)],
         rounds: [1, 3, 32][rng.usize(..3)],
         message: [64 << 10, 10 << 20][rng.usize(..2)],
+        outgoing: [256 << 10, 64 << 20][rng.usize(..2)],
         in_flight_total: [8, 65_536, 65_536][rng.usize(..3)],
         ..Limits::default()
     };
@@ -91,7 +93,7 @@ fn make_resilient(server: &mut Server, rng: &mut Rng) {
         idle: seconds(20, rng),
         age: rarely(rng).then(|| Duration::from_secs(10) + seconds(30, rng)),
         calls: rarely(rng).then(|| rng.u64(1..20)),
-        memory: None,
+        memory: rarely(rng).then(|| scale::LEAST * rng.usize(2..12)),
     };
     server.probe = Probe {
         every: (!rarely(rng)).then(|| Duration::from_secs(rng.u64(2..7))),

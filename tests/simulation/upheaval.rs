@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use mcpool::config::Config;
 use mcpool::mux::Handle;
 use tokio::time::{sleep, timeout};
 
@@ -26,6 +27,9 @@ pub async fn rage(world: Rc<World>, mux: Handle, mut rng: Rng) {
 
 fn restart(world: &World, mux: &Handle, rng: &mut Rng) {
     let which = rng.usize(..world.servers.len());
+    if !world.is_configured(which) {
+        return;
+    }
     world.note("operator", &format!("restarts s{which}"));
     world.count("restarts");
     world.forget_limits(which);
@@ -37,7 +41,11 @@ fn restart(world: &World, mux: &Handle, rng: &mut Rng) {
 /// Another config comes in force, in which some servers are started or treated in another way.
 fn reload(world: &World, mux: &Handle, rng: &mut Rng) {
     let mut config = (*world.config()).clone();
-    for (which, server) in config.servers.iter_mut().enumerate() {
+    if rng.u32(..3) == 0 {
+        add_or_remove(world, &mut config, rng);
+    }
+    for server in &mut config.servers {
+        let Ok(which) = server.name[1..].parse() else { continue };
         match rng.u32(..4) {
             0 => {
                 server.args.push("--other".to_owned());
@@ -53,6 +61,27 @@ fn reload(world: &World, mux: &Handle, rng: &mut Rng) {
     world.configure(config.clone());
     let changes = mux.with(|mux| mux.reload(config));
     world.note("operator", &changes.to_string());
+}
+
+/// Takes a server out of the config, or puts one back that is not in it.
+fn add_or_remove(world: &World, config: &mut Config, rng: &mut Rng) {
+    let which = rng.usize(..world.servers.len());
+    match config.servers.iter().position(|server| server.name == format!("s{which}")) {
+        Some(_) if config.servers.len() == 1 => return,
+        Some(place) => {
+            world.count("servers that were taken out");
+            world.removed.borrow_mut().insert(which, world.now());
+            drop(config.servers.remove(place));
+        }
+        None => {
+            world.count("servers that were put back");
+            world.generations.borrow_mut()[which] += 1;
+            config.servers.push(world.server(which));
+            config.servers.sort_by(|one, other| one.name.cmp(&other.name));
+        }
+    }
+    config.endpoints = Config::of(config.servers.clone()).endpoints;
+    world.forget_limits(which);
 }
 
 /// The daemon is told to end, and does so as `daemon` does.

@@ -13,6 +13,7 @@ use mcpool::config::{Config, EraChoice};
 use tokio::time::Instant;
 
 use super::ledger::Ledger;
+use super::scale::Weight;
 use super::server::Habits;
 use super::truth::{Ask, State, Truth};
 
@@ -41,12 +42,16 @@ pub struct World {
     pub states: RefCell<Vec<State>>,
     /// What the roots of each caller were, the latest last.
     pub roots: RefCell<HashMap<usize, Vec<Option<String>>>>,
+    /// Callers that did not read for a while.
+    pub stalled: RefCell<BTreeSet<usize>>,
     /// The log levels that each legacy caller set.
     pub levels: RefCell<HashMap<usize, Vec<&'static str>>>,
     pub servers: Vec<Habits>,
     pub ledgers: RefCell<Vec<Ledger>>,
     /// Copies of each server that run.
     pub running: RefCell<Vec<usize>>,
+    /// What copies weigh whose memory is bounded, by their process.
+    pub weights: RefCell<BTreeMap<u32, Weight>>,
     /// The numbers of the copies that still read.
     pub reading: RefCell<BTreeSet<usize>>,
     /// How often what is rare came about.
@@ -59,6 +64,9 @@ pub struct World {
     draining: Cell<Option<Duration>>,
     ended: Cell<Option<Duration>>,
     config: RefCell<Option<Rc<Config>>>,
+    /// Every server as it was configured last, also one that was taken out; when that was.
+    known_servers: RefCell<Vec<mcpool::config::Server>>,
+    pub removed: RefCell<BTreeMap<usize, Duration>>,
     counter: Cell<u64>,
 }
 
@@ -77,10 +85,12 @@ impl World {
             asks: RefCell::default(),
             states: RefCell::default(),
             roots: RefCell::default(),
+            stalled: RefCell::default(),
             levels: RefCell::default(),
             running: RefCell::new(vec![0; servers.len()]),
             generations: RefCell::new(vec![0; servers.len()]),
             ledgers: RefCell::new(servers.iter().map(|_| Ledger::default()).collect()),
+            weights: RefCell::default(),
             reading: RefCell::default(),
             servers,
             tally: RefCell::default(),
@@ -88,6 +98,8 @@ impl World {
             draining: Cell::default(),
             ended: Cell::default(),
             config: RefCell::default(),
+            known_servers: RefCell::default(),
+            removed: RefCell::default(),
             counter: Cell::default(),
             rng: RefCell::new(rng),
         }
@@ -95,6 +107,15 @@ impl World {
 
     /// What the multiplexer is told from now on.
     pub fn configure(&self, config: Config) {
+        let mut known = self.known_servers.borrow_mut();
+        if known.is_empty() {
+            known.clone_from(&config.servers);
+        }
+        for server in &mut *known {
+            let told = config.server(&server.name);
+            told.into_iter().for_each(|told| server.clone_from(told));
+        }
+        drop(known);
         *self.config.borrow_mut() = Some(Rc::new(config));
     }
 
@@ -120,7 +141,17 @@ impl World {
 
     /// The configuration of a server.
     pub fn server(&self, which: usize) -> mcpool::config::Server {
-        self.config().servers[which].clone()
+        self.known_servers.borrow()[which].clone()
+    }
+
+    /// When a server was last taken out of the config, if it ever was.
+    pub fn removed(&self, which: usize) -> Option<Duration> {
+        self.removed.borrow().get(&which).copied()
+    }
+
+    /// Whether a server is in the config.
+    pub fn is_configured(&self, which: usize) -> bool {
+        self.config().server(&format!("s{which}")).is_some()
     }
 
     /// What the multiplexer was told.
@@ -207,7 +238,12 @@ impl World {
 impl World {
     /// Whether a caller had these roots when it made a call, or later.
     pub fn had_roots(&self, truth: &Truth, roots: Option<&String>) -> bool {
-        self.roots.borrow()[&truth.caller][truth.roots..].iter().any(|had| had.as_ref() == roots)
+        let had = &self.roots.borrow()[&truth.caller];
+        if self.stalled.borrow().contains(&truth.caller) {
+            // It may not have read the question: then the server is told that there was no answer.
+            return roots.is_none() || had.iter().any(|had| had.as_ref() == roots);
+        }
+        had[truth.roots..].iter().any(|had| had.as_ref() == roots)
     }
 
     /// Notes an ask, by its nonce, that a server is about to put.

@@ -155,7 +155,7 @@ impl Launcher for Workshop {
         let (reader, writer) = (Box::new(Tap::on(reader, &link)), Box::new(Tap::on(writer, &link)));
         let launched = Launched { link, task: task.abort_handle(), say };
         self.launched.borrow_mut().entry(server.name.clone()).or_default().push(Rc::new(launched));
-        Ok(Connection { reader, writer, stderr: None, process: None })
+        Ok(Connection { reader, writer, stderr: None, pid: None, process: None })
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) struct Act {
 impl Server {
     /// Serves a call.
     pub(super) async fn act(self: Rc<Server>, act: Act) {
-        if !self.goes_on(&act) {
+        if !self.goes_on(&act) || self.dies_of(&act).await {
             return;
         }
         if self.habits.asks && act.crossed && act.may_ask && self.roll(3) == 0 {
@@ -201,7 +201,10 @@ impl Server {
         let text = |key: &str, value: String| (key.to_owned(), value);
         let cause = text("cause", format!("\"{}\"", act.cause));
         let asks = self.habits.asks && !act.modern && act.may_ask;
-        let body = if asks && rng.u32(..10) == 0 {
+        let body = if self.is_in_trouble() {
+            self.world.count("calls answered with an internal error");
+            text("error", format!(r#"{{"code":-32603,"message":"out of order","data":{{"cause":"{}"}}}}"#, act.cause))
+        } else if asks && rng.u32(..10) == 0 {
             text("error", self.want_elicitation(&act.cause))
         } else if rng.u32(..8) == 0 {
             text("error", error(&mut rng, &act.cause))

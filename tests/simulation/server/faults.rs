@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use mcpool::config::LeaseChoice;
 use mcpool::wire::message::Message;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -177,6 +178,23 @@ impl Server {
         });
     }
 
+    /// A server that takes too much memory is replaced in time, if another can be started and it is not one caller's own.
+    pub fn must_be_replaced(self: &Rc<Server>) {
+        let config = self.world.server(self.which);
+        if self.habits.is_fickle() || self.habits.crashes > 0 || config.lease == LeaseChoice::Session {
+            return;
+        }
+        let time = config.timeout;
+        let bound = time.call * 2 + time.max + (time.ask + time.hold) * 4 + (time.stop + time.start) * 3;
+        let server = self.clone();
+        tokio::task::spawn_local(async move {
+            sleep(bound).await;
+            if !server.over.get() {
+                server.world.fault(format!("{} grew too large {bound:?} ago and is not replaced", server.name()));
+            }
+        });
+    }
+
     /// In the middle of a call. Whether it goes on.
     pub(super) fn goes_on(&self, act: &Act) -> bool {
         if self.has(Fault::HalfALine) {
@@ -188,6 +206,26 @@ impl Server {
             (0..40).for_each(|_| self.chat(act));
         }
         !self.mute.get()
+    }
+
+    /// Whether a call is the end of it.
+    pub(super) async fn dies_of(&self, act: &Act) -> bool {
+        if !self.habits.dies_in_calls || self.world.is_calm() {
+            return false;
+        }
+        sleep(Duration::from_millis(self.roll(50).into())).await;
+        if !self.over.get() && self.world.truth(&act.cause, |truth| truth.is_with(self.no)) == Some(true) {
+            self.world.count("servers that die in each call");
+            self.world.died_in_a_call(self.which);
+        }
+        self.crash.notify_one();
+        true
+    }
+
+    /// Whether it fails at everything for a while.
+    pub(super) fn is_in_trouble(&self) -> bool {
+        let now = self.world.now();
+        !self.world.is_calm() && self.habits.trouble.is_some_and(|(start, end)| (start..end).contains(&now))
     }
 
     /// Says something for the last time.

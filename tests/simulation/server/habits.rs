@@ -30,6 +30,10 @@ pub struct Habits {
     pub faults: BTreeMap<Fault, u32>,
     /// From when to when it cannot be started at all.
     pub outage: Option<(Duration, Duration)>,
+    /// From when to when it answers every call with an internal error.
+    pub trouble: Option<(Duration, Duration)>,
+    /// It lists well, and dies a moment into each call.
+    pub dies_in_calls: bool,
     /// The longest pause between two steps, in milliseconds.
     pub pause: u64,
 }
@@ -72,6 +76,11 @@ impl Habits {
                 let start = Duration::from_millis(rng.u64(..5000));
                 (start, start + Duration::from_millis(rng.u64(..20_000)))
             }),
+            trouble: (wild && rng.u32(..4) == 0).then(|| {
+                let start = Duration::from_millis(rng.u64(..3000));
+                (start, start + Duration::from_millis(rng.u64(..10_000)))
+            }),
+            dies_in_calls: wild && rng.u32(..12) == 0,
             pause: [1, 20, 200, 2000][rng.usize(..4)],
         }
     }
@@ -80,7 +89,13 @@ impl Habits {
     /// answered, whatever becomes of other servers.
     pub fn is_sound(&self) -> bool {
         let harmless = [self.fails_to_start, self.crashes, self.talks_nonsense, self.never_answers] == [0; 4];
-        harmless && self.faults.is_empty() && self.outage.is_none() && !self.asks && !self.wants_roots
+        harmless
+            && self.faults.is_empty()
+            && self.outage.is_none()
+            && self.trouble.is_none()
+            && !self.dies_in_calls
+            && !self.asks
+            && !self.wants_roots
     }
 
     /// Whether what it says of its eras when it is started cannot be relied on.

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::Server;
 use super::pipe::Leash;
+use crate::simulation::scale;
 use crate::simulation::world::World;
 
 /// Starts model servers.
@@ -53,7 +54,9 @@ impl Launcher for Yard {
         server.world.note(&server.name(), "starts");
         server.world.reading.borrow_mut().insert(no);
         let leash = Leash { stdout: reader, server: server.clone() };
-        tokio::task::spawn_local(server.run(stdin, stdout, lines));
-        Ok(Connection { reader: Box::new(leash), writer: Box::new(writer), stderr: None, process: None })
+        tokio::task::spawn_local(server.clone().run(stdin, stdout, lines));
+        let growth = if server.roll(2) == 0 { u64::from(server.roll(4)) << 20 } else { 0 };
+        let pid = scale::weighed(&server.world, &server, config.recycle.memory, growth);
+        Ok(Connection { reader: Box::new(leash), writer: Box::new(writer), stderr: None, pid, process: None })
     }
 }

@@ -33,6 +33,7 @@ async fn garbage_before_and_between_messages_is_dropped() {
 #[tokio::test]
 async fn a_result_of_32_mib_becomes_an_error_and_its_server_goes_on() {
     fault("large 32")
+        .set("timeout", json!({ "start": "10s", "call": "60s", "stop": "200ms" }))
         .with_a_fellow()
         .check(async |scene| {
             assert_eq!(scene.caller.call("bad", asked()).await.failure(), (413, "too_large"));

@@ -95,6 +95,8 @@ pub struct Limits {
     pub held_total: usize,
     /// How often a modern server may ask in one call of a legacy caller.
     pub rounds: usize,
+    /// Questions of one instance that are not answered yet.
+    pub asks: usize,
 }
 
 /// What is remembered of servers.
@@ -145,6 +147,7 @@ impl Default for Limits {
             held: 16,
             held_total: 256,
             rounds: 32,
+            asks: 64,
         }
     }
 }

@@ -85,7 +85,12 @@ impl Listener {
             return;
         }
         self.users.replace(users.to_vec());
-        if let Err(error) = fs::set_permissions(&self.path, mode(users)) {
+        let changed = match identity(&self.path) {
+            Ok(there) if there == self.own => fs::set_permissions(&self.path, mode(users)),
+            Ok(_) => Err(io::Error::other("another one is in its place")),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = changed {
             tracing::error!(socket = %self.path.display(), %error, "cannot change who may connect");
         }
     }

@@ -109,6 +109,7 @@ fn limits(mut fields: Fields<'_>) -> Limits {
         held: fields.count("held", default.held, 0..=MANY),
         held_total: fields.count("held_total", default.held_total, 0..=MANY),
         rounds: fields.count("rounds", default.rounds, 1..=MANY),
+        asks: fields.count("asks", default.asks, 1..=MANY),
     };
     if limits.outgoing < limits.message {
         let message = "`outgoing` is smaller than `max_message`: the largest message could not be delivered";

@@ -20,6 +20,11 @@ impl Budget {
         Budget { per_hundred, hundredths: if per_hundred == 0 { 0 } else { INITIAL * PRICE } }
     }
 
+    /// How many retries there is enough for.
+    pub fn left(&self) -> u32 {
+        self.hundredths / PRICE
+    }
+
     /// A call was made.
     pub fn earn(&mut self) {
         self.hundredths = (self.hundredths + u32::from(self.per_hundred)).min(SAVED * PRICE);
@@ -46,6 +51,7 @@ mod tests {
         assert_eq!(spent(&mut budget), 5);
         (0..100_000).for_each(|_| budget.earn());
         assert_eq!(spent(&mut budget), SAVED as usize);
+        assert_eq!(budget.left(), 0);
         assert!(!Budget::new(0).spend());
     }
 }

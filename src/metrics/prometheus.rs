@@ -40,7 +40,7 @@ impl Kind {
 use Kind::{Counter, Gauge};
 
 /// Every metric, with what it means. A test holds `docs/operating.md` to it.
-pub(super) const METRICS: [(&str, Kind, &str); 32] = [
+pub(super) const METRICS: [(&str, Kind, &str); 33] = [
     ("mcpool_build_info", Gauge, "1; the label says which version runs."),
     ("mcpool_callers", Gauge, "Callers connected."),
     ("mcpool_callers_total", Counter, "Callers accepted."),
@@ -70,6 +70,7 @@ pub(super) const METRICS: [(&str, Kind, &str); 32] = [
     ("mcpool_refusals_total", Counter, "Errors that mcpool itself answered."),
     ("mcpool_retries_total", Counter, "Calls sent again after their instance had died."),
     ("mcpool_probes_total", Counter, "Probes of idle instances."),
+    ("mcpool_stderr_lines_left_out_total", Counter, "Lines of stderr that were not logged."),
     ("mcpool_dropped_messages_total", Counter, "Messages that were delivered to nobody."),
     ("mcpool_bytes_total", Counter, "Bytes read and written."),
     ("mcpool_reloads_total", Counter, "Reloads of the config."),
@@ -170,6 +171,7 @@ impl Exporter {
             };
             self.counter(name, named(), count);
         }
+        self.counter("mcpool_stderr_lines_left_out_total", named(), server.stderr_left_out.get());
         for (reason, count) in server.starts() {
             self.counter("mcpool_starts_total", with("reason", reason), count);
         }

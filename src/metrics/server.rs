@@ -76,6 +76,8 @@ pub struct ServerMetrics {
     retries: Tally,
     probes: [Tally; Probe::ALL.len()],
     trips: Tally,
+    /// Lines of stderr that were not logged: there were too many.
+    pub stderr_left_out: Tally,
     /// How long calls waited for an instance.
     pub queued: Times,
     took: [Times; Method::COUNT],
@@ -97,6 +99,7 @@ impl ServerMetrics {
             retries: Tally::default(),
             probes: Default::default(),
             trips: Tally::default(),
+            stderr_left_out: Tally::default(),
             queued: Times::default(),
             took: Default::default(),
         })

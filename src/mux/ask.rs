@@ -24,8 +24,6 @@ use crate::wire::scan::Field;
 
 /// The shortest time that tells two moments apart.
 const MOMENT: Duration = Duration::from_nanos(1);
-/// How many asks of one instance may be unanswered at once.
-const ASKS: usize = 64;
 
 /// Who is to answer an ask.
 enum Whose {
@@ -61,8 +59,9 @@ impl Mux {
         let now = clock::now();
         self.alarm.at(now + timeout.hold);
         self.alarm.at(now + timeout.ask);
+        let most = self.config.limits.asks;
         let Some(instance) = self.instance_mut(at) else { return };
-        if instance.asks.len() >= ASKS {
+        if instance.asks.len() >= most {
             let error = r#""error":{"code":-32603,"message":"mcpool holds too many requests of this server"}"#;
             instance.reply(ask, error);
             return self.drop_from(at, "ask_refused", "too many at once");

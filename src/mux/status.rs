@@ -107,6 +107,8 @@ impl Mux {
             "overflow": counted("overflow"),
             "retries": counted("retries"),
             "probes": probes,
+            "retries_left": server.gate.budget.left(),
+            "stderr_left_out": metrics.stderr_left_out.get(),
             "starts": metrics.starts(),
             "leases": BTreeMap::from(metrics.leases()),
             "backoff_ms": server.pool.setbacks.until().map(|until| (until - clock::now()).as_millis() as u64),

@@ -118,7 +118,8 @@ impl Attendant {
         let Connection { reader, writer, stderr, process, .. } = connection;
         let mut reader = LineReader::new(reader, self.starter.scratch.clone(), self.starter.message);
         let mut logging = stderr.map(|stderr| {
-            tasks::spawn("stderr", stderr::log(stderr, self.stderr.clone(), self.server.clone(), self.serial))
+            let server = self.starter.metrics.server(&self.server.name);
+            tasks::spawn("stderr", stderr::log(stderr, self.stderr.clone(), server, self.serial))
         });
         let grace = self.server.timeout.stop;
         let how = {

@@ -11,7 +11,7 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::quote::{Raw, SHOWN, Secrets};
-use crate::config;
+use crate::metrics::ServerMetrics;
 
 /// How much is read at once, in bytes.
 const CHUNK: usize = 16 * 1024;
@@ -81,7 +81,7 @@ impl Allowance {
 }
 
 /// Logs what comes, until nothing comes any more.
-pub async fn log(mut stream: Box<dyn AsyncRead + Unpin>, tail: Tail, server: Rc<config::Server>, instance: u64) {
+pub async fn log(mut stream: Box<dyn AsyncRead + Unpin>, tail: Tail, server: Rc<ServerMetrics>, instance: u64) {
     let mut lines = Lines { server, instance, tail, allowance: Allowance::new(Instant::now()), left_out: 0 };
     let room = lines.tail.0.borrow().secrets.room();
     let (mut line, mut chunk) = (Raw::default(), vec![0; CHUNK]);
@@ -103,7 +103,7 @@ pub async fn log(mut stream: Box<dyn AsyncRead + Unpin>, tail: Tail, server: Rc<
 
 /// The log of one instance.
 struct Lines {
-    server: Rc<config::Server>,
+    server: Rc<ServerMetrics>,
     instance: u64,
     tail: Tail,
     allowance: Allowance,
@@ -119,6 +119,7 @@ impl Lines {
         self.tail.push(line);
         if !self.allowance.take(Instant::now()) {
             self.left_out += 1;
+            self.server.stderr_left_out.one();
             return;
         }
         let (server, instance) = (&self.server.name, self.instance);
@@ -156,7 +157,7 @@ mod tests {
     async fn the_last_lines_are_kept_also_one_without_an_end() {
         let input: String = (0..20).map(|number| format!("line {number}\n\n")).collect::<String>() + "at last";
         let tail = Tail::default();
-        let server = Rc::new(config::Server::new("x", "x"));
+        let server = crate::metrics::Metrics::default().server("x");
         log(Box::new(std::io::Cursor::new(input)), tail.clone(), server, 1).await;
         let quote = tail.quote();
         assert!(

@@ -1,24 +1,25 @@
 //! Called by whoever has something to say to a peer: lines waiting to be written, bounded by bytes. Saying
 //! never waits; [`Outbox::write_to`] runs beside it and writes what has gathered in as few calls as it can.
 
+mod state;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
 use super::splice::{Piece, Splice};
 use super::tally::Tally;
+use state::{End, State};
 
 /// A kept range from this size on is referred to, not copied.
 const LARGE: usize = 16 * 1024;
 /// By how much a line may be longer than it was with its replacements in it; if it is not enough, nothing is lost.
 const LONGER: usize = 64;
-/// How many segments go into one write.
-const VECTOR: usize = 16;
 
 /// The lines on their way to one peer. Clones share them.
 #[derive(Clone)]
@@ -34,34 +35,6 @@ struct Inner {
     written: Option<Rc<Tally>>,
 }
 
-struct State {
-    ready: VecDeque<Segment>,
-    tail: BytesMut,
-    bytes: usize,
-    /// Bytes that were ever said, and those of them that were taken to be written.
-    said: u64,
-    taken: u64,
-    /// Lines said since the last batch was taken.
-    lines: usize,
-    limit: usize,
-    end: End,
-}
-
-enum Segment {
-    Data(Bytes),
-    /// What follows goes into a write of its own.
-    Cut,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum End {
-    Open,
-    /// Write what is there, then end.
-    Closing,
-    /// More gathered than the peer reads: it is lost.
-    Overflown,
-}
-
 impl Outbox {
     /// An outbox that holds at most `limit` bytes.
     pub fn new(limit: usize) -> Outbox {
@@ -74,18 +47,8 @@ impl Outbox {
     }
 
     fn of(limit: usize, written: Option<Rc<Tally>>) -> Outbox {
-        let state = State {
-            ready: VecDeque::new(),
-            tail: BytesMut::new(),
-            bytes: 0,
-            said: 0,
-            taken: 0,
-            lines: 0,
-            limit,
-            end: End::Open,
-        };
         Outbox(Rc::new(Inner {
-            state: RefCell::new(state),
+            state: RefCell::new(State::new(limit)),
             wake: Notify::new(),
             closed: Notify::new(),
             overflown: Notify::new(),
@@ -98,7 +61,7 @@ impl Outbox {
     pub fn splice(&self, splice: &Splice) {
         self.say(|state| {
             // Room for all of a short line at once, not for each piece anew.
-            state.tail.reserve(splice.line().len().min(LARGE) + LONGER);
+            state.reserve(splice.line().len().min(LARGE) + LONGER);
             for piece in splice.pieces() {
                 match piece {
                     Piece::Kept(range) if range.len() >= LARGE => state.refer(splice.line().slice(range)),
@@ -112,7 +75,7 @@ impl Outbox {
     /// Says a line of mcpool's own.
     pub fn line(&self, text: &[u8]) {
         self.say(|state| {
-            state.tail.reserve(text.len() + 1);
+            state.reserve(text.len() + 1);
             state.copy(text);
         });
     }
@@ -121,8 +84,7 @@ impl Outbox {
     pub fn cut(&self) {
         let mut state = self.0.state.borrow_mut();
         if state.bytes > 0 {
-            state.flush_tail();
-            state.ready.push_back(Segment::Cut);
+            state.cut();
         }
     }
 
@@ -172,7 +134,7 @@ impl Outbox {
     pub async fn write_to<W: AsyncWrite + Unpin>(&self, writer: &mut W) -> io::Result<()> {
         let mut busy = false;
         loop {
-            let (batch, end) = self.batch();
+            let (batch, end) = self.0.state.borrow_mut().batch();
             if end == End::Overflown {
                 return Err(io::Error::new(io::ErrorKind::OutOfMemory, "the peer does not read what it is sent"));
             }
@@ -205,7 +167,7 @@ impl Outbox {
         if state.end != End::Open {
             return;
         }
-        let was_empty = state.ready.is_empty() && state.tail.is_empty();
+        let was_empty = state.has_nothing_to_take();
         write(&mut state);
         state.copy(b"\n");
         state.lines += 1;
@@ -215,46 +177,6 @@ impl Outbox {
         }
         if was_empty || state.end == End::Overflown {
             self.0.wake.notify_one();
-        }
-    }
-
-    /// What can be written now, up to the next cut.
-    fn batch(&self) -> (Vec<Bytes>, End) {
-        let mut state = self.0.state.borrow_mut();
-        state.flush_tail();
-        let mut batch = Vec::new();
-        while batch.len() < VECTOR {
-            match state.ready.pop_front() {
-                Some(Segment::Data(bytes)) => {
-                    state.taken += bytes.len() as u64;
-                    batch.push(bytes);
-                }
-                Some(Segment::Cut) if batch.is_empty() => {}
-                Some(Segment::Cut) | None => break,
-            }
-        }
-        (batch, state.end)
-    }
-}
-
-impl State {
-    fn copy(&mut self, bytes: &[u8]) {
-        self.tail.extend_from_slice(bytes);
-        self.said += bytes.len() as u64;
-        self.bytes += bytes.len();
-    }
-
-    fn refer(&mut self, bytes: Bytes) {
-        self.flush_tail();
-        self.said += bytes.len() as u64;
-        self.bytes += bytes.len();
-        self.ready.push_back(Segment::Data(bytes));
-    }
-
-    fn flush_tail(&mut self) {
-        if !self.tail.is_empty() {
-            let tail = std::mem::take(&mut self.tail).freeze();
-            self.ready.push_back(Segment::Data(tail));
         }
     }
 }
@@ -295,8 +217,8 @@ mod tests {
         outbox.cut();
         outbox.line(b"answer");
         outbox.line(b"more");
-        assert_eq!(outbox.batch().0.concat(), b"progress\n");
-        assert_eq!(outbox.batch().0.concat(), b"answer\nmore\n");
+        assert_eq!(outbox.0.state.borrow_mut().batch().0.concat(), b"progress\n");
+        assert_eq!(outbox.0.state.borrow_mut().batch().0.concat(), b"answer\nmore\n");
     }
 
     #[tokio::test]

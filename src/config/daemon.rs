@@ -1,0 +1,116 @@
+//! What concerns the daemon as a whole, as used. Made by `file.rs`. The values of `Default` are the defaults of the file.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where callers find the daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sockets {
+    /// An absolute path; None: the directory that follows from the user id alone.
+    pub dir: Option<PathBuf>,
+}
+
+/// What one caller, or one message, may take up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one message in either direction; `max_message` in the file.
+    pub message: usize,
+    /// Callers connected to one endpoint.
+    pub callers: usize,
+    /// Calls of one caller in flight.
+    pub in_flight: usize,
+    /// Calls of all callers in flight.
+    pub in_flight_total: usize,
+    /// Bytes buffered towards one caller.
+    pub outgoing: usize,
+    /// How long half a line may wait for the rest.
+    pub line: Duration,
+    /// Levels of objects and arrays within one message.
+    pub nesting: usize,
+    /// Resource subscriptions and open listens of one caller.
+    pub subscriptions: usize,
+    /// Tasks of one caller.
+    pub tasks: usize,
+    /// Tasks of all callers at one server.
+    pub tasks_total: usize,
+    /// Calls of one modern caller that wait for it to come back with answers.
+    pub held: usize,
+    /// The same of all callers together.
+    pub held_total: usize,
+    /// How often a modern server may ask in one call of a legacy caller.
+    pub rounds: usize,
+    /// Questions of one instance that are not answered yet.
+    pub asks: usize,
+}
+
+/// What is remembered of servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Catalogue {
+    /// An absolute path; None: the user's cache directory.
+    pub dir: Option<PathBuf>,
+    /// How long the lists of a server that announces no changes are believed.
+    pub max_age: Duration,
+}
+
+/// What is logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// A filter directive of `tracing`: `info`, or `warn,mcpool::pool=debug`.
+    pub level: String,
+}
+
+/// How the daemon ends, and how it comes by another config while it runs. In the file its keys stand at the top.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// How long running calls may take once the daemon, their server or their endpoint is to end.
+    pub drain: Duration,
+    /// Whether the file is read again when it changes; a SIGHUP has it read in any case.
+    pub reload: bool,
+}
+
+/// What operators read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Admin {
+    /// Where Prometheus reads, a loopback address; None: nowhere. With port 0 the system chooses one.
+    pub metrics: Option<SocketAddr>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message: 10 << 20,
+            callers: 10_000,
+            in_flight: 1024,
+            in_flight_total: 65_536,
+            outgoing: 64 << 20,
+            line: Duration::from_secs(30),
+            nesting: 128,
+            subscriptions: 1000,
+            tasks: 1000,
+            tasks_total: 10_000,
+            held: 16,
+            held_total: 256,
+            rounds: 32,
+            asks: 64,
+        }
+    }
+}
+
+impl Default for Catalogue {
+    fn default() -> Self {
+        Self { dir: None, max_age: Duration::from_secs(5 * 60) }
+    }
+}
+
+impl Default for Life {
+    fn default() -> Self {
+        Self { drain: Duration::from_secs(10), reload: true }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned() }
+    }
+}

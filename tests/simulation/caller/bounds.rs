@@ -70,7 +70,8 @@ impl Caller {
         let unknown = code == "-32601"
             || reason(answer) == "\"caller_overloaded\""
             || self.prefix && matches!(code, "-32602" | "-32002");
-        if self.world.servers[server].is_sound() && !excused && !unknown {
+        let removed = reason(answer) == "\"draining\"" && self.world.removed.borrow().contains_key(&server);
+        if self.world.servers[server].is_sound() && !excused && !unknown && !removed {
             self.world.fault(format!("{} was refused {cause} by a sound server: {line}", self.name()));
         }
     }

@@ -130,7 +130,10 @@ impl Caller {
                     "\"queue_timeout\"",
                 ];
                 let unknown = error.contains("resource not found") || others.contains(&reason(answer));
-                told && message.contains("requestState") || unknown
+                // A server that was taken out is not known by its names any more.
+                let server = self.world.truth(cause, |truth| truth.server).unwrap_or_default();
+                let gone = self.world.removed.borrow().contains_key(&server) && message.contains("unknown name");
+                told && (message.contains("requestState") || gone) || unknown
             }
             Hope::Returns(until) => {
                 // One that brought nonsense may have been taken instead, if the server wants no answers any more.

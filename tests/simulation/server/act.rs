@@ -84,6 +84,7 @@ impl Server {
             truth.progress.0 += u32::from(truth.arrived == Some(self.no));
             truth.progress.0
         });
+        self.world.breaker_closes(self.which);
         self.say(format!(
             r#"{{"params":{{"progressToken":{token},"cause":"{}","progress":{}}},"method":"notifications/progress","jsonrpc":"2.0"}}"#,
             act.cause,

@@ -51,6 +51,7 @@ impl Server {
                 self.world.count("third rounds of modern servers with legacy callers");
             }
         });
+        self.world.breaker_closes(self.which);
         self.say_with_id(&format!(r#"{{"jsonrpc":"2.0","id":{ID},"result":{result}}}"#), &act.id);
     }
 

@@ -78,7 +78,7 @@ impl Mux {
             }
             (Some((server, instance, true)), _) => (server, Some(Pin { to: instance, or_any: list })),
             // Nobody's task: the server has its own words for that, if they are words of the caller's era.
-            (None, [only]) if !list && self.server(*only).owned.tasks.forgot => {
+            (None, [only]) if !list && self.server(*only).owned.tasks.may_be_left(&id) => {
                 return accepted.refuse(&Error::InvalidParams("no task of this connection has that `taskId`".into()));
             }
             (None, [only]) if !self.offer(*only, &profile, "{}").bridged => (*only, None),
@@ -123,7 +123,7 @@ impl Mux {
         let until = since + ttl.min(KEPT);
         let tasks = &mut self.server_mut(at.server).owned.tasks;
         if let Err(limit) = tasks.make_room(call.caller, &config.limits) {
-            tasks.forgot = true;
+            tasks.leave((at.key, id.into_owned()));
             let server = &self.server(at.server).config.name;
             return tracing::warn!(server, limit, "a task is not followed: there are too many (see `limits.tasks`)");
         }

@@ -260,5 +260,7 @@ fn who_connects_again_and_again_leaves_no_tasks_behind() {
             assert_eq!(about(&stranger, "get", task).await.code(), -32602);
         }
         assert_eq!(proxy.got("echo", "tasks/get").len(), 0, "they are nobody's");
+        assert_eq!(about(&stranger, "get", "no task at all").await.code(), -32602);
+        assert_eq!(proxy.got("echo", "tasks/get").len(), 1, "the server has its own words for what was never there");
     });
 }

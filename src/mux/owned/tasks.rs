@@ -1,7 +1,7 @@
 //! Called by `mux/owned.rs`: the tasks that a server keeps for callers, as many as may be, and how far each has come.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
 
@@ -11,6 +11,9 @@ use crate::reply::CallerKey;
 use crate::wire::id::{RawId, WireId};
 use crate::wire::message::{member, unquote};
 
+/// How many tasks are remembered as somebody's without being followed.
+const LEFT: usize = 4096;
+
 /// The tasks at one server.
 #[derive(Default)]
 pub struct Tasks {
@@ -18,8 +21,10 @@ pub struct Tasks {
     all: BTreeMap<(InstanceKey, String), Task>,
     /// None is to be forgotten before.
     next: Option<Instant>,
-    /// Whether tasks may live at the server that are not known here: an unknown one may be anybody's.
-    pub forgot: bool,
+    /// Those that nobody may ask about any more, though the instance may still have them.
+    left: BTreeSet<(InstanceKey, String)>,
+    /// Instances with more of these than are remembered.
+    lost: BTreeSet<InstanceKey>,
 }
 
 /// A task of a caller.
@@ -89,9 +94,24 @@ impl Tasks {
         let over = self.all.iter().filter(|(_, task)| may_go(task));
         let oldest = over.min_by_key(|(_, task)| (Reverse(task.stage), task.since)).map(|(key, _)| key.clone());
         let limit = if own_full { limits.tasks } else { limits.tasks_total };
-        self.all.remove(&oldest.ok_or(limit)?);
-        self.forgot = true;
+        let oldest = oldest.ok_or(limit)?;
+        self.all.remove(&oldest);
+        self.leave(oldest);
         Ok(())
+    }
+
+    /// Remembers that a task is somebody's, but does not follow it.
+    pub fn leave(&mut self, task: (InstanceKey, String)) {
+        if self.left.len() < LEFT {
+            self.left.insert(task);
+        } else {
+            self.lost.insert(task.0);
+        }
+    }
+
+    /// Whether a task that is not followed may be somebody's.
+    pub fn may_be_left(&self, id: &str) -> bool {
+        !self.lost.is_empty() || self.left.iter().any(|(_, left)| left == id)
     }
 
     /// A task has come so far; whether that is news.
@@ -108,6 +128,8 @@ impl Tasks {
     /// Forgets those of an instance that is gone, and they with it.
     pub fn forget_instance(&mut self, instance: InstanceKey) {
         self.all.retain(|_, task| task.instance != instance);
+        self.left.retain(|(at, _)| *at != instance);
+        self.lost.remove(&instance);
     }
 
     /// Forgets those that their server keeps no longer; whether there were any.
@@ -126,10 +148,27 @@ impl Tasks {
     }
 
     fn forget(&mut self, which: impl Fn(&Task) -> bool) -> bool {
-        let before = self.all.len();
-        self.all.retain(|_, task| !which(task));
-        let some = self.all.len() != before;
-        self.forgot |= some;
+        let (gone, kept): (BTreeMap<_, _>, _) =
+            std::mem::take(&mut self.all).into_iter().partition(|(_, task)| which(task));
+        self.all = kept;
+        let some = !gone.is_empty();
+        gone.into_keys().for_each(|task| self.leave(task));
         some
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_more_is_left_than_is_remembered_any_task_may_be_somebodys_until_the_instance_ends() {
+        let (mut tasks, instance) = (Tasks::default(), InstanceKey::default());
+        (0..LEFT).for_each(|n| tasks.leave((instance, n.to_string())));
+        assert!(tasks.may_be_left("0") && !tasks.may_be_left("other"));
+        tasks.leave((instance, "one more".to_owned()));
+        assert!(tasks.may_be_left("one more") && tasks.may_be_left("other"));
+        tasks.forget_instance(instance);
+        assert!(!tasks.may_be_left("0") && !tasks.may_be_left("other"));
     }
 }

@@ -23,6 +23,8 @@ pub fn spawn<F>(name: &'static str, task: F) -> JoinHandle<()>
 where
     F: Future<Output = ()> + 'static,
 {
+    // In a place of its own: else there would be room for it twice, before and after it begins.
+    let task = Box::pin(task);
     spawn_local(async move {
         let guard = Told(name);
         task.await;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
 
-use crate::config::Limits;
+use crate::config::Config;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::mux::Handle;
@@ -31,11 +31,9 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let (limits, scratch, metrics) =
-        mux.with(|mux| (mux.config.limits.clone(), mux.scratch.clone(), mux.metrics.clone()));
-    let (counted, name) = (metrics.clone(), endpoint.name.clone());
-    let outbox = Outbox::counted(limits.outgoing, metrics.bytes.to_callers.clone());
-    let Some(key) = mux.with(|mux| mux.connect(endpoint, outbox.clone(), peer)) else {
+    let (config, scratch, metrics) = mux.with(|mux| (mux.config.clone(), mux.scratch.clone(), mux.metrics.clone()));
+    let outbox = Outbox::counted(config.limits.outgoing, metrics.bytes.to_callers.clone());
+    let Some(key) = mux.with(|mux| mux.connect(endpoint.clone(), outbox.clone(), peer)) else {
         tracing::warn!(pid = peer.pid, "refused a caller: the endpoint has as many as it may, or mcpool is ending");
         return;
     };
@@ -44,14 +42,15 @@ where
         mux: mux.clone(),
         key,
         outbox: outbox.clone(),
-        lines: LineReader::new(reader, scratch, limits.message),
-        limits,
-        metrics,
+        lines: LineReader::new(reader, scratch, config.limits.message),
+        config,
+        metrics: metrics.clone(),
     };
     let writing = outbox.write_to(&mut writer);
     let left = async {
         outbox.closed().await;
-        sleep(FAREWELL).await;
+        // What comes at the end only is not in the memory of all those who stay.
+        Box::pin(sleep(FAREWELL)).await;
     };
     tokio::pin!(writing);
     let ended = tokio::select! {
@@ -62,8 +61,8 @@ where
     };
     match ended.fault() {
         Some(reason) => {
-            tracing::warn!(pid = peer.pid, endpoint = name, reason, ?ended, "a caller is disconnected");
-            counted.callers_dropped.one(reason);
+            tracing::warn!(pid = peer.pid, endpoint = endpoint.name, reason, ?ended, "a caller is disconnected");
+            metrics.callers_dropped.one(reason);
         }
         None => tracing::debug!(pid = peer.pid, ?ended, "a caller left"),
     }
@@ -121,7 +120,8 @@ struct Session<R> {
     key: CallerKey,
     outbox: Outbox,
     lines: LineReader<R>,
-    limits: Limits,
+    /// As it was when the caller connected.
+    config: Rc<Config>,
     metrics: Rc<Metrics>,
 }
 
@@ -135,7 +135,7 @@ impl<R: AsyncRead + Unpin> Session<R> {
             }
             self.outbox.below(UNREAD).await;
             let read = if self.lines.in_a_line() {
-                match timeout(self.limits.line, self.lines.fill()).await {
+                match timeout(self.config.limits.line, self.lines.fill()).await {
                     Ok(read) => read,
                     Err(_) => return Ended::HalfALine,
                 }
@@ -144,7 +144,7 @@ impl<R: AsyncRead + Unpin> Session<R> {
             };
             match read {
                 Ok(0) => {
-                    self.linger(linger).await;
+                    Box::pin(self.linger(linger)).await;
                     return Ended::Closed;
                 }
                 Ok(bytes) => self.metrics.bytes.from_callers.add(bytes as u64),
@@ -170,7 +170,7 @@ impl<R: AsyncRead + Unpin> Session<R> {
             Line::Whole(line) if Message::is_batch(&line) => self.take_batch(&line),
             Line::Whole(line) => self.take_message(line, None),
             Line::TooLong(size, skim) => {
-                let error = Error::TooLarge { size, limit: self.limits.message };
+                let error = Error::TooLarge { size, limit: self.config.limits.message };
                 match skim.id() {
                     Some(id) if skim.is_answer() => self.mux.with(|mux| mux.ask_lost(self.key, id, &error.to_string())),
                     Some(id) => {
@@ -185,7 +185,7 @@ impl<R: AsyncRead + Unpin> Session<R> {
     }
 
     fn take_message(&mut self, line: Bytes, batch: Option<&Rc<Batch>>) -> Result<(), String> {
-        match Message::read(line, self.limits.nesting) {
+        match Message::read(line, self.config.limits.nesting) {
             Ok(message) => {
                 self.mux.with(|mux| mux.received(self.key, message, batch.cloned()));
                 Ok(())
@@ -215,11 +215,11 @@ impl<R: AsyncRead + Unpin> Session<R> {
         if !self.mux.with(|mux| mux.speaks_batches(self.key)) {
             return self.unaddressable(&Error::InvalidRequest("batches exist only in revision 2025-03-26".into()));
         }
-        match Message::batch(line, self.limits.nesting, self.limits.in_flight) {
+        match Message::batch(line, self.config.limits.nesting, self.config.limits.in_flight) {
             Err(fault) => self.unaddressable(&Error::Parse(fault.to_string())),
             Ok(elements) if elements.is_empty() => self.unaddressable(&Error::InvalidRequest("an empty batch".into())),
             Ok(elements) => {
-                let batch = Batch::new(self.outbox.clone(), self.limits.outgoing);
+                let batch = Batch::new(self.outbox.clone(), self.config.limits.outgoing);
                 elements.into_iter().try_for_each(|line| self.take_message(line, Some(&batch)))
             }
         }

@@ -63,7 +63,7 @@ pub struct Caller {
     /// The instance of each server that it used last.
     pub last: HashMap<ServerId, InstanceKey, RandomState>,
     /// What it has used up of the rate limits of each server.
-    pub rates: HashMap<ServerId, Option<Limiter>, RandomState>,
+    pub rates: HashMap<ServerId, Option<Box<Limiter>>, RandomState>,
     /// Resources that it is subscribed to.
     pub subscriptions: usize,
     /// Servers that were too late for a list of this caller.

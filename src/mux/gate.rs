@@ -85,8 +85,8 @@ impl Gate {
     }
 
     /// What one caller may use up for itself.
-    fn of_caller(&self) -> Option<Limiter> {
-        self.rates.of_caller()
+    fn of_caller(&self) -> Option<Box<Limiter>> {
+        self.rates.of_caller().map(Box::new)
     }
 }
 
@@ -108,9 +108,9 @@ impl Mux {
         let tool = if tells_apart { self.tool_of(caller, request) } else { None };
         let Mux { callers, servers, .. } = self;
         let server = &servers[server.0];
-        let own = callers
-            .get_mut(caller)
-            .and_then(|caller| caller.rates.entry(server.pool.id).or_insert_with(|| server.gate.of_caller()).as_ref());
+        let own = callers.get_mut(caller).and_then(|caller| {
+            caller.rates.entry(server.pool.id).or_insert_with(|| server.gate.of_caller()).as_deref()
+        });
         server.gate.rates.check(own, tool.as_deref()).map_err(|(bound, retry)| {
             let bound = match bound {
                 Bound::Caller => "this connection has had its share",

@@ -175,6 +175,8 @@ impl Drop for Batch {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn account() -> Account {
@@ -184,7 +186,7 @@ mod tests {
     async fn written(outbox: &Outbox) -> String {
         outbox.close();
         let mut written = Vec::new();
-        outbox.write_to(&mut written).await.unwrap();
+        outbox.write_to(&mut written, Duration::ZERO).await.unwrap();
         String::from_utf8(written).unwrap()
     }
 

@@ -21,7 +21,7 @@ use crate::wire::outbox::Outbox;
 
 /// A caller that leaves more than this unread is not read from until it reads.
 const UNREAD: usize = 4 << 20;
-/// How long a caller that is being left may take to read what was said to it.
+/// How long a caller that is being left may take to read what was said to it last.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Serves one caller until it or mcpool ends. `linger` is how long after the end of its input its last calls may
@@ -46,18 +46,12 @@ where
         config,
         metrics: metrics.clone(),
     };
-    let writing = outbox.write_to(&mut writer);
-    let left = async {
-        outbox.closed().await;
-        // What comes at the end only is not in the memory of all those who stay.
-        Box::pin(sleep(FAREWELL)).await;
-    };
+    let writing = outbox.write_to(&mut writer, FAREWELL);
     tokio::pin!(writing);
     let ended = tokio::select! {
         biased;
         written = &mut writing => Ended::Write(written),
         ended = session.read(linger) => ended,
-        () = left => Ended::Left,
     };
     match ended.fault() {
         Some(reason) => {
@@ -68,9 +62,9 @@ where
     }
     drop(guard);
     outbox.close();
-    if !matches!(ended, Ended::Write(_) | Ended::Left) {
-        // What was said last is worth a moment, but not more.
-        let _ = timeout(FAREWELL, writing).await;
+    if !matches!(ended, Ended::Write(_)) {
+        // What was said last is worth a moment; there is nobody to tell if it was not enough.
+        let _ = writing.await;
     }
 }
 
@@ -98,8 +92,6 @@ enum Ended {
     HalfALine,
     Read(io::Error),
     Write(io::Result<()>),
-    /// mcpool has nothing more to say, and the caller does not read what was said.
-    Left,
 }
 
 impl Ended {
@@ -108,8 +100,8 @@ impl Ended {
         match self {
             Ended::Unaddressable(_) => Some("unaddressable"),
             Ended::HalfALine => Some("half_a_line"),
-            Ended::Left => Some("does_not_leave"),
             Ended::Write(Err(error)) if error.kind() == io::ErrorKind::OutOfMemory => Some("does_not_read"),
+            Ended::Write(Err(error)) if error.kind() == io::ErrorKind::TimedOut => Some("does_not_leave"),
             Ended::Closed | Ended::Read(_) | Ended::Write(_) => None,
         }
     }
@@ -144,6 +136,7 @@ impl<R: AsyncRead + Unpin> Session<R> {
             };
             match read {
                 Ok(0) => {
+                    // What comes at the end only is not in the memory of all those who stay.
                     Box::pin(self.linger(linger)).await;
                     return Ended::Closed;
                 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::AsyncRead;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use super::reach::Target;
 use crate::caller::stdio;
@@ -40,7 +40,7 @@ pub async fn run(target: Target) -> Result<(), String> {
             let host = host.clone();
             tasks::spawn("host", async move {
                 // A host that closed its side is noticed on its other side too.
-                let _ = host.write_to(&mut stdout).await;
+                let _ = host.write_to(&mut stdout, LINGER).await;
             })
         };
         let scratch = Scratch::default();
@@ -52,7 +52,7 @@ pub async fn run(target: Target) -> Result<(), String> {
         };
         shim.serve(&target, stream).await;
         host.close();
-        let _ = timeout(LINGER, saying).await;
+        let _ = saying.await;
         Ok(())
     })
     .await
@@ -197,5 +197,5 @@ impl Drop for Link {
 
 async fn say(outbox: Outbox, mut writer: OwnedWriteHalf) {
     // A daemon that is gone is noticed by its silence.
-    let _ = outbox.write_to(&mut writer).await;
+    let _ = outbox.write_to(&mut writer, LINGER).await;
 }

@@ -19,13 +19,15 @@ pub struct Account {
     /// Whether an instance is to serve it.
     placed: bool,
     sent: Option<Instant>,
-    span: Span,
+    /// Of all log lines about it. Behind a pointer, since there is none while nobody logs that much.
+    span: Option<Box<Span>>,
 }
 
 impl Account {
     /// A request of a caller arrived. The span is that of all log lines about it.
     pub fn open(server: Rc<ServerMetrics>, method: &str, caller: u64, id: &str) -> Account {
         let span = tracing::debug_span!("call", caller, id, method, server = server.name);
+        let span = (!span.is_disabled()).then(|| Box::new(span));
         Account { server, method: Method::named(method), since: clock::now(), placed: false, sent: None, span }
     }
 
@@ -33,7 +35,9 @@ impl Account {
     pub fn is_for(&mut self, server: &Rc<ServerMetrics>) {
         if !Rc::ptr_eq(&self.server, server) {
             self.server = server.clone();
-            self.span.record("server", server.name.as_str());
+            if let Some(span) = &self.span {
+                span.record("server", server.name.as_str());
+            }
         }
     }
 
@@ -57,7 +61,7 @@ impl Account {
         let took = self.sent.map(|sent| now - sent);
         self.server.call_ended(self.method, outcome, queued, took);
         tracing::debug!(
-            parent: &self.span,
+            parent: self.span.as_ref().and_then(|span| span.id()),
             outcome = outcome.as_str(),
             %reason,
             queued_ms = milliseconds(queued.unwrap_or_default()),
@@ -70,11 +74,6 @@ impl Account {
     pub fn refused(&self, error: &crate::error::Error) {
         self.server.refused(super::reason(error));
         self.end(Outcome::Refused, error);
-    }
-
-    /// Where log lines about it belong.
-    pub fn span(&self) -> &Span {
-        &self.span
     }
 }
 

@@ -150,15 +150,8 @@ impl Attendant {
 
     /// Writes what is said until nothing will be any more. A server that reads nothing is not waited for.
     async fn write(&self, writer: &mut Box<dyn AsyncWrite + Unpin>) {
-        let given_up = async {
-            self.outbox.closed().await;
-            tokio::time::sleep(self.server.timeout.stop).await;
-        };
-        tokio::select! {
-            biased;
-            _ = self.outbox.write_to(writer) => {}
-            () = given_up => {}
-        }
+        // If it fails, that is noticed by what the server does not answer.
+        let _ = self.outbox.write_to(writer, self.server.timeout.stop).await;
     }
 
     /// Reads until nothing comes any more or the process has ended, and says which.

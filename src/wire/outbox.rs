@@ -5,12 +5,17 @@ mod state;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
+use tokio::time::{Sleep, sleep};
 
 use super::splice::{Piece, Splice};
 use super::tally::Tally;
@@ -28,8 +33,8 @@ pub struct Outbox(Rc<Inner>);
 struct Inner {
     state: RefCell<State>,
     wake: Notify,
-    closed: Notify,
-    overflown: Notify,
+    /// What is being written is not to be waited for as before.
+    pressed: Notify,
     drained: Notify,
     /// Bytes written, if somebody wants to know.
     written: Option<Rc<Tally>>,
@@ -50,8 +55,7 @@ impl Outbox {
         Outbox(Rc::new(Inner {
             state: RefCell::new(State::new(limit)),
             wake: Notify::new(),
-            closed: Notify::new(),
-            overflown: Notify::new(),
+            pressed: Notify::new(),
             drained: Notify::new(),
             written,
         }))
@@ -110,14 +114,7 @@ impl Outbox {
             state.end = End::Closing;
         }
         self.0.wake.notify_one();
-        self.0.closed.notify_one();
-    }
-
-    /// Waits until it is closed; for one who waits.
-    pub async fn closed(&self) {
-        while self.0.state.borrow().end == End::Open {
-            self.0.closed.notified().await;
-        }
+        self.0.pressed.notify_one();
     }
 
     /// Waits until at most `bytes` wait to be written.
@@ -127,14 +124,17 @@ impl Outbox {
         }
     }
 
-    /// Writes what is said until the outbox is closed.
+    /// Writes what is said until the outbox is closed, and then what is left, for as long as `farewell`.
     ///
     /// # Errors
-    /// What the writer reports; `OutOfMemory` if the peer reads too slowly to keep.
-    pub async fn write_to<W: AsyncWrite + Unpin>(&self, writer: &mut W) -> io::Result<()> {
-        let mut busy = false;
+    /// What the writer reports; `OutOfMemory` if the peer reads too slowly to keep, `TimedOut` if it does not read what
+    /// was left.
+    pub async fn write_to<W: AsyncWrite + Unpin>(&self, writer: &mut W, farewell: Duration) -> io::Result<()> {
+        let (mut batch, mut busy) = (VecDeque::new(), false);
+        // Behind a pointer, since most that wait here are not closed.
+        let mut deadline: Option<Pin<Box<Sleep>>> = None;
         loop {
-            let (batch, end) = self.0.state.borrow_mut().batch();
+            let end = self.take(&mut batch, &mut busy);
             if end == End::Overflown {
                 return Err(io::Error::new(io::ErrorKind::OutOfMemory, "the peer does not read what it is sent"));
             }
@@ -149,17 +149,45 @@ impl Outbox {
                 }
                 continue;
             }
-            busy = std::mem::take(&mut self.0.state.borrow_mut().lines) > 1;
-            let written = batch.iter().map(Bytes::len).sum::<usize>();
+            if end == End::Closing {
+                deadline.get_or_insert_with(|| Box::pin(sleep(farewell)));
+            }
             tokio::select! {
                 biased;
-                written = write_all(writer, batch) => written?,
-                () = self.0.overflown.notified() => continue,
+                written = write(writer, &batch) => self.wrote(written?, &mut batch),
+                () = self.0.pressed.notified() => {}
+                () = poll_fn(|context| deadline.as_mut().map_or(Poll::Pending, |deadline| deadline.as_mut().poll(context))) => {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read what was said last"));
+                }
             }
-            self.0.state.borrow_mut().bytes -= written;
-            self.0.written.iter().for_each(|tally| tally.add(written as u64));
-            self.0.drained.notify_waiters();
         }
+    }
+
+    /// What is to be written next, and how the outbox stands; whether several lines came together.
+    fn take(&self, batch: &mut VecDeque<Bytes>, busy: &mut bool) -> End {
+        let mut state = self.0.state.borrow_mut();
+        if batch.is_empty() {
+            state.take(batch);
+            if !batch.is_empty() {
+                *busy = std::mem::take(&mut state.lines) > 1;
+            }
+        }
+        state.end
+    }
+
+    fn wrote(&self, bytes: usize, batch: &mut VecDeque<Bytes>) {
+        let mut rest = bytes;
+        while let Some(front) = batch.front_mut().filter(|_| rest > 0) {
+            let step = rest.min(front.len());
+            front.advance(step);
+            rest -= step;
+            if front.is_empty() {
+                batch.pop_front();
+            }
+        }
+        self.0.state.borrow_mut().bytes -= bytes;
+        self.0.written.iter().for_each(|tally| tally.add(bytes as u64));
+        self.0.drained.notify_waiters();
     }
 
     fn say(&self, write: impl FnOnce(&mut State)) {
@@ -173,7 +201,7 @@ impl Outbox {
         state.lines += 1;
         if state.bytes > state.limit {
             state.end = End::Overflown;
-            self.0.overflown.notify_one();
+            self.0.pressed.notify_one();
         }
         if was_empty || state.end == End::Overflown {
             self.0.wake.notify_one();
@@ -181,28 +209,15 @@ impl Outbox {
     }
 }
 
-async fn write_all<W: AsyncWrite + Unpin>(writer: &mut W, batch: Vec<Bytes>) -> io::Result<()> {
-    let mut batch = VecDeque::from(batch);
-    while let Some(first) = batch.front() {
-        let mut written = if batch.len() == 1 {
-            writer.write(first).await?
-        } else {
-            let slices: Vec<IoSlice<'_>> = batch.iter().map(|bytes| IoSlice::new(bytes)).collect();
-            writer.write_vectored(&slices).await?
-        };
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        while let Some(front) = batch.front_mut().filter(|_| written > 0) {
-            let step = written.min(front.len());
-            front.advance(step);
-            written -= step;
-            if front.is_empty() {
-                batch.pop_front();
-            }
-        }
-    }
-    Ok(())
+/// Writes once; the number of bytes.
+async fn write<W: AsyncWrite + Unpin>(writer: &mut W, batch: &VecDeque<Bytes>) -> io::Result<usize> {
+    let written = if let (Some(only), 1) = (batch.front(), batch.len()) {
+        writer.write(only).await?
+    } else {
+        let slices: Vec<IoSlice<'_>> = batch.iter().map(|bytes| IoSlice::new(bytes)).collect();
+        writer.write_vectored(&slices).await?
+    };
+    if written == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(written) }
 }
 
 #[cfg(test)]
@@ -217,8 +232,12 @@ mod tests {
         outbox.cut();
         outbox.line(b"answer");
         outbox.line(b"more");
-        assert_eq!(outbox.0.state.borrow_mut().batch().0.concat(), b"progress\n");
-        assert_eq!(outbox.0.state.borrow_mut().batch().0.concat(), b"answer\nmore\n");
+        let next = || {
+            let mut batch = VecDeque::new();
+            outbox.take(&mut batch, &mut false);
+            batch.make_contiguous().concat()
+        };
+        assert_eq!((next(), next()), (b"progress\n".to_vec(), b"answer\nmore\n".to_vec()));
     }
 
     #[tokio::test]
@@ -231,7 +250,7 @@ mod tests {
         outbox.close();
         let (mut near, mut far) = tokio::io::duplex(1000);
         let writing = async {
-            outbox.write_to(&mut near).await.unwrap();
+            outbox.write_to(&mut near, Duration::from_secs(1)).await.unwrap();
             drop(near);
         };
         let mut read = Vec::new();
@@ -245,6 +264,27 @@ mod tests {
     async fn a_peer_that_does_not_read_is_given_up() {
         let outbox = Outbox::new(10);
         outbox.line(b"0123456789");
-        assert!(outbox.write_to(&mut tokio::io::sink()).await.is_err());
+        let error = outbox.write_to(&mut tokio::io::sink(), Duration::MAX).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_said_last_is_waited_for_and_not_for_ever() {
+        let outbox = Outbox::new(1000);
+        outbox.line(b"0123456789");
+        let (mut near, mut far) = tokio::io::duplex(4);
+        let began = tokio::time::Instant::now();
+        let closing = async {
+            sleep(Duration::from_secs(60)).await;
+            outbox.close();
+            // What was on its way when it was closed goes on from there.
+            let mut read = [0; 6];
+            far.read_exact(&mut read).await.unwrap();
+            read
+        };
+        let (written, read) = tokio::join!(outbox.write_to(&mut near, Duration::from_secs(2)), closing);
+        assert_eq!((written.unwrap_err().kind(), &read), (io::ErrorKind::TimedOut, b"012345"));
+        assert_eq!(began.elapsed(), Duration::from_secs(62));
+        assert_eq!(outbox.waiting(), 1);
     }
 }

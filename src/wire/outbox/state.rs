@@ -76,21 +76,19 @@ impl State {
         self.ready.push_back(Segment::Cut);
     }
 
-    /// What can be written now, up to the next cut.
-    pub fn batch(&mut self) -> (Vec<Bytes>, End) {
+    /// Takes what can be written now, up to the next cut.
+    pub fn take(&mut self, batch: &mut VecDeque<Bytes>) {
         self.flush_tail();
-        let mut batch = Vec::new();
         while batch.len() < VECTOR {
             match self.ready.pop_front() {
                 Some(Segment::Data(bytes)) => {
                     self.taken += bytes.len() as u64;
-                    batch.push(bytes);
+                    batch.push_back(bytes);
                 }
                 Some(Segment::Cut) if batch.is_empty() => {}
                 Some(Segment::Cut) | None => break,
             }
         }
-        (batch, self.end)
     }
 
     fn flush_tail(&mut self) {

@@ -37,6 +37,7 @@ pub mod servers;
 pub mod status;
 pub mod subscribe;
 pub mod sweep;
+mod uses;
 mod verdict;
 
 use std::cell::RefCell;

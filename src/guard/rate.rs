@@ -60,7 +60,8 @@ pub enum Bound {
 
 /// The limits of one server.
 pub struct Limits {
-    per_caller: Option<Rate>,
+    /// What each caller has for itself.
+    pub per_caller: Option<Rate>,
     total: Option<Limiter>,
     tools: BTreeMap<String, Limiter>,
 }
@@ -69,11 +70,6 @@ impl Limits {
     pub fn new(config: &RateLimit) -> Limits {
         let tools = config.tools.iter().map(|(tool, rate)| (tool.clone(), Limiter::new(*rate))).collect();
         Limits { per_caller: config.per_caller, total: config.total.map(Limiter::new), tools }
-    }
-
-    /// The part that each caller has for itself.
-    pub fn of_caller(&self) -> Option<Limiter> {
-        self.per_caller.map(Limiter::new)
     }
 
     /// Whether some tools have limits of their own, so that it matters which one is called.
@@ -120,7 +116,7 @@ mod tests {
     async fn one_callers_limit_leaves_the_servers_to_others() {
         let tools = [("slow".to_owned(), rate(1, 1))].into();
         let limits = Limits::new(&RateLimit { per_caller: Some(rate(2, 1)), total: Some(rate(3, 1)), tools });
-        let (greedy, modest) = (limits.of_caller(), limits.of_caller());
+        let (greedy, modest) = (limits.per_caller.map(Limiter::new), limits.per_caller.map(Limiter::new));
         let refused = |result: Result<(), (Bound, Duration)>| result.err().map(|(bound, _)| bound);
         let outcomes: Vec<_> = (0..4).map(|_| refused(limits.check(greedy.as_ref(), None))).collect();
         assert_eq!(outcomes, [None, None, Some(Bound::Caller), Some(Bound::Caller)]);

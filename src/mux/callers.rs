@@ -11,7 +11,6 @@ use crate::config;
 use crate::era::level::Level;
 use crate::era::profile::Profile;
 use crate::guard::inflight::InFlight;
-use crate::guard::rate::Limiter;
 use crate::pool::instance::{InstanceKey, InstanceRef, ServerId};
 use crate::pool::lease::Lease;
 use crate::pool::reason::StopReason;
@@ -24,6 +23,7 @@ use crate::wire::outbox::Outbox;
 use super::Mux;
 use super::call::Place;
 use super::roots::Roots;
+use super::uses::Uses;
 
 /// What callers of an endpoint see.
 #[derive(Debug, PartialEq, Eq)]
@@ -60,10 +60,7 @@ pub struct Caller {
     pub asks: BTreeMap<AskId, Asked>,
     next_ask: u64,
     pub roots: Roots,
-    /// The instance of each server that it used last.
-    pub last: HashMap<ServerId, InstanceKey, RandomState>,
-    /// What it has used up of the rate limits of each server.
-    pub rates: HashMap<ServerId, Option<Box<Limiter>>, RandomState>,
+    pub uses: Uses,
     /// Resources that it is subscribed to.
     pub subscriptions: usize,
     /// Servers that were too late for a list of this caller.
@@ -160,8 +157,7 @@ impl Mux {
             asks: BTreeMap::new(),
             next_ask,
             roots: Roots::Unknown,
-            last: HashMap::default(),
-            rates: HashMap::default(),
+            uses: Uses::default(),
             subscriptions: 0,
             missed: Vec::new(),
             leaves: None,

@@ -62,7 +62,7 @@ impl Mux {
         let leisurely = need.lease == Lease::Shared && self.is_leisurely(call);
         // Else it would keep the caller's own calls behind it waiting.
         let caller = if leisurely { CallerKey::default() } else { caller };
-        let last = self.callers.get(caller).and_then(|caller| caller.last.get(&server)).copied();
+        let last = self.callers.get(caller).and_then(|caller| caller.uses.last(server));
         let pool = &mut self.servers[server.0].pool;
         let picked = pool.pick_now(caller, &need, last);
         if picked == Pick::Full {
@@ -126,7 +126,7 @@ impl Mux {
             if pool.queue.is_empty() || self.ending {
                 break;
             }
-            let last = |caller| callers.get(caller)?.last.get(&server).copied();
+            let last = |caller| callers.get(caller)?.uses.last(server);
             let Some((call, instance)) = pool.next(last) else { break };
             self.send(call, instance);
         }
@@ -208,7 +208,7 @@ impl Mux {
         });
         if let Some(caller) = callers.get_mut(call.caller).filter(|_| matches!(call.from, Source::Caller(..))) {
             server.pool.metrics.leased(instance.lease(call.caller, lease));
-            caller.last.insert(call.server, to);
+            caller.uses.note(call.server, to);
         }
         instance.send(&call.request, std::mem::take(&mut call.splice), id);
         let now = clock::now();

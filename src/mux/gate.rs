@@ -83,11 +83,6 @@ impl Gate {
         let sick = |breaker: &Breaker| breaker.state(clock::now()) != State::Closed;
         self.tools.iter().filter(move |(_, breaker)| sick(breaker)).map(|(tool, breaker)| (tool.as_str(), breaker))
     }
-
-    /// What one caller may use up for itself.
-    fn of_caller(&self) -> Option<Box<Limiter>> {
-        self.rates.of_caller().map(Box::new)
-    }
 }
 
 impl Mux {
@@ -108,9 +103,8 @@ impl Mux {
         let tool = if tells_apart { self.tool_of(caller, request) } else { None };
         let Mux { callers, servers, .. } = self;
         let server = &servers[server.0];
-        let own = callers.get_mut(caller).and_then(|caller| {
-            caller.rates.entry(server.pool.id).or_insert_with(|| server.gate.of_caller()).as_deref()
-        });
+        let own = server.gate.rates.per_caller.zip(callers.get_mut(caller));
+        let own = own.map(|(rate, caller)| caller.uses.rate(server.pool.id, || Limiter::new(rate)));
         server.gate.rates.check(own, tool.as_deref()).map_err(|(bound, retry)| {
             let bound = match bound {
                 Bound::Caller => "this connection has had its share",

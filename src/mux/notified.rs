@@ -223,7 +223,7 @@ impl Mux {
         let Some(caller) = self.callers.get(key) else { return };
         let [server] = caller.endpoint.servers.as_slice() else { return self.metrics.dropped("no_server_named") };
         let server = *server;
-        let at = caller.last.get(&server).map(|last| InstanceRef { server, key: *last });
+        let at = caller.uses.last(server).map(|key| InstanceRef { server, key });
         if self.rate(key, server, message).is_err() {
             return self.metrics.dropped("rate_limited");
         }

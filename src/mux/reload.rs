@@ -149,7 +149,7 @@ impl Mux {
         server.gate.adjust(&old, &config);
         if old.rate_limit != config.rate_limit {
             for caller in self.callers.values_mut() {
-                caller.rates.remove(&id);
+                caller.uses.forget_rate(id);
             }
         }
         let server = self.server_mut(id);

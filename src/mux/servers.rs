@@ -138,8 +138,7 @@ impl Mux {
             return;
         }
         for caller in self.callers.values_mut() {
-            caller.last.remove(&id);
-            caller.rates.remove(&id);
+            caller.uses.forget(id);
             caller.missed.retain(|missed| *missed != id);
         }
         let server = self.server_mut(id);

@@ -1,0 +1,51 @@
+//! What one caller has used of each server. They are few, so that they are searched one by one.
+
+use crate::guard::rate::Limiter;
+use crate::pool::instance::{InstanceKey, ServerId};
+
+/// By server.
+#[derive(Default)]
+pub struct Uses(Vec<Use>);
+
+struct Use {
+    server: ServerId,
+    /// The instance that it used last.
+    last: Option<InstanceKey>,
+    /// What it has used up of the server's rate limit for each caller, if there is one.
+    rate: Option<Box<Limiter>>,
+}
+
+impl Uses {
+    /// The instance of a server that was used last.
+    pub fn last(&self, server: ServerId) -> Option<InstanceKey> {
+        self.0.iter().find(|known| known.server == server)?.last
+    }
+
+    /// Notes which instance of a server is used.
+    pub fn note(&mut self, server: ServerId, instance: InstanceKey) {
+        self.of(server).last = Some(instance);
+    }
+
+    /// What is used up of a server's rate limit; `full` is where it begins.
+    pub fn rate(&mut self, server: ServerId, full: impl FnOnce() -> Limiter) -> &Limiter {
+        self.of(server).rate.get_or_insert_with(|| Box::new(full()))
+    }
+
+    /// The rate limit of a server begins anew.
+    pub fn forget_rate(&mut self, server: ServerId) {
+        self.0.iter_mut().filter(|known| known.server == server).for_each(|known| known.rate = None);
+    }
+
+    /// A server is gone.
+    pub fn forget(&mut self, server: ServerId) {
+        self.0.retain(|known| known.server != server);
+    }
+
+    fn of(&mut self, server: ServerId) -> &mut Use {
+        let place = self.0.iter().position(|known| known.server == server).unwrap_or_else(|| {
+            self.0.push(Use { server, last: None, rate: None });
+            self.0.len() - 1
+        });
+        &mut self.0[place]
+    }
+}

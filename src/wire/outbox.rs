@@ -5,17 +5,14 @@ mod state;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
-use tokio::time::{Sleep, sleep};
+use tokio::time::timeout;
 
 use super::splice::{Piece, Splice};
 use super::tally::Tally;
@@ -131,36 +128,47 @@ impl Outbox {
     /// was left.
     pub async fn write_to<W: AsyncWrite + Unpin>(&self, writer: &mut W, farewell: Duration) -> io::Result<()> {
         let (mut batch, mut busy) = (VecDeque::new(), false);
-        // Behind a pointer, since most that wait here are not closed.
-        let mut deadline: Option<Pin<Box<Sleep>>> = None;
         loop {
-            let end = self.take(&mut batch, &mut busy);
-            if end == End::Overflown {
-                return Err(io::Error::new(io::ErrorKind::OutOfMemory, "the peer does not read what it is sent"));
-            }
-            if batch.is_empty() {
-                if end == End::Closing {
-                    return writer.flush().await;
+            match self.take(&mut batch, &mut busy) {
+                End::Overflown => {
+                    return Err(io::Error::new(io::ErrorKind::OutOfMemory, "the peer does not read what it is sent"));
                 }
-                self.0.wake.notified().await;
-                if busy {
-                    // Who else has something to say in this round says it first, so that it goes into the same write.
-                    tokio::task::yield_now().await;
+                // Behind a pointer, since most that wait here are not closed.
+                End::Closing => return Box::pin(self.write_rest(writer, batch, farewell)).await,
+                End::Open if batch.is_empty() => {
+                    self.0.wake.notified().await;
+                    if busy {
+                        // Who else has something to say in this round says it first, so that it goes into the same write.
+                        tokio::task::yield_now().await;
+                    }
                 }
-                continue;
-            }
-            if end == End::Closing {
-                deadline.get_or_insert_with(|| Box::pin(sleep(farewell)));
-            }
-            tokio::select! {
-                biased;
-                written = write(writer, &batch) => self.wrote(written?, &mut batch),
-                () = self.0.pressed.notified() => {}
-                () = poll_fn(|context| deadline.as_mut().map_or(Poll::Pending, |deadline| deadline.as_mut().poll(context))) => {
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read what was said last"));
-                }
+                End::Open => tokio::select! {
+                    biased;
+                    written = write(writer, &batch) => self.wrote(written?, &mut batch),
+                    () = self.0.pressed.notified() => {}
+                },
             }
         }
+    }
+
+    /// Writes what was said last.
+    async fn write_rest<W: AsyncWrite + Unpin>(
+        &self,
+        writer: &mut W,
+        mut batch: VecDeque<Bytes>,
+        patience: Duration,
+    ) -> io::Result<()> {
+        let rest = async {
+            loop {
+                self.take(&mut batch, &mut false);
+                if batch.is_empty() {
+                    return writer.flush().await;
+                }
+                self.wrote(write(writer, &batch).await?, &mut batch);
+            }
+        };
+        let late = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read what was said last"));
+        timeout(patience, rest).await.unwrap_or_else(late)
     }
 
     /// What is to be written next, and how the outbox stands; whether several lines came together.
@@ -275,7 +283,7 @@ mod tests {
         let (mut near, mut far) = tokio::io::duplex(4);
         let began = tokio::time::Instant::now();
         let closing = async {
-            sleep(Duration::from_secs(60)).await;
+            tokio::time::sleep(Duration::from_secs(60)).await;
             outbox.close();
             // What was on its way when it was closed goes on from there.
             let mut read = [0; 6];
@@ -286,5 +294,16 @@ mod tests {
         assert_eq!((written.unwrap_err().kind(), &read), (io::ErrorKind::TimedOut, b"012345"));
         assert_eq!(began.elapsed(), Duration::from_secs(62));
         assert_eq!(outbox.waiting(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_writer_that_keeps_what_it_was_given_is_not_waited_for_either() {
+        let (near, _far) = tokio::io::duplex(4);
+        let mut writer = tokio::io::BufWriter::new(near);
+        let outbox = Outbox::new(1000);
+        outbox.line(b"0123456789");
+        outbox.close();
+        let written = outbox.write_to(&mut writer, Duration::from_secs(2)).await;
+        assert_eq!((written.unwrap_err().kind(), outbox.waiting()), (io::ErrorKind::TimedOut, 0));
     }
 }

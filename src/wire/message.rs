@@ -63,7 +63,7 @@ impl Message {
         match classify(&line, &fields) {
             Err(why) => Err(malformed(-32600, why.into(), &line)),
             Ok(kind) => match ByteString::try_from(line.clone()) {
-                Ok(line) => Ok(Message { line, fields: Box::new(fields), kind }),
+                Ok(line) => Ok(Message { line, fields, kind }),
                 Err(_) => Err(malformed(-32700, "not valid UTF-8".into(), &line)),
             },
         }

@@ -34,7 +34,8 @@ macro_rules! fields {
             const COUNT: usize = [$($(Field::$name),*),*].len();
         }
 
-        $(fn $table(key: &[u8]) -> Option<Field> {
+        $(#[inline]
+        fn $table(key: &[u8]) -> Option<Field> {
             match key {
                 $($key => Some(Field::$name),)*
                 _ => None,
@@ -85,8 +86,8 @@ impl Fields {
     ///
     /// # Errors
     /// Whatever keeps the line from being one JSON object, nested no deeper than `depth`.
-    pub fn of(line: &[u8], depth: usize) -> Result<Fields, Fault> {
-        let mut fields = Fields { spans: [Span::default(); Field::COUNT], twice: None };
+    pub fn of(line: &[u8], depth: usize) -> Result<Box<Fields>, Fault> {
+        let mut fields = Box::new(Fields { spans: [Span::default(); Field::COUNT], twice: None });
         let mut reader = Reader::new(line, depth);
         reader.space();
         fields.object(&mut reader, top)?;
@@ -99,7 +100,7 @@ impl Fields {
         self.spans[field as usize]
     }
 
-    fn object(&mut self, reader: &mut Reader<'_>, table: fn(&[u8]) -> Option<Field>) -> Result<(), Fault> {
+    fn object(&mut self, reader: &mut Reader<'_>, table: impl Fn(&[u8]) -> Option<Field>) -> Result<(), Fault> {
         reader.object(|reader, key| {
             let known = if key.escaped { table(&plain(key.raw)) } else { table(key.raw) };
             let start = reader.position();

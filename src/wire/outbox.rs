@@ -63,13 +63,11 @@ impl Outbox {
         self.say(|state| {
             // Room for all of a short line at once, not for each piece anew.
             state.reserve(splice.line().len().min(LARGE) + LONGER);
-            for piece in splice.pieces() {
-                match piece {
-                    Piece::Kept(range) if range.len() >= LARGE => state.refer(splice.line().slice(range)),
-                    Piece::Kept(range) => state.copy(&splice.line()[range]),
-                    Piece::Put(text) => state.copy(text.as_bytes()),
-                }
-            }
+            splice.each(|piece| match piece {
+                Piece::Kept(range) if range.len() >= LARGE => state.refer(splice.line().slice(range)),
+                Piece::Kept(range) => state.copy(&splice.line()[range]),
+                Piece::Put(text) => state.copy(text.as_bytes()),
+            });
         });
     }
 

@@ -34,16 +34,15 @@ impl Splice {
         }
     }
 
-    /// The pieces in order: kept ranges of the line and replacements.
-    pub fn pieces(&self) -> impl Iterator<Item = Piece<'_>> {
+    /// Tells of the pieces in order: kept ranges of the line and replacements.
+    pub fn each(&self, mut tell: impl FnMut(Piece<'_>)) {
         let mut at = 0;
-        let kept_then_put = self.edits.iter().flat_map(move |(span, text)| {
-            let kept = at..span.start as usize;
+        for (span, text) in &self.edits {
+            tell(Piece::Kept(at..span.start as usize));
+            tell(Piece::Put(text));
             at = span.end.max(span.start) as usize;
-            [Piece::Kept(kept), Piece::Put(text)]
-        });
-        let end = self.edits.last().map_or(0, |(span, _)| span.end.max(span.start) as usize);
-        kept_then_put.chain(std::iter::once(Piece::Kept(end..self.line.len())))
+        }
+        tell(Piece::Kept(at..self.line.len()));
     }
 
     /// The line that was received.
@@ -54,12 +53,10 @@ impl Splice {
     /// The whole line as it will be written.
     pub fn to_bytes(&self) -> Bytes {
         let mut whole = Vec::with_capacity(self.line.len() + 32);
-        for piece in self.pieces() {
-            match piece {
-                Piece::Kept(range) => whole.extend_from_slice(&self.line[range]),
-                Piece::Put(text) => whole.extend_from_slice(text.as_bytes()),
-            }
-        }
+        self.each(|piece| match piece {
+            Piece::Kept(range) => whole.extend_from_slice(&self.line[range]),
+            Piece::Put(text) => whole.extend_from_slice(text.as_bytes()),
+        });
         whole.into()
     }
 }

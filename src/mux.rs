@@ -68,7 +68,8 @@ pub struct Mux {
     pub metrics: Rc<Metrics>,
     pub scratch: Scratch,
     callers: SlotMap<CallerKey, Caller>,
-    calls: SlotMap<CallKey, Call>,
+    /// Behind pointers, since a call is handed on more often than it is looked into.
+    calls: SlotMap<CallKey, Box<Call>>,
     /// Open `subscriptions/listen` of callers, by their call.
     listeners: SecondaryMap<CallKey, Listener>,
     /// By `ServerId`: those that are configured, and those that a reload took away and that have something left to do.

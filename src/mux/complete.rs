@@ -19,7 +19,7 @@ use crate::wire::scan::Field;
 
 impl Mux {
     /// Takes a call out, wherever it is.
-    pub(crate) fn take_out(&mut self, key: CallKey) -> Option<Call> {
+    pub(crate) fn take_out(&mut self, key: CallKey) -> Option<Box<Call>> {
         let call = self.calls.remove(key)?;
         match &call.from {
             Source::Caller(reply, _) => {
@@ -58,7 +58,7 @@ impl Mux {
             }
         }
         self.judge(entry.call, answer);
-        if self.calls.get(entry.call).is_some_and(Call::is_held) {
+        if self.calls.get(entry.call).is_some_and(|call| call.is_held()) {
             self.answered_while_held(at, entry.call, answer);
             return self.released(at);
         }
@@ -73,7 +73,7 @@ impl Mux {
     }
 
     /// Passes the server's answer on, noting what else it means.
-    pub(crate) fn deliver(&mut self, at: InstanceRef, call: Call, answer: &Message) {
+    pub(crate) fn deliver(&mut self, at: InstanceRef, call: Box<Call>, answer: &Message) {
         let limit = self.config.limits.message;
         if answer.line().len() > limit {
             let Source::Caller(reply, _permit) = call.from else { return };
@@ -109,7 +109,7 @@ impl Mux {
 
     /// A call cannot be served.
     pub(crate) fn fail(&mut self, key: CallKey, error: Error) {
-        if self.calls.get(key).is_some_and(Call::is_held) {
+        if self.calls.get(key).is_some_and(|call| call.is_held()) {
             return self.failed_while_held(key, error);
         }
         self.drop_questions(key);
@@ -124,7 +124,7 @@ impl Mux {
     /// A call is given up: wherever it is, nothing more is done for it, and nothing is answered.
     pub(crate) fn cancel(&mut self, key: CallKey, reason: Option<&str>) {
         self.abandon(key, reason);
-        if let Some(Call { from: Source::Caller(reply, _permit), .. }) = self.take_out(key) {
+        if let Some(Source::Caller(reply, _permit)) = self.take_out(key).map(|call| call.from) {
             reply.forget(reason.unwrap_or("its caller cancelled it"));
         }
     }

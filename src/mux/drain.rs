@@ -27,8 +27,8 @@ impl Mux {
 
     /// How many calls of callers are on their way, or wait for their callers to come back.
     pub fn running(&self) -> usize {
-        let runs = |call: &&Call| call.is_held() || call.is_callers() && call.place != Place::Listening;
-        self.calls.values().filter(runs).count()
+        let runs = |call: &Call| call.is_held() || call.is_callers() && call.place != Place::Listening;
+        self.calls.values().filter(|call| runs(call)).count()
     }
 
     /// Whether anybody is connected.

@@ -65,7 +65,7 @@ impl Mux {
         let (now, wait) = (clock::now(), timeout.start + timeout.call);
         let endless = matches!(errand, Errand::Listen);
         let deadline = now + if endless { Duration::from_secs(365 * 24 * 3600) } else { wait };
-        let key = self.calls.insert(Call {
+        let key = self.calls.insert(Box::new(Call {
             from: Source::Mcpool(errand),
             caller,
             server,
@@ -83,7 +83,7 @@ impl Mux {
             queue_until: None,
             trials: Trials::default(),
             repeats: 0,
-        });
+        }));
         self.place(key);
         Some(key)
     }
@@ -97,7 +97,13 @@ impl Mux {
     }
 
     /// An errand came to its end.
-    pub(crate) fn errand_done(&mut self, key: CallKey, call: Call, from: Option<InstanceKey>, outcome: Outcome<'_>) {
+    pub(crate) fn errand_done(
+        &mut self,
+        key: CallKey,
+        call: Box<Call>,
+        from: Option<InstanceKey>,
+        outcome: Outcome<'_>,
+    ) {
         let Source::Mcpool(errand) = call.from else { return };
         match errand {
             Errand::Introduce(variant) => {

@@ -21,7 +21,8 @@ use crate::reply::{CallKey, CallerKey};
 
 impl Mux {
     /// Accepts a caller's call and sends it on its way.
-    pub(crate) fn submit(&mut self, call: Call) -> CallKey {
+    pub(crate) fn submit(&mut self, call: impl Into<Box<Call>>) -> CallKey {
+        let call = call.into();
         let (caller, id) = match &call.from {
             Source::Caller(reply, _) => (call.caller, Some(reply.id().clone())),
             Source::Held { .. } | Source::Mcpool(_) => (call.caller, None),
@@ -101,7 +102,7 @@ impl Mux {
     pub(super) fn is_leisurely(&self, call: &Call) -> bool {
         let Source::Mcpool(Errand::List { kind, .. }) = &call.from else { return false };
         let waits = |other: &Call| matches!(&other.place, Place::Lists(of, missing) if of == kind && missing.contains(&call.server));
-        !self.calls.values().any(waits)
+        !self.calls.values().any(|call| waits(call))
     }
 
     fn place_pinned(&mut self, key: CallKey, server: ServerId, pin: Pin) {

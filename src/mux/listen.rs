@@ -117,7 +117,7 @@ impl Mux {
             let offered = |call: &Call| self.offer_to(server, call).profile == *profile;
             let wants =
                 listener.wants.iter().any(|(id, wants)| *id == server && wants.lets_through(method, kind.capability()))
-                    && self.calls.get(call).is_some_and(offered);
+                    && self.calls.get(call).is_some_and(|call| offered(call));
             if let Some(caller) = self.callers.get(listener.caller).filter(|_| wants) {
                 let id = listener.id.as_str();
                 caller.notify(method, &format!(r#"{{"_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}"#));

@@ -138,7 +138,7 @@ impl Mux {
         let mut modern = own.filter(modern).peekable();
         modern.peek()?;
         // A call that is held has nobody to hear it.
-        let heard = |entry: &Entry| self.calls.get(entry.call).is_some_and(super::call::Call::is_callers);
+        let heard = |entry: &Entry| self.calls.get(entry.call).is_some_and(|call| call.is_callers());
         Some(modern.filter(heard).filter_map(|entry| entry.level).min())
     }
 

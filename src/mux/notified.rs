@@ -150,7 +150,7 @@ impl Mux {
     pub(crate) fn announce_arrival(&mut self, server: ServerId, profile: &Profile) {
         let late = |kind| {
             let waits = |call: &super::call::Call| matches!(&call.place, Place::Lists(waits, missing) if *waits == kind && missing.contains(&server));
-            self.calls.values().any(waits)
+            self.calls.values().any(|call| waits(call))
         };
         if ListKind::ALL.into_iter().any(late) {
             return;

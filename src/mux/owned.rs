@@ -96,8 +96,7 @@ impl Mux {
         if let Err(error) = self.pass_rate(&mut accepted, server) {
             return accepted.refuse(&error);
         }
-        let call = Call { pin, then, ..accepted.call(server, profile) };
-        let key = self.submit(call);
+        let key = self.submit(Call { pin, then, ..accepted.call(server, profile) });
         self.place(key);
     }
 

@@ -68,7 +68,7 @@ impl Accepted {
     }
 
     /// The request that a call was made for, if a caller made it.
-    pub fn of(call: Call) -> Option<Accepted> {
+    pub fn of(call: Box<Call>) -> Option<Accepted> {
         let Source::Caller(reply, permit) = call.from else { return None };
         Some(Accepted { caller: call.caller, request: call.request, reply, permit })
     }
@@ -232,8 +232,8 @@ impl Mux {
             return accepted.refuse(&error);
         }
         let then = if verb == Verb::Create { Then::MayCreate } else { Then::Nothing };
-        let call = Call { splice: route.splice, pin: route.pin, then, ..accepted.call(route.server, profile) };
-        let key = self.submit(call);
+        let key =
+            self.submit(Call { splice: route.splice, pin: route.pin, then, ..accepted.call(route.server, profile) });
         self.place(key);
     }
 }

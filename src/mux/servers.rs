@@ -131,7 +131,7 @@ impl Mux {
         let retired = matches!(self.server(id).standing, Standing::Retired { .. });
         if !retired
             || !self.server(id).pool.instances.is_empty()
-            || self.calls.values().any(refers)
+            || self.calls.values().any(|call| refers(call))
             || self.callers.values().any(|caller| caller.endpoint.servers.contains(&id))
             || self.listeners.values().any(|listener| listener.wants_of(id))
         {

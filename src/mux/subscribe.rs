@@ -58,8 +58,7 @@ impl Mux {
             return accepted.result("{}");
         }
         let then = Then::Subscribed(uri.into());
-        let call = Call { splice: route.splice, then, ..accepted.call(route.server, profile) };
-        let key = self.submit(call);
+        let key = self.submit(Call { splice: route.splice, then, ..accepted.call(route.server, profile) });
         self.place(key);
     }
 
@@ -162,8 +161,7 @@ impl Mux {
             return accepted.result("{}");
         }
         let pin = last.map(|to| Pin { to, or_any: true });
-        let call = Call { splice: route.splice, pin, ..accepted.call(route.server, profile) };
-        let key = self.submit(call);
+        let key = self.submit(Call { splice: route.splice, pin, ..accepted.call(route.server, profile) });
         self.place(key);
     }
 

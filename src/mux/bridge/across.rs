@@ -13,7 +13,7 @@ use crate::wire::scan::Field;
 
 impl Mux {
     /// Passes a server's answer on to a caller of the other era.
-    pub(in crate::mux) fn deliver_across(&mut self, at: InstanceRef, mut call: Call, answer: &Message) {
+    pub(in crate::mux) fn deliver_across(&mut self, at: InstanceRef, mut call: Box<Call>, answer: &Message) {
         match (call.bridge.take(), answer.kind()) {
             (Some(Bridge::Modern(modern)), Kind::Error) => self.error_to_modern(call, modern, answer),
             (Some(Bridge::Modern(_)), _) => self.result_to_modern(at, call, answer),
@@ -27,7 +27,7 @@ impl Mux {
         }
     }
 
-    fn result_to_modern(&mut self, at: InstanceRef, call: Call, answer: &Message) {
+    fn result_to_modern(&mut self, at: InstanceRef, call: Box<Call>, answer: &Message) {
         let info = self.own_info(&call);
         let mut splice = answer.splice();
         let fits = words::to_modern(answer, &call.request.method(), &info, &mut splice);
@@ -40,7 +40,7 @@ impl Mux {
     }
 
     /// Answers a modern caller with a result that mcpool keeps in legacy words.
-    pub(in crate::mux) fn say_in_modern(&self, call: Call, result: &str) {
+    pub(in crate::mux) fn say_in_modern(&self, call: Box<Call>, result: &str) {
         let offer = self.offer_to(call.server, &call);
         let info = self.server_info(call.server, &offer.introduction());
         let line = format!(r#"{{"jsonrpc":"2.0","id":0,"result":{result}}}"#);
@@ -55,7 +55,7 @@ impl Mux {
         }
     }
 
-    fn error_to_modern(&mut self, mut call: Call, mut modern: Box<ModernCaller>, answer: &Message) {
+    fn error_to_modern(&mut self, mut call: Box<Call>, mut modern: Box<ModernCaller>, answer: &Message) {
         let error = answer.raw(Field::Error).unwrap_or("{}");
         if member(error, "code") != Some(URL_ELICITATION_REQUIRED) || !may_ask_in(&call.request.method()) {
             return say_error(call, answer, words::error_to_modern(error));
@@ -75,7 +75,7 @@ impl Mux {
         self.hold(key);
     }
 
-    fn result_to_legacy(&mut self, at: InstanceRef, mut call: Call, legacy: Box<LegacyCaller>, answer: &Message) {
+    fn result_to_legacy(&mut self, at: InstanceRef, mut call: Box<Call>, legacy: Box<LegacyCaller>, answer: &Message) {
         match answer.text(Field::ResultType).as_deref() {
             None | Some("complete") => {}
             Some("input_required") => {
@@ -101,7 +101,7 @@ impl Mux {
 }
 
 /// Passes a server's error on, or what it is called in the caller's era.
-fn say_error(call: Call, answer: &Message, mapped: Option<String>) {
+fn say_error(call: Box<Call>, answer: &Message, mapped: Option<String>) {
     let mut splice = answer.splice();
     if let Some(mapped) = mapped {
         splice.put(answer.span(Field::Error), mapped);

@@ -120,7 +120,7 @@ impl Mux {
 
     /// Asks the caller of a call for its roots before the call goes anywhere.
     pub(in crate::mux) fn ask_for_roots(&mut self, key: CallKey) {
-        if let Some(modern) = self.calls.get_mut(key).and_then(Call::modern) {
+        if let Some(modern) = self.calls.get_mut(key).and_then(|call| call.modern()) {
             modern.put(Question::Roots);
             self.hold(key);
         }
@@ -166,7 +166,7 @@ impl Mux {
 
     /// Answers what instances ask for a call with errors, since nobody else will.
     pub(in crate::mux) fn refuse_questions(&mut self, key: CallKey, why: &str) {
-        let Some(modern) = self.calls.get_mut(key).and_then(Call::modern) else { return };
+        let Some(modern) = self.calls.get_mut(key).and_then(|call| call.modern()) else { return };
         for (_, question) in std::mem::take(&mut modern.questions) {
             if let Question::Ask(at, id) = question {
                 self.refuse_ask(at, &id, why);
@@ -176,7 +176,7 @@ impl Mux {
 
     /// A question was answered by somebody else, or is not asked any more.
     pub(in crate::mux) fn forget_question(&mut self, key: CallKey, at: InstanceRef, id: &RawId) {
-        if let Some(modern) = self.calls.get_mut(key).and_then(Call::modern) {
+        if let Some(modern) = self.calls.get_mut(key).and_then(|call| call.modern()) {
             modern.forget(at, id);
         }
     }

@@ -49,7 +49,7 @@ impl LegacyCaller {
 
 impl Mux {
     /// A modern server ended a legacy caller's call with questions.
-    pub(super) fn ask_rounds(&mut self, at: InstanceRef, mut call: Call, answer: &Message) {
+    pub(super) fn ask_rounds(&mut self, at: InstanceRef, mut call: Box<Call>, answer: &Message) {
         let server = self.server(at.server).config.name.clone();
         let most = self.config.limits.rounds;
         let result = answer.raw(Field::Result).unwrap_or("{}");

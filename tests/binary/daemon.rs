@@ -135,6 +135,18 @@ impl Place {
         gone(pid.as_raw_pid().unsigned_abs()).await;
     }
 
+    /// A process that was started with a path of this place. One that has ended has no arguments.
+    fn anybody(&self) -> Option<Pid> {
+        let mine = self.0.as_os_str().as_encoded_bytes();
+        let names_it = |pid: &i32| {
+            let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            arguments.windows(mine.len()).any(|part| part == mine)
+        };
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        Pid::from_raw(pids.find(names_it)?)
+    }
+
     fn daemon(&self) -> Option<Pid> {
         Pid::from_raw(self.ask()?["pid"].as_i64()?.try_into().ok()?)
     }
@@ -142,9 +154,15 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        // At once, so that nothing is written into what is about to go.
         if let Some(pid) = self.daemon() {
-            // At once, so that it writes nothing more into what is about to go. It may have ended in the meantime.
+            // It may have ended in the meantime.
             let _ = kill_process(pid, Signal::KILL);
+        }
+        // A daemon that a `connect` has just started answers nobody yet.
+        while let Some(pid) = self.anybody() {
+            let _ = kill_process(pid, Signal::KILL);
+            std::thread::yield_now();
         }
         let _ = fs::remove_dir_all(&self.0);
     }

@@ -6,6 +6,7 @@ mod client;
 mod connect;
 mod demo;
 mod journal;
+mod logged;
 mod orders;
 mod print;
 mod reach;
@@ -149,7 +150,7 @@ pub fn main() -> ExitCode {
     match run(cli.command) {
         Ok(code) => code,
         Err(message) => {
-            eprintln!("mcpool: {message}");
+            print::complain(format_args!("mcpool: {message}"));
             ExitCode::FAILURE
         }
     }
@@ -193,9 +194,7 @@ fn run(command: Command) -> Result<ExitCode, String> {
         Command::Reload { place } => tell(&place, async |config| orders::reload(config).await),
         Command::Tools { place, name } => {
             let file = find(&place)?;
-            let tools = runtime()?.block_on(tools::list(&file, &load(&file)?, &name))?;
-            print::page(&tools);
-            Ok(ExitCode::SUCCESS)
+            runtime()?.block_on(tools::run(&file, &load(&file)?, &name))
         }
         Command::Call { place, name, tool, arguments } => {
             let file = find(&place)?;
@@ -243,7 +242,7 @@ fn log(config: &Config, lines: Lines) -> impl Fn(&str) + use<> {
     let filter = said.unwrap_or_else(|| EnvFilter::new(&config.log.level));
     let colours = rustix::termios::isatty(std::io::stderr());
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || lines.clone());
-    let subscriber = subscriber.with_ansi(colours).with_filter_reloading();
+    let subscriber = subscriber.fmt_fields(logged::Fields).with_ansi(colours).with_filter_reloading();
     let handle = subscriber.reload_handle();
     subscriber.init();
     move |level| {

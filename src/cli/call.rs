@@ -11,7 +11,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
-use super::client::{Client, Failure, PERSON};
+use super::client::{Client, PERSON, failed};
+use super::print::complain;
 use super::reach;
 use crate::config::Config;
 use bar::Bar;
@@ -36,9 +37,13 @@ pub async fn run(file: &Path, config: &Config, endpoint: &str, tool: &str, json:
     let (reader, writer) = reach::endpoint(file, config, endpoint).await?.into_split();
     let mut bar = Bar::new();
     let params = Arguments { name: tool, arguments };
-    let mut client = tokio::select! {
-        opened = Client::open_any(reader, writer, PERSON) => opened.map_err(|failure| format!("{endpoint}: {failure}"))?,
+    let opened = tokio::select! {
+        opened = Client::open_any(reader, writer, PERSON) => opened,
         Ok(()) = tokio::signal::ctrl_c() => return Ok(ExitCode::from(INTERRUPTED)),
+    };
+    let mut client = match opened {
+        Ok(client) => client,
+        Err(failure) => return failed(endpoint, failure),
     };
     let answer = tokio::select! {
         answer = client.request("tools/call", &params, |progress| bar.show(&progress)) => Some(answer),
@@ -47,15 +52,11 @@ pub async fn run(file: &Path, config: &Config, endpoint: &str, tool: &str, json:
     bar.end();
     match answer {
         Some(Ok(result)) => shown::result(&result),
-        Some(Err(failure @ Failure::Refused { .. })) => {
-            eprintln!("{failure}");
-            Ok(ExitCode::FAILURE)
-        }
-        Some(Err(failure)) => Err(format!("{endpoint}: {failure}")),
+        Some(Err(failure)) => failed(endpoint, failure),
         None => {
             // Whoever does not take it learns from the closed connection.
             let _ = timeout(FAREWELL, client.cancel("interrupted")).await;
-            eprintln!("cancelled");
+            complain("cancelled");
             Ok(ExitCode::from(INTERRUPTED))
         }
     }

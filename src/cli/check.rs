@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use super::print;
 use crate::caller::sockets;
 use crate::config::Config;
 use crate::pool::lease;
@@ -12,7 +13,7 @@ pub fn run(file: &Path) -> Result<ExitCode, String> {
     let config = match Config::load(file) {
         Ok(config) => config,
         Err(mistakes) => {
-            eprintln!("{mistakes}");
+            print::complain(mistakes);
             return Ok(ExitCode::FAILURE);
         }
     };

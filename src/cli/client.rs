@@ -3,13 +3,16 @@
 //! and results stay the text that was given, so numbers of any size arrive as they are.
 
 use std::io;
+use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
+use super::print::complain;
 use crate::era::{Era, legacy, modern};
+use crate::text::line;
 use crate::wire::frame::{Line, LineReader, Scratch};
 
 /// The longest line that is taken, in bytes.
@@ -43,7 +46,7 @@ pub struct Progress {
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The request was answered with an error.
-    #[error("error {code}: {message}")]
+    #[error("error {code}: {}", line(message))]
     Refused { code: i64, message: String },
     /// The answer is no valid one.
     #[error("the answer cannot be understood: {0}")]
@@ -53,6 +56,19 @@ pub enum Failure {
     Closed,
     #[error("the connection failed: {0}")]
     Io(#[from] io::Error),
+}
+
+/// What a command does that asked an endpoint in vain: an error of the other side is told by its code, which is the same
+/// whichever request it answers.
+///
+/// # Errors
+/// In words for people: there is no answer.
+pub fn failed(endpoint: &str, failure: Failure) -> Result<ExitCode, String> {
+    if !matches!(failure, Failure::Refused { .. }) {
+        return Err(format!("{endpoint}: {failure}"));
+    }
+    complain(failure);
+    Ok(ExitCode::FAILURE)
 }
 
 impl From<serde_json::Error> for Failure {

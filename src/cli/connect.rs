@@ -11,6 +11,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, sleep_until};
 
+use super::print;
 use super::reach::Target;
 use crate::caller::stdio;
 use crate::error::Error;
@@ -148,7 +149,7 @@ impl<R: AsyncRead + Unpin> Shim<R> {
                 sleep_until(again).await;
                 continue;
             }
-            eprintln!("mcpool: {why}");
+            print::complain(format_args!("mcpool: {why}"));
             let error = Error::Unreachable(why);
             loop {
                 tokio::select! {

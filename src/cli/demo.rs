@@ -60,7 +60,7 @@ async fn show() -> Result<ExitCode, String> {
     let tally = tally.take();
     let all_right = tally.calls > 0 && tally.right == tally.calls;
     if let Some(why) = &tally.first_wrong {
-        eprintln!("the first wrong answer: {why}");
+        print::complain(format_args!("the first wrong answer: {why}"));
     }
     print::page(&format!("\n{}\n\n{NEXT}", report(tally, took, &status, &price)));
     Ok(if all_right { ExitCode::SUCCESS } else { ExitCode::FAILURE })

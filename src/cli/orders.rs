@@ -8,7 +8,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
-use super::print::{page, plain};
+use super::print::page;
 use crate::caller::sockets;
 use crate::config::Config;
 
@@ -55,7 +55,7 @@ pub async fn restart(config: &Config, server: &str) -> Result<(), String> {
 /// In words for people: no daemon runs, or the config is refused and why.
 pub async fn reload(config: &Config) -> Result<(), String> {
     let said = ask(config, "reload").await?;
-    page(&plain(said["reloaded"].as_str().ok_or_else(|| error(&said))?));
+    page(said["reloaded"].as_str().ok_or_else(|| error(&said))?);
     Ok(())
 }
 

@@ -1,13 +1,49 @@
-//! Called by the commands for people: what may be shown on a terminal, and how it gets there.
+//! Called by the commands for people: how what they say gets to a terminal. Servers, clients and files choose their words,
+//! so all of it passes `crate::text` here once more; what stands within a line was escaped where it was put there.
 
+use std::fmt::Display;
 use std::io::{self, Write};
+
+use serde_json::Value;
+
+use crate::text;
 
 /// Prints a page on stdout. Whoever closes the other side has read enough.
 pub fn page(text: &str) {
-    let _ = writeln!(io::stdout(), "{}", text.trim_end());
+    let _ = writeln!(io::stdout(), "{}", text::lines(text.trim_end()));
 }
 
-/// Servers and clients choose their words: nothing in them may move the cursor or pretend to be another line.
-pub fn plain(text: &str) -> String {
-    text.chars().filter(|character| !character.is_control()).collect()
+/// A value on one line, for programs; what a terminal would not show as it is has the escapes of JSON.
+pub fn json(value: &Value) -> String {
+    let mut out = String::new();
+    for letter in value.to_string().chars() {
+        if text::is_shown(letter) {
+            out.push(letter);
+        } else {
+            let units =
+                letter.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
+            out.push_str(&units);
+        }
+    }
+    out
+}
+
+/// Says on stderr what went wrong, or how far something is.
+pub fn complain(what: impl Display) {
+    let _ = writeln!(io::stderr(), "{}", text::lines(&what.to_string()));
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn json_stays_json_and_shows_everything() {
+        let value = json!({ "client": "a\u{1b}[2J\u{202e}b\u{e0041}é" });
+        let shown = json(&value);
+        assert_eq!(shown, r#"{"client":"a\u001b[2J\u202eb\udb40\udc41é"}"#);
+        assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), value);
+    }
 }

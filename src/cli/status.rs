@@ -5,9 +5,9 @@ mod units;
 
 use serde_json::Value;
 
-use super::orders;
-use super::print::plain;
+use super::{orders, print};
 use crate::config::Config;
+use crate::text::line;
 use tables::{caller_table, instance_table, server_table};
 use units::{age, bytes, milliseconds, rows, text};
 
@@ -17,7 +17,7 @@ use units::{age, bytes, milliseconds, rows, text};
 /// In words for people: no daemon runs, or it does not answer.
 pub async fn run(config: &Config, json: bool) -> Result<String, String> {
     let status = orders::ask(config, "status").await?;
-    Ok(if json { status.to_string() } else { page(&status) })
+    Ok(if json { print::json(&status) } else { page(&status) })
 }
 
 fn page(status: &Value) -> String {
@@ -49,7 +49,7 @@ fn in_force(config: &Value) -> String {
     let since = |value: &Value| age(value["age_ms"].as_u64().unwrap_or(0));
     let mut lines = String::new();
     if let Some(digest) = config["digest"].as_str() {
-        lines += &format!("In force for {}, digest {}\n", since(config), plain(digest));
+        lines += &format!("In force for {}, digest {}\n", since(config), line(digest));
     }
     let keys: Vec<_> = rows(&config["needs_new_daemon"]).iter().filter_map(Value::as_str).collect();
     if !keys.is_empty() {
@@ -58,7 +58,7 @@ fn in_force(config: &Value) -> String {
     let refused = &config["refused"];
     if let Some(mistakes) = refused["mistakes"].as_str() {
         lines += &format!("A later one was refused {} ago:\n", since(refused));
-        mistakes.lines().for_each(|line| lines += &format!("  {}\n", plain(line)));
+        mistakes.lines().for_each(|told| lines += &format!("  {}\n", line(told)));
     }
     lines
 }

@@ -1,31 +1,36 @@
 //! `mcpool tools NAME`: what the tools of an endpoint are called, do and take.
 
 use std::path::Path;
+use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::client::{Client, PERSON};
-use super::print::plain;
+use super::client::{Client, PERSON, failed};
+use super::print::page;
 use super::reach;
 use crate::config::Config;
+use crate::text::line;
 
-/// What `mcpool tools` prints.
+/// Prints them. Fails with 1 if they are not listed.
 ///
 /// # Errors
-/// In words for people: the endpoint cannot be reached or does not list its tools.
-pub async fn list(file: &Path, config: &Config, endpoint: &str) -> Result<String, String> {
+/// In words for people: the endpoint cannot be reached.
+pub async fn run(file: &Path, config: &Config, endpoint: &str) -> Result<ExitCode, String> {
     let (reader, writer) = reach::endpoint(file, config, endpoint).await?.into_split();
-    let told = |failure| format!("{endpoint}: {failure}");
-    let mut client = Client::open_any(reader, writer, PERSON).await.map_err(told)?;
-    let tools = client.list("tools/list", "tools").await.map_err(told)?;
-    if tools.is_empty() {
-        return Ok(format!("{endpoint} has no tools\n"));
+    let listed = async {
+        let mut client = Client::open_any(reader, writer, PERSON).await?;
+        client.list("tools/list", "tools").await
+    };
+    match listed.await {
+        Ok(tools) if tools.is_empty() => page(&format!("{endpoint} has no tools")),
+        Ok(tools) => page(&tools.iter().map(describe).collect::<Vec<_>>().join("\n")),
+        Err(failure) => return failed(endpoint, failure),
     }
-    Ok(tools.iter().map(describe).collect::<Vec<_>>().join("\n"))
+    Ok(ExitCode::SUCCESS)
 }
 
 fn describe(tool: &Value) -> String {
-    let mut page = format!("{}\n", plain(tool["name"].as_str().unwrap_or("?")));
+    let mut page = format!("{}\n", line(tool["name"].as_str().unwrap_or("?")));
     if let Some(about) = tool["description"].as_str().or(tool["title"].as_str()).and_then(first_line) {
         page += &format!("    {about}\n");
     }
@@ -40,7 +45,7 @@ fn describe(tool: &Value) -> String {
     let width = arguments.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     for (name, argument) in arguments {
         let must = if required(name) { ", required" } else { "" };
-        page += &format!("      {:<width$}  {}{must}", plain(name), kind(schema, argument));
+        page += &format!("      {:<width$}  {}{must}", line(name), kind(schema, argument));
         if let Some(about) = argument["description"].as_str().and_then(first_line) {
             page += &format!("  {about}");
         }
@@ -56,7 +61,7 @@ fn kind(root: &Value, schema: &Value) -> String {
         None => schema,
     };
     if let Some(values) = schema["enum"].as_array() {
-        return join(values.iter().map(|value| plain(&value.to_string())));
+        return join(values.iter().map(|value| line(&value.to_string()).into_owned()));
     }
     if let Some(choices) = schema["anyOf"].as_array().or(schema["oneOf"].as_array()) {
         // One level is enough for a few words, and ends even if a schema refers to itself.
@@ -72,8 +77,8 @@ fn kind(root: &Value, schema: &Value) -> String {
 
 fn simple(kind: &Value) -> String {
     match kind {
-        Value::String(kind) => plain(kind),
-        Value::Array(kinds) => join(kinds.iter().filter_map(Value::as_str).map(plain)),
+        Value::String(kind) => line(kind).into_owned(),
+        Value::Array(kinds) => join(kinds.iter().filter_map(Value::as_str).map(|kind| line(kind).into_owned())),
         _ => "any".into(),
     }
 }
@@ -83,7 +88,8 @@ fn join(words: impl Iterator<Item = String>) -> String {
 }
 
 fn first_line(text: &str) -> Option<String> {
-    text.lines().map(plain).map(|line| line.trim().to_owned()).find(|line| !line.is_empty())
+    let first = text.lines().map(str::trim).find(|line| !line.is_empty());
+    first.map(|first| line(first).into_owned())
 }
 
 #[cfg(test)]
@@ -111,7 +117,7 @@ mod tests {
             },
         });
         let told = describe(&tool);
-        assert!(told.starts_with("read\n    Reads a file.[2J\n"), "{told}");
+        assert!(told.starts_with("read\n    Reads a file.\\u{1b}[2J\n"), "{told}");
         assert!(told.contains("      path   string, required  Where it is\n"), "{told}");
         for line in
             ["head   integer | null", "mode   \"text\" | \"raw\"", "lines  array of integer", "sort   string | null"]

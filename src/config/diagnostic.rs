@@ -6,6 +6,7 @@ use std::fmt;
 
 use super::substitute::Env;
 use super::yaml::{Node, Place, Value};
+use crate::text;
 
 /// How many mistakes are kept: whoever pastes the wrong file needs no more.
 const MOST: usize = 100;
@@ -121,7 +122,7 @@ impl Spot {
 /// The characters of a line as they may be shown: no secrets, nothing that moves a terminal's cursor.
 fn masked(line: &str, number: usize, hidden: &[Place]) -> Vec<char> {
     let mut shown: Vec<char> =
-        line.trim_end().chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
+        line.trim_end().chars().map(|c| if text::is_shown(c) || c == '\t' { c } else { '\u{fffd}' }).collect();
     for place in hidden.iter().filter(|place| place.line <= number && number <= place.last.0) {
         let start = if place.line == number { place.column - 1 } else { 0 };
         let end = if place.last.0 == number { place.last.1 - 1 } else { shown.len() };

@@ -19,7 +19,9 @@ pub async fn reload(mux: &Handle, doors: &mut Doors, relevel: &dyn Fn(&str)) -> 
             }
         }
         Err(why) => {
-            tracing::error!("the config was not reloaded, the one before stays in force: {why}");
+            tracing::error!("the config was not reloaded, the one before stays in force");
+            // A value ends no line of the log, so each line of it is one.
+            why.lines().filter(|line| !line.trim().is_empty()).for_each(|line| tracing::error!("{line}"));
             mux.with(|mux| mux.refuse_config(why.clone()));
         }
     }

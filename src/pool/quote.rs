@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 
 use crate::config::{self, Secret};
+use crate::text;
 
 /// Characters of a text that are shown.
 pub const SHOWN: usize = 1000;
@@ -87,21 +88,13 @@ impl Secrets {
             }
         }
         let text = text.trim_end();
-        let mut seen = String::with_capacity(text.len().min(shown));
-        for letter in text.chars().take(shown) {
-            if is_shown(letter) { seen.push(letter) } else { seen.extend(letter.escape_debug()) }
-        }
-        if cut || text.chars().nth(shown).is_some() {
+        let end = text.char_indices().nth(shown).map(|(at, _)| at);
+        let mut seen = text::line(&text[..end.unwrap_or(text.len())]).into_owned();
+        if cut || end.is_some() {
             seen.push_str(&format!(" [cut: {} bytes]", line.length));
         }
         seen
     }
-}
-
-/// Neither moves a terminal's cursor nor turns the order of what stands around it.
-fn is_shown(letter: char) -> bool {
-    let turns = matches!(letter, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    !letter.is_control() && !turns
 }
 
 #[cfg(test)]

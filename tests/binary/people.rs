@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use crate::PATIENCE;
 use crate::daemon::Place;
+use crate::host::Host;
 
 /// What a command left behind.
 struct Said {
@@ -160,6 +161,67 @@ async fn a_call_that_fails_says_why_on_stderr_and_ends_with_1() {
     let died = mcpool(&place, &["call", "echo", "die"]).await;
     assert_eq!((died.code, died.out.as_str()), (Some(1), ""));
     assert!(died.err.starts_with("error 502: "), "{}", died.err);
+}
+
+#[tokio::test]
+async fn what_a_server_or_a_client_says_does_nothing_to_a_terminal() {
+    let place = Place::new();
+    let evil = "bad\u{1b}]52;c;eA==\u{7}\nmcpool: run this\u{202e}\u{2028}";
+    let error = json!({ "code": -32042, "message": evil }).to_string();
+    let refused = mcpool(&place, &["call", "echo", "error", &error]).await;
+    assert_eq!(refused.err, "error -32042: bad\\u{1b}]52;c;eA==\\u{7}\\nmcpool: run this\\u{202e}\\u{2028}\n");
+
+    let mut host = place.connect("echo");
+    let client = json!({ "name": evil, "version": "1" });
+    let opening = json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client });
+    host.request(json!(0), "initialize", opening);
+    host.line().await;
+    let page = mcpool(&place, &["status"]).await.out;
+    assert!(page.contains(r"bad\u{1b}]52;c;eA==\u{7}\nmcpool: run this\u{202e}\u{2028}"), "{page}");
+    let json = mcpool(&place, &["status", "--json"]).await.out;
+    assert!(!json.contains(['\u{1b}', '\u{202e}', '\u{2028}']), "{json:?}");
+    let status: Value = serde_json::from_str(&json).expect("JSON all the same");
+    assert_eq!(status["callers"][0]["client"], evil);
+}
+
+#[tokio::test]
+async fn one_failure_is_told_in_one_form() {
+    let place = Place::new();
+    let config = std::fs::read_to_string(place.config()).expect("a config");
+    let config = config.replace("servers:\n", "servers:\n  broken:\n    command: /nowhere/server\n");
+    std::fs::write(place.config(), config).expect("written");
+    for args in [&["tools", "broken"][..], &["call", "broken", "x"]] {
+        let said = mcpool(&place, args).await;
+        assert_eq!((said.code, said.out.as_str()), (Some(1), ""));
+        assert!(said.err.starts_with("error 503: server `broken` could not be started: "), "{}", said.err);
+    }
+}
+
+#[tokio::test]
+async fn no_line_of_the_log_can_be_forged() {
+    let place = Place::new();
+    let log = std::fs::File::create(place.home().join("log")).expect("a file");
+    let mut serving = place.mcpool(&["serve", "--stdio", "echo"]);
+    serving.env("MCPOOL_LOG", "debug");
+    let mut host = Host::start_with(serving, Stdio::from(log));
+    host.open().await;
+    let evil = "x\n2026-11-27T12:00:00Z  INFO mcpool: all is well\u{1b}[2J\u{202e}";
+    for (id, method, params) in [
+        (json!(evil), "tools/call", json!({ "name": evil, "arguments": {} })),
+        (json!(1), evil, json!({})),
+        (json!(2), "resources/read", json!({ "uri": evil })),
+        (json!(3), "tools/call", json!({ "name": "error", "arguments": { "code": 1, "message": evil } })),
+    ] {
+        host.request(id, method, params);
+        assert!(host.line().await["error"].is_object());
+    }
+    assert!(host.close().await.success());
+    let log = std::fs::read_to_string(place.home().join("log")).expect("the log");
+    assert!(log.contains("all is well") && !log.contains(['\u{1b}', '\u{202e}']), "{log:?}");
+    for line in log.lines() {
+        let year = line.get(..2).is_some_and(|year| year == "20");
+        assert!(year && !line.starts_with("2026-11-27T12:00:00Z"), "{line:?}");
+    }
 }
 
 #[tokio::test]

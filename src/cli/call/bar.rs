@@ -5,7 +5,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::client::Progress;
-use crate::cli::print::plain;
+use crate::cli::print::complain;
+use crate::text::line;
 
 /// Steps of the bar: progress may be a fraction.
 const STEPS: u64 = 1000;
@@ -28,7 +29,7 @@ impl Bar {
     pub fn show(&mut self, progress: &Progress) {
         let told = told(progress);
         if !self.terminal {
-            eprintln!("progress {told}");
+            complain(format_args!("progress {told}"));
             return;
         }
         let known = progress.total.filter(|total| *total > 0.0);
@@ -65,7 +66,7 @@ fn told(progress: &Progress) -> String {
         told += &format!("/{total}");
     }
     if let Some(message) = &progress.message {
-        told += &format!(": {}", plain(message));
+        told += &format!(": {}", line(message));
     }
     told
 }
@@ -77,7 +78,7 @@ mod tests {
     #[test]
     fn a_step_is_told_by_what_is_known() {
         let step = |json: &str| told(&serde_json::from_str(json).unwrap());
-        assert_eq!(step(r#"{"progress": 2, "total": 5, "message": "half\u001b"}"#), "2/5: half");
+        assert_eq!(step(r#"{"progress": 2, "total": 5, "message": "half\u001b"}"#), r"2/5: half\u{1b}");
         assert_eq!(step(r#"{"progress": 0.5}"#), "0.5");
     }
 }

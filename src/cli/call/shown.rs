@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::cli::print::plain;
+use crate::text::{line, lines};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -33,7 +33,7 @@ pub fn result(raw: &RawValue) -> Result<ExitCode, String> {
             return Err("the tool asks for input, which `mcpool call` cannot give; use an MCP host".into());
         }
         Some(other) => {
-            return Err(format!("the result is of a kind that `mcpool call` does not know: {}", plain(other)));
+            return Err(format!("the result is of a kind that `mcpool call` does not know: {}", line(other)));
         }
     }
     let text = page(&result);
@@ -57,7 +57,7 @@ fn page(result: &ToolResult) -> String {
 
 /// One block of content.
 fn shown(block: &Value) -> String {
-    let word = |key: &str| block[key].as_str().map(plain).unwrap_or_default();
+    let word = |key: &str| line(block[key].as_str().unwrap_or_default()).into_owned();
     match block["type"].as_str() {
         Some("text") => block["text"].as_str().unwrap_or_default().to_owned(),
         Some("image" | "audio") => format!("[{}, {} bytes]", word("mimeType"), decoded(&block["data"])),
@@ -65,7 +65,7 @@ fn shown(block: &Value) -> String {
         Some("resource") => match block["resource"]["text"].as_str() {
             Some(text) => text.to_owned(),
             None => {
-                let uri = block["resource"]["uri"].as_str().map(plain).unwrap_or_default();
+                let uri = line(block["resource"]["uri"].as_str().unwrap_or_default());
                 format!("[{uri}, {} bytes]", decoded(&block["resource"]["blob"]))
             }
         },
@@ -78,14 +78,9 @@ fn decoded(base64: &Value) -> usize {
     base64.as_str().map_or(0, |text| text.trim_end_matches('=').len() * 3 / 4)
 }
 
-/// Writes for a reader; a terminal gets nothing that moves its cursor or changes its settings.
+/// Writes for a reader; a terminal gets nothing that does more than be seen.
 fn write(mut out: impl Write, terminal: bool, text: &str) -> io::Result<()> {
-    if terminal {
-        let kept: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
-        writeln!(out, "{kept}")
-    } else {
-        writeln!(out, "{text}")
-    }
+    if terminal { writeln!(out, "{}", lines(text)) } else { writeln!(out, "{text}") }
 }
 
 /// JSON with line breaks and indents; numbers and strings stay as they were written.

@@ -12,6 +12,7 @@ use tokio::runtime::Builder;
 use tokio::sync::{Notify, oneshot};
 
 use crate::caller::sockets;
+use crate::cli::print::complain;
 use crate::config::{Config, Server};
 use crate::daemon;
 use crate::era::Era;
@@ -62,7 +63,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if let Err(why) = self.close() {
-            eprintln!("mcpool: {why}");
+            complain(format_args!("mcpool: {why}"));
         }
     }
 }
@@ -111,7 +112,7 @@ impl Directory {
 impl Drop for Directory {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("mcpool: cannot remove {}: {error}", self.0.display());
+            complain(format_args!("mcpool: cannot remove {}: {error}", self.0.display()));
         }
     }
 }

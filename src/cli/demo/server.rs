@@ -2,6 +2,7 @@
 //! start it.
 
 use crate::caller::stdio;
+use crate::cli::print;
 use crate::demo::{Options, legacy, modern};
 use crate::tasks;
 
@@ -15,7 +16,7 @@ pub async fn run(era: &str) -> ! {
     };
     let served = tasks::run(serving).await;
     if let Err(error) = &served {
-        eprintln!("demo-server {era}: {error}");
+        print::complain(format_args!("demo-server {era}: {error}"));
     }
     // A read of a terminal cannot be given up, so the runtime would never end by itself.
     #[expect(clippy::disallowed_methods, reason = "a read of stdin that blocks would keep the process alive")]

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::cli::print::plain;
+use crate::text::line;
 
 /// The entries of a list.
 pub fn rows(value: &Value) -> &[Value] {
@@ -14,8 +14,8 @@ pub fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
         Value::String(text) if text.is_empty() => "-".into(),
-        Value::String(text) => plain(text),
-        other => other.to_string(),
+        Value::String(text) => line(text).into_owned(),
+        other => line(&other.to_string()).into_owned(),
     }
 }
 

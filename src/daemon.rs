@@ -21,6 +21,7 @@ use tokio::time::{sleep, timeout};
 use crate::admin::{self, Order};
 use crate::caller::listener::{Listener, Taken};
 use crate::caller::{session, sockets, stdio};
+use crate::clock;
 use crate::config::Config;
 use crate::mux::callers::Peer;
 use crate::mux::{Handle, Parts};
@@ -188,7 +189,7 @@ pub async fn serve_stdio(config: Config, endpoint: &str) -> Result<(), Failure> 
 async fn end(mux: &Handle, hurry: impl AsyncFn()) {
     let (drained, patience) = mux.with(|mux| {
         mux.begin_drain();
-        tracing::info!(calls = mux.running(), patience = ?mux.config.life.drain, "draining");
+        tracing::info!(calls = mux.running(), patience = %clock::rounded(mux.config.life.drain), "draining");
         (mux.drained.clone(), mux.config.life.drain)
     });
     let hurried = tokio::select! {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::clock::rounded;
 use crate::wire::id::RawId;
 
 /// Why mcpool, and not a server, answers a request with an error.
@@ -94,7 +95,7 @@ pub enum Error {
         limit: usize,
     },
     /// Calls came faster than they are let through.
-    #[error("calls come too fast: {bound}; try again in {retry:?} (see `rate_limit` of server `{server}`)")]
+    #[error("calls come too fast: {bound}; try again in {} (see `rate_limit` of server `{server}`)", rounded(*.retry))]
     RateLimited {
         /// The server's name.
         server: String,
@@ -160,20 +161,26 @@ pub enum Error {
     #[error("the mcpool daemon cannot be reached; the request was not sent, so it is safe to send it again ({0})")]
     Unreachable(String),
     /// The server did not answer in time.
-    #[error("server `{server}` did not answer within {after:?}; the call was cancelled (see its `timeout.call`)")]
+    #[error("server `{server}` did not answer within {}; the call was cancelled (its `{limit}` is {})", rounded(*.after), rounded(*.value))]
     CallTimeout {
         /// The server's name.
         server: String,
         /// How long was waited.
         after: Duration,
+        /// The key of the limit that was met.
+        limit: &'static str,
+        /// What it says.
+        value: Duration,
     },
     /// No instance became free in time.
-    #[error("no instance of server `{server}` became free within {after:?} (see its `queue.timeout`)")]
+    #[error("no instance of server `{server}` became free within {} (see its {limits})", rounded(*.after))]
     QueueTimeout {
         /// The server's name.
         server: String,
         /// How long was waited.
         after: Duration,
+        /// The keys of what bounds the wait.
+        limits: &'static str,
     },
     /// The caller did not answer a question in time.
     #[error("the client did not answer {what} in time")]

@@ -196,7 +196,7 @@ impl Pool {
     pub fn failed(&mut self, profile: &Profile, detail: &str) -> Vec<(CallKey, Error)> {
         let failure = self.setbacks.failed(profile, detail, self.starter.jitter());
         let retry_in = failure.until.saturating_duration_since(clock::now());
-        tracing::warn!(server = self.config.name, detail, ?retry_in, "could not be started");
+        tracing::warn!(server = self.config.name, detail, retry_in = %clock::rounded(retry_in), "could not be started");
         self.metrics.start_failed();
         let error = self.start_failed(&failure);
         // Another instance may serve them all the same.

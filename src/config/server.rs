@@ -179,8 +179,8 @@ impl Default for Timeouts {
         Self {
             start: Duration::from_secs(30),
             discover: Duration::from_secs(8),
-            call: Duration::from_secs(60),
-            max: Duration::from_secs(15 * 60),
+            call: Duration::from_secs(5 * 60),
+            max: Duration::from_secs(60 * 60),
             ask: Duration::from_secs(10 * 60),
             hold: Duration::from_secs(10),
             stop: Duration::from_secs(5),

@@ -166,7 +166,8 @@ impl Mux {
             for key in late {
                 let name = &self.server(id).config.name;
                 let error = format!(
-                    "server `{name}` was changed or removed in the configuration, and the call did not end within {drain:?} (see `drain`); it may have been carried out in part"
+                    "server `{name}` was changed or removed in the configuration, and the call did not end within {} (see `drain`); it may have been carried out in part",
+                    clock::rounded(drain)
                 );
                 self.give_up(key, Error::Reconfigured(error));
             }

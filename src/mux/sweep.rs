@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::Mux;
 use super::call::{Place, Source};
 use super::errand::Errand;
+use crate::clock;
 use crate::era::Era;
 use crate::error::Error;
 use crate::pool::handshake::{Failure, SETTLE, Stage};
@@ -92,7 +93,7 @@ impl Mux {
         if due > now {
             return Some(due);
         }
-        let silent = format!("it did not open within {patience:?}{}", instance.stderr.quote());
+        let silent = format!("it did not open within {}{}", clock::rounded(patience), instance.stderr.quote());
         let failure = if unanswered { Failure::Silent(era, silent) } else { Failure::Broken(silent) };
         self.start_failed(at, failure);
         None
@@ -113,13 +114,21 @@ impl Mux {
                 let call = &mut self.calls[key];
                 call.deadline = (now + Duration::from_millis(200)).min(call.latest_start(&config));
             }
-            Place::Queue => self.give_up(key, Error::QueueTimeout { server: config.name.clone(), after: now - since }),
+            Place::Queue => {
+                let limits = if self.is_starting_for(key, server) { "`timeout.start`" } else { "`queue.timeout`" };
+                self.give_up(key, Error::QueueTimeout { server: config.name.clone(), after: now - since, limits });
+            }
             Place::On(instance, _) if now < limit && self.is_asking(InstanceRef { server, key: instance }, caller) => {
                 // A person is answering: the ask has a deadline of its own.
                 self.calls[key].deadline = (now + config.timeout.call).min(limit);
             }
             Place::On(instance, _) => {
-                let timeout = Error::CallTimeout { server: config.name.clone(), after: now - since };
+                let (limit, value) = if now >= limit {
+                    ("timeout.max", config.timeout.max)
+                } else {
+                    ("timeout.call", config.timeout.call)
+                };
+                let timeout = Error::CallTimeout { server: config.name.clone(), after: now - since, limit, value };
                 let is_callers = call.is_callers();
                 if !matches!(call.from, Source::Mcpool(Errand::Probe(..))) {
                     self.ailed(server, Some(key), "a call ran out of time");
@@ -135,21 +144,22 @@ impl Mux {
                 if self.leave_out(key, &missing) {
                     self.introductions_there(key);
                 } else {
-                    self.refuse_introduction(
-                        key,
-                        &Error::QueueTimeout { server: config.name.clone(), after: now - since },
-                    );
+                    let limits = "`timeout.start` and `queue.timeout`";
+                    let error = Error::QueueTimeout { server: config.name.clone(), after: now - since, limits };
+                    self.refuse_introduction(key, &error);
                 }
             }
             Place::Lists(kind, missing) => {
                 if self.leave_out(key, &missing) {
                     self.answer_list(key, kind);
                 } else {
-                    self.give_up(key, Error::QueueTimeout { server: config.name.clone(), after: now - since });
+                    let limits = "`timeout.start`, `queue.timeout` and `timeout.call`";
+                    self.give_up(key, Error::QueueTimeout { server: config.name.clone(), after: now - since, limits });
                 }
             }
             Place::Listening => {
-                self.give_up(key, Error::CallTimeout { server: config.name.clone(), after: now - since })
+                let (limit, value) = ("timeout.call", config.timeout.call);
+                self.give_up(key, Error::CallTimeout { server: config.name.clone(), after: now - since, limit, value });
             }
             Place::Nowhere | Place::Held => {
                 tracing::error!("a call waited for nothing; this is a bug of mcpool");

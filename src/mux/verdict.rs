@@ -82,7 +82,7 @@ impl Mux {
         if let Some(tool) = tool {
             let breaker = server.gate.tools.entry(tool.clone()).or_insert_with(|| Breaker::new(config));
             if (tries_tool || !undecided(breaker)) && breaker.failed(now, jitter, cause) {
-                tracing::info!(server = name, tool, cause, open_for = ?breaker.opens_for(now), "the breaker of a tool opens");
+                tracing::info!(server = name, tool, cause, open_for = %clock::rounded(breaker.opens_for(now).unwrap_or_default()), "the breaker of a tool opens");
             }
             if !tries {
                 return;
@@ -93,7 +93,7 @@ impl Mux {
         }
         server.pool.metrics.tripped();
         let retry = server.gate.breaker.opens_for(now).unwrap_or_default();
-        tracing::info!(server = name, cause, open_for = ?retry, "the breaker opens: calls are refused");
+        tracing::info!(server = name, cause, open_for = %clock::rounded(retry), "the breaker opens: calls are refused");
         let error = Error::BreakerOpen { server: name.clone(), cause: cause.to_owned(), retry };
         let waiting = server.pool.queue.remove_where(|_| true);
         waiting.into_iter().for_each(|ticket| self.fail(ticket.call, error.clone()));

@@ -78,7 +78,7 @@ impl Pool {
             instance = instance.serial,
             why = instance.leaves.map(StopReason::text),
             calls = instance.served,
-            age = ?instance.born.elapsed(),
+            age = %clock::rounded(instance.born.elapsed()),
             "stopped"
         );
     }

@@ -40,6 +40,21 @@ fn an_instance_that_answers_none_of_three_calls_is_replaced() {
 }
 
 #[test]
+fn without_a_word_in_the_config_a_call_has_five_minutes_and_with_progress_an_hour() {
+    play(async {
+        let proxy = proxy().server("echo", legacy(|_| {})).start().await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        let four = caller.begin("slow", json!({"ms": 240_000}));
+        assert_eq!(four.answer().await.text(), "slept 240000 ms in 1 steps");
+        let clock = Instant::now();
+        assert_eq!(caller.call("forget", json!({})).await.reason(), Some("call_timeout"));
+        assert_eq!(clock.elapsed().as_secs(), 300);
+        let fifty = caller.begin_telling(json!(1), "slow", json!({"ms": 3_000_000, "steps": 50}));
+        assert_eq!(fifty.answer().await.text(), "slept 3000000 ms in 50 steps");
+    });
+}
+
+#[test]
 fn one_that_answers_now_and_then_is_kept() {
     play(async {
         let proxy = echo(|_| {}).await;
@@ -95,11 +110,13 @@ fn progress_gives_a_call_more_time_but_not_without_end() {
         let caller = proxy.legacy(REVISION).connect("echo").await;
         let silent = caller.begin("slow", json!({"ms": 10_000, "steps": 10})).answer().await;
         assert_eq!(silent.reason(), Some("call_timeout"), "without a token there is no progress");
+        assert!(silent.message().contains("within 5s") && silent.message().contains("`timeout.call` is 5s"), "{}", silent.raw);
         let slow = caller.begin_telling(json!(1), "slow", json!({"ms": 10_000, "steps": 10}));
         assert_eq!(slow.answer().await.text(), "slept 10000 ms in 10 steps");
         let clock = Instant::now();
         let endless = caller.begin_telling(json!(2), "slow", json!({"ms": 60_000, "steps": 60})).answer().await;
         assert_eq!(endless.reason(), Some("call_timeout"));
+        assert!(endless.message().contains("within 12s") && endless.message().contains("`timeout.max` is 12s"), "{}", endless.raw);
         assert!(clock.elapsed() >= seconds(12) && clock.elapsed() < seconds(13), "after {:?}", clock.elapsed());
         settled().await;
         assert_eq!(proxy.got("echo", "notifications/cancelled").len(), 2);

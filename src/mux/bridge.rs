@@ -14,6 +14,8 @@ use sha2::{Digest, Sha256};
 
 use super::Mux;
 use super::call::{Call, Then};
+use super::lists::ListKind;
+use super::names;
 use super::offer::Offer;
 use super::request::{Accepted, Verb};
 use super::route::Route;
@@ -50,6 +52,12 @@ impl Mux {
         if *own == Profile::Modern && accepted.request.span(Field::RequestState).found() {
             return self.come_back(accepted);
         }
+        if let Some(tool) = self.task_only(&accepted, own, route, &offer) {
+            let what = format!(
+                "tool `{tool}` runs as a task only, and tasks do not cross the protocol's eras; call it with a client of revision 2025-11-25"
+            );
+            return accepted.refuse(&Error::MethodNotFound(what));
+        }
         match self.translated(&accepted, own, route, verb) {
             Err(error) => accepted.refuse(&error),
             Ok((request, bridge, level)) => {
@@ -60,6 +68,21 @@ impl Mux {
                 self.place(key);
             }
         }
+    }
+
+    /// The tool that a modern caller calls and that its legacy server carries out as a task or not at all.
+    fn task_only(&self, accepted: &Accepted, own: &Profile, route: &Route, offer: &Offer) -> Option<String> {
+        if *own != Profile::Modern || accepted.request.method() != "tools/call" {
+            return None;
+        }
+        let server = self.server(route.server);
+        let list = server.catalogue.variant(&offer.variant)?.list(ListKind::Tools)?;
+        let (endpoint, named) = (&self.callers.get(accepted.caller)?.endpoint, accepted.request.text(Field::Name)?);
+        let is_named = |tool: &str| match endpoint.prefix {
+            true => names::exposed(&server.config.name, tool) == named,
+            false => tool == named,
+        };
+        list.task_only().iter().any(|tool| is_named(tool)).then(|| named.into_owned())
     }
 
     /// The request in the server's era, and what must be kept for the way back.

@@ -54,6 +54,9 @@ pub struct Known {
     pub has_asked: bool,
     /// It was seen to ask for roots.
     pub asks_roots: bool,
+    /// The log has it that a name stands twice in one of its lists.
+    #[serde(skip)]
+    pub told_double: bool,
     variants: Vec<Variant>,
 }
 

@@ -51,7 +51,11 @@ impl Mux {
         let Some(first) = missing.first().map(|(server, _)| server).or(endpoint.servers.first()).copied() else {
             let modern = own == Profile::Modern;
             let rest = if modern { of_era(&implementation()) } else { String::new() };
-            return accepted.result(&Rendered::from(0).finish(kind, modern.then_some(0), &rest));
+            return accepted.result(&Rendered::from(0, self.config.limits.message).finish(
+                kind,
+                modern.then_some(0),
+                &rest,
+            ));
         };
         let config = self.server(first).config.clone();
         let caller = accepted.caller;
@@ -134,7 +138,10 @@ impl Mux {
     fn render_list(&self, call: &Call, kind: ListKind, from: usize) -> String {
         let Some(caller) = self.callers.get(call.caller) else { return "{}".into() };
         let (endpoint, revision) = (&caller.endpoint, call.profile.revision());
-        let mut page = Rendered::from(from);
+        let mut page = Rendered::from(from, self.config.limits.message);
+        if let Source::Caller(reply, _) = &call.from {
+            page.leave_room(reply.id().as_str().len());
+        }
         let (mut shown, mut rest) = (HashSet::new(), String::new());
         let mut fresh = Freshness::default();
         for id in &endpoint.servers {
@@ -149,10 +156,14 @@ impl Mux {
             rest = if offer.bridged { without_era(&list.rest) } else { list.rest.clone() };
             if modern && offer.bridged {
                 rest.push_str(r#","cacheScope":"private""#);
+                page.leave_room(self.server_info(*id, &offer.introduction()).len());
             }
+            page.leave_room(rest.len());
             for item in &list.items {
                 if let Some(item) = names::shown(endpoint, &server.config.name, kind, item.get(), &mut shown) {
-                    page.add(&fit_item(kind.member(), &item, revision, offer.bridged));
+                    fit_item(kind.member(), &item, revision, offer.bridged)
+                        .into_iter()
+                        .for_each(|item| page.add(&item));
                 }
             }
         }

@@ -38,7 +38,7 @@ pub fn split(exposed: &str) -> Option<(&str, &str)> {
 }
 
 /// An item as callers of an endpoint see it: under its exposed name, left out if it may not be used, or if an
-/// earlier server shows the same URI (`shown` remembers those).
+/// earlier one has the same name or URI (`shown` remembers those).
 pub fn shown<'a>(
     endpoint: &Endpoint,
     server: &str,
@@ -65,6 +65,10 @@ pub fn shown<'a>(
     }
     if !endpoint.prefix {
         return Some(Cow::Borrowed(item));
+    }
+    // Hosts that have to tell tools apart by name refuse all of them if two have the same.
+    if !shown.insert(name.clone().into_owned()) {
+        return None;
     }
     // The value is a slice of the item, so its place is the distance between the two.
     let start = raw.as_ptr() as usize - item.as_ptr() as usize;
@@ -132,6 +136,15 @@ mod tests {
         assert_eq!(renamed, r#"{"description":"name", "name" : "s__ab" ,"x":1.0}"#);
         assert_eq!(shown(&endpoint(false, None), "s", ListKind::Tools, item, &mut HashSet::new()).unwrap(), item);
         assert!(shown(&endpoint(true, Some(&["t__*"])), "s", ListKind::Tools, item, &mut HashSet::new()).is_none());
+    }
+
+    #[test]
+    fn of_two_tools_with_one_name_the_first_is_shown_under_one_roof() {
+        let (first, second) = (r#"{"name":"a","n":1}"#, r#"{"name":"\u0061","n":2}"#);
+        let mut seen = HashSet::new();
+        let mut under = |prefix, item| shown(&endpoint(prefix, None), "s", ListKind::Tools, item, &mut seen).is_some();
+        assert!(under(true, first) && !under(true, second));
+        assert!(under(false, first) && under(false, second), "alone a server is shown as it is");
     }
 
     #[test]

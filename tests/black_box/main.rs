@@ -47,3 +47,4 @@ mod support;
 mod tasks;
 mod timeouts;
 mod too_many_too_slow;
+mod whole_lists;

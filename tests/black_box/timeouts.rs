@@ -110,13 +110,21 @@ fn progress_gives_a_call_more_time_but_not_without_end() {
         let caller = proxy.legacy(REVISION).connect("echo").await;
         let silent = caller.begin("slow", json!({"ms": 10_000, "steps": 10})).answer().await;
         assert_eq!(silent.reason(), Some("call_timeout"), "without a token there is no progress");
-        assert!(silent.message().contains("within 5s") && silent.message().contains("`timeout.call` is 5s"), "{}", silent.raw);
+        assert!(
+            silent.message().contains("within 5s") && silent.message().contains("`timeout.call` is 5s"),
+            "{}",
+            silent.raw
+        );
         let slow = caller.begin_telling(json!(1), "slow", json!({"ms": 10_000, "steps": 10}));
         assert_eq!(slow.answer().await.text(), "slept 10000 ms in 10 steps");
         let clock = Instant::now();
         let endless = caller.begin_telling(json!(2), "slow", json!({"ms": 60_000, "steps": 60})).answer().await;
         assert_eq!(endless.reason(), Some("call_timeout"));
-        assert!(endless.message().contains("within 12s") && endless.message().contains("`timeout.max` is 12s"), "{}", endless.raw);
+        assert!(
+            endless.message().contains("within 12s") && endless.message().contains("`timeout.max` is 12s"),
+            "{}",
+            endless.raw
+        );
         assert!(clock.elapsed() >= seconds(12) && clock.elapsed() < seconds(13), "after {:?}", clock.elapsed());
         settled().await;
         assert_eq!(proxy.got("echo", "notifications/cancelled").len(), 2);

@@ -1,5 +1,7 @@
 //! How a list gets into the catalogue: all its pages, on behalf of one of those who wait for it.
 
+use std::cell::OnceCell;
+
 use super::kind::{List, ListKind, Page, read_page};
 use crate::clock;
 use crate::era::modern;
@@ -9,6 +11,7 @@ use crate::mux::Mux;
 use crate::mux::call::{Call, Place};
 use crate::mux::catalogue::VariantKey;
 use crate::mux::errand::{Errand, Outcome};
+use crate::mux::names;
 use crate::pool::instance::{InstanceRef, ServerId};
 use crate::pool::ties::Users;
 use crate::reply::CallerKey;
@@ -95,10 +98,25 @@ impl Mux {
             uid,
             fetched: Some(clock::now()),
             stale: variant.generation != generation,
+            task_only: OnceCell::new(),
         };
         variant.fetching.retain(|other| *other != kind);
+        let double = list.double(kind);
         let differ = variant.put(kind, list);
         catalogue.save();
+        if let Some(double) = double
+            && !std::mem::replace(&mut catalogue.known.told_double, true)
+        {
+            let server = &self.server(server).config.name;
+            // As it is exposed, so that it is a plain word whatever the server calls it.
+            let name = names::exposed(server, &double);
+            tracing::warn!(
+                server,
+                list = kind.member(),
+                name,
+                "lists a name twice; where several servers are under one roof the first one counts"
+            );
+        }
         self.list_settled(server, &key, kind, None);
         if differ {
             self.announce_change(server, profile, kind);

@@ -1,12 +1,16 @@
 //! The four lists and a page of one, as a server answered it.
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::collections::HashSet;
 use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::wire::message::{elements, member, members};
+use crate::era::bridge::items::demands_a_task;
+use crate::wire::message::{elements, member, members, unquote};
 
 /// One of the lists that a server offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,9 +79,27 @@ pub struct List {
     pub fetched: Option<Instant>,
     #[serde(skip)]
     pub stale: bool,
+    /// The tools that run as tasks or not at all, once somebody wanted to know.
+    #[serde(skip)]
+    pub(super) task_only: OnceCell<Vec<Box<str>>>,
 }
 
 impl List {
+    /// The tools that run as tasks or not at all.
+    pub fn task_only(&self) -> &[Box<str>] {
+        self.task_only.get_or_init(|| {
+            let demanding = self.items.iter().map(|item| item.get()).filter(|item| demands_a_task(item));
+            demanding.filter_map(|item| Some(unquote(member(item, "name")?)?.into())).collect()
+        })
+    }
+
+    /// The first name that stands twice, of items that are told apart by it.
+    pub fn double(&self, kind: ListKind) -> Option<String> {
+        let mut seen = HashSet::new();
+        let names = self.items.iter().filter(|_| kind.named()).filter_map(|item| unquote(member(item.get(), "name")?));
+        names.map(Cow::into_owned).find(|name| !seen.insert(name.clone()))
+    }
+
     /// For how many milliseconds it is still fresh, where the server says so.
     pub fn fresh_for(&self) -> Option<u64> {
         let ttl = self.ttl?;

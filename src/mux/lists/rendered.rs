@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use super::ListKind;
 
-/// How many bytes of items go to a caller as one page.
-const PAGE: usize = 1 << 20;
+/// How many bytes are left for what stands around the items: the envelope, a cursor, a time, and what a translation adds.
+const AROUND: usize = 4096;
 
-/// A page that is being put together.
+/// A page that is being put together: as much as fits into one message, because many hosts read the first page only.
 pub(super) struct Rendered {
     items: String,
     /// How many items came before this one, and how many were on earlier pages.
@@ -15,12 +15,19 @@ pub(super) struct Rendered {
     from: usize,
     /// Where the next page starts.
     next: Option<usize>,
+    /// How many bytes of items there may be.
+    room: usize,
 }
 
 impl Rendered {
-    /// A page that starts behind so many items.
-    pub(super) fn from(from: usize) -> Rendered {
-        Rendered { items: String::new(), index: 0, from, next: None }
+    /// A page that starts behind so many items, in a message of at most `limit` bytes.
+    pub(super) fn from(from: usize, limit: usize) -> Rendered {
+        Rendered { items: String::new(), index: 0, from, next: None, room: limit.saturating_sub(AROUND) }
+    }
+
+    /// Leaves so many bytes for something besides the items.
+    pub(super) fn leave_room(&mut self, bytes: usize) {
+        self.room = self.room.saturating_sub(bytes);
     }
 
     /// Adds an item, if it belongs to this page.
@@ -29,7 +36,7 @@ impl Rendered {
         if self.index <= self.from || self.next.is_some() {
             return;
         }
-        if !self.items.is_empty() && self.items.len() + item.len() > PAGE {
+        if !self.items.is_empty() && self.items.len() + 1 + item.len() > self.room {
             self.next = Some(self.index - 1);
             return;
         }

@@ -39,8 +39,10 @@ const FILE: &str = "mcpool.yaml";
 pub struct Config {
     /// Where it was loaded from, an absolute path.
     pub file: Option<PathBuf>,
-    /// In the order of the file.
+    /// Those that are used, in the order of the file.
     pub servers: Vec<Server>,
+    /// Those that are written down and not used.
+    pub disabled: Vec<Server>,
     /// One for each server, then `all`, then those configured under other names.
     pub endpoints: Vec<Endpoint>,
     /// Where callers find the daemon.

@@ -64,6 +64,12 @@ pub enum Error {
         /// The tool, as the caller named it.
         what: String,
     },
+    /// Nothing is used that this endpoint would show.
+    #[error("server `{server}` is disabled: take `disabled: true` out of the configuration to use it")]
+    Disabled {
+        /// The server's name.
+        server: String,
+    },
     /// A message above `limits.max_message`.
     #[error(
         "a message of {size} bytes is above the limit of {limit} bytes; raise `limits.max_message` if it is wanted"
@@ -211,7 +217,8 @@ impl Error {
             | Error::RateLimited { server, .. }
             | Error::BreakerOpen { server, .. }
             | Error::CallTimeout { server, .. }
-            | Error::QueueTimeout { server, .. } => Some(server),
+            | Error::QueueTimeout { server, .. }
+            | Error::Disabled { server } => Some(server),
             Error::Parse(_)
             | Error::InvalidRequest(_)
             | Error::MethodNotFound(_)
@@ -289,7 +296,7 @@ impl Error {
             Error::UnsupportedVersion { .. } => (-32022, None),
             Error::MissingCapability { .. } => (-32021, None),
             Error::Unanswered { .. } => (-32603, None),
-            Error::Forbidden { .. } => (403, Some("forbidden")),
+            Error::Forbidden { .. } | Error::Disabled { .. } => (403, Some("forbidden")),
             Error::TooLarge { .. } => (413, Some("too_large")),
             Error::CallerOverloaded { .. } | Error::Overloaded { .. } | Error::TooManyTasks { .. } => {
                 (429, Some("caller_overloaded"))

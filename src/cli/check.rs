@@ -28,6 +28,9 @@ pub fn run(file: &Path) -> Result<ExitCode, String> {
             if max == 1 { "" } else { "s" }
         );
     }
+    for server in &config.disabled {
+        println!("  {:<20} disabled", server.name);
+    }
     println!();
     for endpoint in &config.endpoints {
         println!("  mcpool connect {:<20} {}", endpoint.name, sockets::path(&config, &endpoint.name).display());

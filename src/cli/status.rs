@@ -28,6 +28,10 @@ fn page(status: &Value) -> String {
     page += &format!("\n{}\n", server_table(servers));
     let instances =
         servers.iter().flat_map(|server| rows(&server["instances"]).iter().map(move |instance| (server, instance)));
+    let disabled: Vec<_> = rows(&status["disabled"]).iter().map(text).collect();
+    if !disabled.is_empty() {
+        page += &format!("Disabled: {}\n", disabled.join(", "));
+    }
     let table = instance_table(instances);
     if table.row_count() > 0 {
         page += &format!("\n{table}\n");

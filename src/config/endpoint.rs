@@ -17,6 +17,8 @@ pub struct Endpoint {
     pub socket: Option<PathBuf>,
     /// The names of its servers, in the order in which collisions are settled.
     pub servers: Vec<String>,
+    /// The names of those that it would show if they were not disabled.
+    pub disabled: Vec<String>,
     /// Whether tools and prompts are called SERVER__NAME here: on `all`, and where there are several servers.
     pub prefix: bool,
     /// The tools that may be used, by the names that callers see here, `*` standing for any characters; None: all.
@@ -36,6 +38,7 @@ impl Endpoint {
             name,
             socket: None,
             servers,
+            disabled: Vec::new(),
             tools: None,
             users: Vec::new(),
             patience: Duration::from_secs(2),
@@ -48,5 +51,11 @@ impl Endpoint {
         let mut endpoints: Vec<Self> = names().map(|name| Self::new(name.clone(), vec![name])).collect();
         endpoints.push(Self::new(ALL, names().collect()));
         endpoints
+    }
+
+    /// Takes disabled servers out of what it shows.
+    pub(super) fn without(&mut self, disabled: &[Server]) {
+        let is = |name: &String| disabled.iter().any(|server| server.name == *name);
+        (self.disabled, self.servers) = std::mem::take(&mut self.servers).into_iter().partition(is);
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::diagnostic::{Mistakes, Notes, quoted};
 use super::fields::Fields;
 use super::yaml::{self, Entry, Place};
-use super::{Admin, Catalogue, Config, Life, Limits, Log, Sockets, name};
+use super::{Admin, Catalogue, Config, Life, Limits, Log, Server, Sockets, name};
 
 /// For durations that may not be zero.
 const MOMENT: Duration = Duration::from_millis(1);
@@ -58,7 +58,8 @@ fn config(mut root: Fields<'_>) -> Config {
     }
     // Also of servers with mistakes: whoever refers to them makes no other.
     let names: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
-    let servers = entries.iter().filter_map(|entry| server::read(root.notes, entry)).collect();
+    let servers: Vec<Server> = entries.iter().filter_map(|entry| server::read(root.notes, entry)).collect();
+    // A disabled one has an endpoint all the same, which says so.
     let mut config = Config::of(servers);
     config.sockets = sockets(root.section("sockets"));
     config.limits = limits(root.section("limits"));
@@ -83,6 +84,8 @@ fn config(mut root: Fields<'_>) -> Config {
         }
     }
     root.finish();
+    (config.disabled, config.servers) = config.servers.into_iter().partition(|server| server.disabled);
+    config.endpoints.iter_mut().for_each(|endpoint| endpoint.without(&config.disabled));
     config
 }
 

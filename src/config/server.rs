@@ -13,6 +13,8 @@ use super::{Backoff, Breaker, Probe, RateLimit, Recycle, Retry, Secret, WhenFull
 pub struct Server {
     /// Letters, digits, `_` and `-`; at most 32; no `__`.
     pub name: String,
+    /// It is written down and not used: never started, and shown nowhere but in `check` and `status`.
+    pub disabled: bool,
     /// The program: a path, or a name to be found on `PATH`.
     pub command: String,
     /// Its arguments. May hold secrets that were filled in, so `Debug` shows only how many they are.
@@ -130,6 +132,7 @@ impl Server {
     pub fn new(name: impl Into<String>, command: impl Into<String>) -> Self {
         Self {
             name: name.into(),
+            disabled: false,
             command: command.into(),
             args: Vec::new(),
             env: BTreeMap::new(),
@@ -192,6 +195,7 @@ impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
             .field("name", &self.name)
+            .field("disabled", &self.disabled)
             .field("command", &self.command)
             .field("args", &format_args!("[{} hidden]", self.args.len()))
             .field("env", &self.env)

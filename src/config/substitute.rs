@@ -1,4 +1,4 @@
-//! `${env:NAME}` and `${file:/path}` in the file's texts, so that secrets stay out of it. Called by `fields.rs`.
+//! `${env:NAME}`, `${env:NAME:-default}` and `${file:/path}` in the file's texts, so that secrets stay out of it. Called by `fields.rs`.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -41,9 +41,9 @@ pub(super) fn expand(text: &str, env: Env<'_>, secret: &mut dyn FnMut(&str), fau
             return full;
         };
         match look_up(&inside[..end], env) {
-            Ok(value) => {
+            Ok((value, is_secret)) => {
                 full.push_str(&value);
-                if !inside[..end].strip_prefix("env:").is_some_and(is_plain) {
+                if is_secret {
                     secret(&value);
                 }
             }
@@ -55,14 +55,19 @@ pub(super) fn expand(text: &str, env: Env<'_>, secret: &mut dyn FnMut(&str), fau
     full
 }
 
-fn look_up(reference: &str, env: Env<'_>) -> Result<String, Fault> {
-    let value = match reference.split_once(':') {
-        Some(("env", name)) => variable(name, env)?,
-        Some(("file", path)) => contents(path)?,
+/// What a reference stands for, and whether it may be a secret.
+fn look_up(reference: &str, env: Env<'_>) -> Result<(String, bool), Fault> {
+    let (value, is_secret) = match reference.split_once(':') {
+        Some(("env", inside)) => match inside.split_once(":-") {
+            Some((name, default)) => with_default(name, default, env)?,
+            None => (variable(inside, env)?, !is_plain(inside)),
+        },
+        Some(("file", path)) => (contents(path)?, true),
         _ => {
             return Err(Fault {
                 message: format!("`${{{reference}}}` is not something to fill in"),
-                help: "write `${env:NAME}` or `${file:/path}`, or `$${` for a plain `${`".to_owned(),
+                help: "write `${env:NAME}`, `${env:NAME:-default}` or `${file:/path}`, or `$${` for a plain `${`"
+                    .to_owned(),
             });
         }
     };
@@ -72,16 +77,36 @@ fn look_up(reference: &str, env: Env<'_>) -> Result<String, Fault> {
             help: "no argument or environment variable of a process can hold one".to_owned(),
         });
     }
-    Ok(value)
+    Ok((value, is_secret))
+}
+
+/// As in a shell, the default stands for a variable that is empty, too. It is written in the file, so it is no secret.
+fn with_default(name: &str, default: &str, env: Env<'_>) -> Result<(String, bool), Fault> {
+    check(name)?;
+    if default.contains("${") {
+        return Err(Fault {
+            message: format!("the default of `{name}` holds another `${{`"),
+            help: "a default is plain text".to_owned(),
+        });
+    }
+    match env(name).filter(|value| !value.is_empty()) {
+        Some(_) => Ok((variable(name, env)?, !is_plain(name))),
+        None => Ok((default.to_owned(), false)),
+    }
+}
+
+fn check(name: &str) -> Result<(), Fault> {
+    if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        return Ok(());
+    }
+    Err(Fault {
+        message: format!("`{name}` is not the name of an environment variable"),
+        help: "names are letters, digits and `_`; a default is written `${env:NAME:-default}`".to_owned(),
+    })
 }
 
 fn variable(name: &str, env: Env<'_>) -> Result<String, Fault> {
-    if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-        return Err(Fault {
-            message: format!("`{name}` is not the name of an environment variable"),
-            help: "names are letters, digits and `_`; there is no syntax for defaults".to_owned(),
-        });
-    }
+    check(name)?;
     let value = env(name).ok_or_else(|| Fault {
         message: format!("the environment variable `{name}` is not set"),
         help: format!("set `{name}` for the daemon, or write `${{file:/path}}`: hosts start commands with an almost empty environment"),
@@ -140,6 +165,17 @@ mod tests {
     }
 
     #[test]
+    fn a_default_stands_for_a_variable_that_is_not_set_or_empty() {
+        assert_eq!(filled("${env:TOKEN:-x} ${env:NO:-a:-b} ${env:NO:-}."), Ok("hunter2 a:-b .".to_owned()));
+        let mut secrets = Vec::new();
+        let empty = |name: &str| Some(if name == "EMPTY" { "".into() } else { "hunter2".into() });
+        let mut fault = |fault| panic!("{fault:?}");
+        let full =
+            expand("${env:EMPTY:-plain} ${env:TOKEN:-plain}", &empty, &mut |s| secrets.push(s.to_owned()), &mut fault);
+        assert_eq!((full.as_str(), secrets), ("plain hunter2", vec!["hunter2".to_owned()]));
+    }
+
+    #[test]
     fn a_file_loses_one_newline() -> std::io::Result<()> {
         let path = std::env::temp_dir().join(format!("mcpool-substitute-{}", std::process::id()));
         std::fs::write(&path, "hunter2\n\n")?;
@@ -149,16 +185,19 @@ mod tests {
 
     #[test]
     fn says_everything_that_it_cannot_fill_in() {
-        let faults =
-            filled("${env:NO} ${HOME} ${env:A:-b} ${file:rel} ${file:/no/such} ${file:/} ${env:TOKEN").unwrap_err();
+        let faults = filled(
+            "${env:NO} ${HOME} ${env:A-b} ${file:rel} ${file:/no/such} ${file:/} ${env:A:-${env:B}} ${env:TOKEN",
+        )
+        .unwrap_err();
         let said: Vec<_> = faults.iter().map(|fault| fault.message.as_str()).collect();
         assert_eq!(said[0], "the environment variable `NO` is not set");
         assert_eq!(said[1], "`${HOME}` is not something to fill in");
-        assert_eq!(said[2], "`A:-b` is not the name of an environment variable");
+        assert_eq!(said[2], "`A-b` is not the name of an environment variable");
         assert_eq!(said[3], "the file `rel` is not an absolute path");
         assert!(said[4].starts_with("the file `/no/such` cannot be read: "));
         assert_eq!(said[5], "the file `/` is not a regular file");
-        assert_eq!(said[6], "`${` without its `}`");
+        assert_eq!(said[6], "the default of `A` holds another `${`");
+        assert_eq!(said[7], "`${` without its `}`");
         assert!(!format!("{faults:?}").contains("hunter2"));
     }
 }

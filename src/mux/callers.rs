@@ -31,6 +31,8 @@ pub struct Endpoint {
     pub name: String,
     /// In the order of the configuration, which settles collisions.
     pub servers: Vec<ServerId>,
+    /// The first server that it would show, if all of them are disabled.
+    pub disabled: Option<String>,
     /// Whether names are shown as `SERVER__NAME`.
     pub prefix: bool,
     /// Patterns of the tools that may be used; all if `None`.
@@ -121,6 +123,7 @@ impl Mux {
         let shown = Endpoint {
             name: endpoint.name.clone(),
             servers: endpoint.servers.iter().filter_map(|name| self.configured_as(name)).collect(),
+            disabled: endpoint.disabled.first().filter(|_| endpoint.servers.is_empty()).cloned(),
             prefix: endpoint.prefix,
             tools: endpoint.tools.clone(),
             patience: endpoint.patience,

@@ -113,7 +113,14 @@ mod tests {
 
     fn endpoint(prefix: bool, tools: Option<&[&str]>) -> Endpoint {
         let tools = tools.map(|tools| tools.iter().map(|tool| (*tool).to_owned()).collect());
-        Endpoint { name: "all".into(), servers: vec![], prefix, tools, patience: std::time::Duration::ZERO }
+        Endpoint {
+            name: "all".into(),
+            servers: vec![],
+            disabled: None,
+            prefix,
+            tools,
+            patience: std::time::Duration::ZERO,
+        }
     }
 
     #[test]

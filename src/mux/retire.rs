@@ -204,7 +204,11 @@ impl Mux {
 
     /// Why a caller may begin nothing any more, if it may not.
     pub(super) fn is_leaving(&self, key: CallerKey) -> Option<Error> {
-        let caller = self.callers.get(key).filter(|caller| caller.leaves.is_some())?;
+        let caller = self.callers.get(key)?;
+        if let Some(server) = &caller.endpoint.disabled {
+            return Some(Error::Disabled { server: server.clone() });
+        }
+        caller.leaves?;
         let name = &caller.endpoint.name;
         Some(Error::Reconfigured(format!(
             "endpoint `{name}` was taken away from this client by a change of the configuration"

@@ -49,6 +49,7 @@ impl Mux {
             "calls": self.calls.len(),
             "held": self.held.count(),
             "servers": servers,
+            "disabled": self.config.disabled.iter().map(|server| &server.name).collect::<Vec<_>>(),
             "counters": {
                 "callers": self.metrics.callers.get(),
                 "calls": self.metrics.calls.get(),

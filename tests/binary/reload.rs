@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use crate::PATIENCE;
 use crate::daemon::{self, Place};
+use crate::host::Host;
 
 /// Runs a command to its end; its output and exit code.
 async fn mcpool(place: &Place, args: &[&str]) -> (String, String, Option<i32>) {
@@ -26,6 +27,16 @@ fn slow(ms: u64) -> Value {
 /// Whether a call is with the first server.
 fn runs(status: &Value) -> bool {
     status["servers"][0]["instances"][0]["in_flight"] == 1
+}
+
+/// The answer to a request, after what is told of lists that changed.
+async fn answer(host: &mut Host, id: &str) -> Value {
+    loop {
+        let line = host.line().await;
+        if line["id"] == id {
+            return line;
+        }
+    }
 }
 
 fn names(status: &Value) -> Vec<&str> {
@@ -282,4 +293,39 @@ async fn help_says_how_it_ends() {
     assert_eq!(mcpool(&place, &["serve", "--no-such"]).await.2, Some(2));
     fs::write(place.config(), "servers: 3\n").expect("written");
     assert_eq!(mcpool(&place, &["serve"]).await.2, Some(1));
+}
+
+#[tokio::test]
+async fn a_server_that_is_disabled_ends_and_its_endpoint_says_so_until_it_is_enabled_again() {
+    let place = Place::new();
+    let _daemon = place.serve().await;
+    let mut host = place.connect("echo");
+    host.open().await;
+    host.call("echo", json!({})).await;
+    let servers = place.servers().await;
+    place.edit("  new:\n", "    disabled: true\n  new:\n");
+    let status = place.until(|status| status["disabled"] == json!(["echo"]) && names(status) == ["new"]).await;
+    assert_eq!(status["servers"][0]["name"], "new");
+    for server in servers {
+        daemon::gone(server).await;
+    }
+    host.request(json!("off"), "tools/call", json!({ "name": "add", "arguments": {} }));
+    let refused = answer(&mut host, "off").await;
+    assert_eq!(
+        (&refused["error"]["code"], &refused["error"]["data"]["mcpool"]["server"]),
+        (&json!(403), &json!("echo"))
+    );
+    let told = refused["error"]["message"].as_str().unwrap_or_default();
+    assert!(told.contains("server `echo` is disabled") && told.contains("`disabled: true`"), "{told}");
+    let (out, _, code) = mcpool(&place, &["tools", "all"]).await;
+    assert!(code == Some(0) && out.contains("new__add") && !out.contains("echo__"), "{out}");
+    let (_, err, code) = mcpool(&place, &["tools", "echo"]).await;
+    assert!(code == Some(1) && err.contains("is disabled"), "{err}");
+    assert!(mcpool(&place, &["status"]).await.0.contains("Disabled: echo\n"));
+
+    place.edit("    disabled: true\n", "");
+    place.until(|status| names(status).len() == 2).await;
+    host.request(json!("on"), "tools/call", json!({ "name": "add", "arguments": { "a": 1, "b": 2 } }));
+    let served = answer(&mut host, "on").await;
+    assert_eq!(served["result"]["content"][0]["text"], "3", "{served}");
 }

@@ -29,6 +29,7 @@ pub(super) fn read(notes: &Notes<'_>, entry: &Entry) -> Option<Server> {
     }
     let default = Server::new(entry.key.as_str(), command(&mut fields));
     let server = Server {
+        disabled: fields.truth("disabled", default.disabled),
         args: fields.texts("args").unwrap_or_default(),
         env,
         inherit_env: inherit_env(&mut fields),

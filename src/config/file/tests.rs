@@ -159,6 +159,23 @@ fn a_hosts_own_file() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 #[test]
+fn a_disabled_server_is_known_and_shown_nowhere() -> Result<(), Box<dyn std::error::Error>> {
+    let text = "
+servers: {a: {command: x, disabled: true}, b: {command: y, disabled: false}}
+endpoints:
+  both: {servers: [a, b]}
+";
+    let config = Config::parse(text, "x", &env)?;
+    let names = |servers: &[Server]| servers.iter().map(|server| server.name.clone()).collect::<Vec<_>>();
+    assert_eq!((names(&config.servers), names(&config.disabled)), (vec!["b".to_owned()], vec!["a".to_owned()]));
+    let shown = |name: &str| config.endpoint(name).map(|shows| (shows.servers.join(","), shows.disabled.join(",")));
+    let pair = |shown: &str, disabled: &str| Some((shown.to_owned(), disabled.to_owned()));
+    assert_eq!([shown("a"), shown("all"), shown("both")], [pair("", "a"), pair("b", "a"), pair("b", "a")]);
+    says(&server("disabled: yes"), "expected `true` or `false`, got `yes`", "4:15");
+    Ok(())
+}
+
+#[test]
 fn no_mistake_shows_a_secret() -> Result<(), Box<dyn std::error::Error>> {
     let filled = server("args: ['--key=${env:TOKEN}']\n    env: {KEY: '${env:TOKEN}', PLAIN: hunter2}");
     assert_eq!(Config::parse(&filled, "x", &env)?.servers[0].args, ["--key=hunter2"]);

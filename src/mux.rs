@@ -34,9 +34,11 @@ pub mod retire;
 pub mod roots;
 pub mod route;
 pub mod servers;
+pub mod states;
 pub mod status;
 pub mod subscribe;
 pub mod sweep;
+pub mod tokens;
 mod uses;
 mod verdict;
 
@@ -61,6 +63,7 @@ use callers::{Caller, Endpoint};
 use listen::Listener;
 use reload::InForce;
 use servers::Server;
+use tokens::Tokens;
 
 /// Everything that is connected, running and on its way.
 pub struct Mux {
@@ -85,8 +88,8 @@ pub struct Mux {
     held: Held,
     alarm: Rc<Alarm>,
     random: Rc<RefCell<fastrand::Rng>>,
-    /// Tells request states of this daemon from those of an earlier one.
-    epoch: String,
+    /// Seals what callers are given to come back with.
+    tokens: Tokens,
     /// Nothing new is begun; what runs may end.
     draining: bool,
     /// Bounds the calls of all callers.
@@ -111,7 +114,7 @@ pub struct Parts {
     pub catalogue: Option<PathBuf>,
     /// Seeds jitter and names; the same seed gives the same run.
     pub seed: u64,
-    /// Seals the request states of held calls. Nobody else may know it.
+    /// Seals what callers are given to come back with. Nobody else may know it.
     pub key: [u8; 32],
 }
 
@@ -131,7 +134,6 @@ impl Handle {
             };
             let in_flight = parts.config.limits.in_flight_total;
             let alarm = Rc::<Alarm>::default();
-            let epoch = format!("{:08x}", random.borrow_mut().u32(..));
             let mut mux = Mux {
                 servers: Vec::new(),
                 endpoints: Vec::new(),
@@ -144,10 +146,10 @@ impl Handle {
                 callers: SlotMap::with_key(),
                 calls: SlotMap::with_key(),
                 listeners: SecondaryMap::new(),
-                held: Held::new(parts.key),
+                held: Held::default(),
+                tokens: Tokens::new(parts.key),
                 alarm,
                 random,
-                epoch,
                 draining: false,
                 in_flight: InFlight::new(in_flight),
                 ending: false,

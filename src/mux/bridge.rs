@@ -135,7 +135,7 @@ impl Mux {
 }
 
 /// Tells one request from others, whatever the order of its parameters.
-fn fingerprint(request: &Message) -> [u8; 32] {
+pub(super) fn fingerprint(request: &Message) -> [u8; 32] {
     let salient = request::salient(request.raw(Field::Params).unwrap_or("{}"));
     Sha256::new().chain_update(request.method().as_bytes()).chain_update([0]).chain_update(salient).finalize().into()
 }

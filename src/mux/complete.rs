@@ -86,14 +86,14 @@ impl Mux {
         let result = answer.kind() == Kind::Result;
         match &call.then {
             Then::Subscribed(uri) if result => self.subscribed(at, Subscriber::Session(call.caller), uri),
-            Then::MayCreate if result => {
-                self.note_created(at, &call, answer);
-                self.wrap_state(at, answer, &mut splice);
-            }
+            Then::MayCreate if result => self.note_created(at, &call, answer),
             Then::AboutTask(id) if result => self.told_of_task(at, id, &call.request, answer),
             Then::ShowOwnTasks if result => self.hide_foreign_tasks(at, call.caller, answer, &mut splice),
             Then::MayCreate => self.note_elicitations(at, call.caller, answer),
             _ => {}
+        }
+        if result {
+            self.wrap_state(at, &call, answer, &mut splice);
         }
         let revision = call.profile.revision();
         let old = result && legacy::lacks_content(revision);
@@ -188,16 +188,5 @@ impl Mux {
             self.dispatch(at.server);
         }
         self.dismiss(at);
-    }
-
-    /// Makes a `requestState` find its way back to the instance that issued it (design, section 4).
-    fn wrap_state(&mut self, at: InstanceRef, answer: &Message, splice: &mut crate::wire::splice::Splice) {
-        if answer.raw(Field::ResultType) != Some(r#""input_required""#) {
-            return;
-        }
-        let (Some(state), Some(instance)) = (answer.raw(Field::ResultState), self.instance(at)) else { return };
-        if let Some(inner) = state.strip_prefix('"') {
-            splice.put(answer.span(Field::ResultState), format!("\"mcpool.{}.{}.{inner}", self.epoch, instance.serial));
-        }
     }
 }

@@ -46,7 +46,7 @@ impl Mux {
     /// Whether a request goes on with what was begun: its caller comes back for a call that is held.
     pub(super) fn is_comeback(&self, accepted: &Accepted) -> bool {
         let state = accepted.request.text(Field::RequestState);
-        state.is_some_and(|state| self.held.behind(&state).is_some())
+        state.is_some_and(|state| self.held_behind(&state).is_some())
     }
 
     /// Ends everything: no new callers, waiting calls refused, instances stopped.

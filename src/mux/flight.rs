@@ -12,7 +12,7 @@ use crate::clock;
 use crate::config::WhenFull;
 use crate::era::may_ask_in;
 use crate::error::Error;
-use crate::pool::instance::{InstanceKey, InstanceRef, ServerId, State};
+use crate::pool::instance::{Instance, InstanceKey, InstanceRef, ServerId, State};
 use crate::pool::lease::{Lease, Need};
 use crate::pool::pending::{Entry, Load};
 use crate::pool::pick::Pick;
@@ -108,7 +108,12 @@ impl Mux {
     fn place_pinned(&mut self, key: CallKey, server: ServerId, pin: Pin) {
         let at = InstanceRef { server, key: pin.to };
         let open = |state| matches!(state, State::Ready | State::Draining);
-        if self.instance(at).is_some_and(|instance| open(instance.state)) {
+        let call = &self.calls[key];
+        // Whatever it was pinned by, what was told to others or is another caller's alone is never reached.
+        let own = |instance: &Instance| {
+            instance.profile == call.profile && instance.bound.is_none_or(|(owner, _)| owner == call.caller)
+        };
+        if self.instance(at).is_some_and(|to| open(to.state) && (!call.is_callers() || own(to))) {
             return self.send(key, pin.to);
         }
         if pin.or_any {

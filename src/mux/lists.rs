@@ -6,6 +6,9 @@ mod kind;
 mod rendered;
 
 use std::collections::HashSet;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
 
 use super::Mux;
 use super::call::{Call, Place, Source};
@@ -16,6 +19,7 @@ use super::request::Accepted;
 use crate::clock;
 use crate::era::bridge::answer::to_legacy;
 use crate::era::bridge::items::fit_item;
+use crate::era::bridge::seal::Purpose;
 use crate::era::implementation;
 use crate::era::legacy::announces;
 use crate::era::profile::Profile;
@@ -27,6 +31,9 @@ use crate::wire::scan::Field;
 pub use fetch::Request;
 pub use kind::{List, ListKind, Page};
 use rendered::{Freshness, Rendered};
+
+/// How long a caller may take from one page of a list to the next.
+const PAGED: Duration = Duration::from_secs(3600);
 
 impl Mux {
     /// A caller wants a list.
@@ -53,6 +60,7 @@ impl Mux {
             let rest = if modern { of_era(&implementation()) } else { String::new() };
             return accepted.result(&Rendered::from(0, self.config.limits.message).finish(
                 kind,
+                |_| String::new(),
                 modern.then_some(0),
                 &rest,
             ));
@@ -118,9 +126,13 @@ impl Mux {
         let cursor = match call.request.raw(Field::Cursor) {
             None | Some("null") => 0,
             Some(_) => {
-                match call.request.text(Field::Cursor).and_then(|cursor| cursor.strip_prefix("mcpool.")?.parse().ok()) {
-                    Some(index) => index,
-                    None => return self.fail(key, Error::InvalidParams("this cursor is none that mcpool gave".into())),
+                let text = call.request.text(Field::Cursor).unwrap_or_default();
+                match self.tokens.take(Purpose::Page, &text, (call.caller, digest_of(kind))) {
+                    Ok((index, _)) => index as usize,
+                    Err(why) => {
+                        let what = format!("this cursor {why}; list anew without one");
+                        return self.fail(key, Error::InvalidParams(what));
+                    }
                 }
             }
         };
@@ -172,7 +184,9 @@ impl Mux {
             rest = if modern { of_era(&implementation()) } else { String::new() };
             fresh.add(modern.then_some(if fresh.least.is_some() { u64::MAX } else { 0 }));
         }
-        page.finish(kind, fresh.least, &rest)
+        let until = clock::now() + PAGED;
+        let cursor = |next| self.tokens.give(Purpose::Page, next as u64, (call.caller, digest_of(kind)), "", until);
+        page.finish(kind, cursor, fresh.least, &rest)
     }
 
     /// For how many milliseconds mcpool believes a list whose server does not say.
@@ -187,6 +201,11 @@ impl Mux {
         let endpoint = self.callers.get(call.caller).map(|caller| &caller.endpoint);
         endpoint.is_some_and(|endpoint| !endpoint.prefix && self.offer_to(call.server, call).bridged)
     }
+}
+
+/// What a cursor belongs to: the list that it goes on with.
+fn digest_of(kind: ListKind) -> [u8; 32] {
+    Sha256::digest(kind.method()).into()
 }
 
 /// The members that every modern result of this kind has, besides how long it is fresh.

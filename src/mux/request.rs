@@ -205,7 +205,7 @@ impl Mux {
             return self.come_back(accepted);
         }
         let Some(caller) = self.callers.get(accepted.caller) else { return };
-        let route = match self.route(caller, &accepted.request, profile == Profile::Modern) {
+        let mut route = match self.route(caller, &accepted.request, profile == Profile::Modern) {
             Ok(route) => route,
             Err(error) => return accepted.refuse(&error),
         };
@@ -231,9 +231,16 @@ impl Mux {
         {
             return accepted.refuse(&error);
         }
+        let pin = if modern {
+            match self.unwrap_state(route.server, accepted.caller, &accepted.request, &mut route.splice) {
+                Ok(pin) => pin,
+                Err(error) => return accepted.refuse(&error),
+            }
+        } else {
+            None
+        };
         let then = if verb == Verb::Create { Then::MayCreate } else { Then::Nothing };
-        let key =
-            self.submit(Call { splice: route.splice, pin: route.pin, then, ..accepted.call(route.server, profile) });
+        let key = self.submit(Call { splice: route.splice, pin, then, ..accepted.call(route.server, profile) });
         self.place(key);
     }
 }

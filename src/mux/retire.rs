@@ -185,7 +185,7 @@ impl Mux {
         if !accepted.request.span(Field::RequestState).found() {
             return false;
         }
-        let held = accepted.request.text(Field::RequestState).and_then(|state| self.held.behind(&state));
+        let held = accepted.request.text(Field::RequestState).and_then(|state| self.held_behind(&state));
         let call = held.and_then(|key| self.calls.get(key));
         call.is_some_and(|call| self.in_stead_of(call.server) != Some(call.server))
     }

@@ -1,7 +1,6 @@
 //! Which server a request is for, and what the server calls the thing that the request names.
 
 use super::Mux;
-use super::call::Pin;
 use super::callers::{Caller, Endpoint};
 use super::lists::ListKind;
 use super::names;
@@ -15,7 +14,6 @@ use crate::wire::splice::Splice;
 pub struct Route {
     pub server: ServerId,
     pub splice: Splice,
-    pub pin: Option<Pin>,
 }
 
 impl Mux {
@@ -37,8 +35,7 @@ impl Mux {
             [only] if !endpoint.prefix => *only,
             _ => self.route_among(endpoint, request, &request.method(), modern, &mut splice)?,
         };
-        let pin = self.unwrap_state(server, request, &mut splice);
-        Ok(Route { server, splice, pin })
+        Ok(Route { server, splice })
     }
 
     fn route_among(
@@ -133,20 +130,5 @@ impl Mux {
             })
         };
         endpoint.servers.iter().find(lists).or_else(|| endpoint.servers.iter().find(matches)).copied()
-    }
-
-    /// Takes our wrapping off a `requestState`, and finds the instance that issued it.
-    fn unwrap_state(&self, server: ServerId, request: &Message, splice: &mut Splice) -> Option<Pin> {
-        let state = request.raw(Field::RequestState)?;
-        let wrapped = state.strip_prefix("\"mcpool.")?;
-        let (epoch, rest) = wrapped.split_once('.')?;
-        let (serial, inner) = rest.split_once('.')?;
-        let serial: u64 = serial.parse().ok()?;
-        splice.put(request.span(Field::RequestState), format!("\"{inner}"));
-        if epoch != self.epoch {
-            return None;
-        }
-        let mut instances = self.server(server).pool.instances.values();
-        instances.find(|instance| instance.serial == serial).map(|instance| Pin { to: instance.at.key, or_any: true })
     }
 }

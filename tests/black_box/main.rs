@@ -30,6 +30,7 @@ mod ids_and_tokens;
 mod leases;
 mod logging;
 mod mixed_all;
+mod modern_states;
 mod probes;
 mod rate_limits;
 mod recycling;

@@ -1,10 +1,9 @@
 //! A modern caller comes back with what it was asked: it gets its call again.
 
-use slotmap::Key;
-
 use super::questions::{Named, Outcome, Question};
 use super::{Bridge, fingerprint};
 use crate::clock;
+use crate::era::bridge::seal::Purpose;
 use crate::era::profile::canonical;
 use crate::error::Error;
 use crate::mux::Mux;
@@ -29,14 +28,9 @@ impl Mux {
     fn claim(&self, accepted: &Accepted) -> Result<(CallKey, Vec<(String, String)>), String> {
         let text = accepted.request.text(Field::RequestState).unwrap_or_default();
         let wrong = |why: &str| format!("requestState {why}; send the request anew without it");
-        let state = self.held.open(&text).map_err(wrong)?;
-        if state.caller != accepted.caller.data().as_ffi() {
-            return Err(wrong("belongs to another caller"));
-        }
-        if state.request != fingerprint(&accepted.request) {
-            return Err(wrong("belongs to another request"));
-        }
-        let key = self.held.call(state.serial).ok_or_else(|| wrong("was used already, or its call is over"))?;
+        let whose = (accepted.caller, fingerprint(&accepted.request));
+        let (serial, _) = self.tokens.take(Purpose::Held, &text, whose).map_err(wrong)?;
+        let key = self.held.call(serial).ok_or_else(|| wrong("was used already, or its call is over"))?;
         let responses = accepted.request.raw(Field::Params).and_then(|params| member(params, "inputResponses"));
         let responses = responses.map(members).unwrap_or_default();
         let Some(Bridge::Modern(modern)) = self.calls.get(key).and_then(|call| call.bridge.as_ref()) else {

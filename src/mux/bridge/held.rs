@@ -2,14 +2,12 @@
 //! call stays where it is, and whoever comes back with the answers and the sealed state takes it over.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use slotmap::Key;
 use tokio::time::Instant;
 
 use super::questions::Outcome;
 use crate::clock;
-use crate::era::bridge::seal::{self, Sealer};
+use crate::era::bridge::seal::Purpose;
 use crate::error::Error;
 use crate::mux::Mux;
 use crate::mux::call::{Place, Source};
@@ -19,10 +17,8 @@ use crate::reply::{CallKey, CallerKey};
 use crate::wire::message::Message;
 
 /// The calls whose modern callers are to come back.
+#[derive(Default)]
 pub struct Held {
-    sealer: Sealer,
-    /// Expiries are told since then.
-    since: Instant,
     last: u64,
     calls: BTreeMap<u64, CallKey>,
     /// Calls whose questions are being gathered, and until when.
@@ -30,10 +26,6 @@ pub struct Held {
 }
 
 impl Held {
-    pub fn new(key: [u8; 32]) -> Held {
-        Held { sealer: Sealer::new(key), since: clock::now(), last: 0, calls: BTreeMap::new(), gathering: Vec::new() }
-    }
-
     /// Forgets a call that is over or was come back for.
     pub fn remove(&mut self, serial: u64) {
         self.calls.remove(&serial);
@@ -44,30 +36,16 @@ impl Held {
         self.calls.len()
     }
 
-    /// What a request state stands for, if its time is not over.
-    pub(super) fn open(&self, text: &str) -> Result<seal::Held, &'static str> {
-        let state = self.sealer.open(text).ok_or("is not one of mcpool's or was changed")?;
-        let over = self.since.elapsed() >= Duration::from_millis(state.expires_ms);
-        if over { Err("has expired") } else { Ok(state) }
-    }
-
     /// The call behind a serial, if nobody has come back for it.
     pub(super) fn call(&self, serial: u64) -> Option<CallKey> {
         self.calls.get(&serial).copied()
     }
 
-    /// The call that a request state stands for, if its caller may still come back for it.
-    pub fn behind(&self, text: &str) -> Option<CallKey> {
-        self.call(self.open(text).ok()?.serial)
-    }
-
-    /// Notes a call that is held until then, and seals what its caller needs to come back.
-    fn keep(&mut self, key: CallKey, caller: CallerKey, request: [u8; 32], until: Instant) -> (u64, String) {
+    /// Notes a call that is held; the serial under which its caller comes back.
+    fn keep(&mut self, key: CallKey) -> u64 {
         self.last += 1;
         self.calls.insert(self.last, key);
-        let expires_ms = (until - self.since).as_millis() as u64;
-        let held = seal::Held { serial: self.last, caller: caller.data().as_ffi(), request, expires_ms };
-        (self.last, self.sealer.seal(&held, nonce(self.last)))
+        self.last
     }
 
     /// The calls that are held.
@@ -77,6 +55,11 @@ impl Held {
 }
 
 impl Mux {
+    /// The call that a request state stands for, if its caller may still come back for it.
+    pub(in crate::mux) fn held_behind(&self, state: &str) -> Option<CallKey> {
+        self.held.call(self.tokens.open(Purpose::Held, state).ok()?.0.number)
+    }
+
     /// Answers the caller of a call with the questions that are open, and keeps the call until it comes back.
     pub(super) fn hold(&mut self, key: CallKey) {
         let Some(call) = self.calls.get(key).filter(|call| call.is_callers()) else { return };
@@ -99,7 +82,8 @@ impl Mux {
         call.trials = Trials::default();
         call.deadline = until;
         self.alarm.at(until);
-        let (serial, state) = self.held.keep(key, caller, request, until);
+        let serial = self.held.keep(key);
+        let state = self.tokens.give(Purpose::Held, serial, (caller, request), "", until);
         if let Source::Caller(reply, _permit) = std::mem::replace(&mut call.from, Source::Held { serial, since: now }) {
             if let Some(caller) = self.callers.get_mut(caller) {
                 caller.in_flight.remove(reply.id());
@@ -144,11 +128,4 @@ impl Mux {
         let of_caller = |key: &CallKey| self.calls.get(*key).is_some_and(|call| call.caller == caller);
         self.held.calls().filter(of_caller).collect()
     }
-}
-
-/// A nonce that is used once under a daemon's key: a serial is.
-fn nonce(serial: u64) -> [u8; 24] {
-    let mut nonce = [0; 24];
-    nonce[..8].copy_from_slice(&serial.to_le_bytes());
-    nonce
 }

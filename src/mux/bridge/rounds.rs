@@ -1,8 +1,9 @@
 //! A legacy caller's call that its modern server ended with questions: they go to the caller as requests, and when
 //! all are answered the call goes to the server again. The caller sees one call with questions in the middle.
 
-use super::Bridge;
+use super::{Bridge, fingerprint};
 use crate::clock;
+use crate::era::bridge::seal::Purpose;
 use crate::era::bridge::{ask, capabilities, content, request};
 use crate::era::may_ask_in;
 use crate::era::profile::Legacy;
@@ -88,7 +89,7 @@ impl Mux {
 
     /// Asks the caller of a call one of the server's questions.
     fn put_question(&mut self, key: CallKey, name: String, request: &str) -> Result<(), Error> {
-        let Mux { calls, callers, epoch, .. } = self;
+        let Mux { calls, callers, tokens, .. } = self;
         let Some(call) = calls.get_mut(key) else { return Ok(()) };
         let Some(Bridge::Legacy(legacy)) = &mut call.bridge else { return Ok(()) };
         let method = member(request, "method").and_then(unquote).unwrap_or_default();
@@ -106,7 +107,8 @@ impl Mux {
             return Ok(());
         };
         let ours = caller.next_ask();
-        let elicitation_id = format!("mcpool-{epoch}-{}", ours.0);
+        let about = fingerprint(&call.request);
+        let elicitation_id = tokens.give(Purpose::Elicitation, ours.0, (call.caller, about), "", call.deadline);
         let mut given = ask::legacy_params(&method, params, &elicitation_id);
         if member(&given, "elicitationId").is_some() {
             legacy.elicitations.push(elicitation_id);

@@ -44,9 +44,16 @@ impl Rendered {
         let _ = write!(self.items, "{comma}{item}");
     }
 
-    /// The whole result: `rest` are further members, each behind a comma.
-    pub(super) fn finish(self, kind: ListKind, fresh_ms: Option<u64>, rest: &str) -> String {
-        let next = self.next.map(|next| format!(r#","nextCursor":"mcpool.{next}""#)).unwrap_or_default();
+    /// The whole result: `cursor` makes one for the page that starts behind so many items, `rest` are further members,
+    /// each behind a comma.
+    pub(super) fn finish(
+        self,
+        kind: ListKind,
+        cursor: impl FnOnce(usize) -> String,
+        fresh_ms: Option<u64>,
+        rest: &str,
+    ) -> String {
+        let next = self.next.map(|next| format!(r#","nextCursor":"{}""#, cursor(next))).unwrap_or_default();
         let ttl = fresh_ms.map(|ttl| format!(r#","ttlMs":{ttl}"#)).unwrap_or_default();
         format!(r#"{{"{}":[{}]{next}{ttl}{rest}}}"#, kind.member(), self.items)
     }

@@ -69,11 +69,10 @@ impl Caller {
         }
         let method = self.world.truth(cause, |truth| truth.method.clone()).unwrap_or_default();
         let (modern, now) = (self.kind.is_modern(), self.world.now());
-        let plain = unwrapped(line);
         let Some(Found { same, said, late, missed, plain: codes }) = self.world.truth(cause, |truth| Found {
             same: truth.answer.as_ref().is_some_and(|(said, _)| match truth.crossed {
                 true => across::same_answer(&said.replacen(ID, id, 1), line, modern, &method),
-                false => said.replacen(ID, id, 1) == plain,
+                false => said_alike(&said.replacen(ID, id, 1), line),
             }),
             said: truth.answer.as_ref().map(|(said, _)| said.clone()),
             late: truth.answer.as_ref().is_some_and(|(_, at)| *at < now) && request.batch.is_none(),
@@ -246,10 +245,13 @@ fn is_used_up(request: &Request, answer: &Message) -> bool {
     }
 }
 
-/// A line without the wrapping of its request state.
-fn unwrapped(line: &str) -> String {
-    const WRAPPED: &str = "\"requestState\":\"mcpool.";
-    let Some(start) = line.find(WRAPPED).map(|start| start + WRAPPED.len()) else { return line.to_owned() };
-    let inner = line[start..].splitn(3, '.').nth(2).unwrap_or_default();
-    format!("{}{inner}", &line[..start - "mcpool.".len()])
+/// Whether a caller got a server's answer unchanged, but for a request state, which is sealed. Whether the server gets
+/// its own back is for the server to say.
+fn said_alike(said: &str, got: &str) -> bool {
+    const STATE: &str = "\"requestState\":";
+    if !got.contains(&format!("{STATE}\"mcpool.asked.")) {
+        return said == got;
+    }
+    let before = |line: &str| line.rfind(STATE).map(|start| line[..start].to_owned());
+    before(said) == before(got)
 }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use mcpool::wire::message::Message;
+use mcpool::wire::message::{Message, members};
 use mcpool::wire::scan::Field;
 
 use super::call::Draft;
@@ -11,10 +11,13 @@ use super::input::Question;
 use super::{Caller, Hope, Request, What};
 use crate::simulation::json;
 use crate::simulation::truth::State;
-use crate::simulation::world::mark;
+use crate::simulation::world::{ID, TOKEN, mark};
 
 /// What mcpool may need to find out that a person was too slow.
 const GRAIN: Duration = Duration::from_millis(100);
+
+/// What a modern server may ask in.
+const METHODS: [&str; 3] = ["tools/call", "prompts/get", "resources/read"];
 
 impl Caller {
     /// Comes back some time, or does not.
@@ -138,9 +141,11 @@ impl Caller {
         let real = self.world.truth(cause, |truth| {
             let (answer, _) = truth.answer.as_ref()?;
             let start = answer.rfind("\"requestState\":")? + "\"requestState\":".len();
-            Some((truth.server, answer[start..].trim_end_matches('}').to_owned()))
+            let real = answer[start..].trim_end_matches('}').to_owned();
+            let method = METHODS.into_iter().find(|known| *known == truth.method)?;
+            Some((truth.server, real, method, own_params(&truth.request)))
         });
-        let Some((server, real)) = real.flatten() else { return };
+        let Some((server, real, method, mut params)) = real.flatten() else { return };
         if self.roll(5) == 0 || self.gone.get() {
             return;
         }
@@ -151,12 +156,22 @@ impl Caller {
                 return;
             }
             let responses = format!(r#"{{"{nonce}":{{"action":"accept","content":{{"re":"{nonce}"}}}}}}"#);
-            let params = vec![("name".to_owned(), "\"t1\"".to_owned()), ("inputResponses".to_owned(), responses)];
-            let draft = Draft { server, method: "tools/call", params, batch: None, state: Some((said, real)) };
+            params.push(("inputResponses".to_owned(), responses));
+            let draft = Draft { server, method, params, batch: None, state: Some((said, real)) };
             let line = caller.send_call(draft);
             caller.say(line).await;
         });
     }
+}
+
+/// The parameters of a request that a retry repeats.
+fn own_params(request: &str) -> Vec<(String, String)> {
+    let request = request.replace([ID, TOKEN], "0");
+    let Ok(request) = Message::read(request.into(), 1000) else { return Vec::new() };
+    let of_retry = ["_meta", "inputResponses", "requestState"];
+    let own = members(request.raw(Field::Params).unwrap_or("{}"));
+    let own = own.into_iter().filter(|(key, _)| !of_retry.contains(key));
+    own.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 /// A request with answers and a state among its parameters.

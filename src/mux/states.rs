@@ -1,0 +1,67 @@
+//! The `requestState` of a modern server that goes out to a modern caller and comes back: it is to reach the instance
+//! that issued it, since servers seal it with a key of the process (design, section 4). The server's own is hidden in
+//! ours, so that nobody can use it elsewhere, or have a call sent to an instance that did not ask for it.
+
+use sha2::{Digest, Sha256};
+
+use super::Mux;
+use super::bridge::fingerprint;
+use super::call::{Call, Pin};
+use crate::clock;
+use crate::era::bridge::seal::Purpose;
+use crate::era::profile::Profile;
+use crate::error::Error;
+use crate::pool::instance::{InstanceRef, ServerId};
+use crate::reply::CallerKey;
+use crate::wire::message::Message;
+use crate::wire::scan::Field;
+use crate::wire::splice::Splice;
+
+/// What every token of mcpool's begins with.
+const OURS: &str = "mcpool.";
+
+impl Mux {
+    /// Seals the state with which a server's question ends a call.
+    pub(super) fn wrap_state(&self, at: InstanceRef, call: &Call, answer: &Message, splice: &mut Splice) {
+        if call.profile != Profile::Modern || answer.raw(Field::ResultType) != Some(r#""input_required""#) {
+            return;
+        }
+        let (Some(state), Some(instance)) = (answer.raw(Field::ResultState), self.instance(at)) else { return };
+        let Some(inner) = state.strip_prefix('"').and_then(|state| state.strip_suffix('"')) else { return };
+        let until = clock::now() + self.server(at.server).config.timeout.ask;
+        let whose = (call.caller, self.belongs(at.server, &call.request));
+        let token = self.tokens.give(Purpose::Asked, instance.serial, whose, inner, until);
+        splice.put(answer.span(Field::ResultState), format!("\"{token}\""));
+    }
+
+    /// Takes our seal off a state, and finds the instance that issued it. What mcpool never sealed is none of its business:
+    /// no server gave it to this caller.
+    ///
+    /// # Errors
+    /// It is sealed, and not for this caller and request.
+    pub(super) fn unwrap_state(
+        &self,
+        server: ServerId,
+        caller: CallerKey,
+        request: &Message,
+        splice: &mut Splice,
+    ) -> Result<Option<Pin>, Error> {
+        let Some(text) = request.text(Field::RequestState).filter(|text| text.starts_with(OURS)) else {
+            return Ok(None);
+        };
+        let wrong = |why: &str| Error::InvalidParams(format!("requestState {why}; send the request anew without it"));
+        let whose = (caller, self.belongs(server, request));
+        let (serial, inner) = self.tokens.take(Purpose::Asked, &text, whose).map_err(wrong)?;
+        splice.put(request.span(Field::RequestState), format!("\"{inner}\""));
+        let mut instances = self.server(server).pool.instances.values();
+        // If it is gone, another one has its own words for a state that it did not issue.
+        let issuer = instances.find(|instance| instance.serial == serial);
+        Ok(issuer.map(|instance| Pin { to: instance.at.key, or_any: true }))
+    }
+
+    /// A digest of what a state belongs to.
+    fn belongs(&self, server: ServerId, request: &Message) -> [u8; 32] {
+        let name = self.server(server).config.name.as_bytes();
+        Sha256::new().chain_update(name).chain_update([0]).chain_update(fingerprint(request)).finalize().into()
+    }
+}

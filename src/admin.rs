@@ -13,6 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
 use crate::caller::listener::Listener;
+use crate::caller::sockets;
+use crate::config::Config;
 use crate::mux::Handle;
 use crate::tasks;
 
@@ -53,6 +55,7 @@ async fn answer(stream: UnixStream, mux: Handle, orders: mpsc::Sender<Order>) ->
     let mut words = line.split_whitespace();
     let answer = match (words.next(), words.next()) {
         (Some("status"), None) => mux.with(|mux| mux.status()),
+        (Some("where"), endpoint) => mux.with(|mux| place(&mux.config, endpoint)),
         (Some("restart"), Some(server)) => told("restarted", mux.with(|mux| mux.restart_server(server))),
         (Some("reload"), None) => {
             let (tell, done) = oneshot::channel();
@@ -67,6 +70,19 @@ async fn answer(stream: UnixStream, mux: Handle, orders: mpsc::Sender<Order>) ->
         _ => json!({ "error": format!("unknown command {:?}", line.trim()) }),
     };
     say(&mut writer, &answer).await
+}
+
+/// Who this daemon is, and where one of its endpoints; which there are, if it has not that one.
+fn place(config: &Config, endpoint: Option<&str>) -> Value {
+    let known = endpoint.and_then(|name| config.endpoint(name));
+    let names = || config.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect::<Vec<_>>();
+    json!({
+        "pid": std::process::id(),
+        "config": config.file,
+        "digest": config.digest,
+        "socket": known.map(|endpoint| sockets::path(config, &endpoint.name)),
+        "endpoints": known.is_none().then(names),
+    })
 }
 
 /// Says how many calls still run, whenever that changes, until the daemon is gone.

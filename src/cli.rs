@@ -10,20 +10,24 @@ mod logged;
 mod orders;
 mod print;
 mod reach;
+mod running;
 mod status;
 mod tools;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
+use crate::config::place::{self, Chosen};
 use crate::daemon;
 use crate::pool::process::warden;
 use journal::{Journal, Lines};
+use running::Running;
 
 /// A resilient proxy multiplexer for the Model Context Protocol: many callers, few server processes.
 #[derive(Parser)]
@@ -31,13 +35,19 @@ use journal::{Journal, Lines};
     name = "mcpool",
     version,
     propagate_version = true,
-    after_help = "Start with `mcpool demo`. Then write mcpool.yaml, \
+    after_help = "Start with `mcpool demo`. Then write ~/.config/mcpool/mcpool.yaml, \
     run `mcpool check`, and put {\"command\": \"mcpool\", \"args\": [\"connect\", \"NAME\"]} into your host's config."
 )]
 struct Cli {
+    /// The config file; else $MCPOOL_CONFIG, or mcpool/mcpool.yaml (.yml, .json) in $XDG_CONFIG_HOME or ~/.config
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
+
+/// What configs are usually called; in the current directory, only mentioned.
+const HERE: &str = "mcpool.yaml";
 
 const SIGNALS: &str = "\
 Signals: SIGTERM and SIGINT let running calls end for as long as `drain` in the config says, and then end everything; \
@@ -45,20 +55,11 @@ a second one ends everything at once. SIGHUP reads the config anew.
 
 Exit codes: 0 ended by a signal or by `mcpool drain`; 1 could not start, or the config has mistakes; 2 wrong usage.";
 
-#[derive(Args)]
-struct Where {
-    /// The config file; else $MCPOOL_CONFIG, ./mcpool.yaml, or mcpool/mcpool.yaml in the XDG config directory
-    #[arg(long, value_name = "FILE", global = true)]
-    config: Option<PathBuf>,
-}
-
 #[derive(Subcommand)]
 enum Command {
     /// Run the daemon: one socket for each server, and one, `all`, for all of them
     #[command(after_help = SIGNALS)]
     Serve {
-        #[command(flatten)]
-        place: Where,
         /// Serve one caller on stdin and stdout instead, without a daemon and without sockets
         #[arg(long)]
         stdio: bool,
@@ -71,50 +72,37 @@ enum Command {
     },
     /// Connect stdin and stdout to an endpoint of the daemon, starting the daemon if none runs (for hosts)
     Connect {
-        #[command(flatten)]
-        place: Where,
         /// The endpoint: a server's name, or `all`
         name: String,
         /// Connect to this socket and start nothing
         #[arg(long, value_name = "PATH")]
         socket: Option<PathBuf>,
+        /// With --socket: the user who is to listen there, by number; else you or root
+        #[arg(long, value_name = "UID", requires = "socket")]
+        peer_uid: Option<u32>,
     },
     /// Show servers, their instances, callers and what sharing saves
     Status {
-        #[command(flatten)]
-        place: Where,
         /// As JSON, for programs
         #[arg(long)]
         json: bool,
     },
     /// End the daemon gently: nothing new is begun, running calls may end (see `drain` in the config)
-    Drain {
-        #[command(flatten)]
-        place: Where,
-    },
+    Drain,
     /// Replace the instances of a server, gently, and forget why it could not be started
     Restart {
-        #[command(flatten)]
-        place: Where,
         /// The server, as `mcpool status` shows it
         server: String,
     },
     /// Read the config anew and put it in force, whole or not at all
-    Reload {
-        #[command(flatten)]
-        place: Where,
-    },
+    Reload,
     /// List the tools of an endpoint
     Tools {
-        #[command(flatten)]
-        place: Where,
         /// The endpoint: a server's name, or `all`
         name: String,
     },
     /// Call a tool and print its result
     Call {
-        #[command(flatten)]
-        place: Where,
         /// The endpoint: a server's name, or `all`
         name: String,
         /// The tool, as `mcpool tools NAME` shows it
@@ -138,16 +126,13 @@ enum Command {
         mark: String,
     },
     /// Check the config and tell every mistake at once
-    Check {
-        #[command(flatten)]
-        place: Where,
-    },
+    Check,
 }
 
 /// Runs what the command line says.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(cli.command) {
+    match run(cli.command, cli.config.as_deref()) {
         Ok(code) => code,
         Err(message) => {
             print::complain(format_args!("mcpool: {message}"));
@@ -156,49 +141,34 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<ExitCode, String> {
+fn run(command: Command, config: Option<&Path>) -> Result<ExitCode, String> {
     match command {
-        Command::Serve { place, stdio, name, detached } => {
-            let config = load(&find(&place)?)?;
-            let journal =
-                Journal::start(std::io::stderr()).map_err(|error| format!("no thread for the log: {error}"))?;
-            let relevel = log(&config, journal.lines());
-            if detached {
-                // Fails if there is nothing to leave.
-                let _ = rustix::process::setsid();
+        Command::Serve { stdio, name, detached } => {
+            let served = serve(config, stdio, &name, detached);
+            if detached && let Err(why) = &served {
+                // Whoever started it reads this. The log may be where nothing can be written.
+                let _ = writeln!(std::io::stdout(), "{why}");
             }
-            let serving = async {
-                if stdio { daemon::serve_stdio(config, &name).await } else { daemon::serve(config, relevel).await }
-            };
-            runtime()?.block_on(serving).map_err(|failure| failure.to_string())?;
-            Ok(ExitCode::SUCCESS)
+            served
         }
-        Command::Connect { place, name, socket } => {
+        Command::Connect { name, socket, peer_uid } => {
             let target = match socket {
-                Some(socket) => reach::Target::Socket(socket),
-                None => {
-                    let file = find(&place)?;
-                    reach::Target::Endpoint { config: Box::new(load(&file)?), file, name }
-                }
+                Some(path) => reach::Target::Socket { path, user: peer_uid },
+                None => reach::Target::Endpoint { chosen: choose(config)?, name },
             };
             runtime()?.block_on(connect::run(target))?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Status { place, json } => {
-            let status = runtime()?.block_on(status::run(&Config::load_for_sockets(&find(&place)?), json))?;
-            print::page(&status);
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Drain { place } => tell(&place, async |config| orders::drain(config).await),
-        Command::Restart { place, server } => tell(&place, async |config| orders::restart(config, &server).await),
-        Command::Reload { place } => tell(&place, async |config| orders::reload(config).await),
-        Command::Tools { place, name } => {
-            let file = find(&place)?;
-            runtime()?.block_on(tools::run(&file, &load(&file)?, &name))
-        }
-        Command::Call { place, name, tool, arguments } => {
-            let file = find(&place)?;
-            runtime()?.block_on(call::run(&file, &load(&file)?, &name, &tool, &arguments))
+        Command::Status { json } => tell(config, async |directory| {
+            print::page(&status::run(directory, json).await?);
+            Ok(())
+        }),
+        Command::Drain => tell(config, async |directory| orders::drain(directory).await),
+        Command::Restart { server } => tell(config, async |directory| orders::restart(directory, &server).await),
+        Command::Reload => tell(config, async |directory| orders::reload(directory).await),
+        Command::Tools { name } => runtime()?.block_on(tools::run(&choose(config)?, &name)),
+        Command::Call { name, tool, arguments } => {
+            runtime()?.block_on(call::run(&choose(config)?, &name, &tool, &arguments))
         }
         Command::Demo => runtime()?.block_on(demo::run()),
         Command::DemoServer { era } => runtime()?.block_on(demo::server::run(&era)),
@@ -206,24 +176,71 @@ fn run(command: Command) -> Result<ExitCode, String> {
             runtime()?.block_on(warden::watch(&mark)).map_err(|error| format!("no daemon started this: {error}"))?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Check { place } => check::run(&find(&place)?),
+        Command::Check => check::run(&file(config)?),
     }
 }
 
-/// Tells the daemon of a config something. It runs with the config as it was, so mistakes in it do not matter here.
-fn tell(place: &Where, order: impl AsyncFnOnce(&Config) -> Result<(), String>) -> Result<ExitCode, String> {
-    runtime()?.block_on(order(&Config::load_for_sockets(&find(place)?)))?;
+fn serve(config: Option<&Path>, stdio: bool, name: &str, detached: bool) -> Result<ExitCode, String> {
+    let config = load(&file(config)?)?;
+    let journal = Journal::start(std::io::stderr()).map_err(|error| format!("no thread for the log: {error}"))?;
+    let relevel = log(&config, journal.lines());
+    if detached {
+        // Fails if there is nothing to leave.
+        let _ = rustix::process::setsid();
+    }
+    let serving =
+        async { if stdio { daemon::serve_stdio(config, name).await } else { daemon::serve(config, relevel).await } };
+    runtime()?.block_on(serving).map_err(|failure| failure.to_string())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn find(place: &Where) -> Result<PathBuf, String> {
-    let cwd = std::env::current_dir().map_err(|error| format!("no working directory: {error}"))?;
-    let found = Config::find(place.config.as_deref(), &|name| std::env::var_os(name), &cwd);
-    found.ok_or_else(|| {
-        "no config file: looked at --config, $MCPOOL_CONFIG, ./mcpool.yaml and mcpool/mcpool.yaml in the XDG config directory.\n\
-         Write one like this:\n\n  servers:\n    files:\n      command: npx\n      args: [-y, \"@modelcontextprotocol/server-filesystem\", /srv/docs]"
-            .to_owned()
-    })
+/// Tells the daemon of a config something. It runs with the config as it was, so mistakes in it do not matter here, nor
+/// whether it can be read.
+fn tell(config: Option<&Path>, order: impl AsyncFnOnce(&Path) -> Result<(), String>) -> Result<ExitCode, String> {
+    let chosen = choose(config)?;
+    runtime()?.block_on(async {
+        let running = Running::find_any(&chosen).await?;
+        if chosen.file().is_none() {
+            print::complain(format_args!("mcpool: this is the daemon that runs with {}", running.config()));
+        }
+        order(&running.directory).await
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Which config a command is about.
+fn choose(config: Option<&Path>) -> Result<Chosen, String> {
+    // Who names none, or names it from `/` on, needs no directory, which may be gone.
+    let cwd = match config.filter(|path| path.is_relative()) {
+        Some(_) => std::env::current_dir().map_err(|error| format!("no working directory: {error}"))?,
+        None => PathBuf::new(),
+    };
+    place::choose(config, &|name| std::env::var_os(name), &cwd)
+}
+
+/// The config of a command that needs one.
+fn file(config: Option<&Path>) -> Result<PathBuf, String> {
+    match choose(config)? {
+        Chosen::Named(file) | Chosen::Users(file) => Ok(file),
+        Chosen::Nowhere(places) => Err(no_config(&places)),
+    }
+}
+
+/// Says where a config was looked for, and how one looks.
+fn no_config(places: &[PathBuf]) -> String {
+    let mut told = "no config file: there is no".to_owned();
+    for (number, place) in places.iter().enumerate() {
+        told += &format!("{} {}", if number == 0 { "" } else { " or" }, place.display());
+    }
+    told += ", and neither --config nor $MCPOOL_CONFIG names one.\n";
+    if Path::new(HERE).exists() {
+        told += &format!(
+            "The {HERE} of this directory is not taken: it would run as you whatever it says. \
+             If you trust it, say `--config {HERE}`.\n"
+        );
+    }
+    told + "Write one like this:\n\n  servers:\n    files:\n      command: npx\n      \
+            args: [-y, \"@modelcontextprotocol/server-filesystem\", /srv/docs]"
 }
 
 fn load(file: &Path) -> Result<Config, String> {

@@ -7,10 +7,13 @@ mod diagnostic;
 mod endpoint;
 mod fields;
 mod file;
+mod group;
 mod name;
+pub mod place;
 mod resilience;
 mod secret;
 mod server;
+pub mod strict;
 mod substitute;
 mod units;
 mod yaml;
@@ -21,6 +24,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+use strict::Distrust;
 
 pub use daemon::{Admin, Catalogue, Life, Limits, Log, Sockets};
 pub use diagnostic::{Mistake, Mistakes, Spot};
@@ -31,8 +35,6 @@ pub use server::{EraChoice, Instances, LeaseChoice, Queue, Server, Timeouts};
 
 /// The largest config file, in bytes.
 const LARGEST: usize = 1 << 20;
-/// What the file is called where nobody says otherwise.
-const FILE: &str = "mcpool.yaml";
 
 /// Everything that an operator decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,50 +69,48 @@ impl Config {
         Self { endpoints: Endpoint::defaults(&servers), servers, ..Self::default() }
     }
 
-    /// The file to load: `explicit` (`--config`) or `$MCPOOL_CONFIG`, there or not; else the first that exists of
-    /// `mcpool.yaml` in `cwd` and `mcpool/mcpool.yaml` in the XDG config directory.
-    pub fn find(explicit: Option<&Path>, env: &dyn Fn(&str) -> Option<OsString>, cwd: &Path) -> Option<PathBuf> {
-        let variable = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        if let Some(path) = explicit.map(Path::to_path_buf).or_else(|| variable("MCPOOL_CONFIG")) {
-            return Some(cwd.join(path));
-        }
-        // The XDG specification says that a relative path there is to be ignored.
-        let xdg = variable("XDG_CONFIG_HOME").filter(|dir| dir.is_absolute());
-        let dir = xdg.or_else(|| variable("HOME").map(|home| home.join(".config")));
-        let places = [Some(cwd.join(FILE)), dir.map(|dir| dir.join("mcpool").join(FILE))];
-        places.into_iter().flatten().find(|path| path.is_file())
-    }
-
     /// Loads and checks a file, with this process's environment.
     ///
     /// # Errors
     /// All mistakes in the file at once, or the one that kept it from being read.
     pub fn load(path: &Path) -> Result<Self, Mistakes> {
         let name = path.display().to_string();
-        let unreadable = |e: std::io::Error| {
-            Mistakes::whole(&name, format!("cannot read the config: {e}"), "check the path and who may read it")
+        let distrusted = |why: Distrust| match why {
+            Distrust::Io(_) | Distrust::Kind { .. } => {
+                Mistakes::whole(&name, format!("cannot read the config: {why}"), &why.help())
+            }
+            why => {
+                let what = "what it says is run as you, so nobody else may have a say in it";
+                Mistakes::whole(&name, format!("the config is not trusted: {why}; {what}"), &why.help())
+            }
         };
-        let bytes = text_of(path).map_err(unreadable)?;
+        let file = strict::open(path).map_err(distrusted)?;
+        let bytes = text_of(file).map_err(|e| distrusted(Distrust::Io(e)))?;
         let digest = digest(&bytes);
         let text = String::from_utf8(bytes).map_err(|e| {
             let line = 1 + e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
             Mistakes::whole(&name, format!("the config is not UTF-8 (line {line})"), "save it as UTF-8")
         })?;
         let mut config = Self::parse(&text, &name, &|variable| std::env::var_os(variable))?;
-        config.file = Some(std::path::absolute(path).map_err(unreadable)?);
+        let file = std::path::absolute(path).map_err(|e| distrusted(Distrust::Io(e)))?;
+        let own = place::directory(Some(&file), &|variable| std::env::var_os(variable));
+        let homeless = |why: String| Mistakes::whole(&name, why, "the sockets lie below it");
+        config.sockets.own = Some(own.map_err(homeless)?);
+        config.file = Some(file);
         config.digest = Some(digest);
         Ok(config)
     }
 
-    /// A file as far as it can be read: enough to find the daemon that runs with an earlier text of it.
-    pub fn load_for_sockets(path: &Path) -> Self {
-        let text = text_of(path).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        text.and_then(|text| file::read_what_can_be(&text, &|name| std::env::var_os(name))).unwrap_or_default()
+    /// The `sockets.dir` of a file, whatever else is wrong with it: enough to find a daemon.
+    pub fn sockets_of(path: &Path) -> Option<PathBuf> {
+        let text = strict::open(path).ok().and_then(|file| text_of(file).ok());
+        let text = text.and_then(|bytes| String::from_utf8(bytes).ok())?;
+        file::read_what_can_be(&text, &|name| std::env::var_os(name))?.sockets.dir
     }
 
     /// The digest that loading a file would give its text, without reading it as a config; `None` if there is no text.
     pub fn digest_of(path: &Path) -> Option<String> {
-        text_of(path).ok().filter(|text| !text.trim_ascii().is_empty()).map(|text| digest(&text))
+        text_of(File::open(path).ok()?).ok().filter(|text| !text.trim_ascii().is_empty()).map(|text| digest(&text))
     }
 
     /// Reads and checks the text of a file; `name` is what mistakes call it, `env` fills in `${env:NAME}`.
@@ -141,10 +141,11 @@ impl Config {
     /// Takes over from the running config what cannot change while the daemon runs; the keys that would have.
     pub fn keep_what_cannot_change(&mut self, running: &Config) -> Vec<&'static str> {
         let mut kept = Vec::new();
-        if self.sockets != running.sockets {
-            self.sockets = running.sockets.clone();
+        if self.sockets.dir != running.sockets.dir {
             kept.push("sockets.dir");
         }
+        // The own one may have changed too, where a link on the way to the file was turned.
+        self.sockets.clone_from(&running.sockets);
         if self.catalogue.dir != running.catalogue.dir {
             self.catalogue.dir.clone_from(&running.catalogue.dir);
             kept.push("catalogue.dir");
@@ -185,9 +186,9 @@ impl Config {
     }
 }
 
-fn text_of(path: &Path) -> std::io::Result<Vec<u8>> {
+fn text_of(file: File) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(LARGEST as u64 + 1).read_to_end(&mut bytes)?;
+    file.take(LARGEST as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -20,9 +20,11 @@ use tokio::time::{sleep, timeout};
 
 use crate::admin::{self, Order};
 use crate::caller::listener::{Listener, Taken};
+use crate::caller::sockets::Signpost;
 use crate::caller::{session, sockets, stdio};
 use crate::clock;
-use crate::config::Config;
+use crate::config::strict::Distrust;
+use crate::config::{Config, place};
 use crate::mux::callers::Peer;
 use crate::mux::{Handle, Parts};
 use crate::pool::process::{self, Processes};
@@ -44,6 +46,8 @@ const GOODBYE: Duration = Duration::from_millis(200);
 pub enum Failure {
     #[error(transparent)]
     Socket(#[from] Taken),
+    #[error("cannot use {0} for sockets: {1}; {help}", help = .1.help())]
+    Directory(PathBuf, Distrust),
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
     #[error("the system gives no random key: {0}")]
@@ -93,9 +97,15 @@ async fn run<E: AsyncFn(), R: AsyncFn()>(
 ) -> Result<(), Failure> {
     let config = Rc::new(config);
     let mux = Handle::new(parts(&config)?);
+    let directory = sockets::directory(&config);
+    sockets::prepare(&directory, sockets::mode(&config)).map_err(|why| Failure::Directory(directory.clone(), why))?;
     let mut doors = Doors::new(mux.clone());
     let ajar = doors.unlock(&config)?;
     let admin = Listener::bind(&sockets::path(&config, sockets::ADMIN), &[])?;
+    let signpost = Signpost::put(&config).unwrap_or_else(|error| {
+        tracing::warn!(%error, "if the config cannot be read one day, this daemon will not be found");
+        None
+    });
     let (orders, mut ordered) = mpsc::channel(1);
     let admin = tasks::spawn("admin", admin::serve(admin, mux.clone(), orders));
     if let Some(address) = config.admin.metrics {
@@ -105,7 +115,7 @@ async fn run<E: AsyncFn(), R: AsyncFn()>(
     let mut watch = config.file.clone().map(|file| Watch::new(file, config.digest.clone()));
     mux.with(|mux| mux.prestart());
     tasks::spawn("memory", watch_memory(mux.clone()));
-    tracing::info!(pid = std::process::id(), servers = config.servers.len(), directory = %sockets::directory(&config).display(), "listening");
+    tracing::info!(pid = std::process::id(), servers = config.servers.len(), directory = %directory.display(), "listening");
     ready();
     loop {
         let order = tokio::select! {
@@ -125,11 +135,11 @@ async fn run<E: AsyncFn(), R: AsyncFn()>(
         // Nobody may want to know.
         let _ = tell.send(done.map(|changes| changes.to_string()));
     }
-    drop(ordered);
-    // A new daemon may come from here on. Who looks for one asks on the admin socket first.
+    drop((ordered, signpost));
+    // A new daemon may come once both are closed. Who looks for one asks on the admin socket first.
+    doors.close().await;
     admin.abort();
     let _ = admin.await;
-    doors.close().await;
     end(&mux, told.ended).await;
     Ok(())
 }
@@ -217,8 +227,8 @@ async fn end(mux: &Handle, hurry: impl AsyncFn()) {
 }
 
 fn parts(config: &Rc<Config>) -> Result<Parts, Failure> {
-    let cache = || Some(std::env::home_dir()?.join(".cache").join("mcpool"));
-    let catalogue: Option<PathBuf> = config.catalogue.dir.clone().or_else(cache);
+    let catalogue: Option<PathBuf> =
+        config.catalogue.dir.clone().or_else(|| place::cache(&|name| std::env::var_os(name)).ok());
     let cwd = config.file.as_ref().and_then(|file| file.parent()).map(PathBuf::from);
     let launcher = Rc::new(Processes::new(cwd));
     let mut key = [0; 32];

@@ -2,9 +2,9 @@
 //! as its daemon lives, so that a stale socket can be replaced and a live one never is.
 
 use std::cell::RefCell;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -12,6 +12,8 @@ use rustix::io::{Errno, FdFlags, fcntl_setfd, ioctl_fionbio};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
 use tokio::net::{UnixListener, UnixStream};
 
+use super::sockets;
+use crate::config::strict::{self, Distrust};
 use crate::mux::callers::Peer;
 
 /// A socket that this daemon listens on; removed when dropped.
@@ -39,6 +41,9 @@ pub enum Taken {
     /// What is there is no socket.
     #[error("{0} is there and is no socket; choose another path, or remove it yourself")]
     Other(PathBuf),
+    /// Others may put something in its place.
+    #[error("cannot listen on {0}: {1}; {help}", help = .1.help())]
+    Distrusted(PathBuf, Distrust),
     /// It cannot be made.
     #[error("cannot listen on {0}: {1}")]
     Io(PathBuf, io::Error),
@@ -51,13 +56,12 @@ impl Listener {
     /// The socket is held by somebody alive, or cannot be made.
     pub fn bind(path: &Path, users: &[u32]) -> Result<Listener, Taken> {
         let io = |error| Taken::Io(path.to_owned(), error);
-        if let Some(dir) = path.parent().filter(|dir| !dir.exists()) {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(if users.is_empty() { 0o700 } else { 0o711 })
-                .create(dir)
-                .map_err(io)?;
+        if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
+            let mode = if users.is_empty() { 0o700 } else { 0o711 };
+            sockets::prepare(directory, mode).map_err(|why| Taken::Distrusted(path.to_owned(), why))?;
         }
+        // An endpoint's own `socket` may lie in `/tmp`, where others can make what was not there, and no more.
+        strict::way(path).map_err(|why| Taken::Distrusted(path.to_owned(), why))?;
         let lock = lock(path)?;
         clear(path)?;
         // Made under a name of its own and then moved into place, so that nobody ever connects before the mode is set.
@@ -171,8 +175,9 @@ fn lock(path: &Path) -> Result<File, Taken> {
     let io = |error| Taken::Io(path.to_owned(), error);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let beside = path.with_file_name(format!(".{name}.lock"));
-    let mut lock =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&beside).map_err(io)?;
+    let mut lock = OpenOptions::new();
+    lock.read(true).write(true).create(true).truncate(false);
+    let mut lock = sockets::open(&beside, &mut lock).map_err(io)?;
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         let mut pid = String::new();
         lock.read_to_string(&mut pid).map_err(io)?;

@@ -1,16 +1,31 @@
-//! Called by the daemon and by those who look for it: where sockets are. Hosts start commands with an almost
-//! empty environment, so the place follows from the user alone unless the config says otherwise.
+//! Called by the daemon and by those who look for it: where sockets are, and whether what lies there can be ours alone.
+//! Hosts start commands with an almost empty environment, so the place follows from the user and the config's path
+//! unless the config says otherwise. Where it does, a signpost stands in the place where one looks first.
 
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::config::Config;
+use rustix::fs::OFlags;
+use tokio::net::UnixStream;
+
+use crate::config::strict::{self, Distrust};
+use crate::config::{Config, place};
 
 /// The name of the socket for `status`.
 pub const ADMIN: &str = "admin";
+/// The file in a config's own directory that names another one.
+const SIGNPOST: &str = "sockets";
+/// The longest path that a signpost may name.
+const LONGEST: u64 = 4096;
 
 /// The directory of the sockets.
 pub fn directory(config: &Config) -> PathBuf {
-    config.sockets.dir.clone().unwrap_or_else(|| usual(rustix::process::getuid().as_raw(), std::env::home_dir()))
+    let own = || config.sockets.own.clone();
+    let usual = || place::directory(None, &|name| std::env::var_os(name)).unwrap_or_default();
+    config.sockets.dir.clone().or_else(own).unwrap_or_else(usual)
 }
 
 /// The socket of an endpoint.
@@ -24,22 +39,188 @@ pub fn named(directory: &Path, name: &str) -> PathBuf {
     directory.join(format!("{name}.sock"))
 }
 
-fn usual(uid: u32, home: Option<PathBuf>) -> PathBuf {
-    let runtime = PathBuf::from(format!("/run/user/{uid}"));
-    match home {
-        Some(home) if !runtime.is_dir() => home.join(".mcpool").join("run"),
-        _ => runtime.join("mcpool"),
+/// The mode of the directory. Others are let in by who they are; it only lets them reach the socket that is for them.
+pub fn mode(config: &Config) -> u32 {
+    if config.endpoints.iter().all(|endpoint| endpoint.users.is_empty()) { 0o700 } else { 0o711 }
+}
+
+/// Makes a directory for sockets, with this mode, unless it is there.
+///
+/// # Errors
+/// It cannot be made, or somebody else may put things there.
+pub fn prepare(directory: &Path, mode: u32) -> Result<(), Distrust> {
+    match strict::directory(directory) {
+        Err(Distrust::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+            strict::way(directory)?;
+            DirBuilder::new().recursive(true).mode(mode).create(directory).map_err(Distrust::Io)?;
+            // Somebody else may have been quicker.
+            strict::directory(directory)
+        }
+        known => known,
+    }
+}
+
+/// Opens a file of ours beside the sockets: no link is followed, and it is made for this user alone.
+///
+/// # Errors
+/// It cannot be opened, or is somebody else's or no file.
+pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let flags = strict::flags(OFlags::NOFOLLOW | OFlags::NONBLOCK);
+    let file = options.mode(0o600).custom_flags(flags).open(path).map_err(|error| match error.raw_os_error() {
+        Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => {
+            io::Error::other(format!("{} is a symbolic link, which is not followed: remove it", path.display()))
+        }
+        _ => error,
+    })?;
+    let there = file.metadata()?;
+    if !there.is_file() || ![0, rustix::process::getuid().as_raw()].contains(&there.uid()) {
+        return Err(io::Error::other(format!("{} is not yours, or no file: remove it", path.display())));
+    }
+    Ok(file)
+}
+
+/// Why a socket was not connected to.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreached {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Whoever listens is not who it should be.
+    #[error("user {listens} listens there, not {expected}")]
+    Impostor { listens: u32, expected: String },
+}
+
+/// Connects to a socket if this user or root listens there, or `user` if one is named.
+///
+/// # Errors
+/// Nobody listens, or somebody else.
+pub async fn reach(path: &Path, user: Option<u32>) -> Result<UnixStream, Unreached> {
+    let stream = UnixStream::connect(path).await?;
+    let listens = stream.peer_cred()?.uid();
+    let me = rustix::process::getuid().as_raw();
+    let expected = user.map_or_else(|| vec![me, 0], |user| vec![user]);
+    if expected.contains(&listens) {
+        return Ok(stream);
+    }
+    let expected = user.map_or_else(|| format!("you (user {me})"), |user| format!("user {user}"));
+    Err(Unreached::Impostor { listens, expected })
+}
+
+/// Shows those who know only a config's path to the directory where its daemon listens; gone when dropped.
+pub struct Signpost(PathBuf);
+
+impl Signpost {
+    /// Puts one up, if the daemon listens elsewhere than one would look.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn put(config: &Config) -> Result<Option<Signpost>, Distrust> {
+        let (Some(own), Some(elsewhere)) = (&config.sockets.own, &config.sockets.dir) else { return Ok(None) };
+        if own == elsewhere {
+            return Ok(None);
+        }
+        prepare(own, 0o700)?;
+        let post = own.join(SIGNPOST);
+        let making = post.with_extension(format!("{}", std::process::id()));
+        let written = || {
+            open(&making, OpenOptions::new().write(true).create(true).truncate(true))?
+                .write_all(elsewhere.as_os_str().as_bytes())?;
+            fs::rename(&making, &post)
+        };
+        written().map_err(Distrust::Io)?;
+        Ok(Some(Signpost(post)))
+    }
+
+    /// Where the one in a directory shows to, if there is one.
+    pub fn read(own: &Path) -> Option<PathBuf> {
+        let mut path = Vec::new();
+        let post = open(&own.join(SIGNPOST), OpenOptions::new().read(true)).ok()?;
+        post.take(LONGEST).read_to_end(&mut path).ok()?;
+        Some(PathBuf::from(std::ffi::OsString::from_vec(path))).filter(|path| path.is_absolute())
+    }
+}
+
+impl Drop for Signpost {
+    fn drop(&mut self) {
+        // A directory in which something else lies stays.
+        let _ = fs::remove_file(&self.0);
+        let _ = self.0.parent().map(fs::remove_dir);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
     use super::*;
 
+    /// A directory that is gone afterwards.
+    struct Dir(PathBuf);
+
+    impl Dir {
+        fn new() -> Dir {
+            let dir = std::env::temp_dir().join(format!("mcpool-sockets-{:016x}", fastrand::u64(..)));
+            DirBuilder::new().mode(0o700).create(&dir).unwrap();
+            Dir(dir)
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
     #[test]
-    fn the_place_follows_from_the_user() {
-        // No user has this id, so there is no runtime directory either.
-        assert_eq!(usual(4_000_000_000, Some("/home/x".into())), Path::new("/home/x/.mcpool/run"));
-        assert_eq!(named(Path::new("/a"), "files"), Path::new("/a/files.sock"));
+    fn a_directory_that_others_may_write_or_that_is_a_link_is_refused() {
+        let dir = Dir::new();
+        let run = dir.0.join("a/run");
+        prepare(&run, 0o700).unwrap();
+        assert_eq!(fs::metadata(&run).unwrap().permissions().mode() & 0o777, 0o700);
+        symlink(&run, dir.0.join("link")).unwrap();
+        assert!(prepare(&dir.0.join("link"), 0o700).unwrap_err().to_string().contains("symbolic link"));
+        for mode in [0o777, 0o770, 0o1777] {
+            fs::set_permissions(&run, fs::Permissions::from_mode(mode)).unwrap();
+            assert!(prepare(&run, 0o700).unwrap_err().help().contains("chmod go-w"), "{mode:o}");
+        }
+        if rustix::process::getuid().is_root() {
+            fs::set_permissions(&run, fs::Permissions::from_mode(0o700)).unwrap();
+            std::os::unix::fs::chown(&run, Some(65534), None).unwrap();
+            assert!(prepare(&run, 0o700).unwrap_err().to_string().contains("belongs to user 65534"));
+        }
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_file_is_not_followed() {
+        let dir = Dir::new();
+        let (precious, link) = (dir.0.join("precious"), dir.0.join("daemon.log"));
+        fs::write(&precious, "x").unwrap();
+        symlink(&precious, &link).unwrap();
+        let refused = open(&link, OpenOptions::new().write(true).create(true).truncate(true)).unwrap_err();
+        assert!(refused.to_string().contains("symbolic link"), "{refused}");
+        assert_eq!(fs::read_to_string(precious).unwrap(), "x");
+    }
+
+    #[test]
+    fn a_signpost_shows_where_a_daemon_listens_and_is_gone_with_it() {
+        let dir = Dir::new();
+        let mut config = Config::default();
+        config.sockets.own = Some(dir.0.join("run"));
+        assert!(Signpost::put(&config).unwrap().is_none());
+        config.sockets.dir = Some("/else/where".into());
+        let post = Signpost::put(&config).unwrap();
+        assert_eq!(Signpost::read(&dir.0.join("run")), Some("/else/where".into()));
+        drop(post);
+        assert!(!dir.0.join("run").exists());
+    }
+
+    #[tokio::test]
+    async fn whoever_listens_has_to_be_who_is_expected() {
+        let dir = Dir::new();
+        let path = dir.0.join("a.sock");
+        let _listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let me = rustix::process::getuid().as_raw();
+        assert!(reach(&path, None).await.is_ok() && reach(&path, Some(me)).await.is_ok());
+        let refused = reach(&path, Some(me + 1)).await.unwrap_err();
+        assert_eq!(refused.to_string(), format!("user {me} listens there, not user {}", me + 1));
     }
 }

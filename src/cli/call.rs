@@ -3,7 +3,6 @@
 mod bar;
 mod shown;
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,10 +10,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
-use super::client::{Client, PERSON, failed};
+use super::client::failed;
 use super::print::complain;
 use super::reach;
-use crate::config::Config;
+use crate::config::place::Chosen;
 use bar::Bar;
 
 /// As shells have it for what was ended by SIGINT.
@@ -32,13 +31,12 @@ struct Arguments<'a> {
 ///
 /// # Errors
 /// In words for people: the arguments are no JSON object, or the endpoint cannot be reached.
-pub async fn run(file: &Path, config: &Config, endpoint: &str, tool: &str, json: &str) -> Result<ExitCode, String> {
+pub async fn run(chosen: &Chosen, endpoint: &str, tool: &str, json: &str) -> Result<ExitCode, String> {
     let arguments = object(json)?;
-    let (reader, writer) = reach::endpoint(file, config, endpoint).await?.into_split();
     let mut bar = Bar::new();
     let params = Arguments { name: tool, arguments };
     let opened = tokio::select! {
-        opened = Client::open_any(reader, writer, PERSON) => opened,
+        opened = reach::session(chosen, endpoint) => opened?,
         Ok(()) = tokio::signal::ctrl_c() => return Ok(ExitCode::from(INTERRUPTED)),
     };
     let mut client = match opened {

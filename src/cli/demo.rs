@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::time::{Instant, interval, sleep_until};
 
 use super::{orders, print};
+use crate::caller::sockets;
 use crate::tasks;
 use crowd::{OF_EACH, Tally};
 use place::Place;
@@ -31,7 +32,7 @@ const TICK: Duration = Duration::from_millis(100);
 const INTERRUPTED: u8 = 130;
 
 const NEXT: &str = "\
-Next: write mcpool.yaml with your servers (`mcpool check` tells what is wrong with it), and
+Next: write ~/.config/mcpool/mcpool.yaml with your servers (`mcpool check` tells what is wrong with it), and
 point your MCP host at them: {\"command\": \"mcpool\", \"args\": [\"connect\", \"NAME\"]}";
 
 /// Runs the demo. Fails with 1 if an answer was wrong, with 130 after Ctrl-C.
@@ -55,7 +56,7 @@ async fn show() -> Result<ExitCode, String> {
     let began = Instant::now();
     watch(&place, began, &tally).await?;
     let took = began.elapsed();
-    let status = orders::ask(&place.config, "status").await?;
+    let status = orders::ask(&sockets::directory(&place.config), "status").await?;
     let price = price::measure(&place).await?;
     let tally = tally.take();
     let all_right = tally.calls > 0 && tally.right == tally.calls;

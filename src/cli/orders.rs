@@ -1,16 +1,15 @@
 //! `mcpool drain`, `restart` and `reload`, and whoever else says something on the daemon's admin socket.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
 use super::print::page;
 use crate::caller::sockets;
-use crate::config::Config;
 
 /// How long a daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -18,9 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Ends the daemon gently, and waits until it has ended.
 ///
 /// # Errors
-/// In words for people: no daemon runs.
-pub async fn drain(config: &Config) -> Result<(), String> {
-    let mut talk = Talk::begin(config, "drain").await?;
+/// In words for people: the daemon is gone.
+pub async fn drain(directory: &Path) -> Result<(), String> {
+    let mut talk = Talk::begin(directory, "drain").await?;
     // How long that takes is the daemon's business.
     while let Some(said) = talk.next().await? {
         match said["draining"]["calls"].as_u64() {
@@ -37,9 +36,9 @@ pub async fn drain(config: &Config) -> Result<(), String> {
 /// Has the instances of a server replaced.
 ///
 /// # Errors
-/// In words for people: no daemon runs, or it has no such server.
-pub async fn restart(config: &Config, server: &str) -> Result<(), String> {
-    let said = ask(config, &format!("restart {server}")).await?;
+/// In words for people: the daemon is gone, or it has no such server.
+pub async fn restart(directory: &Path, server: &str) -> Result<(), String> {
+    let said = ask(directory, &format!("restart {server}")).await?;
     let count = said["restarted"].as_u64().ok_or_else(|| error(&said))?;
     page(&match count {
         0 => format!("{server}: no instance was running; the next is started when it is needed"),
@@ -52,9 +51,9 @@ pub async fn restart(config: &Config, server: &str) -> Result<(), String> {
 /// Has the config read anew and put in force.
 ///
 /// # Errors
-/// In words for people: no daemon runs, or the config is refused and why.
-pub async fn reload(config: &Config) -> Result<(), String> {
-    let said = ask(config, "reload").await?;
+/// In words for people: the daemon is gone, or the config is refused and why.
+pub async fn reload(directory: &Path) -> Result<(), String> {
+    let said = ask(directory, "reload").await?;
     page(said["reloaded"].as_str().ok_or_else(|| error(&said))?);
     Ok(())
 }
@@ -62,9 +61,9 @@ pub async fn reload(config: &Config) -> Result<(), String> {
 /// What a daemon answers to one word.
 ///
 /// # Errors
-/// In words for people: no daemon runs, or it does not answer.
-pub async fn ask(config: &Config, order: &str) -> Result<Value, String> {
-    let mut talk = Talk::begin(config, order).await?;
+/// In words for people: the daemon is gone, or it does not answer.
+pub async fn ask(directory: &Path, order: &str) -> Result<Value, String> {
+    let mut talk = Talk::begin(directory, order).await?;
     match timeout(PATIENCE, talk.next()).await {
         Ok(Ok(Some(said))) => Ok(said),
         Ok(Ok(None)) => Err("the daemon closed the connection instead of answering".into()),
@@ -85,14 +84,11 @@ struct Talk {
 }
 
 impl Talk {
-    async fn begin(config: &Config, order: &str) -> Result<Talk, String> {
-        let path = sockets::path(config, sockets::ADMIN);
-        let stream = UnixStream::connect(&path).await.map_err(|error| {
-            format!(
-                "no daemon answers on {} ({error}); `mcpool serve` starts one, and so does `mcpool connect NAME`",
-                path.display()
-            )
-        })?;
+    async fn begin(directory: &Path, order: &str) -> Result<Talk, String> {
+        let path = sockets::named(directory, sockets::ADMIN);
+        let stream = sockets::reach(&path, None)
+            .await
+            .map_err(|why| format!("no daemon answers on {} any more: {why}", path.display()))?;
         let (reader, mut writer) = stream.into_split();
         let line = format!("{order}\n");
         writer.write_all(line.as_bytes()).await.map_err(|error| format!("the daemon could not be asked: {error}"))?;

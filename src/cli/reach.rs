@@ -1,30 +1,40 @@
 //! Called by `connect`, `tools` and `call`: a way to an endpoint of the daemon, which is started if none runs.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::Command;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::caller::sockets;
-use crate::config::Config;
+use super::client::{Client, Failure, PERSON};
+use super::running::Running;
+use super::{load, no_config};
+use crate::caller::sockets::{self, Unreached};
+use crate::config::place::Chosen;
 
 /// How long a daemon may take to listen.
 const START: Duration = Duration::from_secs(20);
+/// What a daemon says once it listens.
+const READY: &str = "ready\n";
+/// The most that is read of why a daemon does not start.
+const WORDS: u64 = 64 << 10;
+/// How long a daemon that goes away may keep others from reaching the next one, and how often is looked.
+const GOING: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(20));
 
 /// Where to connect.
 pub enum Target {
-    /// This socket, whoever listens there.
-    Socket(PathBuf),
+    /// This socket, if this user or root listens there, or the user that is named.
+    Socket { path: PathBuf, user: Option<u32> },
     /// An endpoint of the daemon of this config.
-    Endpoint { config: Box<Config>, file: PathBuf, name: String },
+    Endpoint { chosen: Chosen, name: String },
 }
 
 impl Target {
@@ -34,14 +44,29 @@ impl Target {
     /// In words for people: nobody listens, there is no such endpoint, or the daemon cannot be started.
     pub async fn reach(&self) -> Result<UnixStream, String> {
         match self {
-            Target::Socket(path) => UnixStream::connect(path)
-                .await
-                .map_err(|error| format!("nobody listens on {}: {error}", path.display())),
-            Target::Endpoint { config, file, name } => {
-                // The daemon may have taken another config in the meantime.
-                let now = Config::load(file);
-                endpoint(file, now.as_ref().unwrap_or(config), name).await
+            Target::Socket { path, user } => {
+                sockets::reach(path, *user).await.map_err(|why| unreached(path, &why, user.is_some()))
             }
+            Target::Endpoint { chosen, name } => endpoint(chosen, name).await,
+        }
+    }
+}
+
+/// A session of a person's client.
+pub type Session = Client<OwnedReadHalf, OwnedWriteHalf>;
+
+/// Opens a session at an endpoint, starting the daemon if there is none. A daemon that has just been killed may still
+/// take callers in, and never answer: then it is tried again.
+///
+/// # Errors
+/// As for [`endpoint`]; within, why the session cannot be opened.
+pub async fn session(chosen: &Chosen, name: &str) -> Result<Result<Session, Failure>, String> {
+    let since = Instant::now();
+    loop {
+        let (reader, writer) = endpoint(chosen, name).await?.into_split();
+        match Client::open_any(reader, writer, PERSON).await {
+            Err(Failure::Closed | Failure::Io(_)) if since.elapsed() < GOING.0 => sleep(GOING.1).await,
+            opened => return Ok(opened),
         }
     }
 }
@@ -49,32 +74,70 @@ impl Target {
 /// Connects to an endpoint, starting the daemon if there is none.
 ///
 /// # Errors
-/// In words for people: there is no such endpoint, or the daemon cannot be started.
-pub async fn endpoint(file: &Path, config: &Config, name: &str) -> Result<UnixStream, String> {
+/// In words for people: there is no such endpoint, another config's daemon is there, or none can be started.
+pub async fn endpoint(chosen: &Chosen, name: &str) -> Result<UnixStream, String> {
+    let since = Instant::now();
+    let mut started = false;
+    loop {
+        if let Some(running) = Running::find(chosen, name).await? {
+            let socket = running.socket(name)?;
+            match sockets::reach(&socket, None).await {
+                Ok(stream) => return Ok(stream),
+                // It is going away, or has just changed its sockets.
+                Err(Unreached::Io(_)) if since.elapsed() < GOING.0 => sleep(GOING.1).await,
+                Err(why) => return Err(unreached(&socket, &why, false)),
+            }
+        } else if started {
+            return Err("the daemon was started, and is gone again: its log says why".to_owned());
+        } else {
+            started = started_one(chosen, name).await?;
+        }
+    }
+}
+
+/// Starts the daemon of a config; says whether nobody else did meanwhile. Only here its values are needed.
+async fn started_one(chosen: &Chosen, name: &str) -> Result<bool, String> {
+    let file = match chosen {
+        Chosen::Named(file) | Chosen::Users(file) => file,
+        Chosen::Nowhere(places) => return Err(no_config(places)),
+    };
+    let config = load(file)?;
     if config.endpoint(name).is_none() {
         let names = config.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect::<Vec<_>>().join(", ");
         return Err(format!("{} has no endpoint {name:?}; it has: {names}", file.display()));
     }
-    let socket = sockets::path(config, name);
-    if let Ok(stream) = UnixStream::connect(&socket).await {
-        return Ok(stream);
-    }
-    let directory = sockets::directory(config);
-    let _starting =
-        Turn::take(&directory).await.map_err(|error| format!("cannot use {}: {error}", directory.display()))?;
-    if let Ok(stream) = UnixStream::connect(&socket).await {
-        return Ok(stream);
-    }
-    if UnixStream::connect(sockets::path(config, sockets::ADMIN)).await.is_ok() {
-        return Err(format!(
-            "the daemon that runs in {} has no endpoint {name:?}: it runs with another config; stop it, or give this config another `sockets.dir`",
-            directory.display()
-        ));
+    let directory = sockets::directory(&config);
+    let unusable = |why: String| format!("cannot use {} for sockets: {why}", directory.display());
+    sockets::prepare(&directory, sockets::mode(&config)).map_err(|why| unusable(format!("{why}; {}", why.help())))?;
+    let _starting = Turn::take(&directory).await.map_err(|error| unusable(error.to_string()))?;
+    if Running::find(chosen, name).await?.is_some() {
+        return Ok(false);
     }
     start(file, &directory).await?;
-    UnixStream::connect(&socket)
-        .await
-        .map_err(|error| format!("the daemon was started, but {} cannot be reached: {error}", socket.display()))
+    Ok(true)
+}
+
+/// Why a socket was not reached, and what to do about it.
+fn unreached(path: &Path, why: &Unreached, told: bool) -> String {
+    let shown = path.display();
+    let me = rustix::process::getuid().as_raw();
+    match why {
+        Unreached::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            // Where the socket itself may not be seen, whoever has the directory has the socket.
+            let owner = path.ancestors().find_map(|path| Some(fs::symlink_metadata(path).ok()?.uid()));
+            let owner = owner.map_or_else(|| "somebody else".to_owned(), |uid| format!("user {uid}"));
+            format!(
+                "{shown} belongs to {owner}, who does not let you in: to share an endpoint with you, they write                  `users: [{me}]` into it in their config"
+            )
+        }
+        Unreached::Io(error) => format!("nobody listens on {shown}: {error}"),
+        Unreached::Impostor { listens, .. } if told => {
+            format!("{why} (on {shown}): whoever user {listens} is, they could answer anything")
+        }
+        Unreached::Impostor { listens, .. } => {
+            format!("{why} (on {shown}): if that is whom you mean, say `--socket {shown} --peer-uid {listens}`")
+        }
+    }
 }
 
 /// Only one starts the daemon, however many want it.
@@ -84,9 +147,8 @@ struct Turn {
 
 impl Turn {
     async fn take(directory: &Path) -> io::Result<Turn> {
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        let path = directory.join("start.lock");
-        let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let lock =
+            sockets::open(&directory.join("start.lock"), OpenOptions::new().write(true).create(true).truncate(false))?;
         while flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             sleep(Duration::from_millis(10)).await;
         }
@@ -99,7 +161,7 @@ async fn start(file: &Path, directory: &Path) -> Result<(), String> {
     let log = directory.join("daemon.log");
     let failed = |error: io::Error| format!("cannot start the daemon: {error}");
     // A daemon that still ends may write there too: both only ever add lines.
-    let out = OpenOptions::new().create(true).append(true).mode(0o600).open(&log).map_err(failed)?;
+    let out = sockets::open(&log, OpenOptions::new().create(true).append(true)).map_err(failed)?;
     out.set_len(0).map_err(failed)?;
     let mut daemon = Command::new(std::env::current_exe().map_err(failed)?)
         .args(["serve", "--detached", "--config"])
@@ -109,16 +171,32 @@ async fn start(file: &Path, directory: &Path) -> Result<(), String> {
         .stderr(out)
         .spawn()
         .map_err(failed)?;
-    let mut line = String::new();
-    if let Some(stdout) = daemon.stdout.take() {
-        let mut lines = BufReader::new(stdout);
-        // A daemon that ends instead closes its stdout, which ends the wait.
-        let _ = timeout(START, lines.read_line(&mut line)).await;
-    }
-    if line.trim() == "ready" {
+    let said = match daemon.stdout.take() {
+        Some(stdout) => first_words(stdout).await,
+        None => String::new(),
+    };
+    if said == READY {
         return Ok(());
     }
-    let said = fs::read_to_string(&log).unwrap_or_default();
-    let last = said.lines().rev().take(10).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n");
+    if !said.trim().is_empty() {
+        return Err(format!("the daemon did not start: {}", said.trim()));
+    }
+    let log_text = fs::read_to_string(&log).unwrap_or_default();
+    let last = log_text.lines().rev().take(10).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n");
     Err(format!("the daemon did not start; {} ends with:\n{last}", log.display()))
+}
+
+/// What a daemon says first on its stdout: that it is ready, or, at length, why it is not.
+async fn first_words(stdout: impl AsyncRead + Unpin) -> String {
+    let mut lines = BufReader::new(stdout.take(WORDS));
+    let mut said = String::new();
+    // A daemon that ends closes its stdout, which ends the wait.
+    let _ = timeout(START, async {
+        let _ = lines.read_line(&mut said).await;
+        if said != READY {
+            let _ = lines.read_to_string(&mut said).await;
+        }
+    })
+    .await;
+    said
 }

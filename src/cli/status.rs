@@ -3,10 +3,11 @@
 mod tables;
 mod units;
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use super::{orders, print};
-use crate::config::Config;
 use crate::text::line;
 use tables::{caller_table, instance_table, server_table};
 use units::{age, bytes, milliseconds, rows, text};
@@ -15,8 +16,8 @@ use units::{age, bytes, milliseconds, rows, text};
 ///
 /// # Errors
 /// In words for people: no daemon runs, or it does not answer.
-pub async fn run(config: &Config, json: bool) -> Result<String, String> {
-    let status = orders::ask(config, "status").await?;
+pub async fn run(directory: &Path, json: bool) -> Result<String, String> {
+    let status = orders::ask(directory, "status").await?;
     Ok(if json { print::json(&status) } else { page(&status) })
 }
 

@@ -1,27 +1,25 @@
 //! `mcpool tools NAME`: what the tools of an endpoint are called, do and take.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::client::{Client, PERSON, failed};
+use super::client::failed;
 use super::print::page;
 use super::reach;
-use crate::config::Config;
+use crate::config::place::Chosen;
 use crate::text::line;
 
 /// Prints them. Fails with 1 if they are not listed.
 ///
 /// # Errors
 /// In words for people: the endpoint cannot be reached.
-pub async fn run(file: &Path, config: &Config, endpoint: &str) -> Result<ExitCode, String> {
-    let (reader, writer) = reach::endpoint(file, config, endpoint).await?.into_split();
-    let listed = async {
-        let mut client = Client::open_any(reader, writer, PERSON).await?;
-        client.list("tools/list", "tools").await
+pub async fn run(chosen: &Chosen, endpoint: &str) -> Result<ExitCode, String> {
+    let listed = match reach::session(chosen, endpoint).await? {
+        Ok(mut client) => client.list("tools/list", "tools").await,
+        Err(failure) => Err(failure),
     };
-    match listed.await {
+    match listed {
         Ok(tools) if tools.is_empty() => page(&format!("{endpoint} has no tools")),
         Ok(tools) => page(&tools.iter().map(describe).collect::<Vec<_>>().join("\n")),
         Err(failure) => return failed(endpoint, failure),

@@ -7,8 +7,10 @@ use std::time::Duration;
 /// Where callers find the daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sockets {
-    /// An absolute path; None: the directory that follows from the user id alone.
+    /// An absolute path, if the file names one.
     pub dir: Option<PathBuf>,
+    /// The directory that follows from the user and the config's path; None where the config is no file.
+    pub own: Option<PathBuf>,
 }
 
 /// What one caller, or one message, may take up.

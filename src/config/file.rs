@@ -90,7 +90,7 @@ fn config(mut root: Fields<'_>) -> Config {
 }
 
 fn sockets(mut fields: Fields<'_>) -> Sockets {
-    let sockets = Sockets { dir: fields.path("dir") };
+    let sockets = Sockets { dir: fields.path("dir"), own: None };
     fields.finish();
     sockets
 }

@@ -1,20 +1,20 @@
-//! Where the config is found, and how a file that can't be read is reported.
+//! How a file that can't be read, or isn't trusted, is reported.
 
 use super::*;
 
 type Done = Result<(), Box<dyn std::error::Error>>;
 
 /// A directory of its own that is gone afterwards.
-struct Dir(PathBuf);
+pub(super) struct Dir(pub(super) PathBuf);
 
 impl Dir {
-    fn new(name: &str) -> std::io::Result<Self> {
+    pub(super) fn new(name: &str) -> std::io::Result<Self> {
         let dir = std::env::temp_dir().join(format!("mcpool-config-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&dir)?;
         Ok(Self(dir))
     }
 
-    fn file(&self, name: &str, bytes: &[u8]) -> std::io::Result<PathBuf> {
+    pub(super) fn file(&self, name: &str, bytes: &[u8]) -> std::io::Result<PathBuf> {
         let path = self.0.join(name);
         std::fs::create_dir_all(path.parent().unwrap_or(&self.0))?;
         std::fs::write(&path, bytes)?;
@@ -27,31 +27,6 @@ impl Drop for Dir {
         // What stays behind in the temporary directory fails no test.
         drop(std::fs::remove_dir_all(&self.0));
     }
-}
-
-#[test]
-fn found_in_this_order() -> Done {
-    let dir = Dir::new("find")?;
-    let (cwd, home) = (dir.0.join("cwd"), dir.0.join("home"));
-    let home_only = |name: &str| (name == "HOME").then(|| home.clone().into_os_string());
-    assert_eq!(Config::find(None, &home_only, &cwd), None);
-
-    let in_home = dir.file("home/.config/mcpool/mcpool.yaml", b"")?;
-    assert_eq!(Config::find(None, &home_only, &cwd), Some(in_home.clone()));
-    let in_xdg = dir.file("xdg/mcpool/mcpool.yaml", b"")?;
-    let xdg =
-        |name: &str| if name == "XDG_CONFIG_HOME" { Some(dir.0.join("xdg").into_os_string()) } else { home_only(name) };
-    assert_eq!(Config::find(None, &xdg, &cwd), Some(in_xdg));
-    let relative = |name: &str| if name == "XDG_CONFIG_HOME" { Some("xdg".into()) } else { home_only(name) };
-    assert_eq!(Config::find(None, &relative, &cwd), Some(in_home));
-
-    let here = dir.file("cwd/mcpool.yaml", b"")?;
-    assert_eq!(Config::find(None, &xdg, &cwd), Some(here));
-    // What was asked for by name is not replaced by something else, there or not.
-    let named = |name: &str| if name == "MCPOOL_CONFIG" { Some("/no/such".into()) } else { xdg(name) };
-    assert_eq!(Config::find(None, &named, &cwd), Some("/no/such".into()));
-    assert_eq!(Config::find(Some(Path::new("y.yaml")), &named, &cwd), Some(cwd.join("y.yaml")));
-    Ok(())
 }
 
 #[test]
@@ -89,4 +64,17 @@ fn warnings_about_times_that_cannot_be_meant() {
     let mut config = Config::of(vec![server]);
     config.endpoints[0].tools = Some(Vec::new());
     assert_eq!(config.warnings().len(), 3);
+}
+
+#[test]
+fn a_config_that_others_may_write_is_one_mistake_with_what_to_type() -> Done {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = Dir::new("shared")?;
+    let path = dir.file("a.yaml", b"servers: {a: {command: x}}\nsockets: {dir: /x}")?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))?;
+    let shown = Config::load(&path).err().ok_or("it was read")?.to_string();
+    assert!(shown.starts_with("error: the config is not trusted: others may write "), "{shown}");
+    assert!(shown.contains(&format!("help: type `chmod go-w {}`", path.display())), "{shown}");
+    assert_eq!(Config::sockets_of(&path), None, "nor does it say where a daemon is");
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! Tells when the text of the config file has changed. Editors put a new file in the place of the old one, and
+//! Tells when the text of the config file has changed, or whether others can write it. Editors put a new file in the place of the old one, and
 //! orchestrators turn a link that stands somewhere on the way, so the directories are watched, not the file; whether
 //! that meant anything is told by a digest of the text.
 
@@ -12,7 +12,7 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use crate::config::Config;
+use crate::config::{Config, strict};
 
 /// For so long nothing may happen before the file is looked at: whoever writes it may not be done.
 const QUIET: Duration = Duration::from_millis(200);
@@ -32,6 +32,8 @@ pub struct Watch {
     due: Option<(Instant, Instant)>,
     /// The text that was seen last.
     seen: Option<String>,
+    /// Whether nobody else could write it then.
+    trusted: bool,
 }
 
 impl Watch {
@@ -47,7 +49,7 @@ impl Watch {
         let watcher = notify::recommended_watcher(knock);
         let told = |error| tracing::warn!(%error, "changes of the config file are not noticed; use `mcpool reload`");
         let watcher = watcher.map_err(told).ok();
-        let mut watch = Watch { file, watcher, events, watched: BTreeSet::new(), due: None, seen };
+        let mut watch = Watch { file, watcher, events, watched: BTreeSet::new(), due: None, seen, trusted: true };
         watch.look_around();
         watch
     }
@@ -59,8 +61,9 @@ impl Watch {
             self.look_around();
             // A file that is gone or empty is about to be written.
             let text = Config::digest_of(&self.file);
-            if text.is_some() && text != self.seen {
-                self.seen = text;
+            let trusted = strict::open(&self.file).is_ok();
+            if text.is_some() && (&text, trusted) != (&self.seen, self.trusted) {
+                (self.seen, self.trusted) = (text, trusted);
                 return;
             }
         }

@@ -6,6 +6,7 @@ mod host;
 mod metrics;
 mod orphans;
 mod people;
+mod places;
 mod reload;
 mod stderr;
 

@@ -32,7 +32,7 @@ use crate::metrics::ServerMetrics;
 use crate::reply::{CallKey, CallerKey};
 use instance::{Instance, InstanceKey, InstanceRef, ServerId, State};
 use launch::Starter;
-use lease::{Lease, Need};
+use lease::{Evidence, Lease, Need};
 use pick::{Pick, Situation};
 use queue::{Queue, Ticket};
 use quote::Secrets;
@@ -55,7 +55,8 @@ pub struct Pool {
     pub setbacks: Setbacks,
     /// Processes started since the daemon started.
     pub started: u64,
-    stateful: Option<&'static str>,
+    /// What the table of published servers says of it.
+    known: Option<config::Known>,
     /// What must not be seen of what the server says.
     secrets: Rc<Secrets>,
 }
@@ -63,11 +64,11 @@ pub struct Pool {
 impl Pool {
     /// A pool without instances.
     pub fn new(id: ServerId, config: Rc<config::Server>, starter: Starter) -> Pool {
-        let stateful = lease::stateful_package(&config);
+        let known = config.known();
         let secrets = secrets(&config);
         let (instances, queue, setbacks) = (SlotMap::with_key(), Queue::default(), Setbacks::new(config.backoff));
         let metrics = starter.metrics.server(&config.name);
-        Pool { id, config, instances, queue, metrics, starter, setbacks, started: 0, stateful, secrets }
+        Pool { id, config, instances, queue, metrics, starter, setbacks, started: 0, known, secrets }
     }
 
     /// Starts its instances in another way from now on.
@@ -94,7 +95,7 @@ impl Pool {
 
     /// The lease that callers of a profile get, and why. `has_asked` says that the server was seen to ask.
     pub fn lease(&self, profile: &Profile, has_asked: bool) -> (Lease, lease::Why) {
-        lease::lease(self.config.lease, self.stateful, has_asked && profile.answers_asks())
+        lease::lease(self.config.lease, Evidence { known: self.known, has_asked }, profile.answers_asks())
     }
 
     /// What can be done at once for a call that just came: the fast path. Nobody overtakes those who wait.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::print;
 use crate::caller::sockets;
 use crate::config::Config;
-use crate::pool::lease;
+use crate::pool::lease::{self, Evidence};
 
 /// Checks a config file.
 pub fn run(file: &Path) -> Result<ExitCode, String> {
@@ -19,7 +19,7 @@ pub fn run(file: &Path) -> Result<ExitCode, String> {
     };
     println!("{} is fine.\n", file.display());
     for server in &config.servers {
-        let (kind, why) = lease::lease(server.lease, lease::stateful_package(server), false);
+        let (kind, why) = lease::lease(server.lease, Evidence { known: server.known(), has_asked: false }, true);
         let max = server.instances.max;
         println!(
             "  {:<20} lease {} ({why}), at most {max} instance{}",

@@ -165,6 +165,11 @@ impl Server {
     }
 }
 
+impl Instances {
+    /// `max` by default where an instance is one caller's alone: each session that is open takes one.
+    pub const OF_SESSIONS: usize = 16;
+}
+
 impl Default for Instances {
     fn default() -> Self {
         Self { min: 0, max: 4, overflow: 2 }

@@ -1,9 +1,11 @@
 //! Called by `mux` when it places a call: what a call needs of an instance, and which kind of lease a server
 //! gives and why.
 
+pub mod signs;
+
 use std::rc::Rc;
 
-use crate::config::{self, LeaseChoice};
+use crate::config::{Keeps, Known, LeaseChoice};
 use crate::era::profile::Profile;
 
 /// How an instance is shared.
@@ -49,28 +51,15 @@ impl Need {
     }
 }
 
-/// Packages known to keep state for their one client: browsers and shells.
-const STATEFUL: [&str; 10] = [
-    "@playwright/mcp",
-    "@executeautomation/playwright-mcp-server",
-    "chrome-devtools-mcp",
-    "@modelcontextprotocol/server-puppeteer",
-    "puppeteer-mcp-server",
-    "@browsermcp/mcp",
-    "@browserbasehq/mcp",
-    "browser-use",
-    "@wonderwhy-er/desktop-commander",
-    "mcp-shell",
-];
-
 /// Why a server gives the lease it gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
     Configured,
-    /// This package is known to keep state for its client.
-    Stateful(&'static str),
+    /// It is a published server, and how it may be shared is known.
+    Known(Known),
     /// The server was seen to ask its client in mid-call.
     Asks,
+    /// Nobody said, and it is not known.
     Default,
 }
 
@@ -78,50 +67,66 @@ impl std::fmt::Display for Why {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Why::Configured => f.write_str("configured"),
-            Why::Stateful(package) => write!(f, "`{package}` keeps state for its client"),
+            Why::Known(Known { package, keeps, why }) => match keeps {
+                Keeps::Nothing => write!(f, "`{package}` keeps nothing: {why}"),
+                Keeps::Outside => write!(f, "`{package}` keeps what it has outside the process: {why}"),
+                Keeps::Directory => write!(f, "`{package}` has one subject: {why}"),
+                Keeps::Asks => write!(f, "`{package}` asks its client: {why}"),
+                Keeps::State => write!(f, "`{package}` keeps state for its client: {why}"),
+            },
             Why::Asks => f.write_str("the server asks its client in mid-call"),
-            Why::Default => f.write_str("default"),
+            Why::Default => f.write_str("not known: if it keeps state for its client, say `lease: session`"),
         }
     }
 }
 
-/// The lease that a server gives, and why. `asks` says that it was seen to ask a client that can answer.
-pub fn lease(choice: LeaseChoice, stateful: Option<&'static str>, asks: bool) -> (Lease, Why) {
-    match (choice, stateful) {
-        (LeaseChoice::Shared, _) => (Lease::Shared, Why::Configured),
-        (LeaseChoice::Call, _) => (Lease::Call, Why::Configured),
-        (LeaseChoice::Session, _) => (Lease::Session, Why::Configured),
-        (LeaseChoice::Auto, Some(package)) => (Lease::Session, Why::Stateful(package)),
-        (LeaseChoice::Auto, None) if asks => (Lease::Call, Why::Asks),
-        (LeaseChoice::Auto, None) => (Lease::Shared, Why::Default),
+/// What may be known of a server that says how its instances are to be shared.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence {
+    /// The table of published servers has it.
+    pub known: Option<Known>,
+    /// It was seen to ask a client in mid-call.
+    pub has_asked: bool,
+}
+
+/// The lease that a server gives, and why. `answers` says that the caller can be asked.
+pub fn lease(choice: LeaseChoice, evidence: Evidence, answers: bool) -> (Lease, Why) {
+    match choice {
+        LeaseChoice::Shared => return (Lease::Shared, Why::Configured),
+        LeaseChoice::Call => return (Lease::Call, Why::Configured),
+        LeaseChoice::Session => return (Lease::Session, Why::Configured),
+        LeaseChoice::Auto => {}
     }
-}
-
-/// The stateful package that a server runs, if it is a known one: as the command, or as what a runner runs.
-pub fn stateful_package(server: &config::Server) -> Option<&'static str> {
-    let words = std::iter::once(&server.command).chain(&server.args);
-    words.flat_map(|word| STATEFUL.iter().filter(move |known| names(word, known)).copied()).next()
-}
-
-/// Whether a word of a command line names a package: alone, with a version, or as the last part of a path.
-fn names(word: &str, package: &str) -> bool {
-    let unversioned = match word.rfind('@') {
-        Some(at) if at > 0 => &word[..at],
-        _ => word,
-    };
-    unversioned == package || unversioned.strip_suffix(package).is_some_and(|path| path.ends_with('/'))
+    match evidence.known {
+        Some(known) if known.keeps == Keeps::State => (Lease::Session, Why::Known(known)),
+        Some(known) if known.keeps == Keeps::Asks && answers => (Lease::Call, Why::Known(known)),
+        _ if evidence.has_asked && answers => (Lease::Call, Why::Asks),
+        Some(known) => (Lease::Shared, Why::Known(known)),
+        None => (Lease::Shared, Why::Default),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn known(keeps: Keeps) -> Option<Known> {
+        Some(Known { package: "p", keeps, why: "so" })
+    }
+
     #[test]
-    fn a_package_is_recognised_with_its_version_and_path_but_not_as_part_of_a_word() {
-        assert!(names("@playwright/mcp@latest", "@playwright/mcp"));
-        assert!(names("@playwright/mcp", "@playwright/mcp"));
-        assert!(names("/usr/bin/mcp-shell", "mcp-shell"));
-        assert!(!names("my-mcp-shell", "mcp-shell"));
-        assert!(!names("mcp-shell-tools", "mcp-shell"));
+    fn what_keeps_state_is_one_callers_and_what_asks_is_so_during_the_calls_of_who_can_be_asked() {
+        let of = |known, has_asked, answers| lease(LeaseChoice::Auto, Evidence { known, has_asked }, answers).0;
+        assert_eq!(of(known(Keeps::State), false, false), Lease::Session);
+        assert_eq!(of(known(Keeps::Asks), false, true), Lease::Call);
+        assert_eq!(of(known(Keeps::Asks), true, false), Lease::Shared);
+        assert_eq!(of(known(Keeps::Nothing), true, true), Lease::Call, "what was seen counts too");
+        assert_eq!(of(None, false, true), Lease::Shared);
+    }
+
+    #[test]
+    fn the_config_has_the_last_word() {
+        let evidence = Evidence { known: known(Keeps::State), has_asked: true };
+        assert_eq!(lease(LeaseChoice::Shared, evidence, true), (Lease::Shared, Why::Configured));
     }
 }

@@ -78,7 +78,8 @@ fn under_a_call_lease_a_process_is_one_callers_as_long_as_it_has_calls() {
 #[test]
 fn a_known_stateful_package_gets_sessions_unless_the_config_says_otherwise() {
     play(async {
-        let browser = |server: &mut mcpool::config::Server| server.args = vec!["@playwright/mcp@latest".into()];
+        let browser =
+            |server: &mut mcpool::config::Server| server.args = vec!["npx".into(), "@playwright/mcp@latest".into()];
         let proxy = proxy()
             .server("browser", legacy(|_| {}))
             .set(browser)

@@ -7,7 +7,7 @@ use super::{MANY, MOMENT, check_name, resilience};
 use crate::config::diagnostic::{Notes, quoted};
 use crate::config::fields::Fields;
 use crate::config::yaml::{Entry, Place, Value};
-use crate::config::{ALL, EraChoice, Instances, LeaseChoice, Queue, Secret, Server, Timeouts};
+use crate::config::{ALL, EraChoice, Instances, Keeps, LeaseChoice, Queue, Secret, Server, Timeouts};
 
 const ERAS: [(&str, EraChoice); 3] =
     [("auto", EraChoice::Auto), ("legacy", EraChoice::Legacy), ("modern", EraChoice::Modern)];
@@ -36,7 +36,6 @@ pub(super) fn read(notes: &Notes<'_>, entry: &Entry) -> Option<Server> {
         cwd: fields.path("cwd"),
         era: fields.choice("era", &ERAS),
         lease: fields.choice("lease", &LEASES),
-        instances: instances(fields.section("instances")),
         concurrency: fields.count("concurrency", default.concurrency, 1..=MANY),
         queue: queue(fields.section("queue")),
         timeout: timeouts(fields.section("timeout")),
@@ -50,6 +49,7 @@ pub(super) fn read(notes: &Notes<'_>, entry: &Entry) -> Option<Server> {
         stdout_errors: fields.count("stdout_errors", default.stdout_errors, 1..=MANY),
         ..default
     };
+    let server = Server { instances: instances(fields.section("instances"), most_by_default(&server)), ..server };
     let filled = fields.filled_in();
     fields.finish();
     Some(Server { filled, ..server })
@@ -138,8 +138,18 @@ fn check_variable(notes: &Notes<'_>, place: Place, name: &str) {
     }
 }
 
-fn instances(mut fields: Fields<'_>) -> Instances {
-    let default = Instances::default();
+/// `instances.max` where the file does not say: more where each caller needs an instance of its own.
+fn most_by_default(server: &Server) -> usize {
+    let keeps_state = server.known().is_some_and(|known| known.keeps == Keeps::State);
+    match server.lease {
+        LeaseChoice::Session => Instances::OF_SESSIONS,
+        LeaseChoice::Auto if keeps_state => Instances::OF_SESSIONS,
+        _ => Instances::default().max,
+    }
+}
+
+fn instances(mut fields: Fields<'_>, max: usize) -> Instances {
+    let default = Instances { max, ..Instances::default() };
     let instances = Instances {
         min: fields.count("min", default.min, 0..=1000),
         max: fields.count("max", default.max, 1..=1000),

@@ -11,6 +11,7 @@ mod orders;
 mod print;
 mod reach;
 mod running;
+mod sandboxes;
 mod status;
 mod tools;
 
@@ -25,7 +26,8 @@ use tracing_subscriber::EnvFilter;
 use crate::config::Config;
 use crate::config::place::{self, Chosen};
 use crate::daemon;
-use crate::pool::process::warden;
+use crate::pool::process::inherit::Inherited;
+use crate::pool::process::{confine, warden};
 use journal::{Journal, Lines};
 use running::Running;
 
@@ -131,6 +133,9 @@ enum Command {
 
 /// Runs what the command line says.
 pub fn main() -> ExitCode {
+    if let Some(code) = confine::called() {
+        return code;
+    }
     let cli = Cli::parse();
     match run(cli.command, cli.config.as_deref()) {
         Ok(code) => code,
@@ -173,6 +178,7 @@ fn run(command: Command, config: Option<&Path>) -> Result<ExitCode, String> {
         Command::Demo => runtime()?.block_on(demo::run()),
         Command::DemoServer { era } => runtime()?.block_on(demo::server::run(&era)),
         Command::Warden { mark } => {
+            Inherited::shed();
             runtime()?.block_on(warden::watch(&mark)).map_err(|error| format!("no daemon started this: {error}"))?;
             Ok(ExitCode::SUCCESS)
         }
@@ -181,6 +187,7 @@ fn run(command: Command, config: Option<&Path>) -> Result<ExitCode, String> {
 }
 
 fn serve(config: Option<&Path>, stdio: bool, name: &str, detached: bool) -> Result<ExitCode, String> {
+    let inherited = Inherited::shed();
     let config = load(&file(config)?)?;
     let journal = Journal::start(std::io::stderr()).map_err(|error| format!("no thread for the log: {error}"))?;
     let relevel = log(&config, journal.lines());
@@ -188,8 +195,13 @@ fn serve(config: Option<&Path>, stdio: bool, name: &str, detached: bool) -> Resu
         // Fails if there is nothing to leave.
         let _ = rustix::process::setsid();
     }
-    let serving =
-        async { if stdio { daemon::serve_stdio(config, name).await } else { daemon::serve(config, relevel).await } };
+    let serving = async {
+        if stdio {
+            daemon::serve_stdio(config, inherited, name).await
+        } else {
+            daemon::serve(config, inherited, relevel).await
+        }
+    };
     runtime()?.block_on(serving).map_err(|failure| failure.to_string())?;
     Ok(ExitCode::SUCCESS)
 }

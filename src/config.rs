@@ -12,6 +12,7 @@ mod known;
 mod name;
 pub mod place;
 mod resilience;
+mod sandbox;
 mod secret;
 mod server;
 pub mod strict;
@@ -32,6 +33,7 @@ pub use diagnostic::{Mistake, Mistakes, Spot};
 pub use endpoint::{ALL, Endpoint};
 pub use known::{Keeps, Known};
 pub use resilience::{Backoff, Breaker, Probe, Rate, RateLimit, Recycle, Retry, WhenFull};
+pub use sandbox::{Network, Preset, Sandbox};
 pub use secret::{Secret, is_plain};
 pub use server::{EraChoice, Instances, LeaseChoice, Queue, Server, Timeouts};
 

@@ -27,6 +27,7 @@ use crate::config::strict::Distrust;
 use crate::config::{Config, place};
 use crate::mux::callers::Peer;
 use crate::mux::{Handle, Parts};
+use crate::pool::process::inherit::Inherited;
 use crate::pool::process::{self, Processes};
 use crate::tasks;
 use doors::Doors;
@@ -62,11 +63,11 @@ pub enum Failure {
 ///
 /// # Errors
 /// A socket is held by another daemon, or cannot be made.
-pub async fn serve(config: Config, relevel: impl Fn(&str) + 'static) -> Result<(), Failure> {
+pub async fn serve(config: Config, inherited: Inherited, relevel: impl Fn(&str) + 'static) -> Result<(), Failure> {
     raise_limit();
     let (ends, hangups) = (Signals::ends()?, Signals::hangups()?);
     let (ended, reload) = (async move || ends.next().await, async move || hangups.next().await);
-    tasks::run(run(config, ready, Told { ended, reload, relevel: Box::new(relevel) })).await
+    tasks::run(run(config, inherited, ready, Told { ended, reload, relevel: Box::new(relevel) })).await
 }
 
 /// Runs the daemon; calls `ready` when callers can come. It ends when `ended` is over; if that is over once more
@@ -80,7 +81,7 @@ pub async fn serve_until(
     ended: impl AsyncFn() + 'static,
 ) -> Result<(), Failure> {
     let told = Told { ended, reload: async || std::future::pending().await, relevel: Box::new(|_| {}) };
-    tasks::run(run(config, ready, told)).await
+    tasks::run(run(config, Inherited::kept(), ready, told)).await
 }
 
 /// How the daemon is told what to do, besides the admin socket.
@@ -92,11 +93,12 @@ struct Told<E, R> {
 
 async fn run<E: AsyncFn(), R: AsyncFn()>(
     config: Config,
+    inherited: Inherited,
     ready: impl FnOnce(),
     told: Told<E, R>,
 ) -> Result<(), Failure> {
     let config = Rc::new(config);
-    let mux = Handle::new(parts(&config)?);
+    let mux = Handle::new(parts(&config, inherited)?);
     let directory = sockets::directory(&config);
     sockets::prepare(&directory, sockets::mode(&config)).map_err(|why| Failure::Directory(directory.clone(), why))?;
     let mut doors = Doors::new(mux.clone());
@@ -170,12 +172,12 @@ async fn changed(watch: &mut Option<Watch>) {
 ///
 /// # Errors
 /// There is no such endpoint.
-pub async fn serve_stdio(config: Config, endpoint: &str) -> Result<(), Failure> {
+pub async fn serve_stdio(config: Config, inherited: Inherited, endpoint: &str) -> Result<(), Failure> {
     let endpoint = endpoint.to_owned();
     tasks::run(async move {
         let config = Rc::new(config);
         let ends = Signals::ends()?;
-        let mux = Handle::new(parts(&config)?);
+        let mux = Handle::new(parts(&config, inherited)?);
         let Some(endpoint) = config.endpoint(&endpoint) else {
             let names = config.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect::<Vec<_>>().join(", ");
             return Err(Failure::NoEndpoint(endpoint, names));
@@ -226,11 +228,15 @@ async fn end(mux: &Handle, hurry: impl AsyncFn()) {
     let _ = timeout(GOODBYE, left).await;
 }
 
-fn parts(config: &Rc<Config>) -> Result<Parts, Failure> {
-    let catalogue: Option<PathBuf> =
-        config.catalogue.dir.clone().or_else(|| place::cache(&|name| std::env::var_os(name)).ok());
+/// Where what is remembered of servers lies, and what confined servers may write to.
+pub fn cache(config: &Config) -> Option<PathBuf> {
+    config.catalogue.dir.clone().or_else(|| place::cache(&|name| std::env::var_os(name)).ok())
+}
+
+fn parts(config: &Rc<Config>, inherited: Inherited) -> Result<Parts, Failure> {
+    let catalogue = cache(config);
     let cwd = config.file.as_ref().and_then(|file| file.parent()).map(PathBuf::from);
-    let launcher = Rc::new(Processes::new(cwd));
+    let launcher = Rc::new(Processes::new(cwd, catalogue.as_deref(), inherited));
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(Failure::Key)?;
     Ok(Parts { config: config.clone(), launcher, catalogue, seed: fastrand::u64(..), key })

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::print;
+use super::{print, sandboxes};
 use crate::caller::sockets;
 use crate::config::Config;
 use crate::pool::lease::{self, Evidence};
@@ -31,11 +31,12 @@ pub fn run(file: &Path) -> Result<ExitCode, String> {
     for server in &config.disabled {
         println!("  {:<20} disabled", server.name);
     }
+    sandboxes::show(&config);
     println!();
     for endpoint in &config.endpoints {
         println!("  mcpool connect {:<20} {}", endpoint.name, sockets::path(&config, &endpoint.name).display());
     }
-    for warning in config.warnings() {
+    for warning in config.warnings().into_iter().chain(sandboxes::warnings(&config)) {
         println!("\nwarning: {warning}");
     }
     Ok(ExitCode::SUCCESS)

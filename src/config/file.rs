@@ -5,6 +5,7 @@
 
 mod endpoint;
 mod resilience;
+mod sandbox;
 mod server;
 
 use std::ffi::OsString;

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Backoff, Breaker, Probe, RateLimit, Recycle, Retry, Secret, WhenFull};
+use super::{Backoff, Breaker, Probe, RateLimit, Recycle, Retry, Sandbox, Secret, WhenFull};
 
 /// A configured MCP server: a name and how to start it.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,6 +27,10 @@ pub struct Server {
     pub filled: Vec<Secret>,
     /// Where it is started, an absolute path; None: in the directory of the config file.
     pub cwd: Option<PathBuf>,
+    /// Whether programs that it runs may gain rights, as `sudo` does.
+    pub new_privileges: bool,
+    /// What it is confined to, if it is.
+    pub sandbox: Option<Sandbox>,
     /// Which protocol era to speak with it.
     pub era: EraChoice,
     /// Who shares an instance of it.
@@ -139,6 +143,8 @@ impl Server {
             inherit_env: Vec::new(),
             filled: Vec::new(),
             cwd: None,
+            new_privileges: false,
+            sandbox: None,
             era: EraChoice::default(),
             lease: LeaseChoice::default(),
             instances: Instances::default(),
@@ -162,6 +168,7 @@ impl Server {
     pub fn starts_like(&self, other: &Server) -> bool {
         (&self.command, &self.args, &self.env, &self.inherit_env, &self.cwd, self.era)
             == (&other.command, &other.args, &other.env, &other.inherit_env, &other.cwd, other.era)
+            && (self.new_privileges, &self.sandbox) == (other.new_privileges, &other.sandbox)
     }
 }
 
@@ -207,6 +214,8 @@ impl fmt::Debug for Server {
             .field("inherit_env", &self.inherit_env)
             .field("filled", &self.filled)
             .field("cwd", &self.cwd)
+            .field("new_privileges", &self.new_privileges)
+            .field("sandbox", &self.sandbox)
             .field("era", &self.era)
             .field("lease", &self.lease)
             .field("instances", &self.instances)

@@ -1,15 +1,22 @@
 //! Called by the daemon's pools: real child processes. Each leads a process group of its own and marks what it
 //! starts, so that all of that is ended with it ([decision 8](../../docs/decisions/0008-no-orphans.md)).
 
+pub mod confine;
 mod family;
+mod fence;
 mod household;
+pub mod inherit;
+mod sandbox;
+mod search;
+pub mod site;
 mod sys;
 mod tree;
 pub mod warden;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::rc::Rc;
 use std::time::Duration;
@@ -22,8 +29,11 @@ use tokio::time::{Instant, sleep, timeout};
 use super::launch::{Connection, Launcher};
 use crate::config;
 use crate::tasks;
+use confine::Confinement;
 use family::Family;
 use household::Household;
+use inherit::Inherited;
+use site::Fences;
 pub use tree::{Tree, trees};
 
 /// How often it is looked whether those who were told to end have.
@@ -58,31 +68,46 @@ const INHERITED: [&str; 22] = [
     "SSL_CERT_FILE",
 ];
 
+/// Variables of a process.
+pub type Variables = BTreeMap<OsString, OsString>;
+
 /// Starts servers as child processes.
 pub struct Processes {
     /// Where servers run for which no `cwd` is configured: the directory of the config file.
     cwd: Option<PathBuf>,
+    /// What this process has given up and servers get.
+    inherited: Inherited,
+    fences: Fences,
     household: Rc<Household>,
 }
 
 impl Processes {
     /// Starts servers in `cwd` for which none is configured, and a warden that ends them if this process is killed.
-    pub fn new(cwd: Option<PathBuf>) -> Processes {
-        Processes { cwd, household: Household::open() }
+    /// Confined ones may write below `cache`.
+    pub fn new(cwd: Option<PathBuf>, cache: Option<&Path>, inherited: Inherited) -> Processes {
+        Processes { cwd, inherited, fences: Fences::new(cache), household: Household::open() }
     }
+}
+
+/// What a server is told by variables: a few of the daemon's own, and its own.
+pub fn environment(server: &config::Server) -> Variables {
+    let inherited = INHERITED.into_iter().chain(server.inherit_env.iter().map(String::as_str));
+    let inherited = inherited.filter_map(|name| Some((name.into(), std::env::var_os(name)?)));
+    inherited.chain(server.env.iter().map(|(name, value)| (name.into(), value.expose().into()))).collect()
 }
 
 impl Launcher for Processes {
     fn launch(&self, server: &config::Server) -> io::Result<Connection> {
-        let mut command = Command::new(&server.command);
-        command.args(&server.args).env_clear();
-        for name in INHERITED.into_iter().chain(server.inherit_env.iter().map(String::as_str)) {
-            if let Some(value) = std::env::var_os(name) {
-                command.env(name, value);
-            }
-        }
-        command.envs(server.env.iter().map(|(name, value)| (name, value.expose())));
-        if let Some(cwd) = server.cwd.as_ref().or(self.cwd.as_ref()) {
+        let mut variables = environment(server);
+        let cwd = server.cwd.as_ref().or(self.cwd.as_ref());
+        let program = search::find(&server.command, variables.get(OsStr::new("PATH")), cwd.map(PathBuf::as_path))?;
+        let fence = self.fences.around(server, program, &mut variables)?;
+        let confinement = Confinement::new(server, self.inherited, fence);
+        // It begins as this program, which restricts itself and then becomes the server.
+        let mut command = Command::new(sys::this_program()?);
+        command.arg0("mcpool").args([confine::WORD, &confinement.written(), &server.command]).args(&server.args);
+        command.env_clear().envs(variables);
+        if let Some(cwd) = cwd {
             command.current_dir(cwd);
         }
         let mark = self.household.next_mark();

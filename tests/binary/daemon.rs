@@ -71,7 +71,11 @@ impl Place {
 
     /// A daemon in the foreground that is ready.
     pub async fn serve(&self) -> Daemon {
-        let mut command = self.mcpool(&["serve"]);
+        self.ready(&mut self.mcpool(&["serve"])).await
+    }
+
+    /// The same, started by any command.
+    pub async fn ready(&self, command: &mut Command) -> Daemon {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it runs");
         let mut line = String::new();
         let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));

@@ -4,11 +4,15 @@ child: a child in its group. left: a child in a session of its own. lost: one in
 ends. bare: the same, and without any environment. deaf: nobody of them heeds SIGTERM or the end of input.
 """
 
+import errno
 import json
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 
 HABITS = sys.argv[1:]
 FAMILY = []
@@ -37,7 +41,7 @@ def answer(request):
         version = request["params"]["protocolVersion"]
         return {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": {"name": "family", "version": "1"}}
     if method == "tools/list":
-        return {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in ("family", "die", "shout")]}
+        return {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in ("family", "die", "shout", "state", "reach")]}
     if method == "tools/call":
         if request["params"]["name"] == "die":
             os._exit(3)
@@ -45,8 +49,67 @@ def answer(request):
             for number in range(5000):
                 print(f"line {number} \033[1m {os.environ.get('PASSWORD')} {'x' * 2000}", file=sys.stderr)
             sys.stderr.flush()
+        if request["params"]["name"] == "reach":
+            probes = json.loads(os.environ["PROBES"])
+            return {"content": [{"type": "text", "text": json.dumps({name: tried(*probe) for name, probe in probes.items()})}]}
+        if request["params"]["name"] == "state":
+            return {"content": [{"type": "text", "text": json.dumps(state())}]}
         return {"content": [{"type": "text", "text": json.dumps(FAMILY)}]}
     return None
+
+
+def tried(what, on):
+    """What becomes of trying to reach something: "reached", or the name of the error."""
+    try:
+        if what == "read":
+            open(on).read()
+        elif what == "list":
+            os.listdir(on)
+        elif what == "write":
+            open(on, "a").write("x")
+        elif what == "empty":
+            os.truncate(on, 0)
+        elif what == "tcp":
+            socket.create_connection(("127.0.0.1", on), timeout=5).close()
+        elif what == "udp":
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", on))
+        elif what == "unix":
+            socket.socket(socket.AF_UNIX).connect(on)
+        elif what == "signal":
+            os.kill(on, 0)
+        elif what == "pair":
+            socket.socketpair()
+        elif what == "run":
+            subprocess.run(on, check=True, capture_output=True)
+        elif what == "processes":
+            for _ in range(on):
+                FAMILY.append(subprocess.Popen(["sleep", "600"]).pid)
+        elif what == "memory":
+            bytearray(on)
+        elif what == "temporary":
+            tempfile.NamedTemporaryFile().write(b"x")
+    except OSError as error:
+        return errno.errorcode.get(error.errno, str(error))
+    except Exception as error:
+        return type(error).__name__
+    return "reached"
+
+
+def state():
+    """What this process was given."""
+    umask = os.umask(0)
+    os.umask(umask)
+    status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    listing = os.open("/proc/self/fd", os.O_RDONLY)
+    descriptors = sorted(int(number) for number in os.listdir(listing) if int(number) < listing)
+    return {
+        "descriptors": descriptors,
+        "files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        "core": resource.getrlimit(resource.RLIMIT_CORE)[0],
+        "umask": umask,
+        "no_new_privs": status["NoNewPrivs"].strip(),
+        "environment": sorted(os.environ),
+    }
 
 
 def main():

@@ -37,11 +37,16 @@ pub struct Caller(BufReader<UnixStream>);
 
 impl Caller {
     pub async fn new(place: &Place) -> Caller {
+        Caller::opened(place).await.0
+    }
+
+    /// With the answer to its `initialize`, whatever that is.
+    pub async fn opened(place: &Place) -> (Caller, Value) {
         let mut caller = Caller(BufReader::new(UnixStream::connect(place.socket("s")).await.expect("a socket")));
         let info = json!({ "name": "test", "version": "1" });
         let params = json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": info });
-        caller.request("initialize", params).await;
-        caller
+        let answer = caller.request("initialize", params).await;
+        (caller, answer)
     }
 
     async fn request(&mut self, method: &str, params: Value) -> Value {
@@ -64,8 +69,13 @@ impl Caller {
 
     /// The server's process and all that it has started.
     pub async fn family(&mut self) -> Vec<u32> {
-        let answer = self.call("family").await;
+        serde_json::from_value(self.told("family").await).expect("a list of ids")
+    }
+
+    /// What a tool of the server tells, which is JSON.
+    pub async fn told(&mut self, tool: &str) -> Value {
+        let answer = self.call(tool).await;
         let told = answer["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{answer}"));
-        serde_json::from_str(told).expect("a list of ids")
+        serde_json::from_str(told).unwrap_or_else(|_| panic!("no JSON: {told}"))
     }
 }

@@ -3,11 +3,13 @@
 mod daemon;
 mod family;
 mod host;
+mod inherited;
 mod metrics;
 mod orphans;
 mod people;
 mod places;
 mod reload;
+mod sandbox;
 mod stderr;
 
 use std::fs;

@@ -35,7 +35,7 @@ fn children(of: u32) -> Vec<u32> {
     pids.filter(|pid| stat(*pid).is_some_and(|(_, parent)| parent == of)).collect()
 }
 
-fn warden(daemon: u32) -> Option<u32> {
+pub fn warden(daemon: u32) -> Option<u32> {
     let is_warden = |pid: &u32| {
         fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with("mcpool\0warden\0"))
     };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{MANY, MOMENT, check_name, resilience};
+use super::{MANY, MOMENT, check_name, resilience, sandbox};
 use crate::config::diagnostic::{Notes, quoted};
 use crate::config::fields::Fields;
 use crate::config::yaml::{Entry, Place, Value};
@@ -28,12 +28,20 @@ pub(super) fn read(notes: &Notes<'_>, entry: &Entry) -> Option<Server> {
         return None;
     }
     let default = Server::new(entry.key.as_str(), command(&mut fields));
+    let new_privileges = fields.truth("new_privileges", default.new_privileges);
+    let sandbox = sandbox::read(&mut fields);
+    if new_privileges && sandbox.is_some() {
+        let message = "a sandbox is one only where nothing gains rights";
+        fields.contradiction(["new_privileges", "sandbox"], message, "leave one of the two out");
+    }
     let server = Server {
         disabled: fields.truth("disabled", default.disabled),
         args: fields.texts("args").unwrap_or_default(),
         env,
         inherit_env: inherit_env(&mut fields),
         cwd: fields.path("cwd"),
+        new_privileges,
+        sandbox,
         era: fields.choice("era", &ERAS),
         lease: fields.choice("lease", &LEASES),
         concurrency: fields.count("concurrency", default.concurrency, 1..=MANY),

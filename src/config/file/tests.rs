@@ -305,3 +305,22 @@ fn what_is_filled_in_is_remembered_as_a_secret() {
     assert_eq!(filled, ["token", "place"]);
     assert!(!format!("{config:?}").contains("token\""), "{config:?}");
 }
+
+#[test]
+fn a_sandbox_is_a_preset_or_a_map() {
+    use crate::config::{Network, Preset, Sandbox};
+
+    let read =
+        |line: &str| Config::parse(&server(line), "x.yaml", &env).map(|config| config.servers[0].sandbox.clone());
+    let preset = Sandbox { preset: Some(Preset::Npx), ..Sandbox::default() };
+    assert_eq!(read("sandbox: npx").unwrap(), Some(preset.clone()));
+    let more = Sandbox { network: Network::None, write: Some(vec!["/a".into()]), processes: Some(64), ..preset };
+    assert_eq!(read("sandbox: {preset: npx, network: none, write: [/a], processes: 64}").unwrap(), Some(more));
+    assert_eq!(read("sandbox: null").unwrap(), None);
+    says(&server("sandbox: npm"), "expected one of `npx`, `uvx`, got `npm`", "4:14");
+    says(&server("sandbox: {}"), "`sandbox` says nothing", "4:5");
+    says(&server("sandbox: {network: any}"), "`sandbox` says nothing", "4:5");
+    says(&server("sandbox: {read: [docs]}"), "expected an absolute path, got `docs`", "4:22");
+    says(&server("sandbox: {read: [], reads: [/docs]}"), "unknown key `reads`", "4:25");
+    says(&server("sandbox: npx\n    new_privileges: true"), "nothing gains rights", "5:5");
+}

@@ -49,3 +49,39 @@ pub fn this_program() -> std::io::Result<std::path::PathBuf> {
 pub fn this_program() -> std::io::Result<std::path::PathBuf> {
     std::env::current_exe()
 }
+
+/// Lets nobody but the administrator look into this process or trace it, and leaves no image of it behind.
+#[cfg(target_os = "linux")]
+pub fn be_opaque() {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+    // Always allowed.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
+/// The system keeps it so without being asked: only the administrator looks into processes.
+#[cfg(not(target_os = "linux"))]
+pub fn be_opaque() {}
+
+/// From here on no program that this process runs has more rights than it has itself, whatever its mode says.
+#[cfg(target_os = "linux")]
+pub fn gain_nothing() -> std::io::Result<()> {
+    Ok(rustix::thread::set_no_new_privs(true)?)
+}
+
+/// There is no such thing.
+#[cfg(not(target_os = "linux"))]
+pub fn gain_nothing() -> std::io::Result<()> {
+    Ok(())
+}
+
+/// Shows a name of this process in lists of processes.
+#[cfg(target_os = "linux")]
+pub fn be_called(name: &std::ffi::CStr) {
+    // Nothing depends on it.
+    let _ = rustix::thread::set_name(name);
+}
+
+/// The name stays that of the program.
+#[cfg(not(target_os = "linux"))]
+pub fn be_called(_name: &std::ffi::CStr) {}

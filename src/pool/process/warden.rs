@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use super::family::Family;
+use super::sys;
 use super::tree;
 
 /// What is left of the daemon's servers has this long to end by itself after SIGTERM.
@@ -44,8 +45,7 @@ pub async fn watch(mark: &str) -> io::Result<()> {
     // Who tells everybody to end means the daemon, whose end is what the warden waits for.
     let kinds = [SignalKind::terminate, SignalKind::interrupt, SignalKind::hangup, SignalKind::quit];
     let _heard: Vec<_> = kinds.map(|kind| signal(kind())).into_iter().collect::<io::Result<_>>()?;
-    // The name in process lists, where the system has such a file.
-    let _ = std::fs::write("/proc/self/comm", "mcpool-warden");
+    sys::be_called(c"mcpool-warden");
     let stdin = io::stdin().as_fd().try_clone_to_owned()?;
     let mut lines = BufReader::with_capacity(512, pipe::Receiver::from_owned_fd(stdin)?).lines();
     let mut leaders = HashMap::new();

@@ -1,0 +1,139 @@
+//! What a confined server cannot reach, tried by the server itself.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::daemon::Place;
+use crate::family::{Caller, serving};
+
+/// A server that tries `probes`, in a sandbox as the config has it. The interpreter is no part of the system everywhere.
+fn confined(sandbox: &str, probes: &Value) -> Place {
+    let tell = "import sys; print(sys.executable); print(sys.base_prefix)";
+    let told = Command::new("python3").args(["-c", tell]).output().expect("python3").stdout;
+    let told = String::from_utf8(told).expect("paths");
+    let (python, prefix) = told.trim().split_once('\n').expect("two lines");
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/binary/family.py");
+    let sandbox = sandbox.replace("PYTHON", &format!("{prefix:?}, {script:?}"));
+    let env = json!({ "PROBES": probes.to_string() });
+    serving(&format!("command: {python:?}\n    args: [{script:?}]\n    env: {env}\n    sandbox: {sandbox}"))
+}
+
+async fn outcome(place: &Place) -> Value {
+    Caller::new(place).await.told("reach").await
+}
+
+#[tokio::test]
+async fn a_server_reaches_the_files_that_its_sandbox_names_and_no_others() {
+    let outside = Place::new();
+    let at = |name: &str| outside.home().join(name);
+    for dir in ["read", "write", "neither"] {
+        fs::create_dir(at(dir)).expect("made");
+        fs::write(at(dir).join("file"), "precious").expect("written");
+    }
+    let sandbox = format!("{{ read: [PYTHON, {:?}], write: [{:?}] }}", at("read"), at("write"));
+    let place = confined(
+        &sandbox,
+        &json!({
+            "read it": ["read", at("read/file")],
+            "list it": ["list", at("read")],
+            "write to what may be read": ["write", at("read/file")],
+            "empty what may be read": ["empty", at("read/file")],
+            "write": ["write", at("write/new")],
+            "read another": ["read", at("neither/file")],
+            "read another on a way round": ["read", at("read/../neither/file")],
+            "list another": ["list", at("neither")],
+            "write another": ["write", at("neither/new")],
+            "secrets of the system": ["read", at("../../etc/shadow")],
+            "run programs": ["run", ["/bin/sh", "-c", "cat /etc/passwd > /dev/null"]],
+            "have others read for it": ["run", ["/bin/cat", at("neither/file")]],
+            "a place of its own": ["temporary", null],
+            "signal a stranger": ["signal", std::process::id()],
+        }),
+    );
+    let _daemon = place.serve().await;
+    let outcome = outcome(&place).await;
+    let refused: Vec<&str> = outcome
+        .as_object()
+        .expect("an object")
+        .iter()
+        .filter(|(_, how)| *how != "reached")
+        .map(|(what, _)| what.as_str())
+        .collect();
+    let mut expected = vec![
+        "write to what may be read",
+        "empty what may be read",
+        "read another",
+        "read another on a way round",
+        "list another",
+        "write another",
+        "secrets of the system",
+        "have others read for it",
+        "signal a stranger",
+    ];
+    expected.sort_unstable();
+    assert_eq!(refused, expected, "{outcome:#}");
+    assert_eq!(fs::read_to_string(at("read/file")).expect("read"), "precious");
+}
+
+#[tokio::test]
+async fn a_server_without_a_network_connects_to_nobody() {
+    let (tcp, outside) = (TcpListener::bind("127.0.0.1:0").expect("a port"), Place::new());
+    let path = outside.home().join("other.sock");
+    let _unix = UnixListener::bind(&path).expect("a socket");
+    let port = tcp.local_addr().expect("an address").port();
+    let probes = json!({
+        "tcp": ["tcp", port], "udp": ["udp", port], "unix": ["unix", path], "pair": ["pair", null],
+        "child": ["run", ["bash", "-c", format!("exec 3<>/dev/tcp/127.0.0.1/{port}")]],
+    });
+    for (sandbox, expected) in [
+        ("{ network: none }", ["EACCES", "EACCES", "EACCES", "reached", "CalledProcessError"]),
+        ("{ network: none, unix_sockets: true }", ["EACCES", "EACCES", "reached", "reached", "CalledProcessError"]),
+        ("{ read: [/] }", ["reached", "reached", "EACCES", "reached", "reached"]),
+    ] {
+        let place = confined(sandbox, &probes);
+        let _daemon = place.serve().await;
+        let outcome = outcome(&place).await;
+        let order = ["tcp", "udp", "unix", "pair", "child"].map(|what| outcome[what].as_str().unwrap_or_default());
+        assert_eq!(order, expected, "in {sandbox}");
+    }
+}
+
+#[tokio::test]
+async fn a_process_of_a_server_takes_no_more_memory_than_it_may() {
+    let place = confined("{ memory: 256MiB }", &json!({ "some": ["memory", 32 << 20], "much": ["memory", 512 << 20] }));
+    let _daemon = place.serve().await;
+    assert_eq!(outcome(&place).await, json!({ "some": "reached", "much": "MemoryError" }));
+}
+
+#[tokio::test]
+async fn a_server_starts_no_more_processes_than_it_may() {
+    let place = confined("{ processes: 8 }", &json!({ "some": ["processes", 4], "many": ["processes", 40] }));
+    let _daemon = place.serve().await;
+    if rustix::process::getuid().is_root() {
+        // The system counts everybody's processes but root's.
+        let (_, refused) = Caller::opened(&place).await;
+        let message = refused["error"]["message"].as_str().expect("an error");
+        assert!(message.contains("`processes` cannot be held"), "{message}");
+        assert_eq!(refused["error"]["code"], 503);
+    } else {
+        assert_eq!(outcome(&place).await, json!({ "some": "reached", "many": "EAGAIN" }));
+    }
+}
+
+#[tokio::test]
+async fn a_server_whose_sandbox_cannot_be_held_is_not_started_and_says_why() {
+    let place = serving("command: sh\n    sandbox: { read: [/no/such/place] }");
+    let checked = place.mcpool(&["check"]).output().await.expect("it runs");
+    let said = String::from_utf8_lossy(&[checked.stdout, checked.stderr].concat()).into_owned();
+    assert!(said.contains("warning: server `s` will not be started") && said.contains("/no/such/place"), "{said}");
+    let _daemon = place.serve().await;
+    let (_, refused) = Caller::opened(&place).await;
+    let message = refused["error"]["message"].as_str().expect("an error");
+    assert!(message.contains("its sandbox cannot be held") && message.contains("/no/such/place"), "{message}");
+    assert_eq!(refused["error"]["data"]["mcpool"]["reason"], "start_failed");
+}

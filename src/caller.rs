@@ -1,5 +1,6 @@
 //! The side of the clients: where they connect, and what their lines become.
 
+pub mod identity;
 pub mod listener;
 pub mod session;
 pub mod sockets;

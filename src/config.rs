@@ -2,6 +2,7 @@
 //!
 //! How it is written is the business of `config/file.rs`; nothing behind `Config` knows about YAML.
 
+mod access;
 mod daemon;
 mod diagnostic;
 mod endpoint;
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use strict::Distrust;
 
+pub use access::{Access, Grants, Named, Roots, Rule, Who};
 pub use daemon::{Admin, Catalogue, Life, Limits, Log, Sockets};
 pub use diagnostic::{Mistake, Mistakes, Spot};
 pub use endpoint::{ALL, Endpoint};

@@ -58,10 +58,12 @@ pub enum Error {
         /// What the client said, or could not do.
         why: String,
     },
-    /// The endpoint may not use that tool.
-    #[error("this endpoint may not use {what}; its `tools` in the configuration say what it may")]
+    /// The endpoint does not name that, so that it may not be used.
+    #[error(
+        "this endpoint may not use {what}; its `tools`, `prompts`, `resources` and `methods` in the configuration say what it may"
+    )]
     Forbidden {
-        /// The tool, as the caller named it.
+        /// What it is, as the caller named it.
         what: String,
     },
     /// Nothing is used that this endpoint would show.

@@ -2,6 +2,7 @@
 //! brings requests in, instances bring answers back; both end in a method of [`Mux`], which runs to its end
 //! without waiting. Whatever must wait stands somewhere as data, with a deadline: see [`call::Place`].
 
+pub mod access;
 pub mod alarm;
 pub mod ask;
 pub mod bridge;
@@ -16,6 +17,7 @@ pub mod gate;
 pub mod heard;
 pub mod instances;
 pub mod introduce;
+mod listed;
 pub mod listen;
 pub mod lists;
 pub mod log;

@@ -13,7 +13,8 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::mux::Handle;
-use crate::mux::callers::{Endpoint, Peer};
+use crate::mux::access::Principal;
+use crate::mux::callers::Endpoint;
 use crate::reply::{Batch, CallerKey};
 use crate::wire::frame::{Line, LineReader};
 use crate::wire::message::{Malformed, Message};
@@ -26,15 +27,23 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Serves one caller until it or mcpool ends. `linger` is how long after the end of its input its last calls may
 /// still be answered.
-pub async fn serve<R, W>(mux: Handle, endpoint: Rc<Endpoint>, peer: Peer, reader: R, mut writer: W, linger: Duration)
-where
+pub async fn serve<R, W>(
+    mux: Handle,
+    endpoint: Rc<Endpoint>,
+    who: impl Into<Principal>,
+    reader: R,
+    mut writer: W,
+    linger: Duration,
+) where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
+    let principal: Principal = who.into();
+    let pid = principal.pid;
     let (config, scratch, metrics) = mux.with(|mux| (mux.config.clone(), mux.scratch.clone(), mux.metrics.clone()));
     let outbox = Outbox::counted(config.limits.outgoing, metrics.bytes.to_callers.clone());
-    let Some(key) = mux.with(|mux| mux.connect(endpoint.clone(), outbox.clone(), peer)) else {
-        tracing::warn!(pid = peer.pid, "refused a caller: the endpoint has as many as it may, or mcpool is ending");
+    let Some(key) = mux.with(|mux| mux.connect(endpoint.clone(), outbox.clone(), principal)) else {
+        tracing::warn!(pid, "refused a caller: the endpoint has as many as it may, or mcpool is ending");
         return;
     };
     let guard = HangUp { mux: mux.clone(), key };
@@ -55,10 +64,10 @@ where
     };
     match ended.fault() {
         Some(reason) => {
-            tracing::warn!(pid = peer.pid, endpoint = endpoint.name, reason, ?ended, "a caller is disconnected");
+            tracing::warn!(pid, endpoint = endpoint.name, reason, ?ended, "a caller is disconnected");
             metrics.callers_dropped.one(reason);
         }
-        None => tracing::debug!(pid = peer.pid, ?ended, "a caller left"),
+        None => tracing::debug!(pid, ?ended, "a caller left"),
     }
     drop(guard);
     outbox.close();

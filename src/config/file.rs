@@ -3,6 +3,7 @@
 //! Every key is read in one place, with its type, its bounds and its default (that of the type it goes into);
 //! whatever is not asked for is unknown. `config/example.yaml` shows the whole shape, and a test here holds it to that.
 
+mod access;
 mod endpoint;
 mod resilience;
 mod sandbox;

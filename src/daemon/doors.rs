@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use crate::caller::listener::{Listener, Taken};
-use crate::caller::{session, sockets};
+use crate::caller::{identity, session, sockets};
 use crate::config::Config;
 use crate::mux::Handle;
 use crate::tasks;
@@ -99,7 +99,8 @@ async fn accept(listener: Rc<Listener>, mux: Handle, shows: Rc<RefCell<String>>)
     loop {
         let (stream, peer) = listener.accept().await;
         let Some(endpoint) = mux.with(|mux| mux.shown(&shows.borrow())) else { continue };
+        let principal = identity::of_peer(&stream, peer);
         let (reader, writer) = stream.into_split();
-        tasks::spawn("caller", session::serve(mux.clone(), endpoint, peer, reader, writer, Duration::ZERO));
+        tasks::spawn("caller", session::serve(mux.clone(), endpoint, principal, reader, writer, Duration::ZERO));
     }
 }

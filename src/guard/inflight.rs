@@ -23,6 +23,8 @@ pub struct Permit {
     of: InFlight,
     /// Whether rate limits have let the call pass.
     pub rated: bool,
+    /// Whether a list was fetched anew to decide about it.
+    pub looked_up: bool,
 }
 
 /// Why there is no permit.
@@ -63,7 +65,7 @@ impl InFlight {
             return Err(Full::All(self.all.limit.get()));
         }
         self.each(|count| count.out.set(count.out.get() + 1));
-        Ok(Permit { of: self.clone(), rated: false })
+        Ok(Permit { of: self.clone(), rated: false, looked_up: false })
     }
 
     /// How many permits are out.

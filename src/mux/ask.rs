@@ -129,6 +129,9 @@ impl Mux {
         let Some(caller) = self.callers.get_mut(key).filter(|caller| caller.session.is_some()) else {
             return self.refuse_ask(at, id, "its caller is gone");
         };
+        if !caller.access.asks {
+            return self.refuse_ask(at, id, "callers of this endpoint are not asked (see its `asks`)");
+        }
         let ours = caller.next_ask();
         caller.asks.insert(ours, Asked::For(at, id.clone()));
         let mut splice = message.splice();

@@ -18,6 +18,7 @@ use super::lists::ListKind;
 use super::names;
 use super::offer::Offer;
 use super::request::{Accepted, Verb};
+use super::roots::fixed;
 use super::route::Route;
 use crate::era::bridge::request;
 use crate::era::level::Level;
@@ -113,14 +114,16 @@ impl Mux {
             }
             _ => {
                 let level = original.text(Field::MetaLogLevel).and_then(|level| Level::named(&level));
-                (request::to_legacy(&named), Bridge::Modern(Box::new(ModernCaller::new(original))), level)
+                let mut caller = ModernCaller::new(original);
+                caller.roots = self.callers.get(accepted.caller).and_then(|caller| fixed(&caller.access));
+                (request::to_legacy(&named), Bridge::Modern(Box::new(caller)), level)
             }
         };
         Ok((self.read_own(line.into())?, bridge, level))
     }
 
     /// Reads a line that mcpool made of a caller's.
-    fn read_own(&self, line: Bytes) -> Result<Message, Error> {
+    pub(super) fn read_own(&self, line: Bytes) -> Result<Message, Error> {
         Message::read(line, self.config.limits.nesting).map_err(|malformed| Error::InvalidParams(malformed.why))
     }
 

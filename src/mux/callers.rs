@@ -7,7 +7,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
-use crate::config;
+use crate::config::{self, Access};
 use crate::era::level::Level;
 use crate::era::profile::Profile;
 use crate::guard::inflight::InFlight;
@@ -21,6 +21,7 @@ use crate::wire::message::{member, unquote};
 use crate::wire::outbox::Outbox;
 
 use super::Mux;
+use super::access::{self, Principal};
 use super::call::Place;
 use super::roots::Roots;
 use super::uses::Uses;
@@ -35,8 +36,10 @@ pub struct Endpoint {
     pub disabled: Option<String>,
     /// Whether names are shown as `SERVER__NAME`.
     pub prefix: bool,
-    /// Patterns of the tools that may be used; all if `None`.
-    pub tools: Option<Vec<String>>,
+    /// What callers may do to whom no rule applies.
+    pub access: Rc<Access>,
+    /// Rules for some callers, with what they come to.
+    pub rules: Vec<(config::Rule, Rc<Access>)>,
     /// How long a cold or broken server may delay a list.
     pub patience: Duration,
 }
@@ -48,10 +51,34 @@ pub struct Peer {
     pub pid: Option<i32>,
 }
 
+impl From<Peer> for Principal {
+    fn from(peer: Peer) -> Principal {
+        Principal { uid: peer.uid, pid: peer.pid, ..Principal::default() }
+    }
+}
+
+impl Endpoint {
+    /// What a caller may do here, and the place of the rule that says so, if it is one.
+    pub fn access_of(&self, principal: &Principal) -> (Rc<Access>, Option<usize>) {
+        let rule = self.rules.iter().position(|(rule, _)| access::fits(&rule.who, principal));
+        let of_rule = rule.and_then(|place| self.rules.get(place)).map(|(_, access)| access.clone());
+        (of_rule.unwrap_or_else(|| self.access.clone()), rule)
+    }
+
+    fn rule(&self, place: Option<usize>) -> Option<&config::Rule> {
+        self.rules.get(place?).map(|(rule, _)| rule)
+    }
+}
+
 /// One connected caller.
 pub struct Caller {
     pub endpoint: Rc<Endpoint>,
     pub peer: Peer,
+    /// Who it is, as far as the kernel says.
+    pub principal: Principal,
+    /// What it may do, and the place of the rule that says so.
+    pub access: Rc<Access>,
+    pub rule: Option<usize>,
     pub outbox: Outbox,
     pub bound: InFlight,
     pub in_flight: HashMap<RawId, CallKey, RandomState>,
@@ -125,7 +152,8 @@ impl Mux {
             servers: endpoint.servers.iter().filter_map(|name| self.configured_as(name)).collect(),
             disabled: endpoint.disabled.first().filter(|_| endpoint.servers.is_empty()).cloned(),
             prefix: endpoint.prefix,
-            tools: endpoint.tools.clone(),
+            access: Rc::new(endpoint.access()),
+            rules: endpoint.callers.iter().map(|rule| (rule.clone(), Rc::new(rule.grants.access(true)))).collect(),
             patience: endpoint.patience,
         };
         // The same one for all, so that they can be counted.
@@ -138,28 +166,37 @@ impl Mux {
     }
 
     /// Takes a caller in; `None` if the endpoint has as many as it may.
-    pub fn connect(&mut self, endpoint: Rc<Endpoint>, outbox: Outbox, peer: Peer) -> Option<CallerKey> {
+    pub fn connect(&mut self, endpoint: Rc<Endpoint>, outbox: Outbox, who: impl Into<Principal>) -> Option<CallerKey> {
+        let principal = who.into();
         // A reload may have come since the caller was let in.
         let endpoint = self.shown(&endpoint.name)?;
         let there = self.callers.values().filter(|caller| Rc::ptr_eq(&caller.endpoint, &endpoint)).count();
-        if there >= self.config.limits.callers || self.draining {
+        let (access, rule) = endpoint.access_of(&principal);
+        let alike = |caller: &&Caller| Rc::ptr_eq(&caller.endpoint, &endpoint) && caller.rule == rule;
+        let most = endpoint.rule(rule).and_then(|rule| rule.callers);
+        let crowded = most.is_some_and(|most| self.callers.values().filter(alike).count() >= most);
+        if there >= self.config.limits.callers || crowded || self.draining {
             self.metrics.callers_refused.one();
             return None;
         }
         self.metrics.callers.one();
         // Ask ids start anywhere: an answer to an ask of an earlier daemon then never fits one of this.
         let next_ask = self.random.borrow_mut().u64(..1 << 48);
+        let in_flight = endpoint.rule(rule).and_then(|rule| rule.in_flight).unwrap_or(self.config.limits.in_flight);
         Some(self.callers.insert(Caller {
             endpoint,
-            peer,
+            peer: Peer { uid: principal.uid, pid: principal.pid },
+            principal,
+            roots: Roots::of(&access),
+            access,
+            rule,
             outbox,
-            bound: self.in_flight.within(self.config.limits.in_flight),
+            bound: self.in_flight.within(in_flight),
             in_flight: HashMap::default(),
             session: None,
             client: None,
             asks: BTreeMap::new(),
             next_ask,
-            roots: Roots::Unknown,
             uses: Uses::default(),
             subscriptions: 0,
             missed: Vec::new(),

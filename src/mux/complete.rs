@@ -92,6 +92,12 @@ impl Mux {
             Then::MayCreate => self.note_elicitations(at, call.caller, answer),
             _ => {}
         }
+        if result && self.asks_in_vain(&call, answer) {
+            let detail = "it asks its client, which may not be asked here (see the endpoint's `asks`)".to_owned();
+            let Source::Caller(reply, _permit) = call.from else { return };
+            let server = self.server(at.server).config.name.clone();
+            return reply.refuse(&Error::ServerMisbehaved { server, detail });
+        }
         if result {
             self.wrap_state(at, &call, answer, &mut splice);
         }

@@ -12,7 +12,7 @@ use super::callers::Session;
 use super::catalogue::VariantKey;
 use super::errand::Errand;
 use super::lists::ListKind;
-use super::offer::{Offer, declared};
+use super::offer::{Offer, declared, restrained};
 use super::request::Accepted;
 use crate::clock;
 use crate::era::profile::Profile;
@@ -32,7 +32,9 @@ impl Mux {
         }
         let request = &accepted.request;
         let revision = legacy::negotiate(&request.text(Field::ProtocolVersion).unwrap_or_default());
-        let Some(profile) = request.raw(Field::Capabilities).and_then(|given| Profile::legacy(revision, given)) else {
+        let given = request.raw(Field::Capabilities);
+        let fewer = given.and_then(|given| restrained(&caller.access, given));
+        let Some(profile) = fewer.as_deref().or(given).and_then(|given| Profile::legacy(revision, given)) else {
             let what = "`initialize` needs `capabilities`, an object of objects, of at most 16 KiB";
             return accepted.refuse(&Error::InvalidParams(what.into()));
         };

@@ -10,6 +10,7 @@ mod stream;
 use std::time::Duration;
 
 use super::Mux;
+use super::access::{Thing, allows};
 use super::call::{Call, Place, Source};
 use super::lists::ListKind;
 use super::request::Accepted;
@@ -46,7 +47,8 @@ impl Mux {
         let key = accepted.caller;
         let Some(caller) = self.callers.get(key) else { return };
         let (endpoint, Some(id)) = (caller.endpoint.clone(), accepted.request.id(Field::Id)) else { return };
-        let filter = Filter::read(accepted.request.raw(Field::Notifications).unwrap_or("{}"));
+        let mut filter = Filter::read(accepted.request.raw(Field::Notifications).unwrap_or("{}"));
+        filter.uris.retain(|uri| allows(&caller.access, Thing::Resource(uri)));
         let limit = self.config.limits.subscriptions;
         let open = self
             .listeners

@@ -84,7 +84,7 @@ impl Mux {
     }
 
     /// Whether a list can be answered from what is known.
-    fn believes(&self, server: ServerId, offer: &Offer, kind: ListKind, uid: u32) -> bool {
+    pub(super) fn believes(&self, server: ServerId, offer: &Offer, kind: ListKind, uid: u32) -> bool {
         let server = self.server(server);
         let instances = &server.pool.instances;
         let warm = instances.values().any(|instance| instance.alive() && instance.profile == offer.profile);
@@ -108,8 +108,11 @@ impl Mux {
         };
         let waiting = self.waiting_for(server, waits);
         for (key, alone) in self.done_waiting(server, waiting) {
+            if failure.as_ref().is_some_and(|failure| self.refuse_unlisted(key, failure)) {
+                continue;
+            }
             match failure.as_ref().filter(|_| alone) {
-                None => self.answer_list(key, kind),
+                None => self.lists_there(key, kind),
                 Some(Ok(error)) => self.fail(key, error.clone()),
                 Some(Err(answer)) => {
                     if let Some(Source::Caller(reply, _permit)) = self.take_out(key).map(|call| call.from) {
@@ -172,7 +175,9 @@ impl Mux {
             }
             page.leave_room(rest.len());
             for item in &list.items {
-                if let Some(item) = names::shown(endpoint, &server.config.name, kind, item.get(), &mut shown) {
+                if let Some(item) =
+                    names::shown(&caller.access, endpoint.prefix, &server.config.name, kind, item.get(), &mut shown)
+                {
                     fit_item(kind.member(), &item, revision, offer.bridged)
                         .into_iter()
                         .for_each(|item| page.add(&item));

@@ -6,8 +6,9 @@ use std::collections::HashSet;
 
 use sha2::{Digest, Sha256};
 
-use super::callers::Endpoint;
+use super::access::{Thing, allows};
 use super::lists::ListKind;
+use crate::config::Access;
 use crate::wire::message::{member, unquote};
 
 /// Between the server's name and the item's. Server names do not hold it.
@@ -37,33 +38,41 @@ pub fn split(exposed: &str) -> Option<(&str, &str)> {
     exposed.split_once(BETWEEN)
 }
 
-/// An item as callers of an endpoint see it: under its exposed name, left out if it may not be used, or if an
-/// earlier one has the same name or URI (`shown` remembers those).
+/// An item as a caller sees it: under its exposed name, left out if it may not be used, or if an earlier one has the
+/// same name or URI (`shown` remembers those).
 pub fn shown<'a>(
-    endpoint: &Endpoint,
+    access: &Access,
+    prefix: bool,
     server: &str,
     kind: ListKind,
     item: &'a str,
     shown: &mut HashSet<String>,
 ) -> Option<Cow<'a, str>> {
     if !kind.named() {
-        if endpoint.prefix {
-            let key = member(item, if kind == ListKind::Resources { "uri" } else { "uriTemplate" }).unwrap_or_default();
-            if !shown.insert(key.to_owned()) {
+        let key = if kind == ListKind::Resources { "uri" } else { "uriTemplate" };
+        let raw = member(item, key).unwrap_or_default();
+        if access.named.is_some() {
+            let uri = unquote(raw)?;
+            let thing = if kind == ListKind::Resources { Thing::Resource(&uri) } else { Thing::Template(&uri) };
+            if !allows(access, thing) {
                 return None;
             }
+        }
+        if prefix && !shown.insert(raw.to_owned()) {
+            return None;
         }
         return Some(Cow::Borrowed(item));
     }
     let raw = member(item, "name")?;
     let mut name = unquote(raw)?;
-    if endpoint.prefix {
+    if prefix {
         name = Cow::Owned(exposed(server, &name));
     }
-    if kind == ListKind::Tools && !allowed(endpoint, &name) {
+    let thing = if kind == ListKind::Tools { Thing::Tool(&name) } else { Thing::Prompt(&name) };
+    if !allows(access, thing) {
         return None;
     }
-    if !endpoint.prefix {
+    if !prefix {
         return Some(Cow::Borrowed(item));
     }
     // Hosts that have to tell tools apart by name refuse all of them if two have the same.
@@ -73,11 +82,6 @@ pub fn shown<'a>(
     // The value is a slice of the item, so its place is the distance between the two.
     let start = raw.as_ptr() as usize - item.as_ptr() as usize;
     Some(Cow::Owned(format!("{}\"{name}\"{}", &item[..start], &item[start + raw.len()..])))
-}
-
-/// Whether callers of an endpoint may use a tool, by the name they see.
-pub fn allowed(endpoint: &Endpoint, tool: &str) -> bool {
-    endpoint.tools.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| matches(pattern, tool)))
 }
 
 /// Whether a name fits a pattern in which `*` stands for anything. Patterns may be a server's, so this takes no
@@ -110,17 +114,13 @@ pub fn fits_template(template: &str, uri: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Grants;
 
-    fn endpoint(prefix: bool, tools: Option<&[&str]>) -> Endpoint {
+    /// What may be used where these tools are named, or everything.
+    fn access(tools: Option<&[&str]>) -> Access {
         let tools = tools.map(|tools| tools.iter().map(|tool| (*tool).to_owned()).collect());
-        Endpoint {
-            name: "all".into(),
-            servers: vec![],
-            disabled: None,
-            prefix,
-            tools,
-            patience: std::time::Duration::ZERO,
-        }
+        let grants = Grants { tools, ..Grants::default() };
+        grants.access(grants.names_something())
     }
 
     #[test]
@@ -139,17 +139,17 @@ mod tests {
     #[test]
     fn an_item_is_renamed_and_nothing_else_of_it_changes() {
         let item = r#"{"description":"name", "name" : "a\u0062" ,"x":1.0}"#;
-        let renamed = shown(&endpoint(true, None), "s", ListKind::Tools, item, &mut HashSet::new()).unwrap();
+        let renamed = shown(&access(None), true, "s", ListKind::Tools, item, &mut HashSet::new()).unwrap();
         assert_eq!(renamed, r#"{"description":"name", "name" : "s__ab" ,"x":1.0}"#);
-        assert_eq!(shown(&endpoint(false, None), "s", ListKind::Tools, item, &mut HashSet::new()).unwrap(), item);
-        assert!(shown(&endpoint(true, Some(&["t__*"])), "s", ListKind::Tools, item, &mut HashSet::new()).is_none());
+        assert_eq!(shown(&access(None), false, "s", ListKind::Tools, item, &mut HashSet::new()).unwrap(), item);
+        assert!(shown(&access(Some(&["t__*"])), true, "s", ListKind::Tools, item, &mut HashSet::new()).is_none());
     }
 
     #[test]
     fn of_two_tools_with_one_name_the_first_is_shown_under_one_roof() {
         let (first, second) = (r#"{"name":"a","n":1}"#, r#"{"name":"\u0061","n":2}"#);
         let mut seen = HashSet::new();
-        let mut under = |prefix, item| shown(&endpoint(prefix, None), "s", ListKind::Tools, item, &mut seen).is_some();
+        let mut under = |prefix, item| shown(&access(None), prefix, "s", ListKind::Tools, item, &mut seen).is_some();
         assert!(under(true, first) && !under(true, second));
         assert!(under(false, first) && under(false, second), "alone a server is shown as it is");
     }
@@ -158,8 +158,8 @@ mod tests {
     fn of_two_resources_with_one_uri_the_first_is_shown() {
         let mut seen = HashSet::new();
         let item = r#"{"uri":"a:b","name":"x"}"#;
-        assert!(shown(&endpoint(true, None), "s", ListKind::Resources, item, &mut seen).is_some());
-        assert!(shown(&endpoint(true, None), "t", ListKind::Resources, item, &mut seen).is_none());
+        assert!(shown(&access(None), true, "s", ListKind::Resources, item, &mut seen).is_some());
+        assert!(shown(&access(None), true, "t", ListKind::Resources, item, &mut seen).is_none());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Notifications, in both directions: each goes to the one that it belongs to, or nowhere.
 
 use super::Mux;
+use super::access::{Thing, allows};
 use super::call::{Place, Source};
 use super::callers::Asked;
 use super::lists::ListKind;
@@ -223,6 +224,9 @@ impl Mux {
         let Some(caller) = self.callers.get(key) else { return };
         let [server] = caller.endpoint.servers.as_slice() else { return self.metrics.dropped("no_server_named") };
         let server = *server;
+        if !allows(&caller.access, Thing::Method(&message.method())) {
+            return self.metrics.dropped("forbidden");
+        }
         let at = caller.uses.last(server).map(|key| InstanceRef { server, key });
         if self.rate(key, server, message).is_err() {
             return self.metrics.dropped("rate_limited");

@@ -6,6 +6,8 @@ use super::Mux;
 use super::call::Call;
 use super::callers::Caller;
 use super::catalogue::VariantKey;
+use crate::config::{Access, Roots};
+use crate::era::bridge::capabilities::Keep;
 use crate::era::profile::Profile;
 use crate::era::{Era, bridge, legacy};
 use crate::pool::instance::ServerId;
@@ -25,6 +27,19 @@ pub struct Offer {
 /// The capabilities that a request itself declares; none in a legacy one.
 pub fn declared(request: &Message) -> &str {
     request.raw(Field::MetaCapabilities).unwrap_or("{}")
+}
+
+/// The capabilities that a caller has of those that it declares, where its endpoint takes or gives some: none if all.
+pub fn restrained(access: &Access, declared: &str) -> Option<String> {
+    if access.asks && access.roots == Roots::Client {
+        return None;
+    }
+    let roots = match access.roots {
+        Roots::Client => Keep::AsDeclared,
+        Roots::Withheld => Keep::Not,
+        Roots::Fixed(_) => Keep::Always,
+    };
+    bridge::capabilities::restrained(declared, roots, access.asks)
 }
 
 impl Offer {

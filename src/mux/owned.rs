@@ -57,6 +57,7 @@ impl Mux {
     pub(crate) fn forward_task(&mut self, mut accepted: Accepted, profile: Profile, list: bool) {
         let Some(caller) = self.callers.get(accepted.caller) else { return };
         let servers: Vec<ServerId> = caller.endpoint.servers.clone();
+        let restricted = caller.access.named.is_some();
         let mine = |task: &&Task| task.caller == accepted.caller;
         let id = accepted.request.text(Field::TaskId).unwrap_or_default();
         let named = |server: &ServerId| {
@@ -78,7 +79,7 @@ impl Mux {
             }
             (Some((server, instance, true)), _) => (server, Some(Pin { to: instance, or_any: list })),
             // Nobody's task: the server has its own words for that, if they are words of the caller's era.
-            (None, [only]) if !list && self.server(*only).owned.tasks.may_be_left(&id) => {
+            (None, [only]) if !list && (restricted || self.server(*only).owned.tasks.may_be_left(&id)) => {
                 return accepted.refuse(&Error::InvalidParams("no task of this connection has that `taskId`".into()));
             }
             (None, [only]) if !self.offer(*only, &profile, "{}").bridged => (*only, None),

@@ -9,8 +9,11 @@ use tokio::time::Instant;
 
 use super::Mux;
 use super::callers::{Caller, Endpoint};
+use super::offer::restrained;
+use super::roots::{Roots, fixed};
 use crate::clock;
-use crate::config::{self, Config};
+use crate::config::{self, Access, Config};
+use crate::era::profile::Profile;
 use crate::metrics::Reload;
 use crate::pool::instance::ServerId;
 use crate::reply::{CallKey, CallerKey};
@@ -166,11 +169,20 @@ impl Mux {
                 self.part_from(key, until);
                 continue;
             };
+            let (access, rule) = endpoint.access_of(&caller.principal);
+            if is_told_too_much(caller, &access) {
+                // What servers were told about it cannot be taken back.
+                self.part_from(key, until);
+                continue;
+            }
             let Some(caller) = self.callers.get_mut(key) else { continue };
-            if looks_other(&caller.endpoint, &endpoint) {
+            if looks_other(&caller.endpoint, &endpoint) || access.named != caller.access.named {
                 told.push(key);
             }
-            caller.endpoint = endpoint;
+            if caller.session.is_none() && access.roots != caller.access.roots {
+                caller.roots = Roots::of(&access);
+            }
+            (caller.endpoint, caller.access, caller.rule) = (endpoint, access, rule);
         }
         told
     }
@@ -208,7 +220,13 @@ impl Mux {
     }
 }
 
+/// Whether a caller has said that it has roots, or can be asked, and may not any more.
+fn is_told_too_much(caller: &Caller, access: &Access) -> bool {
+    let Some(Profile::Legacy(told)) = caller.session.as_ref().map(|session| &session.profile) else { return false };
+    restrained(access, &told.capabilities).is_some() || fixed(access) != fixed(&caller.access)
+}
+
 /// Whether callers see something else.
 fn looks_other(one: &Endpoint, other: &Endpoint) -> bool {
-    (&one.servers, one.prefix, &one.tools) != (&other.servers, other.prefix, &other.tools)
+    (&one.servers, one.prefix) != (&other.servers, other.prefix)
 }

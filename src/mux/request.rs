@@ -6,11 +6,15 @@ use std::rc::Rc;
 use slotmap::Key;
 
 use super::Mux;
+use super::access;
 use super::call::{Call, Place, Source, Then};
 use super::gate::Trials;
+use super::listed::Listed;
 use super::lists::ListKind;
-use super::offer::declared;
+use super::offer::{declared, restrained};
+use super::roots;
 use crate::clock;
+use crate::era::bridge::capabilities::without_roots;
 use crate::era::level::Level;
 use crate::era::modern;
 use crate::era::profile::Profile;
@@ -40,6 +44,16 @@ impl Accepted {
     /// Answers with a result that mcpool knows.
     pub fn result(self, result: &str) {
         self.reply.result(result);
+    }
+
+    /// Whether a list was fetched anew to decide about it.
+    pub(super) fn looked_up(&self) -> bool {
+        self.permit.looked_up
+    }
+
+    /// Notes that one is.
+    pub(super) fn look_up(&mut self) {
+        self.permit.looked_up = true;
     }
 
     /// The id that its caller gave it.
@@ -141,6 +155,10 @@ impl Mux {
 
     /// Answers an admitted request here or sends it on its way.
     pub(crate) fn begin(&mut self, accepted: Accepted) {
+        let Some(caller) = self.callers.get(accepted.caller) else { return };
+        if let Err(error) = access::judge(&caller.access, &accepted.request) {
+            return accepted.refuse(&error);
+        }
         if modern::is_modern(&accepted.request) {
             self.requested_modern(accepted);
         } else {
@@ -148,8 +166,11 @@ impl Mux {
         }
     }
 
-    fn requested_modern(&mut self, accepted: Accepted) {
+    fn requested_modern(&mut self, mut accepted: Accepted) {
         if let Err(error) = modern::check(&accepted.request) {
+            return accepted.refuse(&error);
+        }
+        if let Err(error) = self.restrain(&mut accepted) {
             return accepted.refuse(&error);
         }
         if let Some(caller) = self.callers.get_mut(accepted.caller).filter(|caller| caller.client.is_none()) {
@@ -162,6 +183,18 @@ impl Mux {
             Verb::List(kind) => self.list(accepted, Profile::Modern, kind),
             verb => self.forward(accepted, Profile::Modern, verb),
         }
+    }
+
+    /// Takes from a modern request the capabilities that its caller may not have here.
+    fn restrain(&self, accepted: &mut Accepted) -> Result<(), Error> {
+        let Some(caller) = self.callers.get(accepted.caller) else { return Ok(()) };
+        let declares = declared(&accepted.request);
+        if let Some(fewer) = restrained(&caller.access, declares) {
+            let mut splice = accepted.request.splice();
+            splice.put_if(accepted.request.span(Field::MetaCapabilities), fewer);
+            accepted.request = self.read_own(splice.to_bytes())?;
+        }
+        Ok(())
     }
 
     /// Goes on with a request that had to wait until more was known.
@@ -218,6 +251,13 @@ impl Mux {
         if !returns && let Err(error) = self.pass_rate(&mut accepted, route.server) {
             return accepted.refuse(&error);
         }
+        if known.is_some() {
+            match self.listed(&accepted, &profile, &route) {
+                Listed::Yes => {}
+                Listed::No(what) => return accepted.refuse(&Error::Forbidden { what }),
+                Listed::Unknown(kind) => return self.await_list(accepted, profile, route.server, kind),
+            }
+        }
         match known {
             Some(era) if era == profile.era() => {}
             Some(_) => {
@@ -239,6 +279,11 @@ impl Mux {
         } else {
             None
         };
+        if modern && self.callers.get(accepted.caller).is_some_and(|caller| roots::fixed(&caller.access).is_some()) {
+            // A modern server would ask the client itself.
+            let capabilities = without_roots(declared(&accepted.request));
+            route.splice.put_if(accepted.request.span(Field::MetaCapabilities), capabilities);
+        }
         let then = if verb == Verb::Create { Then::MayCreate } else { Then::Nothing };
         let key = self.submit(Call { splice: route.splice, pin, then, ..accepted.call(route.server, profile) });
         self.place(key);

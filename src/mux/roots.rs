@@ -10,6 +10,7 @@ use super::Mux;
 use super::call::Place;
 use super::callers::{Asked, Caller};
 use crate::clock;
+use crate::config::{self, Access};
 use crate::era::profile::{Profile, canonical};
 use crate::pool::handshake::Stage;
 use crate::pool::instance::InstanceRef;
@@ -34,6 +35,11 @@ pub enum Roots {
 }
 
 impl Roots {
+    /// What is known of a caller's that just connected: everything, where its endpoint says which it has.
+    pub fn of(access: &Access) -> Roots {
+        fixed(access).map_or(Roots::Unknown, Roots::Known)
+    }
+
     /// The answer, if it is known.
     pub fn known(&self) -> Option<Rc<str>> {
         match self {
@@ -41,6 +47,13 @@ impl Roots {
             _ => None,
         }
     }
+}
+
+/// The body of the answer with the roots that callers with this access have, whatever they tell.
+pub fn fixed(access: &Access) -> Option<Rc<str>> {
+    let config::Roots::Fixed(uris) = &access.roots else { return None };
+    let roots: Vec<serde_json::Value> = uris.iter().map(|uri| serde_json::json!({ "uri": uri })).collect();
+    Some(format!(r#""result":{}"#, serde_json::json!({ "roots": roots })).into())
 }
 
 /// What an instance is told that serves requests whose caller cannot be asked: a modern one tells its roots only in
@@ -179,6 +192,9 @@ impl Mux {
     /// whole session is told, like any server would be.
     pub(crate) fn roots_changed(&mut self, key: CallerKey) {
         let Some(caller) = self.callers.get_mut(key) else { return };
+        if caller.access.roots != config::Roots::Client {
+            return self.metrics.dropped("forbidden");
+        }
         caller.roots = match caller.roots {
             Roots::Asked(since, _) => Roots::Asked(since, true),
             Roots::Known(_) | Roots::Unknown => Roots::Unknown,

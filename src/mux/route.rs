@@ -24,12 +24,6 @@ impl Mux {
     pub(crate) fn route(&self, caller: &Caller, request: &Message, modern: bool) -> Result<Route, Error> {
         let endpoint = &caller.endpoint;
         let mut splice = request.splice();
-        if endpoint.tools.is_some() && request.method() == "tools/call" {
-            let name = request.text(Field::Name).unwrap_or_default();
-            if !names::allowed(endpoint, &name) {
-                return Err(Error::Forbidden { what: format!("tool `{name}`") });
-            }
-        }
         let server = match endpoint.servers.as_slice() {
             [] => return Err(Error::MethodNotFound("this endpoint has no servers".into())),
             [only] if !endpoint.prefix => *only,

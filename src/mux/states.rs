@@ -59,6 +59,12 @@ impl Mux {
         Ok(issuer.map(|instance| Pin { to: instance.at.key, or_any: true }))
     }
 
+    /// Whether a modern server answers with questions to a caller that may not be asked.
+    pub(super) fn asks_in_vain(&self, call: &Call, answer: &Message) -> bool {
+        let asks = answer.raw(Field::ResultType) == Some(r#""input_required""#) && call.profile == Profile::Modern;
+        asks && self.callers.get(call.caller).is_some_and(|caller| !caller.access.asks)
+    }
+
     /// A digest of what a state belongs to.
     fn belongs(&self, server: ServerId, request: &Message) -> [u8; 32] {
         let name = self.server(server).config.name.as_bytes();

@@ -39,6 +39,7 @@ impl Mux {
                 "endpoint": caller.endpoint.name,
                 "pid": caller.peer.pid,
                 "uid": caller.peer.uid,
+                "rule": caller.rule.map(|place| place + 1),
                 "client": caller.client.as_ref().map(|(name, _)| name),
                 "revision": caller.client.as_ref().map(|(_, revision)| revision),
                 "in_flight": caller.bound.count(),

@@ -6,7 +6,9 @@ mod orphans;
 use std::rc::Rc;
 
 use super::Mux;
+use super::access::{Thing, allows};
 use super::call::{Call, Pin, Then};
+use super::callers::Caller;
 use super::errand::Errand;
 use super::request::Accepted;
 use super::roots::NO_ROOTS;
@@ -199,7 +201,8 @@ impl Mux {
             match who {
                 Subscriber::Stream(call) => self.tell_stream(call, message),
                 Subscriber::Session(caller) => {
-                    if let Some(caller) = self.callers.get(caller) {
+                    let may = |caller: &&Caller| allows(&caller.access, Thing::Resource(&uri));
+                    if let Some(caller) = self.callers.get(caller).filter(may) {
                         caller.outbox.splice(&message.splice());
                     }
                 }

@@ -150,7 +150,7 @@ impl Mux {
                 }
             }
             Place::Lists(kind, missing) => {
-                if self.leave_out(key, &missing) {
+                if self.waits_for_its_answer(key) && self.leave_out(key, &missing) {
                     self.answer_list(key, kind);
                 } else {
                     let limits = "`timeout.start`, `queue.timeout` and `timeout.call`";

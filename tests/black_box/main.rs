@@ -2,6 +2,7 @@
 //! holds one promise; what they share is in `support`.
 
 mod all_endpoint;
+mod allowed;
 mod asks;
 mod asks_of_all;
 mod bad_input;

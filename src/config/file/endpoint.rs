@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::check_name;
+use super::{access, check_name};
 use crate::config::diagnostic::{Notes, quoted};
 use crate::config::fields::Fields;
 use crate::config::yaml::Entry;
-use crate::config::{ALL, Endpoint, name};
+use crate::config::{ALL, Endpoint, Grants, name};
 
 /// How many bytes a socket's path may have: what `sockaddr_un` holds, less the NUL at its end.
 const SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
@@ -17,10 +17,18 @@ pub(super) fn read(notes: &Notes<'_>, entry: &Entry, known: &[&str]) -> Endpoint
     check_name(notes, entry, "an endpoint", &["admin"]);
     let mut fields = Fields::new(notes, entry.place, &entry.node);
     let default = Endpoint::new(entry.key.as_str(), servers(&mut fields, &entry.key, known));
+    let socket = socket(&mut fields);
+    let Grants { tools, prompts, resources, methods, roots, asks } = access::grants(&mut fields);
     let endpoint = Endpoint {
-        socket: socket(&mut fields),
-        tools: tools(&mut fields),
-        users: users(&mut fields),
+        socket,
+        tools,
+        prompts,
+        resources,
+        methods,
+        roots,
+        asks,
+        users: access::ids(&mut fields, "users", "a user id like 1000", "`id -u NAME` tells it").unwrap_or_default(),
+        callers: access::rules(&mut fields),
         patience: fields.duration("patience", default.patience, Duration::ZERO),
         ..default
     };
@@ -78,28 +86,4 @@ fn socket(fields: &mut Fields<'_>) -> Option<PathBuf> {
         fields.contradiction(["socket", "socket"], &message, "choose a shorter one");
     }
     Some(path)
-}
-
-fn tools(fields: &mut Fields<'_>) -> Option<Vec<String>> {
-    let nodes = fields.list("tools")?;
-    let mut tools = Vec::new();
-    for node in nodes {
-        match node.text() {
-            Some(text) if !text.is_empty() => tools.push(text.to_owned()),
-            _ => fields.expected("the name of a tool", node, "write `[read_file, \"list_*\"]`", ()),
-        }
-    }
-    Some(tools)
-}
-
-fn users(fields: &mut Fields<'_>) -> Vec<u32> {
-    let nodes = fields.list("users").unwrap_or_default();
-    let mut users = Vec::new();
-    for node in nodes {
-        match node.text().and_then(|text| text.parse().ok()) {
-            Some(user) => users.push(user),
-            None => fields.expected("a user id like 1000", node, "`id -u NAME` tells it", ()),
-        }
-    }
-    users
 }

@@ -4,6 +4,8 @@
 //! The sets of capabilities are open, so that what is unknown stays; only what one of the eras defines and the
 //! other does not is left out.
 
+use serde_json::{Map, Value};
+
 use super::SERVER_INFO;
 use super::object::{Object, is_object, quote};
 use crate::era::modern;
@@ -20,6 +22,37 @@ pub fn client_to_modern(capabilities: &str) -> String {
     // A modern client tells its roots when asked; there is no `listChanged`.
     let client = if client.get("roots").is_some() { client.with("roots", "{}") } else { client };
     client.to_string()
+}
+
+/// What becomes of a client's roots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    AsDeclared,
+    Not,
+    /// mcpool itself knows them.
+    Always,
+}
+
+/// A client's capabilities without roots and without being asked, as far as that is not wanted; none if that is what
+/// they are, or if they are no object. Whatever a server may take for the same word goes too.
+pub fn restrained(declared: &str, roots: Keep, asks: bool) -> Option<String> {
+    let Ok(Value::Object(mut members)) = serde_json::from_str::<Value>(declared) else { return None };
+    let before = members.clone();
+    members.retain(|key, _| match key.to_lowercase().as_str() {
+        "roots" => roots == Keep::AsDeclared,
+        // A client with tasks is asked in them.
+        "sampling" | "elicitation" | "tasks" => asks,
+        _ => true,
+    });
+    if roots == Keep::Always {
+        members.insert("roots".into(), Value::Object(Map::new()));
+    }
+    (members != before).then(|| Value::Object(members).to_string())
+}
+
+/// A client's capabilities without roots.
+pub fn without_roots(declared: &str) -> String {
+    restrained(declared, Keep::Not, true).unwrap_or_else(|| declared.to_owned())
 }
 
 /// A server's capabilities without those that a revision does not have.
@@ -112,8 +145,6 @@ pub(super) fn declares(capabilities: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
     use crate::era::legacy::REVISIONS;
 
@@ -124,6 +155,19 @@ mod tests {
         let legacy = r#"{"roots":{"listChanged":true},"tasks":{"list":{}},"experimental":{"a":{}}}"#;
         assert_eq!(client_to_modern(legacy), r#"{"roots":{},"experimental":{"a":{}}}"#);
         assert_eq!(client_to_modern("{}"), "{}");
+    }
+
+    #[test]
+    fn a_client_that_may_not_be_asked_declares_nothing_of_it() {
+        let all =
+            r#"{"sampling":{},"Elicitation":{},"tasks":{},"r\u006fots":{"listChanged":true},"experimental":{"a":{}}}"#;
+        let fewer = restrained(all, Keep::Not, false);
+        assert_eq!(fewer.as_deref(), Some(r#"{"experimental":{"a":{}}}"#));
+        let fixed = restrained(all, Keep::Always, false);
+        assert_eq!(fixed.as_deref(), Some(r#"{"experimental":{"a":{}},"roots":{}}"#));
+        assert_eq!(restrained("{}", Keep::Not, false), None);
+        assert_eq!(restrained("[]", Keep::Always, false), None);
+        assert_eq!(restrained(all, Keep::AsDeclared, true), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::mux::Mux;
 use crate::mux::call::{Call, Pin, Place};
 use crate::mux::callers::Asked;
+use crate::mux::roots::fixed;
 use crate::pool::instance::{InstanceRef, ServerId};
 use crate::reply::{CallKey, CallerKey};
 use crate::wire::id::AskId;
@@ -96,6 +97,11 @@ impl Mux {
         let params = member(request, "params");
         let elicitation = method == "elicitation/create";
         let takes = crate::era::is_ask(&method) && ask::declared(&legacy.capabilities, &method, params);
+        let fixed = callers.get(call.caller).and_then(|caller| fixed(&caller.access));
+        if let Some(roots) = fixed.as_deref().filter(|_| method == "roots/list") {
+            legacy.responses.push((name, roots.trim_start_matches(r#""result":"#).to_owned()));
+            return Ok(());
+        }
         let Some(caller) = callers.get_mut(call.caller).filter(|_| takes) else {
             if !elicitation {
                 return Err(Error::Unanswered {

@@ -12,6 +12,8 @@ use crate::era::legacy::{announces, offers};
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::mux::Mux;
+use crate::mux::access::{Thing, allows};
+use crate::mux::callers::Caller;
 use crate::mux::catalogue::VariantKey;
 use crate::mux::offer::Offer;
 use crate::mux::request::Accepted;
@@ -74,6 +76,9 @@ impl Mux {
     pub(in crate::mux) fn tell_stream(&self, call: CallKey, message: &Message) {
         let Some(listener) = self.listeners.get(call).filter(|listener| listener.acknowledged) else { return };
         let Some(caller) = self.callers.get(listener.caller) else { return };
+        if !allows(&caller.access, Thing::Resource(&message.text(Field::Uri).unwrap_or_default())) {
+            return;
+        }
         let tag = format!(r#""io.modelcontextprotocol/subscriptionId":{}"#, listener.id.as_str());
         let (meta, params) = (message.span(Field::Meta), message.span(Field::Params));
         let mut splice = message.splice();
@@ -196,7 +201,8 @@ impl Mux {
         told.sort_unstable();
         told.dedup();
         let line = without_stream(message);
-        for caller in told.iter().filter_map(|key| self.callers.get(*key)) {
+        let may = |caller: &&Caller| allows(&caller.access, Thing::Resource(&uri));
+        for caller in told.iter().filter_map(|key| self.callers.get(*key)).filter(may) {
             caller.outbox.line(line.as_bytes());
         }
         !told.is_empty()

@@ -12,7 +12,9 @@ use crate::era::profile::Profile;
 use crate::era::{Era, modern};
 use crate::error::Error;
 use crate::mux::Mux;
+use crate::mux::access::{Thing, allows};
 use crate::mux::call::Source;
+use crate::mux::callers::Caller;
 use crate::mux::errand::{Errand, Outcome};
 use crate::mux::lists::ListKind;
 use crate::pool::instance::{Instance, InstanceRef, ServerId, State};
@@ -154,7 +156,8 @@ impl Mux {
         for listener in self.listeners.values().filter(|listener| listener.acknowledged) {
             let wants =
                 listener.wants.iter().any(|(server, wants)| *server == at.server && wants.lets_through(&method, &uri));
-            if let Some(caller) = self.callers.get(listener.caller).filter(|_| wants) {
+            let may = |caller: &&Caller| uri.is_empty() || allows(&caller.access, Thing::Resource(&uri));
+            if let Some(caller) = self.callers.get(listener.caller).filter(|_| wants).filter(may) {
                 let mut splice = message.splice();
                 splice.put_if(message.span(Field::MetaSubscription), listener.id.as_str());
                 caller.outbox.splice(&splice);

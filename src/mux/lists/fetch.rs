@@ -35,7 +35,7 @@ pub struct Request {
 
 impl Mux {
     /// Fetches a list unless that is under way.
-    pub(super) fn fetch_list(
+    pub(in crate::mux) fn fetch_list(
         &mut self,
         server: ServerId,
         caller: CallerKey,

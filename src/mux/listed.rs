@@ -1,0 +1,89 @@
+//! Where an endpoint allows only what it names, a tool or prompt must also be one that its server lists, by the name
+//! that it is listed under: what a server does for a name that it never told of, nobody decided about.
+
+use super::Mux;
+use super::call::Place;
+use super::lists::ListKind;
+use super::names;
+use super::offer::declared;
+use super::request::Accepted;
+use super::route::Route;
+use crate::clock;
+use crate::era::profile::Profile;
+use crate::error::Error;
+use crate::pool::instance::ServerId;
+use crate::reply::CallKey;
+use crate::wire::message::{Message, member, unquote};
+use crate::wire::scan::Field;
+
+/// Whether what a request names is listed.
+pub(super) enum Listed {
+    Yes,
+    /// It is not; what it is.
+    No(String),
+    /// The list that tells is not there yet, or old.
+    Unknown(ListKind),
+}
+
+impl Mux {
+    /// Whether the tool or prompt that a request names is listed by its server, where that matters.
+    pub(super) fn listed(&self, accepted: &Accepted, own: &Profile, route: &Route) -> Listed {
+        let request = &accepted.request;
+        let Some(caller) = self.callers.get(accepted.caller).filter(|caller| caller.access.named.is_some()) else {
+            return Listed::Yes;
+        };
+        let kind = match request.method().as_ref() {
+            "tools/call" => ListKind::Tools,
+            "prompts/get" => ListKind::Prompts,
+            _ => return Listed::Yes,
+        };
+        let (server, name) = (self.server(route.server), request.text(Field::Name).unwrap_or_default());
+        let offer = self.offer(route.server, own, declared(request));
+        let list = server.catalogue.variant(&offer.variant).and_then(|variant| variant.list(kind));
+        let shows = |item: &str| {
+            let Some(real) = member(item, "name").and_then(unquote) else { return false };
+            if caller.endpoint.prefix { names::exposed(&server.config.name, &real) == name } else { real == name }
+        };
+        if list.is_some_and(|list| list.items.iter().any(|item| shows(item.get()))) {
+            return Listed::Yes;
+        }
+        if !accepted.looked_up() && !self.believes(route.server, &offer, kind, caller.peer.uid) {
+            return Listed::Unknown(kind);
+        }
+        Listed::No(format!("`{name}`, which server `{}` does not list", server.config.name))
+    }
+
+    /// Lets a request wait for the list that decides about it.
+    pub(super) fn await_list(&mut self, mut accepted: Accepted, own: Profile, server: ServerId, kind: ListKind) {
+        accepted.look_up();
+        let (caller, offer) = (accepted.caller, self.offer(server, &own, declared(&accepted.request)));
+        let config = self.server(server).config.clone();
+        let key = self.submit(accepted.call(server, own));
+        let wait = config.timeout.start + config.queue.timeout + config.timeout.call;
+        self.wait_at(key, Place::Lists(kind, vec![server]), clock::now() + wait);
+        self.fetch_list(server, caller, offer.profile, offer.variant, kind);
+    }
+
+    /// Goes on with a call that waited for lists, with those that came.
+    pub(super) fn lists_there(&mut self, key: CallKey, kind: ListKind) {
+        if self.waits_for_its_answer(key) { self.answer_list(key, kind) } else { self.begin_again(key) }
+    }
+
+    /// Ends a call that waited for a list which cannot be had, if it was not the list itself that it wanted.
+    pub(super) fn refuse_unlisted(&mut self, key: CallKey, failure: &Result<Error, &Message>) -> bool {
+        if self.waits_for_its_answer(key) {
+            return false;
+        }
+        match failure {
+            Ok(error) => self.fail(key, error.clone()),
+            // It has none, so that it lists nothing.
+            Err(_) => self.begin_again(key),
+        }
+        true
+    }
+
+    /// Whether a call that waits for lists wants a list for an answer.
+    pub(super) fn waits_for_its_answer(&self, key: CallKey) -> bool {
+        self.calls.get(key).is_none_or(|call| ListKind::of_method(&call.request.method()).is_some())
+    }
+}

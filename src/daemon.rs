@@ -134,6 +134,9 @@ async fn run<E: AsyncFn(), R: AsyncFn()>(
         };
         let Order::Reload(tell) = order else { break };
         let done = reload::reload(&mux, &mut doors, &told.relevel).await;
+        if let Some(watch) = &mut watch {
+            watch.was_read();
+        }
         // Nobody may want to know.
         let _ = tell.send(done.map(|changes| changes.to_string()));
     }

@@ -69,6 +69,11 @@ impl Watch {
         }
     }
 
+    /// Notes that the file was read because somebody said so: if it was refused for who can write it, that may be mended.
+    pub fn was_read(&mut self) {
+        self.trusted = strict::open(&self.file).is_ok();
+    }
+
     /// Waits until something has happened, and then nothing for a while.
     async fn quiet(&mut self) {
         loop {

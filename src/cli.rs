@@ -191,6 +191,9 @@ fn serve(config: Option<&Path>, stdio: bool, name: &str, detached: bool) -> Resu
     let config = load(&file(config)?)?;
     let journal = Journal::start(std::io::stderr()).map_err(|error| format!("no thread for the log: {error}"))?;
     let relevel = log(&config, journal.lines());
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     if detached {
         // Fails if there is nothing to leave.
         let _ = rustix::process::setsid();

@@ -67,6 +67,8 @@ pub struct Config {
     pub digest: Option<String>,
     /// What operators read.
     pub admin: Admin,
+    /// What was noticed when it was read and is no mistake, a sentence each.
+    pub noticed: Vec<String>,
 }
 
 impl Config {
@@ -165,7 +167,11 @@ impl Config {
 
     /// What is allowed but probably not meant, a sentence each.
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
+        let mut warnings = self.noticed.clone();
+        for server in &self.servers {
+            let lacks = server.lacks.iter();
+            warnings.extend(lacks.map(|lack| format!("server `{}` cannot be started: {lack}", server.name)));
+        }
         if self.servers.is_empty() {
             warnings.push("no server is configured: callers can connect, but will find nothing".to_owned());
         }

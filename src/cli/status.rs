@@ -77,6 +77,9 @@ fn sick(servers: &[Value]) -> String {
         for tool in rows(&breaker["tools"]) {
             lines += &standing(&format!("calls of {} of {name}", text(&tool["tool"])), tool);
         }
+        for lack in rows(&server["lacks"]) {
+            lines += &format!("{name} cannot be started: {}.\n", text(lack));
+        }
         if let Some(pause) = server["backoff_ms"].as_u64() {
             lines += &format!("{name} is not started again for {}.\n", milliseconds(pause));
         }

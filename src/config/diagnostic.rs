@@ -48,6 +48,7 @@ pub(super) struct Notes<'e> {
     pub(super) env: Env<'e>,
     mistakes: RefCell<Vec<(Place, String, Option<String>)>>,
     hidden: RefCell<Vec<Place>>,
+    warnings: RefCell<Vec<String>>,
 }
 
 impl Mistakes {
@@ -142,7 +143,7 @@ fn masked(line: &str, number: usize, hidden: &[Place]) -> Vec<char> {
 
 impl<'e> Notes<'e> {
     pub(super) fn new(env: Env<'e>) -> Self {
-        Self { env, mistakes: RefCell::default(), hidden: RefCell::default() }
+        Self { env, mistakes: RefCell::default(), hidden: RefCell::default(), warnings: RefCell::default() }
     }
 
     /// Notes a mistake, and its remedy (empty: none is known).
@@ -152,6 +153,19 @@ impl<'e> Notes<'e> {
             let help = help.into();
             mistakes.push((place, message.into(), (!help.is_empty()).then_some(help)));
         }
+    }
+
+    /// Notes what is allowed but probably not meant.
+    pub(super) fn warn(&self, warning: String) {
+        let mut warnings = self.warnings.borrow_mut();
+        if warnings.len() < MOST && !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+
+    /// All warnings so far.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.warnings.take()
     }
 
     /// No mistake may show the scalars in `node`: they may be secrets.

@@ -1,13 +1,15 @@
 //! A map of the file being read key by key: each getter says which key there is, of what type, and its default.
 //! Used by everything in `file/`. What is wrong is noted and the default taken, so that one run finds all mistakes.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::diagnostic::Notes;
+use super::substitute::{Fault, Kind};
 use super::yaml::{Entry, Node, Place, Value};
 use super::{Rate, Secret};
 use super::{name, substitute, units};
@@ -24,6 +26,8 @@ pub(super) struct Fields<'t> {
     known: Vec<&'static str>,
     /// What `${...}` stood for.
     filled_in: RefCell<Vec<Secret>>,
+    /// What `${...}` could not stand for; None: that is a mistake.
+    lacking: Option<Rc<RefCell<Vec<String>>>>,
 }
 
 impl<'t> Fields<'t> {
@@ -41,7 +45,12 @@ impl<'t> Fields<'t> {
                 &[]
             }
         };
-        Self { notes, place, entries, known: Vec::new(), filled_in: RefCell::default() }
+        Self { notes, place, entries, known: Vec::new(), filled_in: RefCell::default(), lacking: None }
+    }
+
+    /// What cannot be filled in here is no mistake, but told by [`Fields::lacks`]: it may be to be had elsewhere.
+    pub(super) fn forgiving(self) -> Self {
+        Self { lacking: Some(Rc::default()), ..self }
     }
 
     /// The key and its value, if it is there and not null.
@@ -64,13 +73,16 @@ impl<'t> Fields<'t> {
     /// A map with keys of its own.
     pub(super) fn section(&mut self, key: &'static str) -> Fields<'t> {
         match self.entry(key) {
-            Some(entry) => Fields::new(self.notes, entry.place, &entry.node),
+            Some(entry) => {
+                Fields { lacking: self.lacking.clone(), ..Fields::new(self.notes, entry.place, &entry.node) }
+            }
             None => Fields {
                 notes: self.notes,
                 place: self.place,
                 entries: &[],
                 known: Vec::new(),
                 filled_in: RefCell::default(),
+                lacking: None,
             },
         }
     }
@@ -235,7 +247,7 @@ impl<'t> Fields<'t> {
         Some(items.iter().filter_map(|item| self.filled(item)).collect())
     }
 
-    /// The text of a scalar, filled in. None: it is something else, which has been noted.
+    /// The text of a scalar, filled in. None: it is something else, or cannot be filled in, which has been noted.
     pub(super) fn filled(&self, node: &Node) -> Option<String> {
         let Some(text) = node.text() else {
             return self.expected("a text", node, "quote it if it is meant literally; `\"\"` is the empty text", None);
@@ -248,9 +260,27 @@ impl<'t> Fields<'t> {
             );
             return None;
         }
-        let mut fault = |fault: substitute::Fault| self.notes.mistake(node.place, fault.message, fault.help);
+        let whole = Cell::new(true);
+        let mut fault = |Fault { message, help, kind }: Fault| match (kind, &self.lacking) {
+            (Kind::Exposed, _) => self.notes.warn(format!("{message}: {help}")),
+            (Kind::Missing, Some(lacking)) => {
+                whole.set(false);
+                lacking.borrow_mut().push(format!("{message}; {help}"));
+            }
+            _ => {
+                whole.set(false);
+                self.notes.mistake(node.place, message, help);
+            }
+        };
         let mut secret = |value: &str| self.filled_in.borrow_mut().push(Secret::new(value));
-        Some(substitute::expand(text, self.notes.env, &mut secret, &mut fault))
+        let text = substitute::expand(text, self.notes.env, &mut secret, &mut fault);
+        // Part of a path would be another path.
+        whole.get().then_some(text)
+    }
+
+    /// What could not be filled in, where that is no mistake.
+    pub(super) fn lacks(&self) -> Vec<String> {
+        self.lacking.as_ref().map(|lacking| lacking.take()).unwrap_or_default()
     }
 
     /// What `${...}` stood for in the keys of this map that were asked for, where it may be a secret.

@@ -46,6 +46,7 @@ pub(super) fn read_what_can_be(text: &str, env: &dyn Fn(&str) -> Option<OsString
 }
 
 fn config(mut root: Fields<'_>) -> Config {
+    let notes = root.notes;
     let mut entries: Vec<&Entry> = root.named("servers").collect();
     // What hosts call it: a host's own file can be pasted in.
     for entry in root.named("mcpServers") {
@@ -86,6 +87,7 @@ fn config(mut root: Fields<'_>) -> Config {
         }
     }
     root.finish();
+    config.noticed = notes.warnings();
     (config.disabled, config.servers) = config.servers.into_iter().partition(|server| server.disabled);
     config.endpoints.iter_mut().for_each(|endpoint| endpoint.without(&config.disabled));
     config

@@ -25,6 +25,8 @@ pub struct Server {
     pub inherit_env: Vec<String>,
     /// What `${...}` stood for in all of these, where it may be a secret: it is not to be seen in what the server says.
     pub filled: Vec<Secret>,
+    /// What `${...}` could not stand for, a sentence each: it is not started without.
+    pub lacks: Vec<String>,
     /// Where it is started, an absolute path; None: in the directory of the config file.
     pub cwd: Option<PathBuf>,
     /// Whether programs that it runs may gain rights, as `sudo` does.
@@ -142,6 +144,7 @@ impl Server {
             env: BTreeMap::new(),
             inherit_env: Vec::new(),
             filled: Vec::new(),
+            lacks: Vec::new(),
             cwd: None,
             new_privileges: false,
             sandbox: None,
@@ -168,7 +171,7 @@ impl Server {
     pub fn starts_like(&self, other: &Server) -> bool {
         (&self.command, &self.args, &self.env, &self.inherit_env, &self.cwd, self.era)
             == (&other.command, &other.args, &other.env, &other.inherit_env, &other.cwd, other.era)
-            && (self.new_privileges, &self.sandbox) == (other.new_privileges, &other.sandbox)
+            && (self.new_privileges, &self.sandbox, &self.lacks) == (other.new_privileges, &other.sandbox, &other.lacks)
     }
 }
 
@@ -213,6 +216,7 @@ impl fmt::Debug for Server {
             .field("env", &self.env)
             .field("inherit_env", &self.inherit_env)
             .field("filled", &self.filled)
+            .field("lacks", &self.lacks)
             .field("cwd", &self.cwd)
             .field("new_privileges", &self.new_privileges)
             .field("sandbox", &self.sandbox)

@@ -3,8 +3,9 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 
-use super::is_plain;
+use super::{is_plain, strict};
 
 /// The largest file that `${file:...}` takes in, in bytes: more than a secret, a token or a certificate has.
 const LARGEST: u64 = 1 << 20;
@@ -12,11 +13,41 @@ const LARGEST: u64 = 1 << 20;
 /// Looks up one environment variable.
 pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// Why a text could not be filled in: what is wrong, and the remedy. Never holds a value.
+/// What is to be told of a reference, and the remedy. Never holds a value.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) message: String,
     pub(super) help: String,
+    pub(super) kind: Kind,
+}
+
+/// How much a fault spoils.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The reference is written wrongly.
+    Wrong,
+    /// It is written well, and what it stands for is not to be had here.
+    Missing,
+    /// It was filled in, by what others can read too.
+    Exposed,
+}
+
+impl Fault {
+    fn wrong(message: String, help: &str) -> Self {
+        Self { message, help: help.to_owned(), kind: Kind::Wrong }
+    }
+
+    fn missing(message: String, help: &str) -> Self {
+        Self { message, help: help.to_owned(), kind: Kind::Missing }
+    }
+}
+
+/// What a reference stands for.
+struct Found {
+    value: String,
+    is_secret: bool,
+    /// Others can read it where it is from.
+    exposed: bool,
 }
 
 /// Fills in every `${...}` of `text`; `$${` stands for a plain `${`.
@@ -37,14 +68,18 @@ pub(super) fn expand(text: &str, env: Env<'_>, secret: &mut dyn FnMut(&str), fau
         full.push_str(before);
         let Some(end) = inside.find('}') else {
             let help = "close it with `}`, or write `$${` for a plain `${`";
-            fault(Fault { message: "`${` without its `}`".to_owned(), help: help.to_owned() });
+            fault(Fault::wrong("`${` without its `}`".to_owned(), help));
             return full;
         };
         match look_up(&inside[..end], env) {
-            Ok((value, is_secret)) => {
-                full.push_str(&value);
-                if is_secret {
-                    secret(&value);
+            Ok(found) => {
+                full.push_str(&found.value);
+                if found.is_secret {
+                    secret(&found.value);
+                }
+                if found.exposed {
+                    let message = format!("other users can read what `${{{}}}` stands for", &inside[..end]);
+                    fault(Fault { message, help: "`chmod go-r` that file".to_owned(), kind: Kind::Exposed });
                 }
             }
             Err(found) => fault(found),
@@ -55,39 +90,40 @@ pub(super) fn expand(text: &str, env: Env<'_>, secret: &mut dyn FnMut(&str), fau
     full
 }
 
-/// What a reference stands for, and whether it may be a secret.
-fn look_up(reference: &str, env: Env<'_>) -> Result<(String, bool), Fault> {
+/// Looks up what a reference stands for.
+fn look_up(reference: &str, env: Env<'_>) -> Result<Found, Fault> {
+    let mut exposed = false;
     let (value, is_secret) = match reference.split_once(':') {
         Some(("env", inside)) => match inside.split_once(":-") {
             Some((name, default)) => with_default(name, default, env)?,
             None => (variable(inside, env)?, !is_plain(inside)),
         },
-        Some(("file", path)) => (contents(path)?, true),
+        Some(("file", path)) => {
+            let text = contents(path)?;
+            exposed = strict::others_can_read(Path::new(path));
+            (text, true)
+        }
         _ => {
-            return Err(Fault {
-                message: format!("`${{{reference}}}` is not something to fill in"),
-                help: "write `${env:NAME}`, `${env:NAME:-default}` or `${file:/path}`, or `$${` for a plain `${`"
-                    .to_owned(),
-            });
+            return Err(Fault::wrong(
+                format!("`${{{reference}}}` is not something to fill in"),
+                "write `${env:NAME}`, `${env:NAME:-default}` or `${file:/path}`, or `$${` for a plain `${`",
+            ));
         }
     };
     if value.contains('\0') {
-        return Err(Fault {
-            message: format!("`${{{reference}}}` contains a NUL character"),
-            help: "no argument or environment variable of a process can hold one".to_owned(),
-        });
+        return Err(Fault::missing(
+            format!("`${{{reference}}}` contains a NUL character"),
+            "no argument or environment variable of a process can hold one",
+        ));
     }
-    Ok((value, is_secret))
+    Ok(Found { value, is_secret, exposed })
 }
 
 /// As in a shell, the default stands for a variable that is empty, too. It is written in the file, so it is no secret.
 fn with_default(name: &str, default: &str, env: Env<'_>) -> Result<(String, bool), Fault> {
     check(name)?;
     if default.contains("${") {
-        return Err(Fault {
-            message: format!("the default of `{name}` holds another `${{`"),
-            help: "a default is plain text".to_owned(),
-        });
+        return Err(Fault::wrong(format!("the default of `{name}` holds another `${{`"), "a default is plain text"));
     }
     match env(name).filter(|value| !value.is_empty()) {
         Some(_) => Ok((variable(name, env)?, !is_plain(name))),
@@ -99,29 +135,29 @@ fn check(name: &str) -> Result<(), Fault> {
     if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
         return Ok(());
     }
-    Err(Fault {
-        message: format!("`{name}` is not the name of an environment variable"),
-        help: "names are letters, digits and `_`; a default is written `${env:NAME:-default}`".to_owned(),
-    })
+    Err(Fault::wrong(
+        format!("`{name}` is not the name of an environment variable"),
+        "names are letters, digits and `_`; a default is written `${env:NAME:-default}`",
+    ))
 }
 
 fn variable(name: &str, env: Env<'_>) -> Result<String, Fault> {
     check(name)?;
-    let value = env(name).ok_or_else(|| Fault {
-        message: format!("the environment variable `{name}` is not set"),
-        help: format!("set `{name}` for the daemon, or write `${{file:/path}}`: hosts start commands with an almost empty environment"),
+    let value = env(name).ok_or_else(|| {
+        let help = format!("set `{name}` for the daemon, or write `${{file:/path}}`: hosts start commands with an almost empty environment");
+        Fault::missing(format!("the environment variable `{name}` is not set"), &help)
     })?;
-    value.into_string().map_err(|_| Fault {
-        message: format!("the environment variable `{name}` is not UTF-8"),
-        help: "set it to UTF-8 text".to_owned(),
-    })
+    value
+        .into_string()
+        .map_err(|_| Fault::missing(format!("the environment variable `{name}` is not UTF-8"), "set it to UTF-8 text"))
 }
 
 fn contents(path: &str) -> Result<String, Fault> {
-    let fault = |what: &str, help: &str| Fault { message: format!("the file `{path}` {what}"), help: help.to_owned() };
     if !path.starts_with('/') {
-        return Err(fault("is not an absolute path", "write it from `/` on: the daemon may be started anywhere"));
+        let message = format!("the file `{path}` is not an absolute path");
+        return Err(Fault::wrong(message, "write it from `/` on: the daemon may be started anywhere"));
     }
+    let fault = |what: &str, help: &str| Fault::missing(format!("the file `{path}` {what}"), help);
     let unreadable =
         |e: std::io::Error| fault(&format!("cannot be read: {e}"), "create it, or let the daemon's user read it");
     // A pipe or a device could block for ever or never end.
@@ -146,6 +182,8 @@ fn contents(path: &str) -> Result<String, Fault> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn env(name: &str) -> Option<OsString> {
@@ -179,7 +217,13 @@ mod tests {
     fn a_file_loses_one_newline() -> std::io::Result<()> {
         let path = std::env::temp_dir().join(format!("mcpool-substitute-{}", std::process::id()));
         std::fs::write(&path, "hunter2\n\n")?;
-        assert_eq!(filled(&format!("${{file:{}}}", path.display())), Ok("hunter2\n".to_owned()));
+        let reference = format!("${{file:{}}}", path.display());
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644))?;
+        let told: Vec<_> =
+            filled(&reference).unwrap_err().into_iter().map(|fault| (fault.kind, fault.message)).collect();
+        assert_eq!(told, [(Kind::Exposed, format!("other users can read what `{reference}` stands for"))]);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        assert_eq!(filled(&reference), Ok("hunter2\n".to_owned()));
         std::fs::remove_file(&path)
     }
 

@@ -103,6 +103,7 @@ impl Mux {
             "when_full": server.config.when_full.as_str(),
             "started": server.pool.started,
             "start_failures": counted("start_failures"),
+            "lacks": server.config.lacks,
             "stopped": metrics.stops(),
             "refused": metrics.refusals(),
             "exhausted": counted("exhausted"),

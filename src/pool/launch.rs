@@ -101,6 +101,11 @@ struct Attendant {
 impl Attendant {
     async fn run(self) {
         let events = self.starter.events.clone();
+        if let Some(lack) = self.server.lacks.first() {
+            let daemon = std::process::id();
+            events.gone(self.at, format!("{lack}. The daemon (pid {daemon}) was started without it: mend that, then `mcpool drain`; the next start has it"));
+            return events.buried(self.at);
+        }
         match self.starter.launcher.launch(&self.server) {
             Ok(connection) => {
                 events.started(self.at, connection.pid);

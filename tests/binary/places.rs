@@ -246,3 +246,52 @@ async fn a_home_that_is_relative_is_refused_and_a_missing_one_is_looked_up() {
     command.arg(place.config()).env_remove("HOME");
     assert_eq!(run(command).await.code, Some(0));
 }
+
+#[tokio::test]
+async fn a_variable_that_is_missing_costs_its_server_and_is_named_wherever_one_looks() {
+    let place = Place::new();
+    place.edit("args: [demo-server, modern]", "args: [demo-server, modern]\n    env: { KEY: \"${env:PLACES_KEY}\" }");
+    let mut host = Host::start({
+        let mut command = typed(&place, Path::new("/"), &["connect", "echo", "--config"]);
+        command.arg(place.config());
+        command
+    });
+    host.open().await;
+    assert_eq!(host.call("add", json!({"a": 1, "b": 2})).await["result"]["content"][0]["text"], "3");
+    let told = |text: &str| text.contains("`PLACES_KEY` is not set");
+    let said = run(place.mcpool(&["call", "new", "add", "{}"])).await;
+    assert!(said.code == Some(1) && said.err.contains("503") && told(&said.err), "{}", said.err);
+    assert!(said.err.contains("mcpool drain") && said.err.contains("`new`"), "{}", said.err);
+    let said = run(place.mcpool(&["status"])).await;
+    assert!(said.out.contains("new cannot be started: ") && told(&said.out), "{}", said.out);
+    let said = run(place.mcpool(&["check"])).await;
+    assert!(told(&said.out), "{}", said.out);
+}
+
+#[tokio::test]
+async fn why_a_daemon_does_not_start_is_told_even_if_its_log_cannot_be_written() {
+    let place = Place::new();
+    fs::create_dir_all(place.sockets()).expect("a directory");
+    chmod(&place.sockets(), 0o700);
+    // Whatever is written there is lost, as on a full disk.
+    let taken = std::os::unix::net::UnixListener::bind(place.socket("echo")).expect("a socket");
+    let said = run(place.mcpool(&["tools", "echo"])).await;
+    drop(taken);
+    assert_eq!(said.code, Some(1));
+    let reason = said.err.split("the daemon did not start: ").nth(1).unwrap_or_else(|| panic!("{}", said.err));
+    assert!(reason.contains("is listened on by another program"), "{}", said.err);
+}
+
+#[tokio::test]
+async fn tools_and_call_work_at_once_after_the_daemon_was_killed() {
+    let place = Place::new();
+    for _ in 0..3 {
+        assert_eq!(run(place.mcpool(&["tools", "echo"])).await.code, Some(0));
+        let pid = place.status().await["pid"].as_i64().expect("a pid");
+        // Without waiting for its end, as somebody's hands would.
+        let pid = rustix::process::Pid::from_raw(pid.try_into().expect("a pid")).expect("a pid");
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
+        let said = run(place.mcpool(&["call", "echo", "add", r#"{"a": 1, "b": 2}"#])).await;
+        assert_eq!((said.out.as_str(), said.code), ("3\n", Some(0)), "{}", said.err);
+    }
+}

@@ -21,7 +21,8 @@ const LEASES: [(&str, LeaseChoice); 4] = [
 /// Reads one server. None: it can't be one at all, and why has been noted.
 pub(super) fn read(notes: &Notes<'_>, entry: &Entry) -> Option<Server> {
     check_name(notes, entry, "a server", &[ALL, "admin"]);
-    let mut fields = Fields::new(notes, entry.place, &entry.node);
+    // What it needs and cannot have here costs this server, and not the others.
+    let mut fields = Fields::new(notes, entry.place, &entry.node).forgiving();
     // First, whatever else is wrong: it hides the values from all mistakes.
     let env = env(&mut fields);
     if is_remote(&mut fields) {
@@ -58,9 +59,9 @@ pub(super) fn read(notes: &Notes<'_>, entry: &Entry) -> Option<Server> {
         ..default
     };
     let server = Server { instances: instances(fields.section("instances"), most_by_default(&server)), ..server };
-    let filled = fields.filled_in();
+    let (filled, lacks) = (fields.filled_in(), fields.lacks());
     fields.finish();
-    Some(Server { filled, ..server })
+    Some(Server { filled, lacks, ..server })
 }
 
 /// Hosts' files also hold servers that are reached by URL; that deserves a better answer than "unknown key".

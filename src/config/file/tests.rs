@@ -181,8 +181,8 @@ fn no_mistake_shows_a_secret() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(Config::parse(&filled, "x", &env)?.servers[0].args, ["--key=hunter2"]);
     assert!(!format!("{:?}", Config::parse(&filled, "x", &env)).contains("hunter2"));
     for line in [
-        "args: ['${env:TOKEN}${env:NO}']",
-        "env: {A: hunter2, B: '${env:NO} hunter2', ' C': x}",
+        "args: ['${env:TOKEN}${NO}']",
+        "env: {A: hunter2, B: '${NO} hunter2', ' C': x}",
         "env: {A: [hunter2]}",
         "env: ['A=hunter2']",
         "env: 'A=hunter2'",
@@ -294,6 +294,22 @@ fn tools_to_be_sent_again_are_a_list_or_say_how_often() {
     says(&server("retry: {tools: {search: 11}}"), "expected a whole number from 0 to 10, got `11`", "4:29");
     says(&server("retry: {tools: {search: often}}"), "expected a whole number from 0 to 10, got `often`", "4:29");
     says(&server("retry: {tools: search}"), "expected a list, got `search`", "4:20");
+}
+
+#[test]
+fn what_a_server_lacks_costs_that_server_alone() -> Result<(), Box<dyn std::error::Error>> {
+    let text = "servers:\n  a: {command: x, args: ['--key=${env:NO}'], cwd: '${env:PLACE}/x', env: {K: '${file:/no/such}'}}\n  b: {command: y}\n";
+    let config = Config::parse(text, "x", &env)?;
+    let lacks = &config.servers[0].lacks;
+    assert_eq!(lacks.len(), 3);
+    assert!(lacks.iter().any(|lack| lack.contains("variable `NO` is not set; set `NO` for the daemon")), "{lacks:?}");
+    assert!(lacks.iter().any(|lack| lack.contains("the file `/no/such` cannot be read")), "{lacks:?}");
+    assert_eq!((config.servers[0].args.len(), config.servers[0].cwd.clone()), (0, None), "half a value is none");
+    assert!(config.servers[1].lacks.is_empty());
+    assert!(config.warnings()[0].starts_with("server `a` cannot be started: "));
+    // What every server needs has no server to cost.
+    says("sockets: {dir: '/${env:NO}'}", "the environment variable `NO` is not set", "1:16");
+    Ok(())
 }
 
 #[test]

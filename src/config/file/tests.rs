@@ -76,7 +76,7 @@ lmits: {}
 
 #[test]
 fn wrong_values() {
-    says(&server("timeout: {call: 16m}"), "`call` is longer than `max`", "4:21");
+    says(&server("timeout: {call: 61m}"), "`call` is longer than `max`", "4:21");
     says(&server("timeout: {max: 0s}"), "expected a duration from 1ms to 365d, got `0s`", "4:20");
     says(&server("timeout: {max: [1s]}"), "expected a duration like 30s, got a list", "4:20");
     says(&server("timeout: 30s"), "expected a map of keys, got `30s`", "4:14");

@@ -338,5 +338,5 @@ fn a_sandbox_is_a_preset_or_a_map() {
     says(&server("sandbox: {network: any}"), "`sandbox` says nothing", "4:5");
     says(&server("sandbox: {read: [docs]}"), "expected an absolute path, got `docs`", "4:22");
     says(&server("sandbox: {read: [], reads: [/docs]}"), "unknown key `reads`", "4:25");
-    says(&server("sandbox: npx\n    new_privileges: true"), "nothing gains rights", "5:5");
+    says(&server("sandbox: npx\n    new_privileges: true"), "nothing gains rights", "5:21");
 }

@@ -158,11 +158,10 @@ fn run(command: Command, config: Option<&Path>) -> Result<ExitCode, String> {
         }
         Command::Connect { name, socket, peer_uid } => {
             let target = match socket {
-                Some(path) => reach::Target::Socket { path, user: peer_uid },
-                None => reach::Target::Endpoint { chosen: choose(config)?, name },
+                Some(path) => Ok(reach::Target::Socket { path, user: peer_uid }),
+                None => choose(config).map(|chosen| reach::Target::Endpoint { chosen, name: name.clone() }),
             };
-            runtime()?.block_on(connect::run(target))?;
-            Ok(ExitCode::SUCCESS)
+            connect::run(target, &name)
         }
         Command::Status { json } => tell(config, async |directory| {
             print::page(&status::run(directory, json).await?);

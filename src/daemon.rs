@@ -33,9 +33,6 @@ use crate::tasks;
 use doors::Doors;
 use watch::Watch;
 
-/// How long the last calls of a caller on stdio may take after the end of its input.
-const LINGER: Duration = Duration::from_secs(2);
-
 /// How often the memory of servers is looked at.
 const MEASURED_EVERY: Duration = Duration::from_secs(10);
 
@@ -51,6 +48,8 @@ pub enum Failure {
     Directory(PathBuf, Distrust),
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
+    #[error("cannot use stdin and stdout: {0}")]
+    Stdio(std::io::Error),
     #[error("the system gives no random key: {0}")]
     Key(getrandom::Error),
     #[error("cannot serve metrics on {0}: {1}; give `admin.metrics` another port, or 0 for any")]
@@ -188,11 +187,14 @@ pub async fn serve_stdio(config: Config, inherited: Inherited, endpoint: &str) -
         let shown = mux.with(|mux| mux.endpoint(endpoint));
         let peer = Peer { uid: rustix::process::getuid().as_raw(), pid: None };
         // A task of its own, so that it goes on while everything is ended: running calls are answered still.
-        let session = session::serve(mux.clone(), shown, peer, stdio::input(), stdio::output(), LINGER);
+        let (input, output) = stdio::input().and_then(|input| Ok((input, stdio::output()?))).map_err(Failure::Stdio)?;
+        let session = session::serve(mux.clone(), shown, peer, input, output, |_| false);
         let session = tasks::spawn("caller", session);
         tokio::select! {
             _ = session => {}
             () = ends.next() => {}
+            // Whatever it says from here on, it would hear no answer.
+            () = stdio::closed() => {}
         }
         end(&mux, async || ends.next().await).await;
         Ok(())

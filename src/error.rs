@@ -165,6 +165,12 @@ pub enum Error {
     /// The daemon went away under a connection.
     #[error("the mcpool daemon went away before it answered; the call may have been carried out")]
     DaemonLost,
+    /// The daemon closed a connection, and said why.
+    #[error("mcpool closed the connection before it answered: {0}; the call may have been carried out")]
+    Disconnected(String),
+    /// `connect` could not begin; the words are those of its stderr.
+    #[error("mcpool: {0}")]
+    NoSession(String),
     /// No daemon can be reached, so the request was not sent.
     #[error("the mcpool daemon cannot be reached; the request was not sent, so it is safe to send it again ({0})")]
     Unreachable(String),
@@ -238,6 +244,8 @@ impl Error {
             | Error::Draining
             | Error::Reconfigured(_)
             | Error::DaemonLost
+            | Error::Disconnected(_)
+            | Error::NoSession(_)
             | Error::Unreachable(_)
             | Error::AskTimeout { .. } => None,
         }
@@ -309,9 +317,12 @@ impl Error {
             Error::ServerMisbehaved { .. } => (502, Some("server_misbehaved")),
             Error::PoolExhausted { .. } => (503, Some("pool_exhausted")),
             Error::StartFailed { .. } => (503, Some("start_failed")),
-            Error::Draining | Error::Reconfigured(_) | Error::DaemonLost | Error::Unreachable(_) => {
-                (503, Some("draining"))
-            }
+            Error::Draining
+            | Error::Reconfigured(_)
+            | Error::DaemonLost
+            | Error::Disconnected(_)
+            | Error::Unreachable(_) => (503, Some("draining")),
+            Error::NoSession(_) => (503, Some("start_failed")),
             Error::CallTimeout { .. } => (504, Some("call_timeout")),
             Error::QueueTimeout { .. } => (504, Some("queue_timeout")),
             Error::AskTimeout { .. } => (504, Some("ask_timeout")),

@@ -1,6 +1,7 @@
 //! Called by the listener, and for stdio, with each caller's streams: reads its lines, refuses what is no
 //! message, and hands the rest to the multiplexer; writes what is said to it.
 
+use std::future::pending;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -22,21 +23,24 @@ use crate::wire::outbox::Outbox;
 
 /// A caller that leaves more than this unread is not read from until it reads.
 const UNREAD: usize = 4 << 20;
+/// How often a caller that says nothing more is looked at: at first, and when its calls take their time.
+const LOOK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
 /// How long a caller that is being left may take to read what was said to it last.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Serves one caller until it or mcpool ends. `linger` is how long after the end of its input its last calls may
-/// still be answered.
-pub async fn serve<R, W>(
+/// Serves one caller until it or mcpool ends. After the end of its input its last calls are answered still, each within
+/// its own limits, until `left` says of its streams that it reads nothing more.
+pub async fn serve<R, W, L>(
     mux: Handle,
     endpoint: Rc<Endpoint>,
     who: impl Into<Principal>,
     reader: R,
     mut writer: W,
-    linger: Duration,
+    left: L,
 ) where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
+    L: Fn(&R) -> bool,
 {
     let principal: Principal = who.into();
     let pid = principal.pid;
@@ -60,7 +64,7 @@ pub async fn serve<R, W>(
     let ended = tokio::select! {
         biased;
         written = &mut writing => Ended::Write(written),
-        ended = session.read(linger) => ended,
+        ended = session.read(left) => ended,
     };
     match ended.fault() {
         Some(reason) => {
@@ -127,14 +131,17 @@ struct Session<R> {
 }
 
 impl<R: AsyncRead + Unpin> Session<R> {
-    async fn read(&mut self, linger: Duration) -> Ended {
+    async fn read(&mut self, left: impl Fn(&R) -> bool) -> Ended {
         loop {
             while let Some(line) = self.lines.take() {
                 if let Err(why) = self.take(line) {
                     return Ended::Unaddressable(why);
                 }
             }
-            self.outbox.below(UNREAD).await;
+            if !self.outbox.below(UNREAD).await {
+                // The writer, which ends with it, says why.
+                pending::<()>().await;
+            }
             let read = if self.lines.in_a_line() {
                 match timeout(self.config.limits.line, self.lines.fill()).await {
                     Ok(read) => read,
@@ -146,7 +153,7 @@ impl<R: AsyncRead + Unpin> Session<R> {
             match read {
                 Ok(0) => {
                     // What comes at the end only is not in the memory of all those who stay.
-                    Box::pin(self.linger(linger)).await;
+                    Box::pin(self.linger(left)).await;
                     return Ended::Closed;
                 }
                 Ok(bytes) => self.metrics.bytes.from_callers.add(bytes as u64),
@@ -155,15 +162,13 @@ impl<R: AsyncRead + Unpin> Session<R> {
         }
     }
 
-    /// Waits until the last calls are answered, for so long at most.
-    async fn linger(&self, patience: Duration) {
-        let served = async {
-            while !self.mux.with(|mux| mux.is_served(self.key)) {
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        // What is not answered by then is cancelled.
-        let _ = timeout(patience, served).await;
+    /// Waits until the last calls are answered, or the caller has left. What is not answered by then is cancelled.
+    async fn linger(&self, left: impl Fn(&R) -> bool) {
+        let mut pause = LOOK.0;
+        while !self.mux.with(|mux| mux.is_served(self.key)) && !left(self.lines.inner()) {
+            sleep(pause).await;
+            pause = (pause * 2).min(LOOK.1);
+        }
     }
 
     /// Takes one line; an error if nothing that was wrong with it can be told to anybody.

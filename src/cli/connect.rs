@@ -1,202 +1,352 @@
 //! `mcpool connect`: the host's stdio on one side, an endpoint of the daemon on the other. It stays when the
 //! daemon goes: what was in flight is answered with an error, and the session is opened anew.
+//!
+//! One loop carries lines in all four directions, and waits in one place only, for all of them at once.
 
+pub mod carrier;
+mod glance;
 mod ledger;
+mod lines;
+mod pile;
+mod way;
+#[cfg(test)]
+mod world;
 
-use std::future::pending;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
 use std::time::Duration;
 
-use tokio::io::AsyncRead;
-use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::time::{Instant, sleep_until};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::termios::isatty;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::low_level::pipe;
+use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use super::print;
 use super::reach::Target;
-use crate::caller::stdio;
+use crate::caller::stdio::Descriptor;
 use crate::error::Error;
-use crate::tasks;
-use crate::wire::frame::{Line, LineReader, Scratch};
-use crate::wire::outbox::Outbox;
-use ledger::Ledger;
+use carrier::Carrier;
+use way::Way;
 
-/// The daemon bounds messages; this only keeps a broken peer from taking all memory.
-const LONGEST: usize = 1 << 30;
-/// How much may wait for a host that does not read.
-const UNREAD: usize = 256 << 20;
-/// How long the last calls may take after the host closed its side.
-const LINGER: Duration = Duration::from_secs(2);
-/// The shortest and the longest pause between attempts to reach the daemon again.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// How much is read at once.
+const CHUNK: usize = 64 * 1024;
+/// How often one side is written to before the others have their turn.
+const TURN: usize = 16;
+/// How long a new daemon may take to open the session.
+const OPENING: Duration = Duration::from_secs(60);
+/// How long the host may take to read what it is told when it has ended this.
+const FAREWELL: Duration = Duration::from_millis(200);
+/// How long a host is waited for that is to be told why there is no session: for its first request, and for the next one.
+const TELL: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(1));
 
-/// Serves the host until it closes its side.
+/// Serves the host until it closes its side and has its answers, or is gone, or says so with a signal. Ends with 0 if
+/// every request was answered.
 ///
 /// # Errors
-/// The daemon cannot be reached at the very beginning: then the host should see that the start failed.
-pub async fn run(target: Target) -> Result<(), String> {
-    tasks::run(async move {
-        let stream = target.reach().await?;
-        let (host, mut stdout) = (Outbox::new(UNREAD), stdio::output());
-        let saying = {
-            let host = host.clone();
-            tasks::spawn("host", async move {
-                // A host that closed its side is noticed on its other side too.
-                let _ = host.write_to(&mut stdout, LINGER).await;
-            })
-        };
-        let scratch = Scratch::default();
-        let shim = Shim {
-            lines: LineReader::new(stdio::input(), scratch.clone(), LONGEST),
-            scratch,
-            host: host.clone(),
-            ledger: Ledger::default(),
-        };
-        shim.serve(&target, stream).await;
-        host.close();
-        let _ = saying.await;
-        Ok(())
-    })
-    .await
-}
-/// How long the host's requests wait for a new daemon before they are refused.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-struct Shim<R> {
-    lines: LineReader<R>,
-    scratch: Scratch,
-    host: Outbox,
-    ledger: Ledger,
+/// Stdin or stdout cannot be used.
+pub fn run(target: Result<Target, String>, name: &str) -> Result<ExitCode, String> {
+    let failed = |error: io::Error| format!("cannot use stdin and stdout: {error}");
+    let mut shim = Shim::new().map_err(failed)?;
+    let way = match target {
+        Ok(target) => Some(Way::new(target)),
+        Err(why) => {
+            shim.fail(&why);
+            None
+        }
+    };
+    if way.is_some() && isatty(&shim.input) {
+        print::complain(format_args!(
+            "mcpool: this is what hosts run; it reads JSON-RPC, one message a line, and ends with Ctrl-D. People may try `mcpool tools {name}`"
+        ));
+    }
+    shim.way = way;
+    shim.serve().map_err(failed)
 }
 
-/// Why carrying lines ended.
-enum Ended {
-    Host,
-    Daemon,
-}
-
-impl<R: AsyncRead + Unpin> Shim<R> {
-    async fn serve(mut self, target: &Target, stream: UnixStream) {
-        let mut link = Link::new(stream, &self.scratch);
-        while let Ended::Daemon = self.carry(&mut link).await {
-            self.ledger.daemon_lost(&self.host, &Error::DaemonLost);
-            match self.reconnect(target).await {
-                Some(again) => link = again,
-                None => return,
-            }
-        }
-    }
-
-    /// Carries lines both ways until one side ends.
-    async fn carry(&mut self, link: &mut Link) -> Ended {
-        let mut open = true;
-        let mut deadline = None;
-        loop {
-            if !open && self.ledger.is_served() {
-                return Ended::Host;
-            }
-            tokio::select! {
-                biased;
-                line = link.lines.next() => match line {
-                    Ok(Some(line)) => self.pass_on(line),
-                    Ok(None) | Err(_) => return Ended::Daemon,
-                },
-                line = self.lines.next(), if open => match line {
-                    Ok(Some(Line::Whole(line))) => {
-                        self.ledger.host_said(&line);
-                        link.outbox.line(&line);
-                    }
-                    Ok(Some(Line::TooLong(..))) => return Ended::Host,
-                    Ok(None) | Err(_) => {
-                        open = false;
-                        deadline = Some(Instant::now() + LINGER);
-                    }
-                },
-                () = wait(deadline) => return Ended::Host,
-            }
-            link.outbox.below(UNREAD / 16).await;
-        }
-    }
-
-    fn pass_on(&mut self, line: Line) {
-        if let Line::Whole(line) = line
-            && let Some(answers_progress) = self.ledger.daemon_said(&line)
-        {
-            if answers_progress {
-                self.host.cut();
-            }
-            self.host.line(&line);
-        }
-    }
-
-    /// Reaches the daemon again, however long it takes, and opens the session anew. What the host says in the
-    /// meantime waits; when that takes too long, its requests are refused. `None` when the host closed its side.
-    async fn reconnect(&mut self, target: &Target) -> Option<Link> {
-        let (since, mut pause) = (Instant::now(), PAUSE.0);
-        loop {
-            let why = match target.reach().await {
-                Ok(stream) => {
-                    let mut link = Link::new(stream, &self.scratch);
-                    if self.ledger.reopen(&mut link).await {
-                        return Some(link);
-                    }
-                    "it ended the connection".to_owned()
-                }
-                Err(why) => why,
-            };
-            let again = Instant::now() + pause;
-            pause = (pause * 2).min(PAUSE.1);
-            if since.elapsed() < PATIENCE {
-                sleep_until(again).await;
-                continue;
-            }
-            print::complain(format_args!("mcpool: {why}"));
-            let error = Error::Unreachable(why);
-            loop {
-                tokio::select! {
-                    biased;
-                    () = sleep_until(again) => break,
-                    line = self.lines.next() => match line {
-                        Ok(Some(Line::Whole(line))) => {
-                            self.ledger.host_said(&line);
-                            self.ledger.daemon_lost(&self.host, &error);
-                        }
-                        Ok(Some(Line::TooLong(..)) | None) | Err(_) => return None,
-                    }
-                }
-            }
-        }
-    }
-}
-
-async fn wait(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => pending().await,
-    }
+struct Shim {
+    input: Descriptor,
+    output: Descriptor,
+    signals: UnixStream,
+    carrier: Carrier,
+    daemon: Option<Daemon>,
+    way: Option<Way>,
+    scratch: Box<[u8]>,
+    phase: Phase,
+    /// When the phase, or the opening of the session, is given up.
+    deadline: Option<Instant>,
+    /// There was no session at all.
+    failed: bool,
 }
 
 /// A connection to the daemon.
-pub struct Link {
-    lines: LineReader<OwnedReadHalf>,
-    outbox: Outbox,
+struct Daemon {
+    stream: UnixStream,
+    /// It takes nothing more; what it has said may be there still.
+    deaf: bool,
 }
 
-impl Link {
-    fn new(stream: UnixStream, scratch: &Scratch) -> Link {
-        let (reader, writer) = stream.into_split();
-        let outbox = Outbox::new(usize::MAX);
-        tasks::spawn("daemon", say(outbox.clone(), writer));
-        Link { lines: LineReader::new(reader, scratch.clone(), LONGEST), outbox }
+/// How far it has come.
+#[derive(Clone, Copy, PartialEq)]
+enum Phase {
+    /// There was no daemon yet.
+    Starting,
+    Serving,
+    /// There is none, and the host is told why.
+    Failed,
+    /// It was told to end.
+    Leaving,
+    Over,
+}
+
+/// What is waited for.
+#[derive(Clone, Copy)]
+enum Side {
+    Signals,
+    News,
+    Output,
+    Daemon,
+    Input,
+}
+
+impl Shim {
+    fn new() -> io::Result<Shim> {
+        let (signals, raised) = UnixStream::pair()?;
+        signals.set_nonblocking(true)?;
+        pipe::register(SIGINT, raised.try_clone()?)?;
+        pipe::register(SIGTERM, raised)?;
+        Ok(Shim {
+            input: Descriptor::input()?,
+            output: Descriptor::output()?,
+            signals,
+            carrier: Carrier::default(),
+            daemon: None,
+            way: None,
+            scratch: vec![0; CHUNK].into_boxed_slice(),
+            phase: Phase::Starting,
+            deadline: None,
+            failed: false,
+        })
     }
-}
 
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.outbox.close();
+    fn serve(mut self) -> io::Result<ExitCode> {
+        loop {
+            self.look_for_the_daemon();
+            self.write();
+            if self.is_over() {
+                let well = !self.failed && self.carrier.is_served();
+                return Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            }
+            let came = self.wait()?;
+            came.into_iter().for_each(|(side, how)| self.came(side, how));
+            self.look_at_the_clock();
+        }
     }
-}
 
-async fn say(outbox: Outbox, mut writer: OwnedWriteHalf) {
-    // A daemon that is gone is noticed by its silence.
-    let _ = outbox.write_to(&mut writer, LINGER).await;
+    fn is_over(&self) -> bool {
+        match self.phase {
+            // Why there is none is worth the wait.
+            Phase::Starting => false,
+            Phase::Serving | Phase::Failed => self.carrier.is_over(),
+            Phase::Leaving => self.carrier.is_served(),
+            Phase::Over => true,
+        }
+    }
+
+    fn look_for_the_daemon(&mut self) {
+        let (None, Some(way)) = (&self.daemon, &mut self.way) else { return };
+        let now = Instant::now();
+        let found = way.look(now).map(|found| {
+            let stream = found?;
+            // It is nobody else's.
+            stream.set_nonblocking(true).map_err(|error| format!("the connection cannot be used: {error}"))?;
+            Ok(stream)
+        });
+        match found {
+            None => {}
+            Some(Ok(stream)) => {
+                self.daemon = Some(Daemon { stream, deaf: false });
+                self.carrier.linked();
+                self.phase = Phase::Serving;
+                self.deadline = self.carrier.is_opening().then(|| now + OPENING);
+            }
+            Some(Err(why)) => self.no_way(now, why),
+        }
+    }
+
+    /// There is no session with a daemon for now, or none at all if there never was.
+    fn no_way(&mut self, now: Instant, why: String) {
+        if self.phase == Phase::Starting {
+            return self.fail(&why);
+        }
+        if self.way.as_mut().is_some_and(|way| way.failed(now)) {
+            if !self.carrier.is_refusing() {
+                print::complain(format_args!("mcpool: {why}"));
+            }
+            self.carrier.refuse(Error::Unreachable(why));
+        }
+    }
+
+    /// There will be no session. A person sees what hosts show of an answer, and seldom their logs.
+    fn fail(&mut self, why: &str) {
+        print::complain(format_args!("mcpool: {why}"));
+        self.carrier.refuse(Error::NoSession(why.to_owned()));
+        self.way = None;
+        self.failed = true;
+        self.phase = if isatty(&self.input) { Phase::Over } else { Phase::Failed };
+        self.deadline = Some(Instant::now() + TELL.0);
+    }
+
+    /// Writes what waits, as far as it is taken.
+    fn write(&mut self) {
+        for _ in 0..TURN {
+            let next = self.carrier.to_host.next();
+            if next.is_empty() {
+                break;
+            }
+            match self.output.write(next) {
+                Ok(bytes) => self.carrier.to_host.wrote(bytes),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // The host is gone.
+                Err(_) => return self.phase = Phase::Over,
+            }
+        }
+        let Some(daemon) = &mut self.daemon else { return };
+        for _ in 0..TURN {
+            let next = self.carrier.to_daemon.next();
+            if next.is_empty() || daemon.deaf {
+                break;
+            }
+            match daemon.stream.write(next) {
+                Ok(bytes) => self.carrier.to_daemon.wrote(bytes),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // That it is gone is seen when what it said last is read.
+                Err(_) => daemon.deaf = true,
+            }
+        }
+    }
+
+    /// Waits until something can be done; what that is. A side that is not wanted is not looked at: that it has ended would
+    /// be told again and again.
+    fn wait(&self) -> io::Result<SmallVec<[(Side, PollFlags); 5]>> {
+        let carrier = &self.carrier;
+        let when = |wanted: bool, flag: PollFlags| if wanted { flag } else { PollFlags::empty() };
+        let mut sides: SmallVec<[Side; 5]> = SmallVec::new();
+        let mut asked: SmallVec<[PollFd<'_>; 5]> = SmallVec::new();
+        let mut ask = |side, one| {
+            sides.push(side);
+            asked.push(one);
+        };
+        ask(Side::Signals, PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN));
+        if let Some(news) = self.way.as_ref().and_then(Way::news) {
+            ask(Side::News, PollFd::from_borrowed_fd(news.as_fd(), PollFlags::IN));
+        }
+        // Looked at in any case: when its reader is gone, so is the host.
+        ask(
+            Side::Output,
+            PollFd::from_borrowed_fd(self.output.as_fd(), when(carrier.to_host.waiting() > 0, PollFlags::OUT)),
+        );
+        if let Some(daemon) = &self.daemon {
+            let write = carrier.to_daemon.waiting() > 0 && !daemon.deaf;
+            let events = when(carrier.wants_daemon(), PollFlags::IN) | when(write, PollFlags::OUT);
+            if !events.is_empty() {
+                ask(Side::Daemon, PollFd::from_borrowed_fd(daemon.stream.as_fd(), events));
+            }
+        }
+        if carrier.wants_host() && self.phase != Phase::Leaving {
+            ask(Side::Input, PollFd::from_borrowed_fd(self.input.as_fd(), PollFlags::IN));
+        }
+        let deadline = [self.deadline, self.way.as_ref().and_then(Way::deadline)].into_iter().flatten().min();
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        // Rounded up, so that it is past when it is looked at.
+        let left = left.and_then(|left| Timespec::try_from(left + Duration::from_micros(50)).ok());
+        match poll(&mut asked, left.as_ref()) {
+            Ok(_) => {}
+            Err(Errno::INTR) => return Ok(SmallVec::new()),
+            Err(error) => return Err(error.into()),
+        }
+        let came = sides.into_iter().zip(asked.iter().map(PollFd::revents));
+        Ok(came.filter(|(_, how)| !how.is_empty()).collect())
+    }
+
+    fn came(&mut self, side: Side, how: PollFlags) {
+        match side {
+            Side::Signals => self.signalled(),
+            Side::News => {}
+            Side::Output if how.intersects(PollFlags::HUP | PollFlags::ERR) => self.phase = Phase::Over,
+            Side::Output => {}
+            Side::Daemon if self.carrier.wants_daemon() => self.read_daemon(),
+            Side::Daemon => {}
+            Side::Input => self.read_host(),
+        }
+    }
+
+    fn signalled(&mut self) {
+        let mut signals = [0; 16];
+        let count = self.signals.read(&mut signals).unwrap_or(0);
+        if self.phase == Phase::Leaving || count > 1 {
+            return self.phase = Phase::Over;
+        }
+        // To close the connection is to cancel what is in flight.
+        (self.daemon, self.way) = (None, None);
+        self.carrier.refuse(Error::Draining);
+        (self.phase, self.deadline) = (Phase::Leaving, Some(Instant::now() + FAREWELL));
+    }
+
+    fn read_daemon(&mut self) {
+        let Some(daemon) = &mut self.daemon else { return };
+        let done = match daemon.stream.read(&mut self.scratch) {
+            Ok(0) => Err("it ended the connection".to_owned()),
+            Ok(bytes) => self.carrier.daemon_said(&self.scratch[..bytes]),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(why) = done {
+            self.lost(why);
+        } else if self.deadline.is_some() && !self.carrier.is_opening() {
+            self.deadline = None;
+        }
+    }
+
+    /// The connection to the daemon is of no use any more.
+    fn lost(&mut self, why: String) {
+        let (opening, now) = (self.carrier.is_opening(), Instant::now());
+        (self.daemon, self.deadline) = (None, None);
+        self.carrier.link_lost();
+        if opening {
+            self.no_way(now, format!("the daemon did not open the session anew: {why}"));
+        } else if let Some(way) = &mut self.way {
+            way.lost(now);
+        }
+    }
+
+    fn read_host(&mut self) {
+        match self.input.read(&mut self.scratch) {
+            Ok(0) => self.carrier.host_ended(),
+            Ok(bytes) => {
+                self.carrier.host_said(&self.scratch[..bytes]);
+                if self.phase == Phase::Failed {
+                    self.deadline = Some(Instant::now() + TELL.1);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => self.carrier.host_ended(),
+        }
+    }
+
+    fn look_at_the_clock(&mut self) {
+        if self.deadline.is_none_or(|deadline| Instant::now() < deadline) {
+            return;
+        }
+        self.deadline = None;
+        match self.phase {
+            Phase::Failed | Phase::Leaving => self.phase = Phase::Over,
+            Phase::Serving => self.lost(format!("not within {OPENING:?}")),
+            Phase::Starting | Phase::Over => {}
+        }
+    }
 }

@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
 
+use tokio::net::unix::OwnedReadHalf;
 use tokio::task::JoinHandle;
 
 use crate::caller::listener::{Listener, Taken};
-use crate::caller::{identity, session, sockets};
+use crate::caller::{identity, session, sockets, stdio};
 use crate::config::Config;
 use crate::mux::Handle;
 use crate::tasks;
@@ -101,6 +101,8 @@ async fn accept(listener: Rc<Listener>, mux: Handle, shows: Rc<RefCell<String>>)
         let Some(endpoint) = mux.with(|mux| mux.shown(&shows.borrow())) else { continue };
         let principal = identity::of_peer(&stream, peer);
         let (reader, writer) = stream.into_split();
-        tasks::spawn("caller", session::serve(mux.clone(), endpoint, principal, reader, writer, Duration::ZERO));
+        // One that closed its writing half only waits for its answers.
+        let left = |reader: &OwnedReadHalf| stdio::is_closed(reader.as_ref());
+        tasks::spawn("caller", session::serve(mux.clone(), endpoint, principal, reader, writer, left));
     }
 }

@@ -83,6 +83,11 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         }
     }
 
+    /// What is read from.
+    pub fn inner(&self) -> &R {
+        &self.inner
+    }
+
     /// Whether a line has begun and not ended.
     pub fn in_a_line(&self) -> bool {
         !self.partial.is_empty() || self.skipping.is_some()

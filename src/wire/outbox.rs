@@ -110,13 +110,19 @@ impl Outbox {
         }
         self.0.wake.notify_one();
         self.0.pressed.notify_one();
+        self.0.drained.notify_waiters();
     }
 
-    /// Waits until at most `bytes` wait to be written.
-    pub async fn below(&self, bytes: usize) {
+    /// Waits until at most `bytes` wait to be written; false if that may never be, since the outbox was closed, has
+    /// overflown, or has lost its writer.
+    pub async fn below(&self, bytes: usize) -> bool {
         while self.waiting() > bytes {
+            if self.0.state.borrow().end != End::Open {
+                return false;
+            }
             self.0.drained.notified().await;
         }
+        true
     }
 
     /// Writes what is said until the outbox is closed, and then what is left, for as long as `farewell`.
@@ -126,6 +132,7 @@ impl Outbox {
     /// was left.
     pub async fn write_to<W: AsyncWrite + Unpin>(&self, writer: &mut W, farewell: Duration) -> io::Result<()> {
         let (mut batch, mut busy) = (VecDeque::new(), false);
+        let _gone = Gone(self);
         loop {
             match self.take(&mut batch, &mut busy) {
                 End::Overflown => {
@@ -208,10 +215,25 @@ impl Outbox {
         if state.bytes > state.limit {
             state.end = End::Overflown;
             self.0.pressed.notify_one();
+            self.0.drained.notify_waiters();
         }
         if was_empty || state.end == End::Overflown {
             self.0.wake.notify_one();
         }
+    }
+}
+
+/// The writer, which may end in the middle: then nobody waits for what it would have written.
+struct Gone<'a>(&'a Outbox);
+
+impl Drop for Gone<'_> {
+    fn drop(&mut self) {
+        let Outbox(inner) = self.0;
+        let mut state = inner.state.borrow_mut();
+        if state.end == End::Open {
+            state.end = End::Closing;
+        }
+        inner.drained.notify_waiters();
     }
 }
 
@@ -264,6 +286,35 @@ mod tests {
         result.unwrap();
         assert_eq!(read, [b"a\n".as_slice(), &payload, b"\nb\n"].concat());
         assert_eq!(outbox.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_writer_that_is_gone() {
+        for how in ["closed", "overflown", "failed", "dropped"] {
+            let outbox = Outbox::new(20);
+            outbox.line(b"0123456789");
+            let (mut near, far) = tokio::io::duplex(4);
+            let writing = outbox.clone();
+            let mut writing = Box::pin(async move { writing.write_to(&mut near, Duration::ZERO).await });
+            let below = outbox.below(1);
+            tokio::pin!(below);
+            tokio::select! {
+                biased;
+                _ = &mut writing => panic!("nobody reads"),
+                below = &mut below => panic!("it is not: {below}"),
+                () = tokio::task::yield_now() => {}
+            }
+            match how {
+                "closed" => outbox.close(),
+                "overflown" => outbox.line(b"0123456789"),
+                "failed" => {
+                    drop(far);
+                    assert!(writing.as_mut().await.is_err());
+                }
+                _ => drop(writing),
+            }
+            assert!(!below.await, "{how}");
+        }
     }
 
     #[tokio::test]

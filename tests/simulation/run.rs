@@ -1,7 +1,7 @@
 //! One seed from beginning to end: a multiplexer of random configuration, callers that come and go, and then
 //! the questions that can be asked only when all of them are gone.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Once;
@@ -14,7 +14,7 @@ use mcpool::mux::{Handle, Parts};
 use serde_json::Value;
 use tokio::io::{DuplexStream, ReadHalf};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::simulation::caller::Caller;
 use crate::simulation::scale;
@@ -181,7 +181,9 @@ fn connect(
     let endpoint = mux.with(|mux| mux.endpoint(endpoint));
     let session = spawn_local(async move {
         let (reader, writer) = tokio::io::split(near);
-        session::serve(mux, endpoint, Peer::default(), reader, writer, linger).await;
+        let since = OnceCell::new();
+        let left = |_: &_| since.get_or_init(Instant::now).elapsed() >= linger;
+        session::serve(mux, endpoint, Peer::default(), reader, writer, left).await;
     });
     (Caller::new(world, no, servers, prefix, writer), reader, session)
 }

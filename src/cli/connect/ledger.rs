@@ -1,173 +1,359 @@
-//! What `connect` has to remember of a session to answer for a daemon that is gone and to open the session anew
-//! with the next one.
+//! Called by the carrier: what has to be remembered of a session to answer for a daemon that is gone, and to open the session
+//! anew with the next one.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::timeout;
+use foldhash::fast::RandomState;
 
-use super::Link;
+use super::glance::{Glance, glance};
 use crate::error::Error;
-use crate::wire::frame::Line;
 use crate::wire::id::RawId;
-use crate::wire::message::{Kind, Message};
-use crate::wire::outbox::Outbox;
+use crate::wire::message::Message;
 use crate::wire::scan::Field;
+use crate::wire::skim::Skim;
+use crate::wire::splice::Piece;
 
-/// How long a new daemon may take to answer what opens the session.
-const OPENING: Duration = Duration::from_secs(60);
 /// Deeper nesting than the daemon passes on need not be understood here.
 const DEPTH: usize = 256;
+/// More elements than the daemon takes need not be remembered.
+const BATCH: usize = 100_000;
 
 /// What is known of the session between host and daemon.
 #[derive(Default)]
 pub struct Ledger {
-    /// Requests of the host without an answer, and what an answer means.
-    in_flight: HashMap<RawId, Meaning>,
-    /// Calls whose progress was passed on.
-    talked: HashSet<RawId>,
+    /// Requests of the host without an answer.
+    in_flight: HashMap<RawId, Waiting, RandomState>,
     /// Asks of the daemon that the host has not answered.
-    asks: HashSet<RawId>,
+    asks: HashSet<RawId, RandomState>,
+    /// Requests of our own, which open the session anew.
+    ours: HashSet<RawId, RandomState>,
+    /// Progress was passed on since the last answer.
+    talked: bool,
     /// The request that opened the session, once it was answered with a result.
     initialize: Option<Message>,
     initialized: bool,
     /// What the session was told, to be told again.
     level: Option<Message>,
     subscriptions: BTreeMap<String, Message>,
-    reopened: u64,
+    /// The last error that this daemon addressed to nobody: why it closes the connection, if it does.
+    complaint: Option<String>,
+    numbers: u64,
+}
+
+struct Waiting {
+    meaning: Meaning,
+    /// The batch that it came in.
+    batch: Option<u64>,
+    /// How many more requests have this id, as a host in error sends them.
+    more: u32,
 }
 
 /// What the answer to a request of the host means.
 enum Meaning {
     Nothing,
-    Opened(Message),
-    Level(Message),
-    Subscribed(Message),
+    /// It is open as long as the session.
+    Stream,
+    Opened(Box<Message>),
+    Level(Box<Message>),
+    Subscribed(Box<Message>),
     Unsubscribed(String),
+}
+
+/// What becomes of a line of the host.
+pub enum Said {
+    PassOn,
+    /// Nobody waits for it.
+    Drop,
+    /// It is answered here.
+    Reply(Vec<u8>),
+}
+
+/// What becomes of a line of the daemon.
+pub enum Heard {
+    PassOn,
+    /// It answers a call whose progress was passed on, so that the two do not go into one write.
+    PassOnApart,
+    /// It answers a request of our own: with an error, if there is one.
+    Ours(Result<(), String>),
 }
 
 impl Ledger {
     /// The host sent a line.
-    pub fn host_said(&mut self, line: &Bytes) {
-        let Ok(message) = Message::read(line.clone(), DEPTH) else { return };
-        match message.kind() {
-            Kind::Request => {
-                let Some(id) = message.id(Field::Id) else { return };
-                let uri = || message.text(Field::Uri).unwrap_or_default().into_owned();
-                let meaning = match message.method().as_ref() {
-                    "initialize" => Meaning::Opened(message.clone()),
-                    "logging/setLevel" => Meaning::Level(message.clone()),
-                    "resources/subscribe" => Meaning::Subscribed(message.clone()),
-                    "resources/unsubscribe" => Meaning::Unsubscribed(uri()),
-                    _ => Meaning::Nothing,
-                };
-                self.in_flight.insert(id, meaning);
-            }
-            Kind::Notification => match message.method().as_ref() {
-                "notifications/initialized" => self.initialized = true,
-                "notifications/cancelled" => {
-                    if let Some(id) = message.id(Field::RequestId) {
-                        self.in_flight.remove(&id);
-                    }
+    pub fn host_said(&mut self, line: &[u8]) -> Said {
+        if Message::is_batch(line) {
+            self.numbers += 1;
+            for element in elements(line) {
+                if let Some(seen) = glance(&element) {
+                    self.note(&seen, &element, Some(self.numbers));
                 }
-                _ => {}
-            },
-            Kind::Result | Kind::Error => {
-                if let Some(id) = message.id(Field::Id) {
+            }
+            return Said::PassOn;
+        }
+        match glance(line) {
+            Some(seen) => self.note(&seen, line, None),
+            None => Said::Reply(no_message(line)),
+        }
+    }
+
+    fn note(&mut self, seen: &Glance<'_>, line: &[u8], batch: Option<u64>) -> Said {
+        let id = seen.id.and_then(RawId::new);
+        match (id, seen.method) {
+            (Some(id), Some(method)) => {
+                let meaning = meaning(method, line);
+                self.in_flight.entry(id).and_modify(|waiting| waiting.more += 1).or_insert(Waiting {
+                    meaning,
+                    batch,
+                    more: 0,
+                });
+            }
+            (None, Some("notifications/initialized")) => self.initialized = true,
+            (None, Some("notifications/cancelled")) => {
+                if let Some(id) = cancelled(line) {
+                    self.in_flight.remove(&id);
+                }
+            }
+            // What a daemon asked that is gone is no business of the next one, which may use the same id.
+            (Some(id), None) if seen.answers && !self.asks.remove(&id) => return Said::Drop,
+            _ => {}
+        }
+        Said::PassOn
+    }
+
+    /// Whether a line of the host answers what the daemon asked, which does not wait for the session to be open.
+    pub fn answers(&self, line: &[u8]) -> bool {
+        !self.asks.is_empty()
+            && glance(line).is_some_and(|seen| {
+                let asked = || seen.id.and_then(RawId::new).is_some_and(|id| self.asks.contains(&id));
+                seen.answers && seen.method.is_none() && asked()
+            })
+    }
+
+    /// The daemon sent a line.
+    pub fn daemon_said(&mut self, line: &[u8]) -> Heard {
+        if Message::is_batch(line) {
+            for element in elements(line) {
+                if let Some(id) = glance(&element).and_then(|seen| seen.id.and_then(RawId::new)) {
+                    self.answered(&id, false);
+                }
+            }
+            return self.answer();
+        }
+        let Some(seen) = glance(line) else { return Heard::PassOn };
+        match (seen.id.and_then(RawId::new), seen.method) {
+            (Some(id), Some(_)) => {
+                self.asks.insert(id);
+                Heard::PassOn
+            }
+            (None, Some("notifications/progress")) => {
+                self.talked = true;
+                Heard::PassOn
+            }
+            (None, Some("notifications/cancelled")) => {
+                if let Some(id) = cancelled(line) {
                     self.asks.remove(&id);
                 }
+                Heard::PassOn
+            }
+            (None, Some(_)) => Heard::PassOn,
+            (Some(id), None) if self.ours.remove(&id) => Heard::Ours(error_of(line).map_or(Ok(()), Err)),
+            (Some(id), None) => {
+                // Whether it is a success matters to few of them.
+                let waits = self.in_flight.get(&id).is_some_and(|waiting| waiting.meaning.is_remembered());
+                self.answered(&id, waits && error_of(line).is_none());
+                self.answer()
+            }
+            (None, None) => {
+                self.complaint = error_of(line);
+                Heard::PassOn
             }
         }
     }
 
-    /// The daemon sent a line: whether it answers a call whose progress was passed on, so that the two do not go
-    /// into one write; `None` if the host must not see it.
-    pub fn daemon_said(&mut self, line: &Bytes) -> Option<bool> {
-        let Ok(message) = Message::read(line.clone(), DEPTH) else { return Some(false) };
-        match message.kind() {
-            Kind::Request => {
-                self.asks.extend(message.id(Field::Id));
-                Some(false)
+    fn answer(&mut self) -> Heard {
+        if std::mem::take(&mut self.talked) { Heard::PassOnApart } else { Heard::PassOn }
+    }
+
+    fn answered(&mut self, id: &RawId, success: bool) {
+        let Some(waiting) = self.in_flight.get_mut(id) else { return };
+        if waiting.more > 0 {
+            waiting.more -= 1;
+            return;
+        }
+        let Some(Waiting { meaning, .. }) = self.in_flight.remove(id) else { return };
+        if !success {
+            return;
+        }
+        match meaning {
+            Meaning::Nothing | Meaning::Stream => {}
+            Meaning::Opened(request) => self.initialize = Some(*request),
+            Meaning::Level(request) => self.level = Some(*request),
+            Meaning::Subscribed(request) => {
+                let uri = request.text(Field::Uri).unwrap_or_default().into_owned();
+                self.subscriptions.insert(uri, *request);
             }
-            Kind::Notification => {
-                // Tokens are the ids of their calls with every client but one, for which a cut too many is harmless.
-                self.talked.extend(message.id(Field::ProgressToken));
-                Some(false)
-            }
-            Kind::Result | Kind::Error => {
-                let Some(id) = message.id(Field::Id) else { return Some(false) };
-                let success = message.kind() == Kind::Result;
-                match self.in_flight.remove(&id) {
-                    Some(Meaning::Opened(request)) if success => self.initialize = Some(request),
-                    Some(Meaning::Level(request)) if success => self.level = Some(request),
-                    Some(Meaning::Subscribed(request)) if success => {
-                        let uri = request.text(Field::Uri).unwrap_or_default().into_owned();
-                        self.subscriptions.insert(uri, request);
-                    }
-                    Some(Meaning::Unsubscribed(uri)) => drop(self.subscriptions.remove(&uri)),
-                    _ => {}
-                }
-                let talked = !self.talked.is_empty();
-                self.talked.clear();
-                Some(talked)
-            }
+            Meaning::Unsubscribed(uri) => drop(self.subscriptions.remove(&uri)),
         }
     }
 
-    /// Whether no request of the host waits for an answer.
+    /// Whether no request of the host waits for an answer that may come.
     pub fn is_served(&self) -> bool {
-        self.in_flight.is_empty()
+        self.in_flight.values().all(|waiting| matches!(waiting.meaning, Meaning::Stream))
     }
 
-    /// The daemon is gone: what it owes is answered with an error, what it asked is withdrawn.
-    pub fn daemon_lost(&mut self, host: &Outbox, error: &Error) {
-        for id in self.in_flight.drain().map(|(id, _)| id) {
-            host.line(&error.reply(Some(&id)));
+    /// The daemon is gone: what the host is told in its place. What it owes is answered with an error, but not what is
+    /// among `unsent`, since not one byte of that was sent; what it asked is withdrawn.
+    pub fn daemon_lost(&mut self, unsent: &HashSet<RawId>, error: &Error) -> Vec<Vec<u8>> {
+        let error = match self.complaint.take() {
+            Some(why) if *error == Error::DaemonLost => Error::Disconnected(why),
+            _ => error.clone(),
+        };
+        let mut told = Vec::new();
+        let mut batches: BTreeMap<u64, Vec<Vec<u8>>> = BTreeMap::new();
+        for (id, waiting) in self.in_flight.extract_if(|id, _| !unsent.contains(id)) {
+            for _ in 0..=waiting.more {
+                let reply = error.reply(Some(&id));
+                match waiting.batch {
+                    Some(batch) => batches.entry(batch).or_default().push(reply),
+                    None => told.push(reply),
+                }
+            }
         }
-        for id in self.asks.drain() {
-            let line = format!(
-                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{}}}}}"#,
-                id.as_str()
-            );
-            host.line(line.as_bytes());
+        // What is unsent is said, and noted, once more.
+        self.in_flight.clear();
+        told.extend(batches.into_values().map(|replies| [b"[", replies.join(&b","[..]).as_slice(), b"]"].concat()));
+        told.extend(self.asks.drain().map(|id| {
+            let params = format!(r#"{{"requestId":{}}}"#, id.as_str());
+            format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{params}}}"#).into_bytes()
+        }));
+        self.ours.clear();
+        self.talked = false;
+        told
+    }
+
+    /// What the host is told in answer to a line that is sent to nobody.
+    pub fn refuse(&mut self, line: &[u8], error: &Error) -> Option<Vec<u8>> {
+        let reply = |line: &[u8]| {
+            let seen = glance(line)?;
+            let id = seen.id.and_then(RawId::new)?;
+            seen.method.map(|_| error.reply(Some(&id)))
+        };
+        if Message::is_batch(line) {
+            let replies: Vec<_> = elements(line).iter().filter_map(|element| reply(element)).collect();
+            return (!replies.is_empty()).then(|| [b"[", replies.join(&b","[..]).as_slice(), b"]"].concat());
+        }
+        match glance(line) {
+            Some(seen) => {
+                self.initialized |= seen.method == Some("notifications/initialized");
+                reply(line)
+            }
+            None => Some(no_message(line)),
         }
     }
 
-    /// Opens the session with a new daemon as the host opened it with the old one; whether that succeeded.
-    pub async fn reopen(&mut self, link: &mut Link) -> bool {
-        let Some(initialize) = self.initialize.clone() else { return true };
-        if !self.repeat(link, &initialize).await {
-            return false;
+    /// Whether a line that was not sent may be sent to the next daemon, and the ids of the requests in it.
+    pub fn keeps(&self, line: &[u8], ids: &mut HashSet<RawId>) -> bool {
+        let mut keep = |line: &[u8]| {
+            let Some(seen) = glance(line) else { return false };
+            match (seen.id.and_then(RawId::new), seen.method) {
+                (Some(id), _) if self.ours.contains(&id) => false,
+                (Some(id), Some(_)) => {
+                    ids.insert(id);
+                    true
+                }
+                // It is said anew when the session is opened.
+                (None, Some("notifications/initialized")) => self.initialize.is_none(),
+                (None, Some(_)) => true,
+                (_, None) => false,
+            }
+        };
+        if Message::is_batch(line) {
+            return elements(line).iter().fold(false, |kept, element| keep(element) | kept);
         }
+        keep(line)
+    }
+
+    /// The line that opens the session with a new daemon as the host opened it with the old one, if it did.
+    pub fn opening(&mut self) -> Option<Vec<u8>> {
+        self.complaint = None;
+        let initialize = self.initialize.clone()?;
+        Some(self.again(&initialize))
+    }
+
+    /// The lines that make the session what it was. What the new daemon refuses of it is lost, but the session is not.
+    pub fn told_again(&mut self) -> Vec<Vec<u8>> {
+        if self.initialize.is_none() {
+            return Vec::new();
+        }
+        let mut lines = Vec::new();
         if self.initialized {
-            link.outbox.line(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+            lines.push(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_vec());
         }
         let told: Vec<Message> = self.level.iter().chain(self.subscriptions.values()).cloned().collect();
-        for request in told {
-            // What the new daemon refuses is lost, but the session is not.
-            let _ = self.repeat(link, &request).await;
-        }
-        true
+        lines.extend(told.iter().map(|request| self.again(request)));
+        lines
     }
 
-    /// Sends a request again, under an id of ours, and waits for its answer, which the host does not see.
-    async fn repeat(&mut self, link: &mut Link, request: &Message) -> bool {
-        self.reopened += 1;
-        let ours = format!("\"mcpool-reopen-{}\"", self.reopened);
+    /// A request once more, under an id of ours.
+    fn again(&mut self, request: &Message) -> Vec<u8> {
+        self.numbers += 1;
+        let ours = format!("\"mcpool-reopen-{}\"", self.numbers);
         let mut splice = request.splice();
         splice.put_if(request.span(Field::Id), ours.as_str());
-        link.outbox.splice(&splice);
-        let answered = async {
-            while let Ok(Some(line)) = link.lines.next().await {
-                let Line::Whole(line) = line else { continue };
-                let Ok(message) = Message::read(line, DEPTH) else { continue };
-                if message.raw(Field::Id) == Some(ours.as_str()) {
-                    return message.kind() == Kind::Result;
-                }
-            }
-            false
-        };
-        timeout(OPENING, answered).await.unwrap_or(false)
+        let mut line = Vec::new();
+        splice.each(|piece| match piece {
+            Piece::Kept(range) => line.extend_from_slice(&splice.line()[range]),
+            Piece::Put(text) => line.extend_from_slice(text.as_bytes()),
+        });
+        self.ours.extend(RawId::new(&ours));
+        line
     }
+}
+
+impl Meaning {
+    fn is_remembered(&self) -> bool {
+        !matches!(self, Meaning::Nothing | Meaning::Stream)
+    }
+}
+
+fn meaning(method: &str, line: &[u8]) -> Meaning {
+    let message = || read(line).map(Box::new);
+    let known = match method {
+        "initialize" => message().map(Meaning::Opened),
+        "logging/setLevel" => message().map(Meaning::Level),
+        "resources/subscribe" => message().map(Meaning::Subscribed),
+        "resources/unsubscribe" => {
+            message().map(|message| Meaning::Unsubscribed(message.text(Field::Uri).unwrap_or_default().into_owned()))
+        }
+        "subscriptions/listen" => Some(Meaning::Stream),
+        _ => None,
+    };
+    known.unwrap_or(Meaning::Nothing)
+}
+
+fn read(line: &[u8]) -> Option<Message> {
+    Message::read(Bytes::copy_from_slice(line.trim_ascii_end()), DEPTH).ok()
+}
+
+fn cancelled(line: &[u8]) -> Option<RawId> {
+    read(line)?.id(Field::RequestId)
+}
+
+fn elements(line: &[u8]) -> Vec<Bytes> {
+    // What is no batch is for the daemon to refuse.
+    Message::batch(&Bytes::copy_from_slice(line), DEPTH, BATCH).unwrap_or_default()
+}
+
+/// What an answer says went wrong.
+fn error_of(line: &[u8]) -> Option<String> {
+    let answer: serde_json::Value = serde_json::from_slice(line).ok()?;
+    let error = answer.get("error").filter(|error| !error.is_null())?;
+    Some(error["message"].as_str().unwrap_or("an error without a message").to_owned())
+}
+
+/// What the host is told of a line that is no message: the one who waits for its answer, if that can be found out.
+fn no_message(line: &[u8]) -> Vec<u8> {
+    let skim = Skim::over(line);
+    let id = skim.id().filter(|_| !skim.is_answer());
+    Error::Parse("a line of the host is no JSON object, and was left out".into()).reply(id)
 }

@@ -117,7 +117,7 @@ impl Proxy {
         let link = self.workshop.wire.link(End::Caller, "a caller".to_owned());
         let (reader, writer) = (Tap::on(reader, &link), Tap::on(writer, &link));
         let peer = Peer { uid: 1000, pid: None };
-        spawn_local(session::serve(mux, endpoint, peer, reader, writer, Duration::ZERO));
+        spawn_local(session::serve(mux, endpoint, peer, reader, writer, |_| true));
         theirs
     }
 

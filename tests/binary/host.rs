@@ -39,6 +39,11 @@ impl Host {
         let _ = self.lines.send(request.to_string());
     }
 
+    /// Sends a line as it stands.
+    pub fn say(&self, line: &str) {
+        let _ = self.lines.send(line.to_owned());
+    }
+
     /// The next line.
     pub async fn line(&mut self) -> Value {
         let line = timeout(PATIENCE, self.answers.next_line()).await.expect("nothing came").expect("a line");
@@ -69,6 +74,27 @@ impl Host {
         let Host { mut child, lines, .. } = self;
         drop(lines);
         timeout(PATIENCE, child.wait()).await.expect("it does not end").expect("it ended")
+    }
+
+    /// Is gone from one moment to the next, and waits for the end.
+    pub async fn leave(self) -> ExitStatus {
+        let Host { mut child, lines, answers, .. } = self;
+        drop((lines, answers));
+        timeout(PATIENCE, child.wait()).await.expect("it does not end").expect("it ended")
+    }
+
+    /// Says no more, and reads on.
+    pub fn hush(&mut self) {
+        self.lines = mpsc::unbounded_channel().0;
+    }
+
+    /// Reads no more, and could say more.
+    pub async fn deafen(self) -> ExitStatus {
+        let Host { mut child, lines, answers, .. } = self;
+        drop(answers);
+        let ended = timeout(PATIENCE, child.wait()).await.expect("it does not end").expect("it ended");
+        drop(lines);
+        ended
     }
 
     /// Sends a signal to the process that it started.

@@ -1,6 +1,8 @@
 //! The binary itself, with real processes, sockets and signals: what hosts and operators do with it.
 
+mod connect;
 mod daemon;
+mod ending;
 mod family;
 mod host;
 mod inherited;
@@ -112,13 +114,14 @@ async fn a_daemon_outlives_the_process_group_of_the_host_that_started_it() {
 }
 
 #[tokio::test]
-async fn a_host_that_closes_its_side_has_connect_end_and_its_calls_cancelled() {
+async fn a_host_that_is_gone_has_connect_end_and_its_calls_cancelled() {
     let place = Place::new();
     let mut host = place.connect("echo");
     host.open().await;
     host.call("echo", json!({})).await;
     host.request(json!("x"), "tools/call", json!({"name": "forget", "arguments": {}}));
-    assert!(host.close().await.success());
+    place.until(|status| status["servers"][0]["instances"][0]["in_flight"] == 1).await;
+    assert_eq!(host.leave().await.code(), Some(1), "not everything was answered");
     let free = async {
         while place.status().await["servers"][0]["instances"][0]["in_flight"] != 0 {
             tokio::task::yield_now().await;

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Duration;
 
 use mcpool::caller::session;
 use mcpool::config::{self, Config};

@@ -13,6 +13,7 @@ mod places;
 mod reload;
 mod sandbox;
 mod stderr;
+mod strangers;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

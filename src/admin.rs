@@ -3,6 +3,8 @@
 
 pub mod http;
 
+use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -10,8 +12,10 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use crate::caller::entrance::Entrance;
 use crate::caller::listener::Listener;
 use crate::caller::sockets;
 use crate::config::Config;
@@ -34,18 +38,35 @@ pub enum Order {
 }
 
 /// Answers whoever asks, for as long as it is not dropped.
-pub async fn serve(listener: Listener, mux: Handle, orders: mpsc::Sender<Order>) {
+pub async fn serve(listener: Listener, entrance: Rc<Entrance>, most: usize, mux: Handle, orders: mpsc::Sender<Order>) {
+    let mut asking: VecDeque<JoinHandle<()>> = VecDeque::new();
     loop {
-        let (stream, _) = listener.accept().await;
-        let (mux, orders) = (mux.clone(), orders.clone());
-        tasks::spawn("admin", async move {
+        let (stream, peer) = listener.accept().await;
+        if let Err(error) = entrance.admit_to_admin(&stream, peer) {
+            entrance.refuse(stream, error).await;
+            continue;
+        }
+        asking.retain(|task| !task.is_finished());
+        // Who has been here longest makes room: who says nothing keeps nobody else from asking.
+        while asking.len() >= most
+            && let Some(oldest) = asking.pop_front()
+        {
+            oldest.abort();
+        }
+        let (mux, orders, entrance) = (mux.clone(), orders.clone(), entrance.clone());
+        asking.push_back(tasks::spawn("admin", async move {
             // Whoever asks and then leaves does not want the answer.
-            let _ = answer(stream, mux, orders).await;
-        });
+            let _ = answer(stream, &entrance, mux, orders).await;
+        }));
     }
 }
 
-async fn answer(stream: UnixStream, mux: Handle, orders: mpsc::Sender<Order>) -> std::io::Result<()> {
+async fn answer(
+    stream: UnixStream,
+    entrance: &Entrance,
+    mux: Handle,
+    orders: mpsc::Sender<Order>,
+) -> std::io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
     let mut reader = BufReader::new(reader.take(LONGEST));
@@ -54,7 +75,12 @@ async fn answer(stream: UnixStream, mux: Handle, orders: mpsc::Sender<Order>) ->
     }
     let mut words = line.split_whitespace();
     let answer = match (words.next(), words.next()) {
-        (Some("status"), None) => mux.with(|mux| mux.status()),
+        (Some("status"), None) => {
+            let mut status = mux.with(|mux| mux.status());
+            status["descriptors"] = entrance.descriptors();
+            status["strangers"] = json!(entrance.strangers());
+            status
+        }
         (Some("where"), endpoint) => mux.with(|mux| place(&mux.config, endpoint)),
         (Some("restart"), Some(server)) => told("restarted", mux.with(|mux| mux.restart_server(server))),
         (Some("reload"), None) => {

@@ -1,7 +1,9 @@
 //! The side of the clients: where they connect, and what their lines become.
 
 pub mod identity;
+pub mod entrance;
 pub mod listener;
+mod rarely;
 pub mod session;
 pub mod sockets;
 pub mod stdio;

@@ -1,5 +1,6 @@
 //! Called by `main`: what people and hosts type.
 
+mod anew;
 mod call;
 mod check;
 mod client;
@@ -26,7 +27,8 @@ use tracing_subscriber::EnvFilter;
 use crate::config::Config;
 use crate::config::place::{self, Chosen};
 use crate::daemon;
-use crate::pool::process::inherit::Inherited;
+use crate::pool::process::inherit::{Inherited, close_inherited};
+use crate::pool::process::tag::Tags;
 use crate::pool::process::{confine, warden};
 use journal::{Journal, Lines};
 use running::Running;
@@ -126,6 +128,8 @@ enum Command {
     Warden {
         /// How their marks begin
         mark: String,
+        /// The first of their tags
+        tags: Option<u64>,
     },
     /// Check the config and tell every mistake at once
     Check,
@@ -176,9 +180,11 @@ fn run(command: Command, config: Option<&Path>) -> Result<ExitCode, String> {
         }
         Command::Demo => runtime()?.block_on(demo::run()),
         Command::DemoServer { era } => runtime()?.block_on(demo::server::run(&era)),
-        Command::Warden { mark } => {
+        Command::Warden { mark, tags } => {
             Inherited::shed();
-            runtime()?.block_on(warden::watch(&mark)).map_err(|error| format!("no daemon started this: {error}"))?;
+            runtime()?
+                .block_on(warden::watch(&mark, tags.map(Tags::from)))
+                .map_err(|error| format!("no daemon started this: {error}"))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Check => check::run(&file(config)?),
@@ -186,16 +192,16 @@ fn run(command: Command, config: Option<&Path>) -> Result<ExitCode, String> {
 }
 
 fn serve(config: Option<&Path>, stdio: bool, name: &str, detached: bool) -> Result<ExitCode, String> {
-    let inherited = Inherited::shed();
+    close_inherited();
     let config = load(&file(config)?)?;
+    if let Some(code) = anew::begin(&config, detached)? {
+        return Ok(code);
+    }
+    let inherited = Inherited::shed();
     let journal = Journal::start(std::io::stderr()).map_err(|error| format!("no thread for the log: {error}"))?;
     let relevel = log(&config, journal.lines());
     for warning in config.warnings() {
         tracing::warn!("{warning}");
-    }
-    if detached {
-        // Fails if there is nothing to leave.
-        let _ = rustix::process::setsid();
     }
     let serving = async {
         if stdio {

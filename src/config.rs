@@ -21,6 +21,8 @@ mod substitute;
 mod units;
 mod yaml;
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
@@ -69,6 +71,8 @@ pub struct Config {
     pub admin: Admin,
     /// What was noticed when it was read and is no mistake, a sentence each.
     pub noticed: Vec<String>,
+    /// The names in `${env:NAME}` anywhere in the file, whether or not they are set.
+    pub asked: BTreeSet<String>,
 }
 
 impl Config {
@@ -99,7 +103,12 @@ impl Config {
             let line = 1 + e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
             Mistakes::whole(&name, format!("the config is not UTF-8 (line {line})"), "save it as UTF-8")
         })?;
-        let mut config = Self::parse(&text, &name, &|variable| std::env::var_os(variable))?;
+        let asked = RefCell::new(BTreeSet::new());
+        let mut config = Self::parse(&text, &name, &|variable| {
+            asked.borrow_mut().insert(variable.to_owned());
+            std::env::var_os(variable)
+        })?;
+        config.asked = asked.into_inner();
         let file = std::path::absolute(path).map_err(|e| distrusted(Distrust::Io(e)))?;
         let own = place::directory(Some(&file), &|variable| std::env::var_os(variable));
         let homeless = |why: String| Mistakes::whole(&name, why, "the sockets lie below it");
@@ -134,6 +143,12 @@ impl Config {
             ));
         }
         file::read(text, name, env)
+    }
+
+    /// The variables that it is read with, or that it says servers get.
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        let inherited = self.servers.iter().flat_map(|server| &server.inherit_env);
+        self.asked.iter().chain(inherited).map(String::as_str)
     }
 
     /// The server of that name.
@@ -184,6 +199,14 @@ impl Config {
             }
             if timeout.discover > timeout.start {
                 warnings.push(format!("server `{name}`: `timeout.discover` is longer than `timeout.start`, so a silent server is never tried as legacy"));
+            }
+        }
+        for server in &self.servers {
+            for name in server.may_call.iter().filter(|name| *name != "admin" && self.endpoint(name).is_none()) {
+                warnings.push(format!(
+                    "server `{}`: `may_call` names the endpoint `{name}`, which there is not",
+                    server.name
+                ));
             }
         }
         for endpoint in &self.endpoints {

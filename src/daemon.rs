@@ -1,5 +1,6 @@
 //! Called by `cli`: everything put together and run until it is told to end.
 
+mod budget;
 mod doors;
 mod reload;
 mod watch;
@@ -19,6 +20,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use crate::admin::{self, Order};
+use crate::caller::entrance::Entrance;
 use crate::caller::listener::{Listener, Taken};
 use crate::caller::sockets::Signpost;
 use crate::caller::{session, sockets, stdio};
@@ -30,6 +32,7 @@ use crate::mux::{Handle, Parts};
 use crate::pool::process::inherit::Inherited;
 use crate::pool::process::{self, Processes};
 use crate::tasks;
+use budget::Budget;
 use doors::Doors;
 use watch::Watch;
 
@@ -97,10 +100,13 @@ async fn run<E: AsyncFn(), R: AsyncFn()>(
     told: Told<E, R>,
 ) -> Result<(), Failure> {
     let config = Rc::new(config);
-    let mux = Handle::new(parts(&config, inherited)?);
+    let processes = processes(&config, inherited);
+    let mux = Handle::new(parts(&config, &processes)?);
+    let budget = Budget::now(&config);
+    let entrance = Rc::new(Entrance::new(mux.clone(), processes, budget.visitors));
     let directory = sockets::directory(&config);
     sockets::prepare(&directory, sockets::mode(&config)).map_err(|why| Failure::Directory(directory.clone(), why))?;
-    let mut doors = Doors::new(mux.clone());
+    let mut doors = Doors::new(mux.clone(), entrance.clone());
     let ajar = doors.unlock(&config)?;
     let admin = Listener::bind(&sockets::path(&config, sockets::ADMIN), &[])?;
     let signpost = Signpost::put(&config).unwrap_or_else(|error| {
@@ -108,7 +114,7 @@ async fn run<E: AsyncFn(), R: AsyncFn()>(
         None
     });
     let (orders, mut ordered) = mpsc::channel(1);
-    let admin = tasks::spawn("admin", admin::serve(admin, mux.clone(), orders));
+    let admin = tasks::spawn("admin", admin::serve(admin, entrance, budget.visitors, mux.clone(), orders));
     if let Some(address) = config.admin.metrics {
         admin::http::start(address, &mux).await.map_err(|error| Failure::Metrics(address, error))?;
     }
@@ -179,7 +185,7 @@ pub async fn serve_stdio(config: Config, inherited: Inherited, endpoint: &str) -
     tasks::run(async move {
         let config = Rc::new(config);
         let ends = Signals::ends()?;
-        let mux = Handle::new(parts(&config, inherited)?);
+        let mux = Handle::new(parts(&config, &processes(&config, inherited))?);
         let Some(endpoint) = config.endpoint(&endpoint) else {
             let names = config.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect::<Vec<_>>().join(", ");
             return Err(Failure::NoEndpoint(endpoint, names));
@@ -238,10 +244,13 @@ pub fn cache(config: &Config) -> Option<PathBuf> {
     config.catalogue.dir.clone().or_else(|| place::cache(&|name| std::env::var_os(name)).ok())
 }
 
-fn parts(config: &Rc<Config>, inherited: Inherited) -> Result<Parts, Failure> {
-    let catalogue = cache(config);
+fn processes(config: &Config, inherited: Inherited) -> Rc<Processes> {
     let cwd = config.file.as_ref().and_then(|file| file.parent()).map(PathBuf::from);
-    let launcher = Rc::new(Processes::new(cwd, catalogue.as_deref(), inherited));
+    Rc::new(Processes::new(cwd, cache(config).as_deref(), inherited))
+}
+
+fn parts(config: &Rc<Config>, processes: &Rc<Processes>) -> Result<Parts, Failure> {
+    let (catalogue, launcher) = (cache(config), processes.clone());
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(Failure::Key)?;
     Ok(Parts { config: config.clone(), launcher, catalogue, seed: fastrand::u64(..), key })

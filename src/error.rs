@@ -66,6 +66,22 @@ pub enum Error {
         /// What it is, as the caller named it.
         what: String,
     },
+    /// Whoever connects stems from a server of this daemon, or may.
+    #[error("{}", own_server(server.as_deref(), endpoint))]
+    OwnServer {
+        /// Which server; None: it lost its parents while servers ran.
+        server: Option<String>,
+        /// What it wanted to call.
+        endpoint: String,
+    },
+    /// There are no descriptors left for more callers.
+    #[error(
+        "mcpool has room for {limit} callers and has as many; close some, or raise the limit on open files (`ulimit -n`) and start it anew"
+    )]
+    NoRoom {
+        /// Callers that there is room for.
+        limit: usize,
+    },
     /// Nothing is used that this endpoint would show.
     #[error("server `{server}` is disabled: take `disabled: true` out of the configuration to use it")]
     Disabled {
@@ -237,6 +253,8 @@ impl Error {
             | Error::MissingCapability { .. }
             | Error::Unanswered { .. }
             | Error::Forbidden { .. }
+            | Error::OwnServer { .. }
+            | Error::NoRoom { .. }
             | Error::TooLarge { .. }
             | Error::CallerOverloaded { .. }
             | Error::Overloaded { .. }
@@ -306,7 +324,7 @@ impl Error {
             Error::UnsupportedVersion { .. } => (-32022, None),
             Error::MissingCapability { .. } => (-32021, None),
             Error::Unanswered { .. } => (-32603, None),
-            Error::Forbidden { .. } | Error::Disabled { .. } => (403, Some("forbidden")),
+            Error::Forbidden { .. } | Error::Disabled { .. } | Error::OwnServer { .. } => (403, Some("forbidden")),
             Error::TooLarge { .. } => (413, Some("too_large")),
             Error::CallerOverloaded { .. } | Error::Overloaded { .. } | Error::TooManyTasks { .. } => {
                 (429, Some("caller_overloaded"))
@@ -315,6 +333,7 @@ impl Error {
             Error::BreakerOpen { .. } => (503, Some("breaker_open")),
             Error::ServerDied { .. } => (502, Some("server_died")),
             Error::ServerMisbehaved { .. } => (502, Some("server_misbehaved")),
+            Error::NoRoom { .. } => (503, Some("too_many_callers")),
             Error::PoolExhausted { .. } => (503, Some("pool_exhausted")),
             Error::StartFailed { .. } => (503, Some("start_failed")),
             Error::Draining
@@ -327,6 +346,15 @@ impl Error {
             Error::QueueTimeout { .. } => (504, Some("queue_timeout")),
             Error::AskTimeout { .. } => (504, Some("ask_timeout")),
         }
+    }
+}
+
+fn own_server(server: Option<&str>, endpoint: &str) -> String {
+    match server {
+        Some(server) => format!(
+            "this comes from server `{server}`, and servers may not call mcpool; if it is meant to, write `may_call: [{endpoint}]` into its configuration"
+        ),
+        None => "whoever connects here has lost its parents while servers ran, so that it may be one of theirs, and those may not call mcpool".to_owned(),
     }
 }
 

@@ -3,18 +3,26 @@
 
 use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};
+use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::task::Poll;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::{Errno, FdFlags, fcntl_setfd, ioctl_fionbio};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
 use tokio::net::{UnixListener, UnixStream};
 
+use super::rarely::Rarely;
 use super::sockets;
 use crate::config::strict::{self, Distrust};
+use crate::error::Error;
 use crate::mux::callers::Peer;
+
+/// How long nobody is taken in when there are no descriptors at all.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A socket that this daemon listens on; removed when dropped.
 pub struct Listener {
@@ -24,6 +32,10 @@ pub struct Listener {
     own: (u64, u64),
     /// Users besides our own who may connect.
     users: RefCell<Vec<u32>>,
+    /// A descriptor kept for the case that there is no other: to take one in, and to tell it that.
+    spare: RefCell<Option<File>>,
+    failures: Rarely,
+    strangers: Rarely,
     _lock: File,
 }
 
@@ -71,7 +83,16 @@ impl Listener {
         fs::set_permissions(&making, mode(users)).map_err(io)?;
         let own = identity(&making).map_err(io)?;
         fs::rename(&making, path).map_err(io)?;
-        Ok(Listener { inner, path: path.to_owned(), own, users: RefCell::new(users.to_vec()), _lock: lock })
+        Ok(Listener {
+            inner,
+            path: path.to_owned(),
+            own,
+            users: RefCell::new(users.to_vec()),
+            spare: RefCell::new(spare()),
+            failures: Rarely::default(),
+            strangers: Rarely::default(),
+            _lock: lock,
+        })
     }
 
     /// Takes the socket away at once: nobody finds it any more. It is given up when this is dropped.
@@ -106,19 +127,41 @@ impl Listener {
                 Ok((stream, _)) => match stream.peer_cred() {
                     Ok(peer) if self.admits(peer.uid()) => return (stream, Peer { uid: peer.uid(), pid: peer.pid() }),
                     Ok(peer) => {
-                        tracing::warn!(socket = %self.path.display(), uid = peer.uid(), "refused a caller of another user")
+                        if let Some(times) = self.strangers.say() {
+                            tracing::warn!(socket = %self.path.display(), uid = peer.uid(), times, "refused a caller of another user");
+                        }
                     }
                     Err(error) => {
                         tracing::warn!(socket = %self.path.display(), %error, "refused a caller of unknown user")
                     }
                 },
                 Err(error) => {
-                    // Out of descriptors, most likely: those in use will be given back.
-                    tracing::error!(socket = %self.path.display(), %error, "cannot accept callers");
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    if let Some(times) = self.failures.say() {
+                        tracing::error!(socket = %self.path.display(), %error, times, "cannot take callers in");
+                    }
+                    if !self.turn_away().await {
+                        tokio::time::sleep(PAUSE).await;
+                    }
                 }
             }
         }
+    }
+
+    /// Out of descriptors: takes one in with the spare one, tells it that and lets it go. Says whether there was one.
+    async fn turn_away(&self) -> bool {
+        drop(self.spare.take());
+        let taken = poll_fn(|context| Poll::Ready(self.inner.poll_accept(context))).await;
+        let turned = if let Poll::Ready(Ok((stream, _))) = taken {
+            let mut line = Error::NoRoom { limit: 0 }.reply(None);
+            line.push(b'\n');
+            // Into the socket's buffer; who connects and leaves at once is not told.
+            let _ = stream.try_write(&line);
+            true
+        } else {
+            false
+        };
+        self.spare.replace(spare());
+        turned
     }
 
     fn admits(&self, uid: u32) -> bool {
@@ -130,6 +173,10 @@ impl Drop for Listener {
     fn drop(&mut self) {
         self.retract();
     }
+}
+
+fn spare() -> Option<File> {
+    File::open("/dev/null").ok()
 }
 
 /// Who connects is looked at too; the mode lets others knock.

@@ -44,7 +44,9 @@ fn page(status: &Value) -> String {
             page += &format!("  and {} more (see --json)\n", callers.len() - tables::SHOWN);
         }
     }
-    page += &format!("\n{}", sick(servers));
+    page += &format!("\n{}{}", sick(servers), confined(servers));
+    page += &adopted(&status["strangers"]);
+    page += &room(&status["descriptors"]);
     page += &counted(status);
     page + &format!("{}\n", saved(&status["sharing"]))
 }
@@ -85,6 +87,44 @@ fn sick(servers: &[Value]) -> String {
         }
     }
     lines
+}
+
+/// A line for each server that is confined.
+fn confined(servers: &[Value]) -> String {
+    let line = |server: &Value| {
+        Some(format!(
+            "{} is confined: {}.\n",
+            text(&server["name"]),
+            text(server.get("sandbox").filter(|sandbox| sandbox.is_string())?)
+        ))
+    };
+    servers.iter().filter_map(line).collect()
+}
+
+/// Who was left to the daemon and is let be.
+fn adopted(strangers: &Value) -> String {
+    let pids: Vec<_> = rows(strangers).iter().map(Value::to_string).collect();
+    if pids.is_empty() {
+        return String::new();
+    }
+    format!(
+        "Processes that no server is known to have started lost their parents to mcpool, which lets them be: {}.\n",
+        pids.join(", ")
+    )
+}
+
+/// How much room there is for callers, if there is little.
+fn room(descriptors: &Value) -> String {
+    let count = |key: &str| descriptors[key].as_u64().unwrap_or(0);
+    if count("callers") * 10 < count("room") * 8 || count("room") == 0 {
+        return String::new();
+    }
+    format!(
+        "There is room for {} callers, and {} are there: raise the limit on open files, which is {}.\n",
+        count("room"),
+        count("callers"),
+        descriptors["limit"]
+    )
 }
 
 fn standing(what: &str, breaker: &Value) -> String {

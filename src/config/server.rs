@@ -31,6 +31,8 @@ pub struct Server {
     pub cwd: Option<PathBuf>,
     /// Whether programs that it runs may gain rights, as `sudo` does.
     pub new_privileges: bool,
+    /// Endpoints that its own processes may call, and `admin`.
+    pub may_call: Vec<String>,
     /// What it is confined to, if it is.
     pub sandbox: Option<Sandbox>,
     /// Which protocol era to speak with it.
@@ -147,6 +149,7 @@ impl Server {
             lacks: Vec::new(),
             cwd: None,
             new_privileges: false,
+            may_call: Vec::new(),
             sandbox: None,
             era: EraChoice::default(),
             lease: LeaseChoice::default(),
@@ -219,6 +222,7 @@ impl fmt::Debug for Server {
             .field("lacks", &self.lacks)
             .field("cwd", &self.cwd)
             .field("new_privileges", &self.new_privileges)
+            .field("may_call", &self.may_call)
             .field("sandbox", &self.sandbox)
             .field("era", &self.era)
             .field("lease", &self.lease)

@@ -7,6 +7,8 @@ use std::rc::Rc;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::task::JoinHandle;
 
+use super::budget::Budget;
+use crate::caller::entrance::Entrance;
 use crate::caller::listener::{Listener, Taken};
 use crate::caller::{identity, session, sockets, stdio};
 use crate::config::Config;
@@ -16,6 +18,7 @@ use crate::tasks;
 /// All sockets that are open to callers.
 pub struct Doors {
     mux: Handle,
+    entrance: Rc<Entrance>,
     open: Vec<Door>,
 }
 
@@ -33,8 +36,8 @@ pub struct Ajar(Vec<(PathBuf, Listener)>);
 
 impl Doors {
     /// No doors yet.
-    pub fn new(mux: Handle) -> Doors {
-        Doors { mux, open: Vec::new() }
+    pub fn new(mux: Handle, entrance: Rc<Entrance>) -> Doors {
+        Doors { mux, entrance, open: Vec::new() }
     }
 
     /// Listens on the sockets that a config has and that are not open: the part that may fail.
@@ -55,6 +58,7 @@ impl Doors {
 
     /// Lets callers in by the sockets that a config has, and closes all others.
     pub async fn open(&mut self, config: &Config, Ajar(mut ajar): Ajar) {
+        self.entrance.widen(Budget::now(config).callers);
         let mut before = std::mem::take(&mut self.open);
         for endpoint in &config.endpoints {
             let path = sockets::path(config, &endpoint.name);
@@ -78,7 +82,8 @@ impl Doors {
 
     fn hang(&self, path: PathBuf, listener: Listener, endpoint: &str) -> Door {
         let (listener, shows) = (Rc::new(listener), Rc::new(RefCell::new(endpoint.to_owned())));
-        let task = tasks::spawn("listener", accept(listener.clone(), self.mux.clone(), shows.clone()));
+        let task =
+            tasks::spawn("listener", accept(listener.clone(), self.entrance.clone(), self.mux.clone(), shows.clone()));
         Door { path, listener, shows, task }
     }
 }
@@ -95,14 +100,25 @@ async fn shut(doors: Vec<Door>) {
     }
 }
 
-async fn accept(listener: Rc<Listener>, mux: Handle, shows: Rc<RefCell<String>>) {
+async fn accept(listener: Rc<Listener>, entrance: Rc<Entrance>, mux: Handle, shows: Rc<RefCell<String>>) {
     loop {
         let (stream, peer) = listener.accept().await;
         let Some(endpoint) = mux.with(|mux| mux.shown(&shows.borrow())) else { continue };
+        let place = match entrance.admit(&stream, peer, &endpoint.name) {
+            Ok(place) => place,
+            Err(error) => {
+                entrance.refuse(stream, error).await;
+                continue;
+            }
+        };
         let principal = identity::of_peer(&stream, peer);
         let (reader, writer) = stream.into_split();
         // One that closed its writing half only waits for its answers.
         let left = |reader: &OwnedReadHalf| stdio::is_closed(reader.as_ref());
-        tasks::spawn("caller", session::serve(mux.clone(), endpoint, principal, reader, writer, left));
+        let session = session::serve(mux.clone(), endpoint, principal, reader, writer, left);
+        tasks::spawn("caller", async move {
+            session.await;
+            drop(place);
+        });
     }
 }

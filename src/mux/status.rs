@@ -93,6 +93,7 @@ impl Mux {
         json!({
             "name": server.config.name,
             "retired": server.standing != Standing::Configured,
+            "sandbox": server.config.sandbox.as_ref().map(ToString::to_string),
             "lease": lease_status(server),
             "breaker": breaker_status(server),
             "eras": eras(server),

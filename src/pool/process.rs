@@ -6,16 +6,19 @@ mod family;
 mod fence;
 mod household;
 pub mod inherit;
+pub mod origin;
 mod sandbox;
 mod search;
 pub mod site;
 mod sys;
+pub mod tag;
 mod tree;
 pub mod warden;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::rc::Rc;
@@ -33,6 +36,7 @@ use confine::Confinement;
 use family::Family;
 use household::Household;
 use inherit::Inherited;
+use origin::Origin;
 use site::Fences;
 pub use tree::{Tree, trees};
 
@@ -43,7 +47,7 @@ const KILLING: Duration = Duration::from_secs(5);
 
 /// What a server inherits of the daemon's environment: what MCP clients pass on, and what tells a program where
 /// it may write and how it reaches the network. The rest may be secrets that are none of its business.
-const INHERITED: [&str; 22] = [
+pub const INHERITED: [&str; 22] = [
     "HOME",
     "LOGNAME",
     "PATH",
@@ -89,6 +93,40 @@ impl Processes {
     }
 }
 
+/// Where this very program is, even if another was put in its place since it was started.
+///
+/// # Errors
+/// The system does not tell.
+pub fn this_program() -> io::Result<PathBuf> {
+    sys::this_program()
+}
+
+/// Has nothing of a server's that this process may descend from on those that it starts: it is none of that family.
+pub fn leave_family() {
+    // Unlimited: no server is above.
+    if let Some(Some(limit)) = sys::tag_limit()
+        && let Some(tags) = tag::Tags::draw(Some(limit), fastrand::u64(..))
+    {
+        sys::be_tagged(tags.first());
+    }
+}
+
+impl Processes {
+    /// Where whoever connected comes from, whose id the system says was `pid`. Reads a few small files.
+    pub fn origin(&self, of: &impl AsFd, pid: u32) -> Origin {
+        // Before all else: from here on it is certain whether the id is still that of who connected.
+        let handle = sys::peer(of);
+        let origin = self.household.origin(pid);
+        let same = handle.is_none_or(|handle| sys::is_now(&handle, pid));
+        if same || self.household.is_empty() { origin } else { Origin::Unknown }
+    }
+
+    /// Processes that were left to this one by others than its servers, which are not ended.
+    pub fn strangers(&self) -> Vec<u32> {
+        self.household.strangers()
+    }
+}
+
 /// What a server is told by variables: a few of the daemon's own, and its own.
 pub fn environment(server: &config::Server) -> Variables {
     let inherited = INHERITED.into_iter().chain(server.inherit_env.iter().map(String::as_str));
@@ -102,7 +140,9 @@ impl Launcher for Processes {
         let cwd = server.cwd.as_ref().or(self.cwd.as_ref());
         let program = search::find(&server.command, variables.get(OsStr::new("PATH")), cwd.map(PathBuf::as_path))?;
         let fence = self.fences.around(server, program, &mut variables)?;
-        let confinement = Confinement::new(server, self.inherited, fence);
+        let (mark, tag) = self.household.next_mark();
+        let mut confinement = Confinement::new(server, self.inherited, fence);
+        confinement.tag = tag;
         // It begins as this program, which restricts itself and then becomes the server.
         let mut command = Command::new(sys::this_program()?);
         command.arg0("mcpool").args([confine::WORD, &confinement.written(), &server.command]).args(&server.args);
@@ -110,7 +150,6 @@ impl Launcher for Processes {
         if let Some(cwd) = cwd {
             command.current_dir(cwd);
         }
-        let mark = self.household.next_mark();
         command.env(tree::MARK, &mark);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
         let mut child = command.spawn()?;
@@ -119,8 +158,9 @@ impl Launcher for Processes {
         else {
             return Err(io::Error::other("its standard streams are missing"));
         };
-        let start = self.household.moved_in(pid, &mark);
-        let family = Family::new(HashMap::from([(pid, start)]), mark);
+        let start = self.household.moved_in(pid, &mark, tag, &server.name);
+        let tags = tag.map(|tag| tag..tag + 1).unwrap_or_default();
+        let family = Family::new(HashMap::from([(pid, start)]), mark, tags);
         let ended = Rc::new(SetOnce::new());
         let process = Process { pid, ended: ended.clone(), family, household: self.household.clone() };
         // A task of its own: whoever waits for this among other things would ask the system each time one of them happens.

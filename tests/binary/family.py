@@ -16,6 +16,12 @@ import tempfile
 
 HABITS = sys.argv[1:]
 FAMILY = []
+OPENS = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "inner", "version": "1"}},
+}
 
 
 def lose(bare):
@@ -41,7 +47,7 @@ def answer(request):
         version = request["params"]["protocolVersion"]
         return {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": {"name": "family", "version": "1"}}
     if method == "tools/list":
-        return {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in ("family", "die", "shout", "state", "reach")]}
+        return {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in ("family", "die", "shout", "state", "reach", "connect")]}
     if method == "tools/call":
         if request["params"]["name"] == "die":
             os._exit(3)
@@ -52,6 +58,10 @@ def answer(request):
         if request["params"]["name"] == "reach":
             probes = json.loads(os.environ["PROBES"])
             return {"content": [{"type": "text", "text": json.dumps({name: tried(*probe) for name, probe in probes.items()})}]}
+        if request["params"]["name"] == "connect":
+            # A daemon of another config, started from within this server.
+            run = subprocess.run(json.loads(os.environ["CONNECT"]), input=json.dumps(OPENS).encode() + b"\n", stdout=subprocess.PIPE)
+            return {"content": [{"type": "text", "text": run.stdout.decode()}]}
         if request["params"]["name"] == "state":
             return {"content": [{"type": "text", "text": json.dumps(state())}]}
         return {"content": [{"type": "text", "text": json.dumps(FAMILY)}]}
@@ -77,6 +87,10 @@ def tried(what, on):
             socket.socket(socket.AF_UNIX).connect(on)
         elif what == "signal":
             os.kill(on, 0)
+        elif what == "ask":
+            return asked(on)
+        elif what == "orphan asks":
+            return orphaned(on)
         elif what == "pair":
             socket.socketpair()
         elif what == "run":
@@ -93,6 +107,35 @@ def tried(what, on):
     except Exception as error:
         return type(error).__name__
     return "reached"
+
+
+def asked(path):
+    """What the daemon says on a socket: the reason of its refusal, or "served"."""
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(path)
+        asks = "status" if path.endswith("admin.sock") else json.dumps({"jsonrpc": "2.0", "id": 7, "method": "ping"})
+        peer.sendall(asks.encode() + b"\n")
+        answer = json.loads(peer.makefile().readline())
+    error = answer.get("error")
+    return error["data"]["mcpool"]["reason"] + f" {answer['id']}" if error else "served"
+
+
+def orphaned(path):
+    """The same, asked by a process without parents, group and environment of this one."""
+    reader, writer = os.pipe()
+    os.set_inheritable(writer, True)
+    middle = os.fork()
+    if middle == 0:
+        os.setsid()
+        if os.fork() == 0:
+            code = f"import sys; sys.argv = []; import os, time\nwhile os.getppid() == {os.getpid()}: time.sleep(0.01)\n"
+            code += f"exec(open({__file__!r}).read().replace('main()\\n', '')); os.write({writer}, asked({path!r}).encode())"
+            os.execve(sys.executable, [sys.executable, "-c", code], {})
+        os._exit(0)
+    os.waitpid(middle, 0)
+    os.close(writer)
+    with os.fdopen(reader) as told:
+        return told.read()
 
 
 def state():

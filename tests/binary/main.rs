@@ -1,11 +1,13 @@
 //! The binary itself, with real processes, sockets and signals: what hosts and operators do with it.
 
 mod connect;
+mod crowded;
 mod daemon;
 mod ending;
 mod family;
 mod host;
 mod inherited;
+mod kin;
 mod metrics;
 mod orphans;
 mod people;

@@ -42,6 +42,7 @@ pub(super) fn read(notes: &Notes<'_>, entry: &Entry) -> Option<Server> {
         inherit_env: inherit_env(&mut fields),
         cwd: fields.path("cwd"),
         new_privileges,
+        may_call: fields.texts("may_call").unwrap_or_default(),
         sandbox,
         era: fields.choice("era", &ERAS),
         lease: fields.choice("lease", &LEASES),

@@ -33,13 +33,15 @@ pub struct Confinement {
     /// Whether programs that it runs may gain rights, as `sudo` does.
     new_privileges: bool,
     fence: Option<Fence>,
+    /// Tells the server and all that descends from it.
+    pub tag: Option<u64>,
 }
 
 impl Confinement {
     /// For a server, with a fence around it if it has a sandbox.
     pub fn new(server: &config::Server, inherited: Inherited, fence: Option<Fence>) -> Confinement {
         let Inherited { files, core, umask } = inherited;
-        Confinement { files, core, umask, new_privileges: server.new_privileges, fence }
+        Confinement { files, core, umask, new_privileges: server.new_privileges, fence, tag: None }
     }
 
     /// Whether this system can hold it, found out by a process that enters it and ends. Waits for that process.
@@ -71,6 +73,7 @@ impl Confinement {
             // It was so in the daemon, whose hard limit is this one's. Where somebody has lowered that since, it stays.
             let _ = setrlimit(resource, rustix::process::Rlimit { current: soft, ..limit });
         }
+        self.tag.into_iter().for_each(sys::be_tagged);
         if !self.new_privileges {
             sys::gain_nothing().map_err(|error| format!("cannot give up new privileges: {error}"))?;
         }

@@ -2,6 +2,7 @@
 //! server, wherever they went, and how they are told to end.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use rustix::process::{Signal, kill_process_group, test_kill_process_group};
 
@@ -14,6 +15,8 @@ pub struct Family {
     leaders: HashMap<u32, u64>,
     /// How the marks of its members begin.
     mark: String,
+    /// Which tags they have.
+    tags: Range<u64>,
     /// Who was alive at the last look, and what they were told.
     members: HashMap<u32, (Entry, Option<Signal>)>,
     /// The system shows no processes: groups are all there is to go by.
@@ -23,9 +26,9 @@ pub struct Family {
 }
 
 impl Family {
-    /// The families of these leaders, and of whoever has a mark that begins so.
-    pub fn new(leaders: HashMap<u32, u64>, mark: String) -> Family {
-        Family { leaders, mark, members: HashMap::new(), blind: false, told: None }
+    /// The families of these leaders, and of whoever has a mark that begins so, or one of these tags.
+    pub fn new(leaders: HashMap<u32, u64>, mark: String, tags: Range<u64>) -> Family {
+        Family { leaders, mark, tags, members: HashMap::new(), blind: false, told: None }
     }
 
     /// Since when there is anybody: who is older belongs to others.
@@ -58,6 +61,7 @@ impl Family {
         };
         known(entry.pid) == Some(entry.start)
             || entry.mark.as_ref().is_some_and(|mark| mark.starts_with(&self.mark))
+            || entry.tag.is_some_and(|tag| self.tags.contains(&tag))
             || grouped()
     }
 
@@ -120,11 +124,11 @@ mod tests {
     }
 
     fn family() -> Family {
-        Family::new(HashMap::from([(10, 10)]), "m/1/".into())
+        Family::new(HashMap::from([(10, 10)]), "m/1/".into(), 5001..5002)
     }
 
     #[test]
-    fn members_are_told_by_group_mark_and_parents() {
+    fn members_are_told_by_group_mark_tag_and_parents() {
         let mut family = family();
         family.see(&[
             entry(1, 0, 1),
@@ -133,10 +137,12 @@ mod tests {
             entry(12, 1, 10),
             marked(13, "m/1/"),
             entry(14, 13, 14),
+            Entry { tag: Some(5001), ..entry(15, 1, 15) },
+            Entry { tag: Some(5002), ..entry(16, 1, 16) },
             marked(20, "m/12/"),
             entry(21, 20, 21),
         ]);
-        assert_eq!(family.pids(), [10, 11, 12, 13, 14]);
+        assert_eq!(family.pids(), [10, 11, 12, 13, 14, 15]);
     }
 
     #[test]

@@ -15,13 +15,17 @@ use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
+use super::origin::{self, House, Known, Origin};
 use super::sys;
+use super::tag::Tags;
 use super::tree::{self, Entry};
 use super::warden;
 use crate::tasks;
 
 /// How long whoever waits for a child of this process has until it is taken for nobody's.
 const BURIAL: Duration = Duration::from_millis(20);
+/// How often a process is traced whose parents end meanwhile.
+const TRACES: usize = 5;
 /// The shortest and the longest pause between two wardens, and how long one that is well has lived.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
 
@@ -29,6 +33,8 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 pub struct Household {
     /// How the marks of all of them begin.
     mark: String,
+    /// What marks those that cleared their environment; none where the system, or a daemon above this one, leaves no room.
+    tags: Option<Tags>,
     serial: Cell<u64>,
     /// When the first server was started, in the ticks of `Entry::start`.
     since: Cell<Option<u64>>,
@@ -43,6 +49,9 @@ pub struct Household {
 struct Leader {
     start: u64,
     mark: String,
+    tag: Option<u64>,
+    /// The server's name.
+    name: String,
     ending: bool,
 }
 
@@ -55,6 +64,7 @@ impl Household {
         let household = Rc::new(Household {
             // No later process of the same id draws the same number.
             mark: format!("{}-{:016x}/", std::process::id(), fastrand::u64(..)),
+            tags: sys::tag_limit().and_then(|limit| Tags::draw(limit, fastrand::u64(..))),
             serial: Cell::new(0),
             since: Cell::new(None),
             servers: RefCell::default(),
@@ -67,17 +77,20 @@ impl Household {
         household
     }
 
-    /// The mark of the next server, for its environment.
-    pub fn next_mark(&self) -> String {
-        self.serial.set(self.serial.get() + 1);
-        format!("{}{}/", self.mark, self.serial.get())
+    /// The mark of the next server, for its environment, and its tag.
+    pub fn next_mark(&self) -> (String, Option<u64>) {
+        let serial = self.serial.get() + 1;
+        self.serial.set(serial);
+        (format!("{}{serial}/", self.mark), self.tags.map(|tags| tags.of(serial)))
     }
 
     /// A server was started. Says since when it lives.
-    pub fn moved_in(&self, pid: u32, mark: &str) -> u64 {
+    pub fn moved_in(&self, pid: u32, mark: &str, tag: Option<u64>, name: &str) -> u64 {
         let start = tree::one(pid).map_or(0, |entry| entry.start);
         self.since.set(Some(self.since.get().unwrap_or(start).min(start)));
-        self.servers.borrow_mut().insert(pid, Leader { start, mark: mark.to_owned(), ending: false });
+        self.servers
+            .borrow_mut()
+            .insert(pid, Leader { start, mark: mark.to_owned(), tag, name: name.to_owned(), ending: false });
         self.tell_warden(&warden::arrival(pid, start));
         start
     }
@@ -102,22 +115,64 @@ impl Household {
         spawn_blocking(move || tree::all(since)).await.unwrap_or_default()
     }
 
-    /// Adopted children of which no living server can be the origin.
+    /// Adopted children that stem from servers of which none is alive.
     pub fn strays<'a>(&self, entries: &'a [Entry]) -> Vec<&'a Entry> {
         let servers = self.servers.borrow();
         let stray = |entry: &&Entry| {
             let mut living = servers.values().filter(|leader| !leader.ending);
             self.is_adopted(entry)
                 && self.since.get().is_some_and(|since| since <= entry.start)
-                && match &entry.mark {
-                    Some(mark) if mark.starts_with(&self.mark) => living.all(|leader| leader.mark != *mark),
-                    // Process 1 is given everybody's orphans, not only those of servers.
-                    _ if std::process::id() == 1 => false,
-                    // It may be anybody's who was there before it.
-                    _ => living.all(|leader| leader.start > entry.start),
-                }
+                && self.is_marked(entry)
+                && living.all(|leader| {
+                    entry.mark.as_ref() != Some(&leader.mark) && (entry.tag, leader.tag) != (leader.tag, entry.tag)
+                })
         };
         entries.iter().filter(stray).collect()
+    }
+
+    /// Whether a process shows that it stems from a server of this household.
+    fn is_marked(&self, entry: &Entry) -> bool {
+        entry.mark.as_ref().is_some_and(|mark| mark.starts_with(&self.mark))
+            || entry.tag.is_some_and(|tag| self.tags.is_some_and(|tags| tags.all().contains(&tag)))
+    }
+
+    /// Whether no server runs.
+    pub fn is_empty(&self) -> bool {
+        self.servers.borrow().is_empty()
+    }
+
+    /// Where a process comes from.
+    pub fn origin(&self, pid: u32) -> Origin {
+        let servers = self.servers.borrow();
+        if servers.is_empty() || !tree::is_there() {
+            return Origin::Elsewhere;
+        }
+        let known =
+            |(pid, leader): (&u32, &Leader)| (*pid, leader.start, leader.mark.clone(), leader.tag, leader.name.clone());
+        let known: Vec<_> = servers.iter().map(known).collect();
+        let house = House {
+            me: std::process::id(),
+            since: self.since.get().unwrap_or(0),
+            mark: &self.mark,
+            tags: self.tags.map(Tags::all),
+            servers: known
+                .iter()
+                .map(|(pid, start, mark, tag, name)| Known { pid: *pid, start: *start, mark, tag: *tag, name })
+                .collect(),
+            warden: self.warden.borrow().as_ref().map(|(pid, _)| *pid),
+        };
+        let look = |pid, marked| if marked { tree::shown(pid) } else { tree::one(pid) };
+        (0..TRACES).find_map(|_| origin::trace(pid, &house, look)).unwrap_or(Origin::Unknown)
+    }
+
+    /// Adopted children that do not stem from servers.
+    pub fn strangers(&self) -> Vec<u32> {
+        let marked = |entry: &Entry| tree::shown(entry.pid).is_none_or(|shown| self.is_marked(&shown));
+        let children = tree::own_children().into_iter().filter_map(tree::one);
+        children
+            .filter(|entry| self.is_adopted(entry) && !entry.zombie && !marked(entry))
+            .map(|entry| entry.pid)
+            .collect()
     }
 
     /// Whether a process is a child of this one that nobody here started, and so nobody waits for.
@@ -180,6 +235,7 @@ impl Household {
         let child = Command::new(sys::this_program()?)
             .arg0("mcpool")
             .args(["warden", &self.mark])
+            .args(self.tags.map(|tags| tags.first().to_string()))
             // Nothing of whoever started the daemon is kept open, busy, or known.
             .env_clear()
             .current_dir("/")

@@ -21,6 +21,53 @@ pub fn adopt_orphans() -> std::io::Result<()> {
     Ok(())
 }
 
+/// The limit that tags are drawn below; the first `None` where the system has no such limit, the second where there is none.
+#[cfg(target_os = "linux")]
+pub fn tag_limit() -> Option<Option<u64>> {
+    use rustix::process::{Resource, getrlimit};
+
+    Some(getrlimit(Resource::Locks).maximum)
+}
+
+/// There are no tags.
+#[cfg(not(target_os = "linux"))]
+pub fn tag_limit() -> Option<Option<u64>> {
+    None
+}
+
+/// Tags this process and all that descend from it.
+#[cfg(target_os = "linux")]
+pub fn be_tagged(tag: u64) {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+
+    // Lowering it is always allowed. Where something else forbids it, the mark is left.
+    let _ = setrlimit(Resource::Locks, Rlimit { current: Some(tag), maximum: Some(tag) });
+}
+
+/// There are no tags.
+#[cfg(not(target_os = "linux"))]
+pub fn be_tagged(_tag: u64) {}
+
+/// A handle of whoever connected, which no later process of the same id has; from Linux 6.5 on.
+#[cfg(target_os = "linux")]
+pub fn peer(of: &impl std::os::fd::AsFd) -> Option<std::os::fd::OwnedFd> {
+    nix::sys::socket::getsockopt(of, nix::sys::socket::sockopt::PeerPidfd).ok()
+}
+
+/// There are no handles of processes.
+#[cfg(not(target_os = "linux"))]
+pub fn peer(_of: &impl std::os::fd::AsFd) -> Option<std::os::fd::OwnedFd> {
+    None
+}
+
+/// Whether a handle is of the process that has this id now.
+pub fn is_now(handle: &std::os::fd::OwnedFd, pid: u32) -> bool {
+    use std::os::fd::AsRawFd;
+
+    let told = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", handle.as_raw_fd())).unwrap_or_default();
+    told.lines().find_map(|line| line.strip_prefix("Pid:")).is_some_and(|told| told.trim() == pid.to_string())
+}
+
 /// Sends a signal to this process and to no later one of the same id.
 #[cfg(target_os = "linux")]
 pub fn signal(to: &Entry, signal: Signal) {

@@ -24,6 +24,8 @@ pub struct Entry {
     pub zombie: bool,
     /// What `MARK` is in its environment; only where that was asked for.
     pub mark: Option<String>,
+    /// Its limit on file locks, which tells of whom it descends; only where that was asked for.
+    pub tag: Option<u64>,
 }
 
 /// Memory of a process and of all that descends from it.
@@ -41,9 +43,29 @@ pub fn all(marked_since: Option<u64>) -> Vec<Entry> {
     let pids = proc.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let mut entries: Vec<Entry> = pids.filter_map(one).collect();
     if let Some(since) = marked_since {
-        entries.iter_mut().filter(|entry| entry.start >= since).for_each(|entry| entry.mark = mark(entry.pid));
+        entries.iter_mut().filter(|entry| entry.start >= since).for_each(|entry| {
+            entry.mark = mark(entry.pid);
+            entry.tag = tag(entry.pid);
+        });
     }
     entries
+}
+
+/// Whether the system shows processes at all.
+pub fn is_there() -> bool {
+    one(std::process::id()).is_some()
+}
+
+/// The children of this process; none where the system does not list them.
+pub fn own_children() -> Vec<u32> {
+    let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let listed = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    listed.flat_map(|line| line.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>()).collect()
+}
+
+/// One process with mark and tag; `None` if there is none of that id.
+pub fn shown(pid: u32) -> Option<Entry> {
+    Some(Entry { mark: mark(pid), tag: tag(pid), ..one(pid)? })
 }
 
 /// One process, without its mark; `None` if there is none of that id.
@@ -61,7 +83,7 @@ fn parse(pid: u32, stat: &[u8]) -> Option<Entry> {
     // The first thread of a process may end before the others: then it looks dead and is not.
     let dead = matches!(*fields.first()?, "Z" | "X") && number(20)? <= 1;
     let (start, pages) = (number(22)?, number(24)?);
-    Some(Entry { pid, parent: small(4)?, group: small(5)?, start, pages, zombie: dead, mark: None })
+    Some(Entry { pid, parent: small(4)?, group: small(5)?, start, pages, zombie: dead, mark: None, tag: None })
 }
 
 fn mark(pid: u32) -> Option<String> {
@@ -69,6 +91,13 @@ fn mark(pid: u32) -> Option<String> {
     File::open(format!("/proc/{pid}/environ")).ok()?.take(ENVIRONMENT).read_to_end(&mut environment).ok()?;
     let mut variables = environment.split(|byte| *byte == 0).filter_map(|variable| std::str::from_utf8(variable).ok());
     variables.find_map(|variable| Some(variable.strip_prefix(MARK)?.strip_prefix('=')?.to_owned()))
+}
+
+fn tag(pid: u32) -> Option<u64> {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    let values = limits.lines().find_map(|line| line.strip_prefix("Max file locks"))?;
+    // The second is the one that cannot be raised.
+    values.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Memory of many processes' trees, from one look at the machine; empty where the system does not tell. What
@@ -135,7 +164,7 @@ mod tests {
 
     fn entry(pid: u32, parent: u32, group: u32, mark: &str) -> Entry {
         let mark = (!mark.is_empty()).then(|| mark.to_owned());
-        Entry { pid, parent, group, start: u64::from(pid), pages: 1, zombie: false, mark }
+        Entry { pid, parent, group, start: u64::from(pid), pages: 1, zombie: false, mark, tag: None }
     }
 
     #[test]

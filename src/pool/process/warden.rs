@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use super::family::Family;
 use super::sys;
+use super::tag::Tags;
 use super::tree;
 
 /// What is left of the daemon's servers has this long to end by itself after SIGTERM.
@@ -37,11 +38,11 @@ pub fn departure(pid: u32) -> String {
 }
 
 /// Waits for the end of stdin, which is the daemon's, and ends its servers: those it was told of, and whoever has a
-/// mark that begins with `mark`.
+/// mark that begins with `mark`, or one of its tags.
 ///
 /// # Errors
 /// It was not started by a daemon.
-pub async fn watch(mark: &str) -> io::Result<()> {
+pub async fn watch(mark: &str, tags: Option<Tags>) -> io::Result<()> {
     // Who tells everybody to end means the daemon, whose end is what the warden waits for.
     let kinds = [SignalKind::terminate, SignalKind::interrupt, SignalKind::hangup, SignalKind::quit];
     let _heard: Vec<_> = kinds.map(|kind| signal(kind())).into_iter().collect::<io::Result<_>>()?;
@@ -52,7 +53,7 @@ pub async fn watch(mark: &str) -> io::Result<()> {
     while let Ok(Some(line)) = lines.next_line().await {
         note(&line, &mut leaders);
     }
-    end(Family::new(leaders, mark.to_owned())).await;
+    end(Family::new(leaders, mark.to_owned(), tags.map(Tags::all).unwrap_or_default())).await;
     Ok(())
 }
 

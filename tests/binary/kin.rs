@@ -1,0 +1,107 @@
+//! Whom the daemon knows as a server's: those it does not serve, those it ends, and those it lets be.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use serde_json::json;
+use tokio::process::Command;
+
+use crate::PATIENCE;
+use crate::daemon::Place;
+use crate::family::{Caller, place, serving};
+use crate::orphans::{lives, until};
+
+fn script() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/binary/family.py")
+}
+
+#[tokio::test]
+async fn a_server_calls_nobody_behind_the_daemon_that_runs_it() {
+    for (may, expected) in [
+        ("", ["forbidden 7", "forbidden 7", "forbidden None"]),
+        ("may_call: [all]", ["forbidden 7", "served", "forbidden None"]),
+        ("may_call: [s, admin]", ["served", "forbidden 7", "served"]),
+    ] {
+        let place = serving("command: python3");
+        let sockets = ["s", "all", "admin"].map(|name| place.socket(name));
+        let probes = json!({ "s": ["ask", sockets[0]], "all": ["ask", sockets[1]], "admin": ["ask", sockets[2]],
+            "orphan": ["orphan asks", sockets[1]] });
+        let env = json!({ "PROBES": probes.to_string() });
+        place.edit(
+            "command: python3",
+            &format!("command: python3\n    args: [{:?}]\n    env: {env}\n    {may}", script()),
+        );
+        let _daemon = place.serve().await;
+        let outcome = Caller::new(&place).await.told("reach").await;
+        assert_eq!(["s", "all", "admin"].map(|name| outcome[name].as_str().unwrap_or_default()), expected, "{may:?}");
+        assert_eq!(outcome["orphan"], expected[1], "an orphan without a mark, {may:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_no_server_started_outlives_them_all_and_is_shown() {
+    let place = place("", "");
+    let (fifo, told) = (place.home().join("fifo"), place.home().join("pid"));
+    // As the script of a container does: something in the background, and then the daemon in its own place.
+    let script = "mkfifo \"$1\"; (read x < \"$1\"; setsid sleep 600 & echo $! > \"$2.new\"; mv \"$2.new\" \"$2\") & shift 2; exec \"$@\"";
+    let mut shell = Command::new("bash");
+    shell.args(["-c", script, "bash"]).arg(&fifo).arg(&told).arg(env!("CARGO_BIN_EXE_mcpool"));
+    shell.args(["serve", "--config"]).arg(place.config()).env("HOME", place.home()).kill_on_drop(true);
+    let mut daemon = place.ready(shell.stdin(Stdio::null())).await;
+    let mut caller = Caller::new(&place).await;
+    let family = caller.family().await;
+    fs::write(&fifo, "now\n").expect("told");
+    until(PATIENCE, "the stranger", || told.exists()).await;
+    let stranger: u32 = fs::read_to_string(&told).expect("read").trim().parse().expect("a pid");
+    caller.call("die").await;
+    until(PATIENCE, "the end of the server", || !lives(family[0])).await;
+    let status = place.until(|status| status["strangers"] == json!([stranger])).await;
+    assert!(lives(stranger), "{status}");
+    let page = String::from_utf8(place.mcpool(&["status"]).output().await.expect("it runs").stdout).expect("text");
+    assert!(page.contains(&format!("lets them be: {stranger}")), "{page}");
+    assert!(daemon.terminate().await.success());
+    assert!(lives(stranger), "it outlives the daemon too");
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(stranger.cast_signed()).expect("a pid"),
+        rustix::process::Signal::KILL,
+    )
+    .expect("killed");
+}
+
+#[tokio::test]
+async fn a_daemon_that_a_server_starts_is_not_ended_with_the_server() {
+    let inner = Place::new();
+    let connect = json!([env!("CARGO_BIN_EXE_mcpool"), "connect", "--config", inner.config(), "echo"]);
+    let env = json!({ "CONNECT": connect.to_string(), "HOME": inner.home(), "SECRET": "s3cret" });
+    let outer = serving(&format!("command: python3\n    args: [{:?}]\n    env: {env}", script()));
+    let mut daemon = outer.serve().await;
+    let mut caller = Caller::new(&outer).await;
+    let opened = caller.told("connect").await;
+    assert!(opened["result"]["serverInfo"].is_object(), "{opened}");
+    let pid = inner.status().await["pid"].as_u64().expect("a pid") as u32;
+    let environment = fs::read(format!("/proc/{pid}/environ")).expect("as root, or the daemon is not opaque");
+    let environment = String::from_utf8_lossy(&environment).into_owned();
+    assert!(!environment.contains("MCPOOL_INSTANCE") && !environment.contains("s3cret"), "{environment:?}");
+    caller.call("die").await;
+    Caller::new(&outer).await.family().await;
+    assert_eq!(inner.status().await["pid"], pid, "it goes on");
+    assert!(daemon.terminate().await.success());
+    assert_eq!(inner.status().await["pid"], pid, "it goes on still");
+}
+
+#[tokio::test]
+async fn a_daemon_keeps_the_variables_that_its_config_asks_for_and_no_others() {
+    let place = place("", "env: { TOLD: \"${env:ASKED_FOR}\" }\n    inherit_env: [PASSED_ON]");
+    let mut command = place.mcpool(&["serve"]);
+    command.env("ASKED_FOR", "1").env("PASSED_ON", "2").env("OTHERS_SECRET", "3");
+    let daemon = place.ready(&mut command).await;
+    let environment =
+        fs::read(format!("/proc/{}/environ", daemon.pid())).expect("as root, or the daemon is not opaque");
+    let environment = String::from_utf8_lossy(&environment).into_owned();
+    assert!(environment.contains("ASKED_FOR=1") && environment.contains("PASSED_ON=2"), "{environment:?}");
+    assert!(!environment.contains("OTHERS_SECRET"), "{environment:?}");
+    let state = Caller::new(&place).await.told("state").await;
+    let names = state["environment"].to_string();
+    assert!(names.contains("TOLD") && names.contains("PASSED_ON") && !names.contains("OTHERS_SECRET"), "{names}");
+}

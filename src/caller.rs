@@ -1,7 +1,7 @@
 //! The side of the clients: where they connect, and what their lines become.
 
-pub mod identity;
 pub mod entrance;
+pub mod identity;
 pub mod listener;
 mod rarely;
 pub mod session;

@@ -86,11 +86,11 @@ impl Place {
 
     /// What the daemon answers to `status`.
     pub async fn status(&self) -> Value {
-        self.ask().expect("a daemon runs")
+        self.asked().expect("a daemon runs")
     }
 
     /// Asks whoever listens, if anybody does. Blocks, so that it can be used on the way out too.
-    fn ask(&self) -> Option<Value> {
+    pub fn asked(&self) -> Option<Value> {
         let mut stream = UnixStream::connect(self.socket("admin")).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
         stream.write_all(b"status\n").ok()?;
@@ -103,7 +103,7 @@ impl Place {
     pub async fn until(&self, is: impl Fn(&Value) -> bool) -> Value {
         let waited = async {
             loop {
-                match self.ask() {
+                match self.asked() {
                     Some(status) if is(&status) => return status,
                     _ => tokio::task::yield_now().await,
                 }
@@ -111,7 +111,7 @@ impl Place {
         };
         timeout(PATIENCE, waited)
             .await
-            .unwrap_or_else(|_| panic!("it is never so: {:#}", self.ask().unwrap_or_default()))
+            .unwrap_or_else(|_| panic!("it is never so: {:#}", self.asked().unwrap_or_default()))
     }
 
     /// Puts other words into the config.
@@ -152,7 +152,7 @@ impl Place {
     }
 
     fn daemon(&self) -> Option<Pid> {
-        Pid::from_raw(self.ask()?["pid"].as_i64()?.try_into().ok()?)
+        Pid::from_raw(self.asked()?["pid"].as_i64()?.try_into().ok()?)
     }
 }
 

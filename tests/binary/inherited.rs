@@ -37,6 +37,7 @@ async fn a_server_has_three_descriptors_and_the_limits_of_whoever_started_the_da
     assert_eq!(state["umask"], 0o022, "nobody else writes what it makes");
     assert_eq!(state["no_new_privs"], "1");
     for pid in [daemon.pid(), warden(daemon.pid()).expect("a warden")] {
+        // Shown to root alone.
         let holds = |name: &str| fs::read_link(format!("/proc/{pid}/fd/{name}")).unwrap_or_default();
         assert!(!holds("7").ends_with("precious"), "{pid} holds what the host had open");
         assert_eq!(limit(pid, "Max core file size"), "0");

@@ -40,7 +40,10 @@ impl Fences {
         let own = own.ok_or_else(|| Error::other("its sandbox needs a directory: set `catalogue.dir`"))?;
         for (name, value) in fence::variables(sandbox, &own) {
             DirBuilder::new().recursive(true).mode(0o700).create(&value)?;
-            variables.entry(name.into()).or_insert_with(|| value.into());
+            // What the daemon itself was given is of a place that the server does not reach.
+            if !server.env.contains_key(name) && !server.inherit_env.iter().any(|inherited| inherited == name) {
+                variables.insert(name.into(), value.into());
+            }
         }
         let path = variables.get(OsStr::new("PATH")).map(|path| path.as_os_str());
         let mut programs = vec![program];

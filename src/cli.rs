@@ -9,6 +9,7 @@ mod demo;
 mod journal;
 mod logged;
 mod orders;
+mod permits;
 mod print;
 mod reach;
 mod running;
@@ -132,7 +133,14 @@ enum Command {
         tags: Option<u64>,
     },
     /// Check the config and tell every mistake at once
-    Check,
+    Check {
+        /// Explain what this process could do on an endpoint, and nothing else
+        #[arg(long = "as", value_name = "PID", requires = "endpoint")]
+        pid: Option<i32>,
+        /// The endpoint that `--as` is about
+        #[arg(requires = "pid")]
+        endpoint: Option<String>,
+    },
 }
 
 /// Runs what the command line says.
@@ -187,7 +195,10 @@ fn run(command: Command, config: Option<&Path>) -> Result<ExitCode, String> {
                 .map_err(|error| format!("no daemon started this: {error}"))?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Check => check::run(&file(config)?),
+        Command::Check { pid: Some(pid), endpoint: Some(endpoint) } => {
+            permits::run(&load(&file(config)?)?, pid, &endpoint)
+        }
+        Command::Check { .. } => check::run(&file(config)?),
     }
 }
 

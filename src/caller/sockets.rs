@@ -5,14 +5,21 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use tokio::net::UnixStream;
 
 use crate::config::strict::{self, Distrust};
-use crate::config::{Config, place};
+use crate::config::{Config, Endpoint, place};
+
+/// The mode of a directory that only its user enters, and of one in which others reach what they know the name of.
+const CLOSED: u32 = 0o700;
+const OPEN: u32 = 0o711;
+
+/// What directories of ours are called that may stand above that of the sockets.
+const OURS: [&str; 3] = [".mcpool", "run", "mcpool"];
 
 /// The name of the socket for `status`.
 pub const ADMIN: &str = "admin";
@@ -41,7 +48,50 @@ pub fn named(directory: &Path, name: &str) -> PathBuf {
 
 /// The mode of the directory. Others are let in by who they are; it only lets them reach the socket that is for them.
 pub fn mode(config: &Config) -> u32 {
-    if config.endpoints.iter().all(|endpoint| endpoint.users.is_empty()) { 0o700 } else { 0o711 }
+    let lets_in = |endpoint: &Endpoint| !endpoint.users.is_empty() && endpoint.socket.is_none();
+    if config.endpoints.iter().any(lets_in) { OPEN } else { CLOSED }
+}
+
+/// Gives a directory of ours, and what was made for it, the mode that the config now calls for. One that somebody gave
+/// a mode of its own keeps that.
+///
+/// # Errors
+/// It cannot be changed.
+pub fn settle(directory: &Path, mode: u32) -> io::Result<()> {
+    for (place, directory) in directory.ancestors().enumerate() {
+        // Another daemon may have its sockets below what is above: that is opened for ever.
+        if place > 0 && (mode != OPEN || !is_ours(directory)) {
+            break;
+        }
+        let there = fs::symlink_metadata(directory)?;
+        let (own, known) = (rustix::process::getuid().as_raw(), [CLOSED, OPEN]);
+        let is = there.mode() & 0o777;
+        if there.is_dir() && there.uid() == own && known.contains(&is) && is != mode && known.contains(&mode) {
+            fs::set_permissions(directory, fs::Permissions::from_mode(mode))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a directory above the sockets' own is one that mcpool makes.
+fn is_ours(directory: &Path) -> bool {
+    directory.file_name().is_some_and(|name| OURS.iter().any(|ours| name == *ours))
+}
+
+/// The first directory on the way to a socket that keeps a user out; the sockets' own one is opened by the daemon.
+pub fn barrier(config: &Config, endpoint: &Endpoint, user: u32) -> Option<PathBuf> {
+    let socket = path(config, &endpoint.name);
+    let own = directory(config);
+    let mut way: Vec<&Path> = socket.ancestors().skip(1).filter(|directory| **directory != own).collect();
+    way.reverse();
+    let keeps_out = |directory: &&Path| {
+        let Ok(there) = fs::metadata(directory) else { return false };
+        // Which groups somebody else is in is not known here.
+        let enters = if there.uid() == user { 0o100 } else { 0o001 };
+        let ours = is_ours(directory) && own.starts_with(directory);
+        user != 0 && !ours && there.mode() & enters == 0
+    };
+    way.into_iter().find(keeps_out).map(Path::to_owned)
 }
 
 /// Makes a directory for sockets, with this mode, unless it is there.
@@ -52,12 +102,13 @@ pub fn prepare(directory: &Path, mode: u32) -> Result<(), Distrust> {
     match strict::directory(directory) {
         Err(Distrust::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
             strict::way(directory)?;
-            DirBuilder::new().recursive(true).mode(mode).create(directory).map_err(Distrust::Io)?;
+            DirBuilder::new().recursive(true).mode(CLOSED).create(directory).map_err(Distrust::Io)?;
             // Somebody else may have been quicker.
-            strict::directory(directory)
+            strict::directory(directory)?;
         }
-        known => known,
+        known => known?,
     }
+    settle(directory, mode).map_err(Distrust::Io)
 }
 
 /// Opens a file of ours beside the sockets: no link is followed, and it is made for this user alone.
@@ -187,6 +238,39 @@ mod tests {
             std::os::unix::fs::chown(&run, Some(65534), None).unwrap();
             assert!(prepare(&run, 0o700).unwrap_err().to_string().contains("belongs to user 65534"));
         }
+    }
+
+    #[test]
+    fn a_directory_is_opened_for_other_users_and_closed_again() {
+        let dir = Dir::new();
+        let run = dir.0.join(".mcpool/run");
+        let modes = || [run.parent().unwrap(), &run].map(|dir| fs::metadata(dir).unwrap().permissions().mode() & 0o777);
+        for (mode, modes_then) in [(CLOSED, [CLOSED, CLOSED]), (OPEN, [OPEN, OPEN]), (CLOSED, [OPEN, CLOSED])] {
+            prepare(&run, mode).unwrap();
+            assert_eq!(modes(), modes_then);
+        }
+        fs::set_permissions(&run, fs::Permissions::from_mode(0o750)).unwrap();
+        prepare(&run, OPEN).unwrap();
+        assert_eq!(modes()[1], 0o750, "that was somebody's choice");
+    }
+
+    #[test]
+    fn a_directory_above_that_keeps_a_user_out_is_found() {
+        let dir = Dir::new();
+        let mut config = Config::default();
+        let mut endpoint = Endpoint::new("pub", vec![]);
+        config.sockets.dir = Some(dir.0.join("closed/run"));
+        config.endpoints.push(endpoint.clone());
+        fs::create_dir(dir.0.join("closed")).unwrap();
+        let user = rustix::process::getuid().as_raw() + 1;
+        assert_eq!(barrier(&config, &endpoint, user), Some(dir.0.clone()));
+        fs::set_permissions(&dir.0, fs::Permissions::from_mode(OPEN)).unwrap();
+        fs::set_permissions(dir.0.join("closed"), fs::Permissions::from_mode(CLOSED)).unwrap();
+        assert_eq!(barrier(&config, &endpoint, user), Some(dir.0.join("closed")));
+        assert_eq!(barrier(&config, &endpoint, user - 1), None);
+        endpoint.socket = Some(dir.0.join("pub.sock"));
+        config.endpoints[0] = endpoint.clone();
+        assert_eq!(barrier(&config, &endpoint, user), None);
     }
 
     #[test]

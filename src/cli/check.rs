@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{print, sandboxes};
+use super::{permits, print, sandboxes};
 use crate::caller::sockets;
 use crate::config::Config;
 use crate::pool::lease::{self, Evidence};
@@ -35,8 +35,9 @@ pub fn run(file: &Path) -> Result<ExitCode, String> {
     println!();
     for endpoint in &config.endpoints {
         println!("  mcpool connect {:<20} {}", endpoint.name, sockets::path(&config, &endpoint.name).display());
+        permits::show(endpoint);
     }
-    for warning in config.warnings().into_iter().chain(sandboxes::warnings(&config)) {
+    for warning in config.warnings().into_iter().chain(sandboxes::warnings(&config)).chain(permits::warnings(&config)) {
         println!("\nwarning: {warning}");
     }
     Ok(ExitCode::SUCCESS)

@@ -46,6 +46,10 @@ impl Doors {
     /// A socket is held by somebody else, or cannot be made; then none is.
     pub fn unlock(&self, config: &Config) -> Result<Ajar, Taken> {
         let mut ajar = Vec::new();
+        let directory = sockets::directory(config);
+        if let Err(error) = sockets::settle(&directory, sockets::mode(config)) {
+            tracing::warn!(directory = %directory.display(), %error, "cannot open the directory to other users, or close it");
+        }
         for endpoint in &config.endpoints {
             let path = sockets::path(config, &endpoint.name);
             if !self.open.iter().any(|door| door.path == path) {

@@ -16,6 +16,7 @@ mod reload;
 mod sandbox;
 mod stderr;
 mod strangers;
+mod users;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -9,6 +9,7 @@ pub mod bridge;
 pub mod call;
 pub mod callers;
 pub mod catalogue;
+mod collisions;
 pub mod complete;
 pub mod drain;
 pub mod errand;
@@ -88,6 +89,8 @@ pub struct Mux {
     in_force: InForce,
     /// Calls whose modern callers are to come back.
     held: Held,
+    /// What later servers have and earlier ones show.
+    collisions: collisions::Collisions,
     alarm: Rc<Alarm>,
     random: Rc<RefCell<fastrand::Rng>>,
     /// Seals what callers are given to come back with.
@@ -149,6 +152,7 @@ impl Handle {
                 calls: SlotMap::with_key(),
                 listeners: SecondaryMap::new(),
                 held: Held::default(),
+                collisions: collisions::Collisions::default(),
                 tokens: Tokens::new(parts.key),
                 alarm,
                 random,

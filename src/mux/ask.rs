@@ -11,6 +11,7 @@ use super::bridge::Bridge;
 use super::call::Place;
 use super::callers::Asked;
 use crate::clock;
+use crate::era::bridge::ask as words;
 use crate::era::profile::canonical;
 use crate::error::Error;
 use crate::guard::breaker::State;
@@ -126,6 +127,7 @@ impl Mux {
     }
 
     fn deliver_ask(&mut self, at: InstanceRef, id: &RawId, key: CallerKey, message: &Message) {
+        let server = self.server(at.server).config.name.clone();
         let Some(caller) = self.callers.get_mut(key).filter(|caller| caller.session.is_some()) else {
             return self.refuse_ask(at, id, "its caller is gone");
         };
@@ -136,7 +138,12 @@ impl Mux {
         caller.asks.insert(ours, Asked::For(at, id.clone()));
         let mut splice = message.splice();
         splice.put_if(message.span(Field::Id), ours.0.to_string());
-        splice.put_if(message.span(Field::MetaProgressToken), ours.0.to_string());
+        if caller.endpoint.prefix && message.span(Field::Params).found() {
+            let signed = words::signed(message.raw(Field::Params), &server, &ours.0.to_string());
+            splice.put(message.span(Field::Params), signed);
+        } else {
+            splice.put_if(message.span(Field::MetaProgressToken), ours.0.to_string());
+        }
         caller.outbox.splice(&splice);
         self.touch_calls(at, key);
         if let Some(ask) = self.instance_mut(at).and_then(|instance| instance.asks.get_mut(id)) {

@@ -232,7 +232,7 @@ fn united(parts: &[(&str, String)], late: bool, profile: &Profile) -> String {
             merge(&mut capabilities, offered);
         }
         if let Some(Value::String(text)) = said.get("instructions") {
-            let _ = write!(instructions, "# {name}\n\n{text}\n\n");
+            let _ = write!(instructions, "# {name}\n\n{}\n\n", without_headings(text));
         }
     }
     for kind in ["tools", "prompts", "resources"] {
@@ -262,6 +262,19 @@ fn united(parts: &[(&str, String)], late: bool, profile: &Profile) -> String {
     result.to_string()
 }
 
+/// A server's instructions with its headings quoted, so that none passes for the name of another server.
+fn without_headings(text: &str) -> String {
+    let ends = ['\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'];
+    let quoted = |line: &str| {
+        let plain = line.trim();
+        let underline = |mark| !plain.is_empty() && plain.chars().all(|letter| letter == mark);
+        let tag =
+            plain.as_bytes().first() == Some(&b'<') && plain.as_bytes().get(1).is_some_and(|it| b"hH".contains(it));
+        if plain.starts_with('#') || underline('=') || underline('-') || tag { "> " } else { "" }
+    };
+    text.split_inclusive(ends).map(|line| format!("{}{line}", quoted(line))).collect()
+}
+
 fn merge(into: &mut Map<String, Value>, from: &Map<String, Value>) {
     for (key, value) in from {
         match (into.get_mut(key), value) {
@@ -276,6 +289,16 @@ fn merge(into: &mut Map<String, Value>, from: &Map<String, Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_heading_of_a_server_passes_for_the_name_of_another() {
+        let posing = "Be kind.\n# good\r  ## good\u{2028}good\n====\ngood\n---\n<H1>good</h1>\nC# - or = not";
+        let told = without_headings(posing);
+        assert_eq!(
+            told,
+            "Be kind.\n> # good\r>   ## good\u{2028}good\n> ====\ngood\n> ---\n> <H1>good</h1>\nC# - or = not"
+        );
+    }
 
     #[test]
     fn capabilities_are_united_and_instructions_stand_under_names() {

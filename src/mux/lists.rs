@@ -25,8 +25,8 @@ use crate::era::legacy::announces;
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::pool::instance::ServerId;
-use crate::reply::CallKey;
-use crate::wire::message::Message;
+use crate::reply::{CallKey, CallerKey};
+use crate::wire::message::{Message, member, unquote};
 use crate::wire::scan::Field;
 pub use fetch::Request;
 pub use kind::{List, ListKind, Page};
@@ -67,6 +67,9 @@ impl Mux {
         };
         let config = self.server(first).config.clone();
         let caller = accepted.caller;
+        if endpoint.prefix && kind == ListKind::Resources {
+            self.learn_templates(caller, &endpoint.servers, &own, &capabilities);
+        }
         let key = self.submit(accepted.call(first, own));
         if missing.is_empty() {
             return self.answer_list(key, kind);
@@ -80,6 +83,20 @@ impl Mux {
         self.wait_at(key, Place::Lists(kind, awaited), clock::now() + wait);
         for (server, offer) in missing {
             self.fetch_list(server, caller, offer.profile, offer.variant, kind);
+        }
+    }
+
+    /// Fetches the templates of servers that have resources: they tell which resources those behind them may not claim.
+    fn learn_templates(&mut self, caller: CallerKey, servers: &[ServerId], own: &Profile, capabilities: &str) {
+        for server in servers.iter().copied() {
+            let offer = self.offer(server, own, capabilities);
+            let known = self.server(server).catalogue.variant(&offer.variant);
+            let unknown = known.is_none_or(|variant| variant.list(ListKind::Templates).is_none());
+            let said = self.server(server).catalogue.variant(&offer.introduction()).and_then(Variant::introduction);
+            let has = said.and_then(|said| member(member(said, "capabilities")?, "resources")).is_some();
+            if unknown && has {
+                self.fetch_list(server, caller, offer.profile, offer.variant, ListKind::Templates);
+            }
         }
     }
 
@@ -158,6 +175,7 @@ impl Mux {
             page.leave_room(reply.id().as_str().len());
         }
         let (mut shown, mut rest) = (HashSet::new(), String::new());
+        let mut templates: Vec<String> = Vec::new();
         let mut fresh = Freshness::default();
         for id in &endpoint.servers {
             let (server, offer) = (self.server(*id), self.offer_to(*id, call));
@@ -175,6 +193,10 @@ impl Mux {
             }
             page.leave_room(rest.len());
             for item in &list.items {
+                if endpoint.prefix && names::is_taken(kind, item.get(), &shown, &templates) {
+                    self.collisions.tell(&server.config.name, kind, item.get());
+                    continue;
+                }
                 if let Some(item) =
                     names::shown(&caller.access, endpoint.prefix, &server.config.name, kind, item.get(), &mut shown)
                 {
@@ -182,6 +204,11 @@ impl Mux {
                         .into_iter()
                         .for_each(|item| page.add(&item));
                 }
+            }
+            if endpoint.prefix && kind == ListKind::Resources {
+                let own = variant.list(ListKind::Templates).into_iter().flat_map(|list| &list.items);
+                templates
+                    .extend(own.filter_map(|item| Some(unquote(member(item.get(), "uriTemplate")?)?.into_owned())));
             }
         }
         if endpoint.prefix {

@@ -111,6 +111,24 @@ pub fn fits_template(template: &str, uri: &str) -> bool {
     pattern.contains('*') && matches(&pattern, uri)
 }
 
+/// Whether an earlier server has a resource or a template: it shows the same one, or covers it by one of `templates`.
+pub fn is_taken(kind: ListKind, item: &str, shown: &HashSet<String>, templates: &[String]) -> bool {
+    if kind.named() {
+        return false;
+    }
+    let key = if kind == ListKind::Resources { "uri" } else { "uriTemplate" };
+    let raw = member(item, key).unwrap_or_default();
+    let covered = |uri: &str| templates.iter().any(|template| claims(template, uri));
+    shown.contains(raw) || !templates.is_empty() && unquote(raw).is_some_and(|uri| covered(&uri))
+}
+
+/// Whether a template keeps a URI from servers behind it: it fits, and says at least of which kind its URIs are.
+pub fn claims(template: &str, uri: &str) -> bool {
+    let kind = template.split('{').next().and_then(|start| start.split_once(':'));
+    kind.is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.trim_matches('/').is_empty())
+        && fits_template(template, uri)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,5 +187,7 @@ mod tests {
         assert!(!matches("files__*", "other__read") && !matches("a", "ab"));
         assert!(fits_template("demo://note/{n}", "demo://note/5") && !fits_template("demo://note/{n}", "demo://x"));
         assert!(!fits_template("demo://fixed", "demo://fixed"));
+        assert!(claims("demo://note/{n}", "demo://note/5") && claims("urn:x:{+n}", "urn:x:5"));
+        assert!(!claims("{+uri}", "demo://note/5") && !claims("demo://{+path}", "demo://note/5"));
     }
 }

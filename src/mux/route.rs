@@ -109,7 +109,8 @@ impl Mux {
         Ok((server, real.next().map_or_else(|| rest.to_owned(), |real| real.into_owned())))
     }
 
-    /// The first server, in the order of the configuration, that lists a resource or has a template for it.
+    /// The first server, in the order of the configuration, that lists a resource or covers it by a template; a template
+    /// for everything takes nothing from those behind that list it.
     pub(crate) fn owner_of(&self, endpoint: &Endpoint, uri: &str) -> Option<ServerId> {
         let has = |id: &ServerId, kind, key, fits: &dyn Fn(&str) -> bool| {
             let lists = self.server(*id).catalogue.variants().filter_map(|variant| variant.list(kind));
@@ -123,6 +124,9 @@ impl Mux {
                 template == uri || names::fits_template(template, uri)
             })
         };
-        endpoint.servers.iter().find(lists).or_else(|| endpoint.servers.iter().find(matches)).copied()
+        let covers =
+            |id: &&ServerId| has(id, ListKind::Templates, "uriTemplate", &|template| names::claims(template, uri));
+        let owner = endpoint.servers.iter().find(|id| lists(id) || covers(id));
+        owner.or_else(|| endpoint.servers.iter().find(matches)).copied()
     }
 }

@@ -8,13 +8,14 @@ use super::Mux;
 use super::bridge::fingerprint;
 use super::call::{Call, Pin};
 use crate::clock;
+use crate::era::bridge::ask;
 use crate::era::bridge::seal::Purpose;
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::pool::instance::{InstanceRef, ServerId};
 use crate::reply::CallerKey;
-use crate::wire::message::Message;
-use crate::wire::scan::Field;
+use crate::wire::message::{Message, member};
+use crate::wire::scan::{Field, Span};
 use crate::wire::splice::Splice;
 
 /// What every token of mcpool's begins with.
@@ -26,12 +27,24 @@ impl Mux {
         if call.profile != Profile::Modern || answer.raw(Field::ResultType) != Some(r#""input_required""#) {
             return;
         }
+        self.sign_questions(at, call, answer, splice);
         let (Some(state), Some(instance)) = (answer.raw(Field::ResultState), self.instance(at)) else { return };
         let Some(inner) = state.strip_prefix('"').and_then(|state| state.strip_suffix('"')) else { return };
         let until = clock::now() + self.server(at.server).config.timeout.ask;
         let whose = (call.caller, self.belongs(at.server, &call.request));
         let token = self.tokens.give(Purpose::Asked, instance.serial, whose, inner, until);
         splice.put(answer.span(Field::ResultState), format!("\"{token}\""));
+    }
+
+    /// On an endpoint of several servers, lets questions say whose they are.
+    fn sign_questions(&self, at: InstanceRef, call: &Call, answer: &Message, splice: &mut Splice) {
+        let among = self.callers.get(call.caller).is_some_and(|caller| caller.endpoint.prefix);
+        let result = answer.raw(Field::Result).unwrap_or("{}");
+        let Some(requests) = member(result, "inputRequests").filter(|_| among) else { return };
+        // They are a slice of the result, which is a slice of the line.
+        let start = answer.span(Field::Result).start + (requests.as_ptr() as usize - result.as_ptr() as usize) as u32;
+        let span = Span { start, end: start + requests.len() as u32 };
+        splice.put(span, ask::all_fronted(requests, &self.server(at.server).config.name));
     }
 
     /// Takes our seal off a state, and finds the instance that issued it. What mcpool never sealed is none of its business:

@@ -50,3 +50,4 @@ mod tasks;
 mod timeouts;
 mod too_many_too_slow;
 mod whole_lists;
+mod whose_questions;

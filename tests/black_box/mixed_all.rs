@@ -69,11 +69,11 @@ fn every_server_can_ask_every_caller() {
                 let message = format!("of {server}");
                 let filled =
                     caller.converse(&format!("{server}__ask_elicit"), json!({"message": message}), obliging).await;
-                assert_eq!(filled.json()["content"]["answer"], message);
+                assert_eq!(filled.json()["content"]["answer"], format!("[{server}] {message}"));
                 let two = caller.converse(&format!("{server}__ask_two"), json!({}), obliging).await.json();
                 assert_eq!(two[0]["content"]["text"], "first of two");
                 let rounds = caller.converse(&format!("{server}__ask_rounds"), json!({"n": 3}), obliging).await.json();
-                assert_eq!(rounds[2]["content"]["answer"], "round 3 of 3");
+                assert_eq!(rounds[2]["content"]["answer"], format!("[{server}] round 3 of 3"));
             }
             caller.hears_nothing().await;
         }

@@ -34,8 +34,14 @@ pub fn same_ask(said: &str, method: Option<&str>, params: Option<&str>) -> bool 
     let own = ["task", "elicitationId"];
     let said = &said.replacen(ID, "0", 1);
     let parts = |params: Option<&str>| -> Vec<(String, String)> {
-        let rest = payload(params.unwrap_or("{}"), &own, &[]);
-        rest.into_iter().filter(|(key, _)| !key.starts_with("_meta ")).collect()
+        let rest = payload(params.unwrap_or("{}"), &own, &[]).into_iter();
+        // Among several servers whose it is stands at the front of what people read.
+        let plain = |(key, value): (String, String)| match value.strip_prefix("\"[s").and_then(|it| it.split_once("] "))
+        {
+            Some((_, rest)) if key == "message" => (key, format!("\"{rest}")),
+            _ => (key, value),
+        };
+        rest.filter(|(key, _)| !key.starts_with("_meta ")).map(plain).collect()
     };
     member(said, "method") == method && parts(member(said, "params")) == parts(params)
 }

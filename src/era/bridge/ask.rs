@@ -3,6 +3,10 @@
 
 use super::capabilities::declares;
 use super::object::{Object, is_object, is_text, quote};
+use crate::wire::message::{members, unquote};
+
+/// Where a question says whose it is, for programs.
+const OWNER: &str = "mcpool/server";
 
 /// Members of an ask's parameters that belong to the request that carries it and not to the question. A client that
 /// is given `task` would answer with a task, and tasks do not cross the eras.
@@ -25,6 +29,42 @@ pub fn legacy_params(method: &str, params: Option<&str>, elicitation_id: &str) -
         return params.with("elicitationId", quote(elicitation_id)).to_string();
     }
     params.to_string()
+}
+
+/// A question that goes to a client of several servers: whose it is stands at the front of what people read, whatever
+/// key a client may take for that.
+pub fn fronted(params: &str, server: &str) -> String {
+    let mut out = params.to_owned();
+    let folded = |key: &str| unquote(&format!("\"{key}\"")).unwrap_or_default().to_lowercase();
+    let texts = members(params).into_iter().filter(|(key, value)| value.starts_with('"') && folded(key) == "message");
+    // From behind, so that places stay what they are.
+    for (_, value) in texts.rev() {
+        let start = value.as_ptr() as usize - params.as_ptr() as usize;
+        out.insert_str(start + 1, &format!("[{server}] "));
+    }
+    out
+}
+
+/// The same for the legacy era, where programs find it too, in `_meta`; `token` stands for the server's own progress
+/// token, if it has one.
+pub fn signed(params: Option<&str>, server: &str, token: &str) -> String {
+    let fronted = fronted(params.unwrap_or("{}"), server);
+    let mut meta = Object::of_member(Object::of(&fronted).get("_meta")).with(OWNER, quote(server)).to_string();
+    if Object::of(&meta).get("progressToken").is_some() {
+        meta = Object::of(&meta).with("progressToken", token).to_string();
+    }
+    Object::of(&fronted).with("_meta", meta).to_string()
+}
+
+/// Several questions of a modern server, each with whose it is.
+pub fn all_fronted(requests: &str, server: &str) -> String {
+    let each = members(requests).into_iter().map(|(key, request)| {
+        let params = Object::of(request).get("params").map(|params| fronted(params, server));
+        let request =
+            params.map_or_else(|| request.to_owned(), |it| Object::of(request).with("params", it).to_string());
+        format!(r#""{key}":{request}"#)
+    });
+    format!("{{{}}}", each.collect::<Vec<_>>().join(","))
 }
 
 /// Whether a client with these capabilities takes this ask.
@@ -65,6 +105,20 @@ mod tests {
             r#"{"method":"elicitation/create","params":{"mode":"url","url":"https://a.example"}}"#
         );
         assert_eq!(input_request("roots/list", None), r#"{"method":"roots/list"}"#);
+    }
+
+    #[test]
+    fn a_question_says_whose_it_is_and_nothing_else_of_it_changes() {
+        let params = r#"{"message": "Sure?", "x" : 1.0,"m\u0065ssage":"Sure!","_meta":{"mcpool/server":"good","progressToken":7}}"#;
+        assert_eq!(
+            signed(Some(params), "evil", "3"),
+            r#"{"message":"[evil] Sure?","x":1.0,"m\u0065ssage":"[evil] Sure!","_meta":{"mcpool/server":"evil","progressToken":3}}"#
+        );
+        assert_eq!(signed(None, "evil", "3"), r#"{"_meta":{"mcpool/server":"evil"}}"#);
+        assert_eq!(
+            all_fronted(r#"{"a":{"method":"m","params":{"Message":"?"}},"b":{"method":"roots/list"}}"#, "evil"),
+            r#"{"a":{"method":"m","params":{"Message":"[evil] ?"}},"b":{"method":"roots/list"}}"#
+        );
     }
 
     #[test]

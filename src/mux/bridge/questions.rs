@@ -146,7 +146,10 @@ impl Mux {
 
     /// The open questions of a call, as members of a JSON object; none if there are none.
     pub(super) fn input_requests(&self, key: CallKey) -> Option<String> {
-        let Some(Bridge::Modern(modern)) = &self.calls.get(key)?.bridge else { return None };
+        let call = self.calls.get(key)?;
+        let Some(Bridge::Modern(modern)) = &call.bridge else { return None };
+        let among = self.callers.get(call.caller).is_some_and(|caller| caller.endpoint.prefix);
+        let server = among.then(|| self.server(call.server).config.name.as_str());
         let mut requests = String::new();
         for (name, question) in &modern.questions {
             let request = match question {
@@ -160,6 +163,10 @@ impl Mux {
             };
             let comma = if requests.is_empty() { "" } else { "," };
             let _ = write!(requests, r#"{comma}"{name}":{request}"#);
+        }
+        if let Some(server) = server {
+            requests = ask::all_fronted(&format!("{{{requests}}}"), server);
+            requests = requests.trim_start_matches('{').strip_suffix('}').unwrap_or_default().to_owned();
         }
         (!requests.is_empty()).then_some(requests)
     }

@@ -90,7 +90,7 @@ impl Mux {
 
     /// Asks the caller of a call one of the server's questions.
     fn put_question(&mut self, key: CallKey, name: String, request: &str) -> Result<(), Error> {
-        let Mux { calls, callers, tokens, .. } = self;
+        let Mux { calls, callers, tokens, servers, .. } = self;
         let Some(call) = calls.get_mut(key) else { return Ok(()) };
         let Some(Bridge::Legacy(legacy)) = &mut call.bridge else { return Ok(()) };
         let method = member(request, "method").and_then(unquote).unwrap_or_default();
@@ -116,6 +116,9 @@ impl Mux {
         let about = fingerprint(&call.request);
         let elicitation_id = tokens.give(Purpose::Elicitation, ours.0, (call.caller, about), "", call.deadline);
         let mut given = ask::legacy_params(&method, params, &elicitation_id);
+        if caller.endpoint.prefix {
+            given = ask::signed(Some(&given), &servers[call.server.0].config.name, "0");
+        }
         if member(&given, "elicitationId").is_some() {
             legacy.elicitations.push(elicitation_id);
         }

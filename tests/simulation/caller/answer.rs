@@ -60,6 +60,8 @@ impl Caller {
                     && across::declared(&capabilities, &plain, params.unwrap_or("{}"))
                     && of_a_page == request.span(Field::ElicitationId).found()
             }
+            // Among several servers a question says whose it is.
+            _ if self.prefix => across::same_ask(&ask.request, method, params),
             _ => ask.request.replacen(ID, id, 1) == line,
         };
         if !same {

@@ -9,7 +9,7 @@ use crate::wire::scan::Field;
 
 /// What everybody may send: it opens and ends things, is answered by mcpool, or shows only what may be used. Tasks are
 /// looked up among the caller's own.
-const ALWAYS: [&str; 15] = [
+const ALWAYS: [&str; 14] = [
     "initialize",
     "ping",
     "server/discover",
@@ -19,7 +19,6 @@ const ALWAYS: [&str; 15] = [
     "resources/templates/list",
     "logging/setLevel",
     "subscriptions/listen",
-    "resources/unsubscribe",
     "tasks/get",
     "tasks/result",
     "tasks/cancel",
@@ -92,7 +91,7 @@ pub fn judge(access: &Access, request: &Message) -> Result<(), Error> {
     match request.method().as_ref() {
         "tools/call" => check(Thing::Tool(&text(Field::Name))),
         "prompts/get" => check(Thing::Prompt(&text(Field::Name))),
-        "resources/read" | "resources/subscribe" => check(Thing::Resource(&text(Field::Uri))),
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => check(Thing::Resource(&text(Field::Uri))),
         "completion/complete" => {
             // Whatever a server may take for what it refers to has to be allowed.
             let mut refers = false;

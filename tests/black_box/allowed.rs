@@ -42,6 +42,7 @@ fn what_is_not_named_reaches_no_server() {
             ("tools/call", json!({"arguments": {}})),
             ("resources/read", json!({"uri": "file:///etc/shadow"})),
             ("resources/subscribe", json!({"uri": "demo://note/1"})),
+            ("resources/unsubscribe", json!({"uri": "demo://note/1"})),
             ("prompts/get", json!({"name": "plain"})),
             (
                 "completion/complete",
@@ -117,6 +118,63 @@ fn a_tool_that_the_server_does_not_list_is_forbidden() {
         assert_eq!(caller.call("good", json!({})).await.text(), "done");
         assert_eq!((proxy.got("s", "tools/call").len(), proxy.got("s", "tools/list").len()), (1, 1));
         assert_eq!(proxy.legacy(REVISION).connect("s").await.call("secret", json!({})).await.text(), "done");
+    });
+}
+
+#[test]
+fn under_one_roof_a_tool_has_one_name() {
+    play(async {
+        let server = script().on("tools/list", |list, say| {
+            say.result(list, json!({"tools": [{"name": "b.c", "inputSchema": {"type": "object"}}]}));
+        });
+        let server = server.on("tools/call", |call, say| say.text(call, "done"));
+        let set = |config: &mut mcpool::config::Config| {
+            for endpoint in config.endpoints.iter_mut().filter(|it| it.name == "all") {
+                endpoint.tools = patterns(&["s__b*"]);
+            }
+        };
+        let proxy = proxy().server("s", server.into()).server("t", legacy(|_| {})).config(set).start().await;
+        let caller = proxy.legacy(REVISION).connect("all").await;
+        let list = caller.ask("tools/list", json!({})).await;
+        let [name] = list.names()[..] else { panic!("one tool: {}", list.raw) };
+        assert_eq!(caller.call(name, json!({})).await.text(), "done");
+        for other in ["s__b.c", "s__b_c", "t__echo", "S__b.c"] {
+            forbidden(&caller.call(other, json!({})).await);
+        }
+        assert_eq!(proxy.got("s", "tools/call").len(), 1);
+    });
+}
+
+#[test]
+fn tasks_of_nobody_are_not_asked_about() {
+    play(async {
+        let proxy = only_echo().await;
+        let caller = proxy.legacy(REVISION).connect("pub").await;
+        for method in ["tasks/get", "tasks/result", "tasks/cancel"] {
+            assert_eq!(caller.ask(method, json!({"taskId": "1"})).await.code(), -32602);
+        }
+        forbidden(&caller.ask("tasks/vendor", json!({"taskId": "1"})).await);
+        assert!(proxy.got("echo", "tasks/get").is_empty());
+    });
+}
+
+#[test]
+fn a_restricted_caller_that_tries_everything_costs_a_modest_one_nothing() {
+    play(async {
+        let proxy = only_echo().await;
+        let (hostile, modest) =
+            (proxy.legacy(REVISION).connect("pub").await, proxy.legacy(REVISION).connect("echo").await);
+        modest.call("echo", json!({})).await;
+        let before = proxy.got("echo", "tools/list").len();
+        for n in 0..500 {
+            hostile.notify("notifications/vendor", json!({ "n": n }));
+            drop(hostile.begin(&format!("tool{n}"), json!({})));
+            drop(hostile.request("resources/read", json!({"uri": format!("x://{n}")})));
+        }
+        assert_eq!(modest.call("add", json!({"a": 1, "b": 1})).await.text(), "2");
+        settled().await;
+        assert_eq!((proxy.dropped("forbidden"), proxy.got("echo", "tools/list").len()), (500, before));
+        assert_eq!((proxy.started("echo"), proxy.got("echo", "tools/call").len()), (1, 2));
     });
 }
 

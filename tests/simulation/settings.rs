@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use mcpool::config::{
-    Breaker, Config, EraChoice, LeaseChoice, Life, Limits, Probe, Rate, RateLimit, Recycle, Retry, Server, WhenFull,
+    Breaker, Config, Endpoint, EraChoice, LeaseChoice, Life, Limits, Probe, Rate, RateLimit, Recycle, Retry, Roots,
+    Server, WhenFull,
 };
 
 use super::scale;
@@ -57,7 +58,18 @@ pub fn config(world: &World, rng: &mut Rng) -> Config {
         server
     };
     let life = Life { drain: Duration::from_secs(200), ..Life::default() };
-    Config { limits, life, ..Config::of(world.servers.iter().enumerate().map(server).collect()) }
+    let mut config = Config { limits, life, ..Config::of(world.servers.iter().enumerate().map(server).collect()) };
+    if rng.u32(..4) == 0 && !world.servers.iter().any(Habits::is_sound) {
+        config.endpoints.iter_mut().for_each(name_everything);
+    }
+    config
+}
+
+/// Names all that there is, so that a tool must be listed and nothing else is other than without a word about it.
+fn name_everything(endpoint: &mut Endpoint) {
+    let all = || Some(vec!["*".to_owned()]);
+    (endpoint.tools, endpoint.prompts, endpoint.resources, endpoint.methods) = (all(), all(), all(), all());
+    (endpoint.roots, endpoint.asks) = (Some(Roots::Client), Some(true));
 }
 
 /// As much of everything as all callers together can want, so that nothing keeps a call from being answered.

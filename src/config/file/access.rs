@@ -6,11 +6,12 @@ use crate::config::yaml::Node;
 use crate::config::{Grants, Roots, Rule, Who};
 
 /// Methods that another key decides, each with that key.
-const DECIDED: [(&str, &str); 6] = [
+const DECIDED: [(&str, &str); 7] = [
     ("tools/call", "tools"),
     ("prompts/get", "prompts"),
     ("resources/read", "resources"),
     ("resources/subscribe", "resources"),
+    ("resources/unsubscribe", "resources"),
     ("completion/complete", "prompts` and `resources"),
     ("subscriptions/listen", "resources"),
 ];

@@ -27,6 +27,13 @@ impl Caller {
                     self.world.fault(format!("{} was told wrongly that {cause} comes too fast: {line}", self.name()));
                 }
             }
+            "\"forbidden\"" => {
+                self.world.count("calls of what is not listed");
+                self.world.truth(cause, |truth| truth.barred |= fresh);
+                if arrived && fresh {
+                    self.world.fault(format!("{} was told wrongly that {cause} is forbidden: {line}", self.name()));
+                }
+            }
             "\"breaker_open\"" => {
                 self.world.count("calls refused by breakers");
                 match retry {

@@ -32,7 +32,7 @@ use sha2::{Digest, Sha256};
 use strict::Distrust;
 
 pub use access::{Access, Grants, Named, Roots, Rule, Who};
-pub use daemon::{Admin, Catalogue, Life, Limits, Log, Sockets};
+pub use daemon::{Admin, Catalogue, Life, Limits, Log, MetricsAt, Sockets};
 pub use diagnostic::{Mistake, Mistakes, Spot};
 pub use endpoint::{ALL, Endpoint};
 pub use known::{Keeps, Known};

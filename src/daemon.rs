@@ -55,8 +55,8 @@ pub enum Failure {
     Stdio(std::io::Error),
     #[error("the system gives no random key: {0}")]
     Key(getrandom::Error),
-    #[error("cannot serve metrics on {0}: {1}; give `admin.metrics` another port, or 0 for any")]
-    Metrics(std::net::SocketAddr, std::io::Error),
+    #[error("cannot serve metrics on {0}: {1}; give `admin.metrics` another place; a port 0 is any that is free")]
+    Metrics(String, std::io::Error),
     #[error("no endpoint is called {0:?}; there are: {1}")]
     NoEndpoint(String, String),
 }
@@ -115,8 +115,8 @@ async fn run<E: AsyncFn(), R: AsyncFn()>(
     });
     let (orders, mut ordered) = mpsc::channel(1);
     let admin = tasks::spawn("admin", admin::serve(admin, entrance, budget.visitors, mux.clone(), orders));
-    if let Some(address) = config.admin.metrics {
-        admin::http::start(address, &mux).await.map_err(|error| Failure::Metrics(address, error))?;
+    if let Some(at) = &config.admin.metrics {
+        admin::http::start(at, &mux).await.map_err(|error| Failure::Metrics(at.to_string(), error))?;
     }
     doors.open(&config, ajar).await;
     let mut watch = config.file.clone().map(|file| Watch::new(file, config.digest.clone()));

@@ -12,9 +12,8 @@ mod server;
 mod times;
 mod words;
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use crate::error::Error;
@@ -50,7 +49,7 @@ pub struct Metrics {
     servers: RefCell<Vec<Rc<ServerMetrics>>>,
     exporter: OnceCell<Exporter>,
     /// Where Prometheus can read.
-    pub address: Cell<Option<SocketAddr>>,
+    pub address: RefCell<Option<String>>,
 }
 
 /// Bytes read and written, line ends among them.
@@ -148,7 +147,7 @@ impl Default for Metrics {
             own: ServerMetrics::new(NO_SERVER),
             servers: RefCell::default(),
             exporter: OnceCell::new(),
-            address: Cell::new(None),
+            address: RefCell::new(None),
         }
     }
 }

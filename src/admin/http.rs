@@ -1,29 +1,30 @@
-//! Called by the daemon: a small HTTP server on a loopback address for Prometheus (`/metrics`) and for whoever watches
-//! over processes (`/live`, `/ready`). It is bounded in everything that a client could make it keep: how many there
-//! are, how long each takes, how much it may send.
+//! Called by the daemon: a small HTTP server on a loopback address or a Unix socket for Prometheus (`/metrics`) and for
+//! whoever watches over processes (`/live`, `/ready`). It is bounded in everything that a client could make it keep: how
+//! many there are, how long each takes, how much it may send. A web page whose name leads here is told nothing.
 
-use std::cell::Cell;
+mod clients;
+mod door;
+
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST};
+use hyper::http::uri::Authority;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
+use crate::config::MetricsAt;
 use crate::mux::Handle;
 use crate::tasks;
+use clients::Clients;
+use door::{Door, Stream};
 
-/// Clients served at once; others are turned away.
-const CLIENTS: usize = 64;
 /// How long a client may take to send the head of its request.
 const HEAD: Duration = Duration::from_secs(5);
 /// How long a client may take altogether: each asks once.
@@ -35,84 +36,51 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Version 0.0.4 is the text format's.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Listens on an address and answers for as long as the daemon runs, also while it drains. If the address is in use, by a
-/// daemon that drains perhaps, it is listened on as soon as it is free.
+/// Listens and answers for as long as the daemon runs, also while it drains. If the place is in use, by a daemon that
+/// drains perhaps, it is listened on as soon as it is free.
 ///
 /// # Errors
-/// The address cannot be listened on, and not because it is in use.
-pub async fn start(address: SocketAddr, mux: &Handle) -> io::Result<()> {
-    let listener = match TcpListener::bind(address).await {
-        Ok(listener) => Some(listener),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            tracing::warn!(%address, "metrics are not served yet: another program has the address; it is tried again");
-            None
-        }
-        Err(error) => return Err(error),
-    };
-    tasks::spawn("metrics", listen(listener, address, mux.clone()));
+/// The place cannot be listened on, and not because it is in use.
+pub async fn start(at: &MetricsAt, mux: &Handle) -> io::Result<()> {
+    let door = Door::open(at).await?;
+    if door.is_none() {
+        tracing::warn!(address = %at, "metrics are not served yet: another program has the address; it is tried again");
+    }
+    tasks::spawn("metrics", listen(door, at.clone(), mux.clone()));
     Ok(())
 }
 
-/// Takes the address as soon as it is to be had, and accepts readers.
-async fn listen(listener: Option<TcpListener>, address: SocketAddr, mux: Handle) {
-    let mut bound = listener;
-    let listener = loop {
-        if let Some(listener) = bound {
-            break listener;
+/// Takes the place as soon as it is to be had, and accepts readers.
+async fn listen(door: Option<Door>, at: MetricsAt, mux: Handle) {
+    let mut open = door;
+    let door = loop {
+        if let Some(door) = open {
+            break door;
         }
         sleep(AGAIN).await;
-        bound = TcpListener::bind(address).await.ok();
+        open = Door::open(&at).await.ok().flatten();
     };
-    // It has one, since it is bound.
-    let address = listener.local_addr().unwrap_or(address);
-    mux.with(|mux| mux.metrics.address.set(Some(address)));
-    tracing::info!(%address, "serving metrics");
-    accept(listener, mux).await;
-}
-
-async fn accept(listener: TcpListener, mux: Handle) {
-    let clients = Rc::new(Cell::new(0));
+    let place = door.place(&at);
+    tracing::info!(address = place, "serving metrics");
+    mux.with(|mux| mux.metrics.address.replace(Some(place)));
+    let (clients, guarded) = (Clients::default(), door.is_open_to_browsers());
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let Some(place) = Place::take(&clients) else { continue };
-                let mux = mux.clone();
-                tasks::spawn("http", async move {
-                    let _place = place;
-                    serve(stream, mux).await;
-                });
-            }
-            Err(error) => {
-                // Out of descriptors, most likely: those in use will be given back.
-                tracing::warn!(%error, "cannot accept a reader of metrics");
-                sleep(Duration::from_millis(100)).await;
-            }
-        }
+        let stream = door.accept().await;
+        let mux = mux.clone();
+        clients.admit(|asked| serve(stream, mux, guarded, move || asked.set(true)));
     }
 }
 
-/// One of the places for clients; given back when dropped.
-struct Place(Rc<Cell<usize>>);
-
-impl Place {
-    fn take(taken: &Rc<Cell<usize>>) -> Option<Place> {
-        (taken.get() < CLIENTS).then(|| {
-            taken.set(taken.get() + 1);
-            Place(taken.clone())
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
-
-/// Answers one request.
-async fn serve(stream: TcpStream, mux: Handle) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let response = respond(&request, &mux);
+/// Answers one request. `guarded`: only where it calls this host by a name of its own.
+async fn serve(stream: Box<dyn Stream>, mux: Handle, guarded: bool, asked: impl Fn()) {
+    let service = service_fn(|request: Request<Incoming>| {
+        asked();
+        let response = if guarded && !is_for_loopback(&request) {
+            let told = "this answers to localhost, 127.0.0.1 and [::1] alone (see the header Host)\n";
+            plain(StatusCode::MISDIRECTED_REQUEST, told.into())
+        } else {
+            respond(&request, &mux)
+        };
         async move { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()
@@ -126,6 +94,25 @@ async fn serve(stream: TcpStream, mux: Handle) {
         Ok(Err(error)) => tracing::debug!(%error, "a reader of metrics misbehaved"),
         Err(_) => tracing::debug!("a reader of metrics took too long"),
     }
+}
+
+/// Whether a request is meant for this machine under a name that no other can have. The name of a web page's own host may
+/// be made to lead here, and then the page could read what is answered.
+fn is_for_loopback<B>(request: &Request<B>) -> bool {
+    let own = |authority: &Authority| {
+        // A name with a user before it is no host.
+        let host = authority.host();
+        !authority.as_str().contains('@')
+            && (host.eq_ignore_ascii_case("localhost") || matches!(host, "127.0.0.1" | "[::1]"))
+    };
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().ok().and_then(|host| host.parse().ok()).is_some_and(|host| own(&host)),
+        // Before 1.1 there was no such header, and no browser does without it.
+        (None, _) => request.version() == Version::HTTP_10,
+        (Some(_), Some(_)) => false,
+    };
+    host && request.uri().authority().is_none_or(own)
 }
 
 fn respond<B>(request: &Request<B>, mux: &Handle) -> Response<Full<Bytes>> {
@@ -142,6 +129,10 @@ fn respond<B>(request: &Request<B>, mux: &Handle) -> Response<Full<Bytes>> {
         "/ready" if mux.with(|mux| mux.is_draining()) => (StatusCode::SERVICE_UNAVAILABLE, "draining\n".into()),
         _ => (StatusCode::OK, "ok\n".into()),
     };
+    plain(status, body)
+}
+
+fn plain(status: StatusCode, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(TEXT));

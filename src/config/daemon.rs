@@ -1,5 +1,6 @@
 //! What concerns the daemon as a whole, as used. Made by `file.rs`. The values of `Default` are the defaults of the file.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -74,8 +75,26 @@ pub struct Life {
 /// What operators read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Admin {
-    /// Where Prometheus reads, a loopback address; None: nowhere. With port 0 the system chooses one.
-    pub metrics: Option<SocketAddr>,
+    /// Where Prometheus reads; None: nowhere.
+    pub metrics: Option<MetricsAt>,
+}
+
+/// Where Prometheus reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MetricsAt {
+    /// A loopback address. With port 0 the system chooses one.
+    Tcp(SocketAddr),
+    /// A socket at an absolute path, for the daemon's own user.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for MetricsAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MetricsAt::Tcp(address) => address.fmt(f),
+            MetricsAt::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 impl Default for Limits {

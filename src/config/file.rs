@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::diagnostic::{Mistakes, Notes, quoted};
 use super::fields::Fields;
 use super::yaml::{self, Entry, Place};
-use super::{Admin, Catalogue, Config, Life, Limits, Log, Server, Sockets, name};
+use super::{Admin, Catalogue, Config, Life, Limits, Log, MetricsAt, Server, Sockets, name};
 
 /// For durations that may not be zero.
 const MOMENT: Duration = Duration::from_millis(1);
@@ -24,6 +24,8 @@ const MOMENT: Duration = Duration::from_millis(1);
 const MANY: usize = 1_000_000;
 /// The largest buffer that may be configured, in bytes.
 const HUGE: usize = 1 << 30;
+/// The longest path of a socket, in bytes: systems take 103 or 107, and it is made under a longer name at first.
+const LONGEST_SOCKET: usize = 96;
 /// The most memory that processes may be allowed, in bytes.
 const HUGE_TREE: usize = 1 << 50;
 
@@ -149,15 +151,24 @@ fn log(mut fields: Fields<'_>) -> Log {
 
 fn admin(mut fields: Fields<'_>) -> Admin {
     let metrics = fields.entry("metrics").and_then(|entry| {
-        let address = entry.node.text().and_then(|text| text.parse().ok());
-        // Whoever can reach it can read it.
-        address.filter(|address: &SocketAddr| address.ip().is_loopback()).or_else(|| {
-            let help = "it has no password, so that it can be reached from this machine alone; port 0 takes a free one";
-            fields.expected("a loopback address with a port, like 127.0.0.1:9464", &entry.node, help, None)
+        metrics_at(entry.node.text().unwrap_or_default()).or_else(|| {
+            let help = "it has no password, so that it can be reached from this machine alone; port 0 takes a free one; \
+                a socket's path is absolute and short, and only your own user may connect";
+            let expected = "a loopback address with a port, like 127.0.0.1:9464, or a socket, like unix:/run/user/1000/metrics.sock";
+            fields.expected(expected, &entry.node, help, None)
         })
     });
     fields.finish();
     Admin { metrics }
+}
+
+/// A place that only this machine's users can reach: whoever can reach it can read it.
+fn metrics_at(text: &str) -> Option<MetricsAt> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return (path.starts_with('/') && path.len() <= LONGEST_SOCKET).then(|| MetricsAt::Unix(path.into()));
+    }
+    let address = text.parse().ok();
+    address.filter(|address: &SocketAddr| address.ip().is_loopback()).map(MetricsAt::Tcp)
 }
 
 /// Notes it if `entry` is no name that a server or endpoint may have; `taken` are names with a meaning of their own.

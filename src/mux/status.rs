@@ -23,7 +23,7 @@ impl Mux {
         json!({
             "pid": std::process::id(),
             "version": env!("CARGO_PKG_VERSION"),
-            "metrics": self.metrics.address.get(),
+            "metrics": *self.metrics.address.borrow(),
             "config": self.config.file,
             "in_force": {
                 "digest": self.in_force.digest,

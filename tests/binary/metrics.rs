@@ -2,11 +2,12 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use crate::PATIENCE;
@@ -29,8 +30,13 @@ async fn serve(place: &Place) -> (Daemon, String) {
 
 /// What is answered to a request's head.
 async fn ask(address: &str, head: &str) -> (u16, String) {
+    ask_as(address, head, "Host: localhost").await
+}
+
+/// What is answered to a request's first line with other headers.
+async fn ask_as(address: &str, head: &str, headers: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
-    stream.write_all(format!("{head}\r\nHost: x\r\n\r\n").as_bytes()).await.expect("written");
+    stream.write_all(format!("{head}\r\n{headers}\r\n\r\n").as_bytes()).await.expect("written");
     let mut answer = String::new();
     timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("it closes").expect("UTF-8");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
@@ -80,28 +86,73 @@ async fn only_what_is_there_can_be_read() {
 }
 
 #[tokio::test]
-async fn slow_readers_keep_nobody_from_working() {
+async fn silent_clients_take_nothing_away() {
     let place = Place::new();
     let (_daemon, address) = serve(&place).await;
-    let mut slow = Vec::new();
-    for _ in 0..64 {
-        let mut stream = TcpStream::connect(&address).await.expect("it listens");
-        stream.write_all(b"GET /metr").await.expect("written");
-        slow.push(stream);
+    let mut silent = Vec::new();
+    for half in [&b""[..], b"GET /metr"] {
+        for _ in 0..64 {
+            let mut stream = TcpStream::connect(&address).await.expect("it listens");
+            stream.write_all(half).await.expect("written");
+            silent.push(stream);
+        }
+        let asked = tokio::time::Instant::now();
+        assert_eq!(ask(&address, "GET /live HTTP/1.1").await.0, 200);
+        assert!(asked.elapsed() < std::time::Duration::from_secs(2), "it does not wait for the others' time-outs");
     }
     let mut host = place.connect("echo");
     host.open().await;
     host.call("echo", json!({})).await;
-    // One more is turned away until others have been given up for their slowness.
-    let mut turned_away = TcpStream::connect(&address).await.expect("it listens");
-    let mut nothing = Vec::new();
-    let _ = timeout(PATIENCE, turned_away.read_to_end(&mut nothing)).await.expect("it is closed");
-    assert!(nothing.is_empty());
-    for mut stream in slow {
-        // Closed by the daemon: at the end, or because it was in the middle of a request.
+    for mut stream in silent {
+        // Closed by the daemon: at once, at the end, or because it was in the middle of a request.
         let _ = timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await.expect("it is given up");
     }
     assert_eq!(ask(&address, "GET /live HTTP/1.1").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_web_page_whose_name_leads_here_is_told_nothing() {
+    let place = Place::new();
+    let (_daemon, address) = serve(&place).await;
+    let port = address.rsplit(':').next().expect("a port");
+    for own in
+        ["localhost", "LocalHost:1", "127.0.0.1", "[::1]", &format!("127.0.0.1:{port}"), &format!("[::1]:{port}")]
+    {
+        assert_eq!(ask_as(&address, "GET /live HTTP/1.1", &format!("Host: {own}")).await.0, 200, "{own}");
+    }
+    for other in [
+        "evil.example",
+        "evil.example:80",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "localhost@evil.example",
+        "",
+    ] {
+        for path in ["/live", "/metrics", "/nothing"] {
+            let (code, body) = ask_as(&address, &format!("GET {path} HTTP/1.1"), &format!("Host: {other}")).await;
+            assert_eq!(code, 421, "{other}: {body}");
+            assert!(!body.contains("mcpool_"), "{body}");
+        }
+    }
+    assert_eq!(ask_as(&address, "GET /live HTTP/1.1", "Host: localhost\r\nHost: evil.example").await.0, 421);
+    assert_eq!(ask_as(&address, "GET http://evil.example/live HTTP/1.1", "Host: localhost").await.0, 421);
+    assert_eq!(ask_as(&address, "GET /live HTTP/1.1", "X: y").await.0, 421);
+    assert_eq!(ask_as(&address, "GET /live HTTP/1.0", "X: y").await.0, 200, "no browser speaks it");
+}
+
+#[tokio::test]
+async fn metrics_can_be_served_on_a_socket_for_its_user_alone() {
+    let place = Place::new();
+    let socket = place.home().join("metrics.sock");
+    configure(&place, &format!("unix:{}", socket.display()));
+    let _daemon = place.serve().await;
+    assert_eq!(place.status().await["metrics"], format!("unix:{}", socket.display()));
+    assert_eq!(std::fs::metadata(&socket).expect("a socket").permissions().mode() & 0o777, 0o600);
+    let mut stream = UnixStream::connect(&socket).await.expect("it listens");
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: anything\r\n\r\n").await.expect("written");
+    let mut answer = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("it closes").expect("UTF-8");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("mcpool_callers_total"), "{answer}");
 }
 
 #[tokio::test]

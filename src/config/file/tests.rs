@@ -92,6 +92,8 @@ fn wrong_values() {
     says("log: {level: \"a=b=c\"}", "expected a filter", "1:14");
     says("admin: {metrics: \"0.0.0.0:9464\"}", "expected a loopback address with a port", "1:18");
     says("admin: {metrics: \"localhost\"}", "expected a loopback address with a port", "1:18");
+    says("admin: {metrics: \"unix:metrics.sock\"}", "or a socket", "1:18");
+    says(&format!("admin: {{metrics: \"unix:/{}\"}}", "x".repeat(100)), "or a socket", "1:18");
     says("servers: {a: {command: ''}}", "`command` is empty", "1:24");
     says("servers: {a: {command: npx -y x}}", "`command` holds its arguments", "1:24");
     says("servers: {all: {command: x}}", "mcpool itself uses it", "1:11");

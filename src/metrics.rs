@@ -9,12 +9,14 @@ mod account;
 mod method;
 mod prometheus;
 mod server;
+mod sharing;
 mod times;
 mod words;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::SystemTime;
 
 use crate::error::Error;
 use crate::wire::tally::Tally;
@@ -22,6 +24,7 @@ pub use account::Account;
 pub use method::Method;
 pub use prometheus::Exporter;
 pub use server::{Outcome, Probe, ServerMetrics};
+pub use sharing::Sharing;
 pub use times::Times;
 pub use words::Words;
 
@@ -39,6 +42,9 @@ pub struct Metrics {
     /// Requests accepted from callers; each of them ends once (`Account::end`).
     pub calls: Tally,
     pub bytes: Bytes,
+    pub sharing: Sharing,
+    /// When the daemon started.
+    pub since: SystemTime,
     /// Messages that were not delivered, by reason.
     dropped: Words,
     /// Reloads of the config, by outcome.
@@ -142,6 +148,8 @@ impl Default for Metrics {
             callers_dropped: Words::default(),
             calls: Tally::default(),
             bytes: Bytes::default(),
+            sharing: Sharing::default(),
+            since: SystemTime::now(),
             dropped: Words::default(),
             reloads: Words::default(),
             own: ServerMetrics::new(NO_SERVER),

@@ -6,6 +6,7 @@ pub mod handshake;
 pub mod instance;
 pub mod launch;
 pub mod lease;
+pub mod mishap;
 pub mod pending;
 pub mod pick;
 pub mod process;
@@ -33,6 +34,7 @@ use crate::reply::{CallKey, CallerKey};
 use instance::{Instance, InstanceKey, InstanceRef, ServerId, State};
 use launch::Starter;
 use lease::{Evidence, Lease, Need};
+use mishap::Mishap;
 use pick::{Pick, Situation};
 use queue::{Queue, Ticket};
 use quote::Secrets;
@@ -55,6 +57,8 @@ pub struct Pool {
     pub setbacks: Setbacks,
     /// Processes started since the daemon started.
     pub started: u64,
+    /// What happened to it last.
+    pub mishap: Option<Mishap>,
     /// What the table of published servers says of it.
     known: Option<config::Known>,
     /// What must not be seen of what the server says.
@@ -68,7 +72,7 @@ impl Pool {
         let secrets = secrets(&config);
         let (instances, queue, setbacks) = (SlotMap::with_key(), Queue::default(), Setbacks::new(config.backoff));
         let metrics = starter.metrics.server(&config.name);
-        Pool { id, config, instances, queue, metrics, starter, setbacks, started: 0, known, secrets }
+        Pool { id, config, instances, queue, metrics, starter, setbacks, started: 0, mishap: None, known, secrets }
     }
 
     /// Starts its instances in another way from now on.
@@ -173,6 +177,7 @@ impl Pool {
     pub fn start(&mut self, caller: CallerKey, need: &Need, why: StartReason) -> InstanceKey {
         self.started += 1;
         self.metrics.started(why.word());
+        self.starter.metrics.sharing.started();
         let (config, id, serial) = (self.config.clone(), self.id, self.started);
         let written = self.starter.metrics.bytes.to_servers.clone();
         let new = |key| Instance::new(InstanceRef { server: id, key }, serial, need, caller, written);

@@ -1,5 +1,6 @@
 //! `mcpool status`: asks the daemon on its admin socket what is there, and shows it to people or to programs.
 
+mod page;
 mod tables;
 mod units;
 
@@ -9,8 +10,9 @@ use serde_json::Value;
 
 use super::{orders, print};
 use crate::text::line;
+use page::{width, wrapped};
 use tables::{caller_table, instance_table, server_table};
-use units::{age, bytes, milliseconds, rows, text};
+use units::{age, bytes, count, milliseconds, plural, rows, text};
 
 /// What `mcpool status` prints.
 ///
@@ -18,37 +20,40 @@ use units::{age, bytes, milliseconds, rows, text};
 /// In words for people: no daemon runs, or it does not answer.
 pub async fn run(directory: &Path, json: bool) -> Result<String, String> {
     let status = orders::ask(directory, "status").await?;
-    Ok(if json { print::json(&status) } else { page(&status) })
+    Ok(if json { print::json(&status) } else { page(&status, width()) })
 }
 
-fn page(status: &Value) -> String {
-    let config = status["config"].as_str().unwrap_or("no file");
-    let mut page = format!("mcpool {}, pid {}, config: {config}\n", text(&status["version"]), status["pid"]);
+fn page(status: &Value, width: usize) -> String {
+    let config = status["config"].as_str().map_or("no file".into(), line);
+    let mut page =
+        wrapped(&format!("mcpool {}, pid {}, config: {config}", text(&status["version"]), status["pid"]), width);
     page += &in_force(&status["in_force"]);
     let servers = rows(&status["servers"]);
-    page += &format!("\n{}\n", server_table(servers));
-    let instances =
-        servers.iter().flat_map(|server| rows(&server["instances"]).iter().map(move |instance| (server, instance)));
+    page += &format!("\n{}", server_table(servers, width));
     let disabled: Vec<_> = rows(&status["disabled"]).iter().map(text).collect();
     if !disabled.is_empty() {
-        page += &format!("Disabled: {}\n", disabled.join(", "));
+        page += &wrapped(&format!("Disabled: {}", disabled.join(", ")), width);
     }
-    let table = instance_table(instances);
-    if table.row_count() > 0 {
-        page += &format!("\n{table}\n");
-    }
+    page.extend(instance_table(servers, width).map(|table| format!("\n{table}")));
     let callers = rows(&status["callers"]);
     if !callers.is_empty() {
-        page += &format!("\n{}\n", caller_table(callers));
+        page += &format!("\n{}", caller_table(callers, width));
         if callers.len() > tables::SHOWN {
             page += &format!("  and {} more (see --json)\n", callers.len() - tables::SHOWN);
         }
     }
-    page += &format!("\n{}{}", sick(servers), confined(servers));
-    page += &adopted(&status["strangers"]);
-    page += &room(&status["descriptors"]);
-    page += &counted(status);
-    page + &format!("{}\n", saved(&status["sharing"]))
+    let told = [
+        sick(servers),
+        failures(servers),
+        confined(servers),
+        adopted(&status["strangers"]),
+        room(&status["descriptors"]),
+        counted(status),
+        saved(&status["sharing"]),
+        totals(&status["totals"]),
+    ];
+    page + "
+" + &wrapped(&told.concat(), width)
 }
 
 /// Which config it is, and whether a later one was refused.
@@ -136,9 +141,31 @@ fn standing(what: &str, breaker: &Value) -> String {
     format!("Breaker: {what} {state}: {}.\n", text(&breaker["cause"]))
 }
 
+/// What happened to each server last, if anything did.
+fn failures(servers: &[Value]) -> String {
+    let told = servers.iter().filter(|server| server["last_failure"].is_object()).map(|server| {
+        let (name, failure) = (text(&server["name"]), &server["last_failure"]);
+        let what = match failure["what"].as_str() {
+            Some("start") => "could not be started",
+            Some("ended") => "ended by itself",
+            Some("misbehaved") => "misbehaved",
+            Some("deaf") => "did not read any more",
+            _ => "did not answer any more",
+        };
+        let (ago, at) = (age(count(&failure["age_ms"])), text(&failure["at"]));
+        let mut lines = format!("{name} {what} {ago} ago ({at}): {}\n", text(&failure["cause"]));
+        for line in rows(&failure["stderr"]) {
+            lines += &format!("    {}\n", text(line));
+        }
+        lines
+    });
+    told.collect()
+}
+
 fn counted(status: &Value) -> String {
     let counters = &status["counters"];
-    let mut line = format!("Since it started: {} calls of {} callers", counters["calls"], counters["callers"]);
+    let (calls, callers) = (count(&counters["calls"]), count(&counters["callers"]));
+    let mut line = format!("Since it started: {} of {}", plural(calls, "call"), plural(callers, "caller"));
     for (what, counts) in [("refused", &counters["refused"]), ("messages not delivered", &counters["dropped"])] {
         if let Some(counts) = counts.as_object().filter(|counts| !counts.is_empty()) {
             let reasons: Vec<_> = counts.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
@@ -151,37 +178,58 @@ fn counted(status: &Value) -> String {
 /// A line for each server that had to be started again, or could not be.
 fn troubles(servers: &[Value]) -> String {
     let told = servers.iter().filter_map(|server| {
-        let count = |value: &Value| value.as_u64().unwrap_or(0);
         let stopped = &server["stopped"];
         let by_itself =
             ["ended", "misbehaved", "unresponsive"].iter().map(|reason| count(&stopped[reason])).sum::<u64>();
-        let (failed, trips) = (count(&server["start_failures"]), count(&server["breaker"]["trips"]));
+        let (failed, gave_way) = (count(&server["start_failures"]), count(&stopped["gives_way"]));
+        let trips = count(&server["breaker"]["trips"]);
         let told: Vec<String> = [
             (by_itself, format!("{by_itself} ended by themselves or were given up")),
             (failed, format!("{failed} did not start")),
-            (trips, format!("the breaker opened {trips} times")),
+            (gave_way, format!("{gave_way} gave way to other kinds of clients")),
+            (trips, format!("the breaker opened {}", plural(trips, "time"))),
         ]
         .into_iter()
         .filter_map(|(count, told)| (count > 0).then_some(told))
         .collect();
-        let name = text(&server["name"]);
-        (!told.is_empty()).then(|| format!("Of {} instances of {name}: {}.\n", server["started"], told.join(", ")))
+        let (name, started) = (text(&server["name"]), plural(count(&server["started"]), "instance"));
+        (!told.is_empty()).then(|| format!("Of {started} of {name}: {}.\n", told.join(", ")))
     });
     told.collect()
 }
 
 fn saved(sharing: &Value) -> String {
-    let plural = if sharing["processes"] == 1 { "" } else { "es" };
-    let now = format!("{} process{plural} with {}", sharing["processes"], bytes(&sharing["memory"]));
-    match sharing["processes_saved"].as_u64() {
-        None | Some(0) => format!("Sharing saves nothing at the moment: {now}."),
-        Some(count) => format!(
-            "Sharing saves {count} process{} and about {}: {now} instead of {}.",
-            if count == 1 { "" } else { "es" },
+    let processes = count(&sharing["processes"]);
+    let now = match processes {
+        0 => "no processes run".to_owned(),
+        _ => format!("{} with {}", plural(processes, "process"), bytes(&sharing["memory"])),
+    };
+    match count(&sharing["processes_saved"]) {
+        0 => format!("Sharing saves nothing at the moment: {now}.\n"),
+        saved => format!(
+            "Sharing saves {} and about {}: {now} instead of {}.\n",
+            plural(saved, "process"),
             bytes(&sharing["memory_saved"]),
             sharing["processes_without"]
         ),
     }
+}
+
+/// What sharing has saved since the daemon started.
+fn totals(totals: &Value) -> String {
+    let of = |key: &str| count(&totals[key]);
+    if of("starts_saved") == 0 {
+        return String::new();
+    }
+    let (starts, saved) = (plural(of("starts"), "start"), plural(of("starts_saved"), "start"));
+    let mut told = format!("Since it started sharing has saved {saved}: {starts} instead of {}.", of("starts_without"));
+    let (callers, processes) = (plural(of("peak_callers"), "caller"), plural(of("peak_processes"), "process"));
+    told += &format!(" At most {callers} at once, and {processes} instead of {}.", of("peak_processes_without"));
+    let hours = of("memory_saved_byte_seconds") as f64 / f64::from(1 << 30) / 3600.0;
+    if hours >= 0.01 {
+        told += &format!(" Memory saved: {hours:.2} GiB for an hour.");
+    }
+    told + "\n"
 }
 
 #[cfg(test)]
@@ -201,13 +249,16 @@ mod tests {
 
     #[test]
     fn a_page_shows_everything_even_of_a_daemon_that_says_little() {
-        assert!(page(&json!({})).contains("SERVER"));
+        assert!(page(&json!({}), 80).contains("SERVER"));
         let caller = json!({ "client": "evil\u{1b}[2J", "pid": 7, "endpoint": "files" });
-        let shown = page(&json!({
-            "callers": vec![caller; 25],
-            "servers": [{ "name": "files", "eras": ["legacy"], "instances": [{ "id": 3, "state": "ready", "age_ms": 1000 }] }],
-            "sharing": { "processes": 1, "processes_without": 25, "processes_saved": 24 },
-        }));
+        let shown = page(
+            &json!({
+                "callers": vec![caller; 25],
+                "servers": [{ "name": "files", "eras": ["legacy"], "instances": [{ "id": 3, "state": "ready", "age_ms": 1000 }] }],
+                "sharing": { "processes": 1, "processes_without": 25, "processes_saved": 24 },
+            }),
+            80,
+        );
         assert!(
             shown.contains("files 3") && shown.contains("and 5 more") && shown.contains("saves 24 processes"),
             "{shown}"
@@ -241,5 +292,62 @@ mod tests {
             "Since it started: 9 calls of 2 callers; refused: 3 server_died.\n\
              Of 5 instances of sick: 2 ended by themselves or were given up, 2 did not start.\n"
         );
+    }
+
+    #[test]
+    fn counts_have_their_plurals() {
+        let counters = json!({ "calls": 1, "callers": 1 });
+        assert_eq!(counted(&json!({ "counters": counters })), "Since it started: 1 call of 1 caller.\n");
+        assert_eq!(saved(&json!({ "processes": 0 })), "Sharing saves nothing at the moment: no processes run.\n");
+        let server = json!({ "name": "bad", "started": 1, "start_failures": 1, "breaker": { "trips": 1 } });
+        assert_eq!(troubles(&[server]), "Of 1 instance of bad: 1 did not start, the breaker opened 1 time.\n");
+    }
+
+    #[test]
+    fn the_last_failure_of_a_server_is_told_with_its_time_and_its_last_words() {
+        let failure = json!({
+            "at": "2026-11-27T12:00:00.000Z", "age_ms": 61_000, "what": "start", "cause": "no such\u{1b} file", "stderr": ["a", "b"],
+        });
+        assert_eq!(
+            failures(&[json!({ "name": "bad", "last_failure": failure }), json!({ "name": "good" })]),
+            "bad could not be started 1m 1s ago (2026-11-27T12:00:00.000Z): no such\\u{1b} file\n    a\n    b\n"
+        );
+    }
+
+    #[test]
+    fn what_was_saved_in_all_is_told_though_nobody_is_there_any_more() {
+        let told = totals(&json!({
+            "starts": 1, "starts_without": 6, "starts_saved": 5, "peak_callers": 3, "peak_processes": 1,
+            "peak_processes_without": 6, "memory_saved_byte_seconds": 3600_u64 << 30,
+        }));
+        assert_eq!(
+            told,
+            "Since it started sharing has saved 5 starts: 1 start instead of 6. At most 3 callers at once, and 1 process instead of 6. \
+             Memory saved: 1.00 GiB for an hour.\n"
+        );
+        assert_eq!(totals(&json!({})), "");
+    }
+
+    #[test]
+    fn a_page_fits_a_terminal_of_80_columns() {
+        let instance = json!({
+            "id": 12, "pid": 1_234_567, "state": "draining", "era": "legacy", "revision": "2025-06-18", "lease": "session",
+            "callers": 1, "in_flight": 1, "calls": 100_000, "age_ms": 90_000_000, "memory": 512 << 20,
+            "hosts": ["claude-code", "cursor-vscode"], "profile": { "capabilities": ["elicitation", "roots", "sampling"] },
+        });
+        let server = json!({
+            "name": "a-server-with-a-long-name", "eras": ["legacy", "modern"], "callers": 12, "queue": 3, "processes": 4, "max": 4,
+            "memory": 2_u64 << 30, "lease": { "kind": "session", "why": "known to keep state for its client" },
+            "instances": [instance], "last_failure": { "what": "ended", "cause": "exit status: 3 ".repeat(20), "stderr": [] },
+        });
+        let caller = json!({ "client": "x".repeat(200), "pid": 1_234_567, "endpoint": "a-server-with-a-long-name",
+            "revision": "2025-06-18", "in_flight": 1, "asks": 1, "held": 1 });
+        let status = json!({ "servers": [server], "callers": [caller] });
+        let shown = page(&status, 80);
+        assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+        for told in ["claude-code, cursor-vscode", "elicitation, roots, sampling", "512.0 MiB", "known to keep state"] {
+            assert!(shown.split_whitespace().collect::<Vec<_>>().join(" ").contains(told), "{told} in {shown}");
+        }
+        assert!(page(&status, 300).lines().any(|line| line.starts_with("INSTANCE") && line.ends_with("MEMORY")));
     }
 }

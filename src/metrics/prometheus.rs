@@ -2,19 +2,35 @@
 //! value like any other, nobody's global.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use metrics::{Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use super::server::ServerMetrics;
-use super::{Measured, MeasuredServer, Metrics};
+use super::method::Method;
+use super::server::{Outcome, ServerMetrics};
+use super::{Measured, MeasuredServer, Metrics, NO_SERVER};
 
 /// The histogram of waits.
 pub const QUEUE: &str = "mcpool_queue_seconds";
 /// The histogram of calls.
 pub const CALL: &str = "mcpool_call_seconds";
+/// Ends of instances that somebody may want to be told of the first time.
+const STOPS: [&str; 5] = ["deaf", "ended", "gives_way", "misbehaved", "unresponsive"];
+/// Refusals of calls of a server, likewise.
+const REFUSALS: [&str; 8] = [
+    "breaker_open",
+    "call_timeout",
+    "pool_exhausted",
+    "queue_timeout",
+    "rate_limited",
+    "server_died",
+    "server_misbehaved",
+    "start_failed",
+];
+/// Refusals of what belongs to no server.
+const OWN_REFUSALS: [&str; 5] = ["caller_overloaded", "draining", "forbidden", "parse_error", "too_large"];
 const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
 
 /// What a metric is.
@@ -116,7 +132,7 @@ impl Exporter {
         for (reason, count) in metrics.all_dropped() {
             self.counter("mcpool_dropped_messages_total", vec![label("reason", reason)], count);
         }
-        for (outcome, count) in metrics.reloads() {
+        for (outcome, count) in from_the_start(&["applied", "refused"], metrics.reloads()) {
             self.counter("mcpool_reloads_total", vec![label("outcome", outcome)], count);
         }
         self.gauge("mcpool_held_calls", vec![], measured.held);
@@ -124,8 +140,10 @@ impl Exporter {
         self.gauge("mcpool_draining", vec![], usize::from(measured.draining));
         self.callers(measured);
         self.calls(&metrics.own);
+        self.refusals(&metrics.own, &OWN_REFUSALS);
         for server in metrics.servers.borrow().iter() {
             self.calls(server);
+            self.refusals(server, &REFUSALS);
             self.pool(server);
             let now = measured.servers.iter().find(|now| now.name == server.name);
             self.moment(&server.name, now.unwrap_or(&MeasuredServer::default()));
@@ -144,7 +162,10 @@ impl Exporter {
 
     /// How calls of a server ended.
     fn calls(&self, server: &ServerMetrics) {
-        for (method, outcome, count) in server.calls() {
+        let tools = Method::named("tools/call");
+        let none = Outcome::ALL.map(|outcome| (tools, outcome, 0)).into_iter();
+        let none = none.filter(|(_, outcome, _)| server.name != NO_SERVER && server.count(tools, *outcome) == 0);
+        for (method, outcome, count) in none.chain(server.calls()) {
             let labels = vec![
                 label("server", &server.name),
                 label("method", method.as_str()),
@@ -152,7 +173,11 @@ impl Exporter {
             ];
             self.counter("mcpool_calls_total", labels, count);
         }
-        for (reason, count) in server.refusals() {
+    }
+
+    /// What mcpool refused.
+    fn refusals(&self, server: &ServerMetrics, from_the_first: &[&'static str]) {
+        for (reason, count) in from_the_start(from_the_first, server.refusals()) {
             self.counter("mcpool_refusals_total", vec![label("server", &server.name), label("reason", reason)], count);
         }
     }
@@ -172,10 +197,10 @@ impl Exporter {
             self.counter(name, named(), count);
         }
         self.counter("mcpool_stderr_lines_left_out_total", named(), server.stderr_left_out.get());
-        for (reason, count) in server.starts() {
+        for (reason, count) in from_the_start(&["call"], server.starts()) {
             self.counter("mcpool_starts_total", with("reason", reason), count);
         }
-        for (reason, count) in server.stops() {
+        for (reason, count) in from_the_start(&STOPS, server.stops()) {
             self.counter("mcpool_stops_total", with("reason", reason), count);
         }
         for (kind, count) in server.leases() {
@@ -222,7 +247,9 @@ fn times(metrics: &Metrics) -> String {
         for server in servers() {
             let labels = format!("server=\"{}\"", server.name);
             match *name {
-                QUEUE if server.queued.count() > 0 => server.queued.write(&mut text, name, &labels),
+                QUEUE if server.queued.count() > 0 || server.name != NO_SERVER => {
+                    server.queued.write(&mut text, name, &labels)
+                }
                 QUEUE => {}
                 _ => server.took().for_each(|(method, times)| {
                     times.write(&mut text, name, &format!("{labels},method=\"{}\"", method.as_str()));
@@ -231,6 +258,14 @@ fn times(metrics: &Metrics) -> String {
         }
     }
     text
+}
+
+/// Counts with those words among them that nothing was counted by yet: what grows from nothing to one is a growth only if
+/// the nothing was there.
+fn from_the_start(words: &[&'static str], counted: BTreeMap<&'static str, u64>) -> BTreeMap<&'static str, u64> {
+    let mut all: BTreeMap<&'static str, u64> = words.iter().map(|word| (*word, 0)).collect();
+    all.extend(counted);
+    all
 }
 
 fn label(key: &'static str, value: &str) -> Label {

@@ -25,7 +25,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Outcome; 4] = [Outcome::Ok, Outcome::Error, Outcome::Refused, Outcome::Cancelled];
+    pub(super) const ALL: [Outcome; 4] = [Outcome::Ok, Outcome::Error, Outcome::Refused, Outcome::Cancelled];
 
     /// The label.
     pub fn as_str(self) -> &'static str {
@@ -202,6 +202,11 @@ impl ServerMetrics {
             Outcome::ALL.into_iter().map(move |outcome| (method, outcome, counts[outcome as usize].get()))
         };
         Method::all().flat_map(by_outcome).filter(|(.., count)| *count > 0)
+    }
+
+    /// Calls by that method that ended so.
+    pub(super) fn count(&self, method: Method, outcome: Outcome) -> u64 {
+        self.calls[method.index()][outcome as usize].get()
     }
 
     /// Counts without a word of their own besides the server's: name and value.

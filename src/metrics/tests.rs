@@ -59,6 +59,30 @@ fn counts_are_rendered_as_they_are_shown() {
 }
 
 #[test]
+fn what_alerts_look_at_is_there_before_it_grows() {
+    let metrics = Metrics::default();
+    metrics.server("files");
+    let text = rendered(&metrics, &Measured::default());
+    for series in [
+        r#"mcpool_reloads_total{outcome="applied"}"#,
+        r#"mcpool_reloads_total{outcome="refused"}"#,
+        r#"mcpool_stops_total{server="files",reason="ended"}"#,
+        r#"mcpool_stops_total{server="files",reason="misbehaved"}"#,
+        r#"mcpool_stops_total{server="files",reason="unresponsive"}"#,
+        r#"mcpool_stops_total{server="files",reason="gives_way"}"#,
+        r#"mcpool_start_failures_total{server="files"}"#,
+        r#"mcpool_refusals_total{server="files",reason="server_died"}"#,
+        r#"mcpool_refusals_total{server="(mcpool)",reason="forbidden"}"#,
+        r#"mcpool_calls_total{server="files",method="tools/call",outcome="ok"}"#,
+        r#"mcpool_calls_total{server="files",method="tools/call",outcome="refused"}"#,
+        r#"mcpool_queue_seconds_count{server="files"}"#,
+    ] {
+        assert_eq!(value(&text, series), 0.0, "{series}");
+    }
+    assert_eq!(metrics.server("files").stops().len() + metrics.reloads().len(), 0, "`status` shows what happened");
+}
+
+#[test]
 fn times_fall_into_buckets() {
     let metrics = Metrics::default();
     let files = metrics.server("files");

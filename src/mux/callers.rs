@@ -96,6 +96,8 @@ pub struct Caller {
     pub missed: Vec<ServerId>,
     /// Its endpoint is gone: it may begin nothing, and is left then at the latest.
     pub leaves: Option<Instant>,
+    /// The servers that it would have started by itself when it came.
+    counted: usize,
 }
 
 /// The state of a legacy caller.
@@ -180,6 +182,8 @@ impl Mux {
             return None;
         }
         self.metrics.callers.one();
+        let counted = endpoint.servers.len();
+        self.metrics.sharing.came(counted);
         // Ask ids start anywhere: an answer to an ask of an earlier daemon then never fits one of this.
         let next_ask = self.random.borrow_mut().u64(..1 << 48);
         let in_flight = endpoint.rule(rule).and_then(|rule| rule.in_flight).unwrap_or(self.config.limits.in_flight);
@@ -201,6 +205,7 @@ impl Mux {
             subscriptions: 0,
             missed: Vec::new(),
             leaves: None,
+            counted,
         }))
     }
 
@@ -222,7 +227,7 @@ impl Mux {
             })
             .collect();
         calls.into_iter().for_each(|call| self.cancel(call, Some("the client disconnected")));
-        self.callers.remove(key);
+        self.callers.remove(key).into_iter().for_each(|caller| self.metrics.sharing.left(caller.counted));
         // Errands on its behalf may serve others too: they go on, for nobody in particular.
         let errands = self.calls.iter().filter(|(_, call)| call.caller == key);
         let errands: Vec<CallKey> = errands.map(|(errand, _)| errand).collect();

@@ -11,6 +11,7 @@ use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::pool::handshake::{Failure, Stage};
 use crate::pool::instance::{InstanceRef, ServerId, State};
+use crate::pool::mishap::Mishap;
 use crate::pool::queue::Ticket;
 use crate::pool::reason::StopReason;
 use crate::reply::{CallKey, CallerKey};
@@ -76,6 +77,9 @@ impl Mux {
             waited.into_iter().for_each(|ticket| self.try_other_era(ticket.call));
             self.era_found(at.server);
         } else {
+            if let Some(instance) = server.pool.instances.get(at.key) {
+                server.pool.mishap = Some(Mishap::now("start", &said, instance.stderr.lines()));
+            }
             server.pool.stop(at.key, StopReason::NotReady);
             let mut refused = server.pool.failed(&profile, &said);
             if let Some(other) = server.catalogue.drop_suspicion() {
@@ -125,11 +129,19 @@ impl Mux {
         if self.instance(at).is_some_and(|instance| instance.state == State::Starting) {
             return self.start_failed(at, Failure::Broken(why.to_owned()));
         }
+        self.note_mishap(at, "misbehaved", why);
         self.server_mut(at.server).pool.stop(at.key, StopReason::Misbehaved);
         self.server_mut(at.server).pool.crashed();
         self.lose(at, &Error::ServerMisbehaved { server, detail: why.to_owned() });
         self.ailed(at.server, None, why);
         self.dispatch(at.server);
+    }
+
+    /// Keeps what happened to a server last.
+    pub(super) fn note_mishap(&mut self, at: InstanceRef, what: &'static str, cause: &str) {
+        let Some(instance) = self.instance(at) else { return };
+        let mishap = Mishap::now(what, cause, instance.stderr.lines());
+        self.server_mut(at.server).pool.mishap = Some(mishap);
     }
 
     /// An instance reads no more, or not fast enough: nothing new goes there. What it was sent it may still answer, until it
@@ -164,6 +176,7 @@ impl Mux {
             self.start_failed(at, failure);
         } else if state != State::Stopping {
             tracing::warn!(server, instance = serial, how, "ended by itself");
+            self.note_mishap(at, if deaf { "deaf" } else { "ended" }, how);
             if !deaf {
                 self.server_mut(at.server).pool.crashed();
             }

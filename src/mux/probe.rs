@@ -118,6 +118,7 @@ impl Mux {
 
     /// An instance does not answer any more: nothing new goes there, and another takes its place.
     fn unresponsive(&mut self, at: InstanceRef) {
+        self.note_mishap(at, "unresponsive", "it left calls or probes unanswered");
         self.drain(at, StopReason::Unresponsive);
         let pool = &self.server(at.server).pool;
         if !pool.queue.is_empty() || pool.living() < pool.config.instances.min {

@@ -1,14 +1,18 @@
 //! Called by `admin` for `mcpool status`: what is there, as one JSON object.
 
-use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
+mod hosts;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
+use slotmap::Key;
 
 use super::Mux;
 use super::servers::{Server, Standing};
 use crate::clock;
 use crate::pool::instance::Instance;
+use crate::pool::mishap::Mishap;
 use crate::pool::process::{self, Tree};
 
 impl Mux {
@@ -22,6 +26,8 @@ impl Mux {
         let (memory, saved) = (sum("memory"), sum("memory_saved"));
         json!({
             "pid": std::process::id(),
+            "started_at": moment(self.metrics.since),
+            "uptime_ms": self.metrics.since.elapsed().unwrap_or_default().as_millis() as u64,
             "version": env!("CARGO_PKG_VERSION"),
             "metrics": *self.metrics.address.borrow(),
             "config": self.config.file,
@@ -36,6 +42,7 @@ impl Mux {
             },
             "draining": self.draining,
             "callers": self.callers.iter().map(|(key, caller)| json!({
+                "number": key.data().as_ffi(),
                 "endpoint": caller.endpoint.name,
                 "pid": caller.peer.pid,
                 "uid": caller.peer.uid,
@@ -44,6 +51,7 @@ impl Mux {
                 "revision": caller.client.as_ref().map(|(_, revision)| revision),
                 "in_flight": caller.bound.count(),
                 "buffered": caller.outbox.waiting(),
+                "buffered_bytes": caller.outbox.waiting(),
                 "asks": caller.asks.len(),
                 "held": self.held_for(key).len(),
             })).collect::<Vec<_>>(),
@@ -67,8 +75,11 @@ impl Mux {
                 "processes_without": without,
                 "processes_saved": without.saturating_sub(processes),
                 "memory": memory,
+                "memory_bytes": memory,
                 "memory_saved": saved,
+                "memory_saved_bytes": saved,
             },
+            "totals": BTreeMap::from(self.metrics.sharing.totals()),
         })
     }
 
@@ -80,8 +91,11 @@ impl Mux {
 
     fn server_status(&self, id: crate::pool::instance::ServerId, trees: &HashMap<u32, Tree>) -> Value {
         let server = self.server(id);
-        let instances: Vec<Value> =
-            server.pool.instances.values().map(|instance| instance_status(instance, trees)).collect();
+        let (hosts, none) = (self.hosts_of(id), BTreeSet::new());
+        let instances = server.pool.instances.iter();
+        let instances: Vec<Value> = instances
+            .map(|(key, instance)| instance_status(instance, trees, hosts.get(&key).unwrap_or(&none)))
+            .collect();
         let sum = |key: &str| instances.iter().filter_map(|instance| instance[key].as_u64()).sum::<u64>();
         let (memory, count) = (sum("memory"), instances.len() as u64);
         // Without mcpool every connected caller would run a process of its own.
@@ -121,10 +135,27 @@ impl Mux {
             "processes": count,
             "processes_without": callers,
             "memory": memory,
+            "memory_bytes": memory,
             "memory_saved": (callers * each).saturating_sub(memory),
+            "last_failure": server.pool.mishap.as_ref().map(mishap_status),
             "instances": instances,
         })
     }
+}
+
+/// A time as people and programs read it.
+fn moment(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+fn mishap_status(mishap: &Mishap) -> Value {
+    json!({
+        "at": moment(mishap.at),
+        "age_ms": mishap.at.elapsed().unwrap_or_default().as_millis() as u64,
+        "what": mishap.what,
+        "cause": mishap.cause,
+        "stderr": mishap.stderr,
+    })
 }
 
 /// In milliseconds.
@@ -161,7 +192,7 @@ fn eras(server: &Server) -> Vec<&'static str> {
     [Era::Legacy, Era::Modern].into_iter().filter(known).map(Era::as_str).collect()
 }
 
-fn instance_status(instance: &Instance, trees: &HashMap<u32, Tree>) -> Value {
+fn instance_status(instance: &Instance, trees: &HashMap<u32, Tree>, hosts: &BTreeSet<&str>) -> Value {
     let tree = instance.pid.and_then(|pid| trees.get(&pid)).copied().unwrap_or_default();
     json!({
         "id": instance.serial,
@@ -170,6 +201,8 @@ fn instance_status(instance: &Instance, trees: &HashMap<u32, Tree>) -> Value {
         "temporary": instance.temporary,
         "era": instance.profile.era().as_str(),
         "revision": instance.profile.revision(),
+        "profile": hosts::profile(&instance.profile),
+        "hosts": hosts,
         "callers": instance.pending.callers(),
         "lease": instance.bound.map_or("shared", |(_, lease)| lease.as_str()),
         "in_flight": instance.pending.len(),
@@ -180,6 +213,7 @@ fn instance_status(instance: &Instance, trees: &HashMap<u32, Tree>) -> Value {
         "idle_ms": instance.pending.rests().then(|| instance.idle_since.elapsed().as_millis() as u64),
         "missed": instance.missed,
         "memory": tree.bytes,
+        "memory_bytes": tree.bytes,
         "process_tree": tree.processes,
         "calls": instance.served,
     })

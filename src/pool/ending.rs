@@ -73,6 +73,7 @@ impl Pool {
     /// Forgets an instance whose process is gone.
     pub fn buried(&mut self, key: InstanceKey) {
         let Some(instance) = self.instances.remove(key) else { return };
+        self.starter.metrics.sharing.ended();
         tracing::info!(
             server = self.config.name,
             instance = instance.serial,

@@ -13,6 +13,8 @@ use tokio::time::Instant;
 use super::quote::{Raw, SHOWN, Secrets};
 use crate::metrics::ServerMetrics;
 
+/// What stands before the last lines in an error message.
+pub const ENDS: &str = "; its stderr ends with: ";
 /// How much is read at once, in bytes.
 const CHUNK: usize = 16 * 1024;
 /// Lines that are logged at once, and each second from then on.
@@ -50,11 +52,16 @@ impl Tail {
         last.lines.push_back(slot);
     }
 
+    /// The lines, as they may be seen.
+    pub fn lines(&self) -> Vec<String> {
+        let last = self.0.borrow();
+        last.lines.iter().map(|line| last.secrets.text(line, Tail::LENGTH)).collect()
+    }
+
     /// The lines, for an error message; empty if there are none.
     pub fn quote(&self) -> String {
-        let last = self.0.borrow();
-        let lines: Vec<String> = last.lines.iter().map(|line| last.secrets.text(line, Tail::LENGTH)).collect();
-        if lines.is_empty() { String::new() } else { format!("; its stderr ends with: {}", lines.join(" | ")) }
+        let lines = self.lines();
+        if lines.is_empty() { String::new() } else { format!("{ENDS}{}", lines.join(" | ")) }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod connect;
 mod crowded;
+mod alerts;
 mod daemon;
 mod ending;
 mod family;

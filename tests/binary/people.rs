@@ -67,6 +67,8 @@ async fn status_shows_servers_instances_and_callers_as_they_are() {
     assert_eq!(callers.len(), 2, "{page}");
     assert!(callers.iter().all(|line| line.contains("2025-06-18") && line.contains(" echo ")), "{page}");
     assert!(page.contains("Sharing saves 1 process and about "), "{page}");
+    assert!(page.contains("Since it started sharing has saved "), "{page}");
+    assert!(page.lines().any(|line| line.starts_with("    ") && line.contains("for host")), "{page}");
 }
 
 #[tokio::test]
@@ -177,7 +179,7 @@ async fn what_a_server_or_a_client_says_does_nothing_to_a_terminal() {
     host.request(json!(0), "initialize", opening);
     host.line().await;
     let page = mcpool(&place, &["status"]).await.out;
-    assert!(page.contains(r"bad\u{1b}]52;c;eA==\u{7}\nmcpool: run this\u{202e}\u{2028}"), "{page}");
+    assert!(page.contains(r"bad\u{1b}]52;c;eA==\u{7}\nmcp"), "{page}");
     let json = mcpool(&place, &["status", "--json"]).await.out;
     assert!(!json.contains(['\u{1b}', '\u{202e}', '\u{2028}']), "{json:?}");
     let status: Value = serde_json::from_str(&json).expect("JSON all the same");
@@ -195,6 +197,11 @@ async fn one_failure_is_told_in_one_form() {
         assert_eq!((said.code, said.out.as_str()), (Some(1), ""));
         assert!(said.err.starts_with("error 503: server `broken` could not be started: "), "{}", said.err);
     }
+    let page = mcpool(&place, &["status"]).await.out;
+    assert!(page.contains("\nbroken could not be started 0s ago (20"), "{page}");
+    assert!(page.lines().all(|line| line.chars().count() <= 80 || line.split_whitespace().count() == 1), "{page}");
+    let failure = place.status().await["servers"][0]["last_failure"].clone();
+    assert!(failure["cause"].as_str().is_some_and(|cause| cause.contains("/nowhere/server")), "{failure}");
 }
 
 #[tokio::test]

@@ -1,0 +1,39 @@
+//! Called by `mux::status`: what an instance was told about its clients, and which hosts those are.
+
+use std::collections::{BTreeSet, HashMap};
+
+use serde_json::{Value, json};
+
+use crate::era::profile::Profile;
+use crate::mux::Mux;
+use crate::pool::instance::{InstanceKey, ServerId};
+
+/// Names of hosts, or of capabilities, that are told of one instance.
+const TOLD: usize = 16;
+
+/// The names of the clients that used each instance of a server last.
+pub type Hosts<'a> = HashMap<InstanceKey, BTreeSet<&'a str>>;
+
+impl Mux {
+    /// Who uses which instance of a server, of those who are connected.
+    pub(super) fn hosts_of(&self, server: ServerId) -> Hosts<'_> {
+        let mut hosts = Hosts::new();
+        for (_, caller) in self.callers_of(server) {
+            if let (Some(instance), Some((name, _))) = (caller.uses.last(server), &caller.client) {
+                let names = hosts.entry(instance).or_default();
+                if names.len() < TOLD {
+                    names.insert(name);
+                }
+            }
+        }
+        hosts
+    }
+}
+
+/// What tells instances of one server apart: the revision, and what its clients can be asked.
+pub fn profile(profile: &Profile) -> Value {
+    let Profile::Legacy(legacy) = profile else { return json!({ "revision": profile.revision() }) };
+    let capabilities: Value = serde_json::from_str(&legacy.capabilities).unwrap_or_default();
+    let named = capabilities.as_object().into_iter().flat_map(|object| object.keys()).take(TOLD);
+    json!({ "revision": legacy.revision, "capabilities": named.collect::<Vec<_>>() })
+}

@@ -32,7 +32,7 @@ use sha2::{Digest, Sha256};
 use strict::Distrust;
 
 pub use access::{Access, Grants, Named, Roots, Rule, Who};
-pub use daemon::{Admin, Catalogue, Life, Limits, Log, MetricsAt, Sockets};
+pub use daemon::{Admin, Audit, Catalogue, Life, Limits, Log, MetricsAt, Sockets};
 pub use diagnostic::{Mistake, Mistakes, Spot};
 pub use endpoint::{ALL, Endpoint};
 pub use known::{Keeps, Known};
@@ -73,6 +73,8 @@ pub struct Config {
     pub noticed: Vec<String>,
     /// The names in `${env:NAME}` anywhere in the file, whether or not they are set.
     pub asked: BTreeSet<String>,
+    /// Who called what.
+    pub audit: Audit,
 }
 
 impl Config {
@@ -176,6 +178,10 @@ impl Config {
         if self.admin != running.admin {
             self.admin.clone_from(&running.admin);
             kept.push("admin.metrics");
+        }
+        if self.audit != running.audit {
+            self.audit.clone_from(&running.audit);
+            kept.push("audit");
         }
         kept
     }

@@ -20,6 +20,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use crate::admin::{self, Order};
+use crate::audit::Trail;
 use crate::caller::entrance::Entrance;
 use crate::caller::listener::{Listener, Taken};
 use crate::caller::sockets::Signpost;
@@ -57,6 +58,8 @@ pub enum Failure {
     Key(getrandom::Error),
     #[error("cannot serve metrics on {0}: {1}; give `admin.metrics` another place; a port 0 is any that is free")]
     Metrics(String, std::io::Error),
+    #[error("{0}")]
+    Audit(String),
     #[error("no endpoint is called {0:?}; there are: {1}")]
     NoEndpoint(String, String),
 }
@@ -102,6 +105,7 @@ async fn run<E: AsyncFn(), R: AsyncFn()>(
     let config = Rc::new(config);
     let processes = processes(&config, inherited);
     let mux = Handle::new(parts(&config, &processes)?);
+    audit(&config, &mux)?;
     let budget = Budget::now(&config);
     let entrance = Rc::new(Entrance::new(mux.clone(), processes, budget.visitors));
     let directory = sockets::directory(&config);
@@ -186,6 +190,7 @@ pub async fn serve_stdio(config: Config, inherited: Inherited, endpoint: &str) -
         let config = Rc::new(config);
         let ends = Signals::ends()?;
         let mux = Handle::new(parts(&config, &processes(&config, inherited))?);
+        audit(&config, &mux)?;
         let Some(endpoint) = config.endpoint(&endpoint) else {
             let names = config.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect::<Vec<_>>().join(", ");
             return Err(Failure::NoEndpoint(endpoint, names));
@@ -242,6 +247,15 @@ async fn end(mux: &Handle, hurry: impl AsyncFn()) {
 /// Where what is remembered of servers lies, and what confined servers may write to.
 pub fn cache(config: &Config) -> Option<PathBuf> {
     config.catalogue.dir.clone().or_else(|| place::cache(&|name| std::env::var_os(name)).ok())
+}
+
+/// Has requests told of where the config says.
+fn audit(config: &Config, mux: &Handle) -> Result<(), Failure> {
+    if let Some(trail) = Trail::start(&config.audit).map_err(Failure::Audit)? {
+        // It is the first one.
+        let _ = mux.with(|mux| mux.metrics.audit.set(trail));
+    }
+    Ok(())
 }
 
 fn processes(config: &Config, inherited: Inherited) -> Rc<Processes> {

@@ -175,6 +175,11 @@ pub enum Error {
     /// mcpool is ending.
     #[error("mcpool is shutting down; connect again")]
     Draining,
+    /// Each call is to be told of in the audit log, which cannot be written.
+    #[error(
+        "the audit log cannot be written, and calls are refused until it can be; `mcpool status` says where it is (see `audit` in the configuration)"
+    )]
+    AuditUnavailable,
     /// What the request is for is configured no more, or differently.
     #[error("{0}")]
     Reconfigured(String),
@@ -260,6 +265,7 @@ impl Error {
             | Error::Overloaded { .. }
             | Error::TooManyTasks { .. }
             | Error::Draining
+            | Error::AuditUnavailable
             | Error::Reconfigured(_)
             | Error::DaemonLost
             | Error::Disconnected(_)
@@ -342,6 +348,7 @@ impl Error {
             | Error::Disconnected(_)
             | Error::Unreachable(_) => (503, Some("draining")),
             Error::NoSession(_) => (503, Some("start_failed")),
+            Error::AuditUnavailable => (503, Some("audit_unavailable")),
             Error::CallTimeout { .. } => (504, Some("call_timeout")),
             Error::QueueTimeout { .. } => (504, Some("queue_timeout")),
             Error::AskTimeout { .. } => (504, Some("ask_timeout")),

@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::SystemTime;
 
+use crate::audit::Trail;
 use crate::error::Error;
 use crate::wire::tally::Tally;
 pub use account::Account;
@@ -54,6 +55,8 @@ pub struct Metrics {
     /// Every server that there ever was.
     servers: RefCell<Vec<Rc<ServerMetrics>>>,
     exporter: OnceCell<Exporter>,
+    /// Where requests are told of when they end, if anywhere.
+    pub audit: OnceCell<Rc<Trail>>,
     /// Where Prometheus can read.
     pub address: RefCell<Option<String>>,
 }
@@ -155,6 +158,7 @@ impl Default for Metrics {
             own: ServerMetrics::new(NO_SERVER),
             servers: RefCell::default(),
             exporter: OnceCell::new(),
+            audit: OnceCell::new(),
             address: RefCell::new(None),
         }
     }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use slotmap::Key;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
 
@@ -43,13 +44,15 @@ pub async fn serve<R, W, L>(
     L: Fn(&R) -> bool,
 {
     let principal: Principal = who.into();
-    let pid = principal.pid;
+    let (pid, uid, program) = (principal.pid, principal.uid, principal.program.clone());
     let (config, scratch, metrics) = mux.with(|mux| (mux.config.clone(), mux.scratch.clone(), mux.metrics.clone()));
     let outbox = Outbox::counted(config.limits.outgoing, metrics.bytes.to_callers.clone());
     let Some(key) = mux.with(|mux| mux.connect(endpoint.clone(), outbox.clone(), principal)) else {
         tracing::warn!(pid, "refused a caller: the endpoint has as many as it may, or mcpool is ending");
         return;
     };
+    let caller = key.data().as_ffi();
+    tracing::debug!(caller, pid, uid, endpoint = endpoint.name, program, "a caller came");
     let guard = HangUp { mux: mux.clone(), key };
     let mut session = Session {
         mux: mux.clone(),
@@ -68,10 +71,10 @@ pub async fn serve<R, W, L>(
     };
     match ended.fault() {
         Some(reason) => {
-            tracing::warn!(pid, endpoint = endpoint.name, reason, ?ended, "a caller is disconnected");
+            tracing::warn!(caller, pid, endpoint = endpoint.name, reason, ?ended, "a caller is disconnected");
             metrics.callers_dropped.one(reason);
         }
-        None => tracing::debug!(pid, ?ended, "a caller left"),
+        None => tracing::debug!(caller, pid, ?ended, "a caller left"),
     }
     drop(guard);
     outbox.close();

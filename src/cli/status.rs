@@ -43,6 +43,7 @@ fn page(status: &Value, width: usize) -> String {
         }
     }
     let told = [
+        audit(&status["audit"]),
         sick(servers),
         failures(servers),
         confined(servers),
@@ -52,8 +53,7 @@ fn page(status: &Value, width: usize) -> String {
         saved(&status["sharing"]),
         totals(&status["totals"]),
     ];
-    page + "
-" + &wrapped(&told.concat(), width)
+    page + "\n" + &wrapped(&told.concat(), width)
 }
 
 /// Which config it is, and whether a later one was refused.
@@ -139,6 +139,20 @@ fn standing(what: &str, breaker: &Value) -> String {
         _ => return String::new(),
     };
     format!("Breaker: {what} {state}: {}.\n", text(&breaker["cause"]))
+}
+
+/// What the audit log lacks, if it lacks anything.
+fn audit(audit: &Value) -> String {
+    let (file, lost) = (text(&audit["file"]), count(&audit["lost"]));
+    let mut told = String::new();
+    if audit["writable"] == false {
+        let meanwhile = if audit["required"] == true { "calls are refused" } else { "its lines are lost" };
+        told += &format!("The audit log {file} cannot be written: {meanwhile} until it can be.\n");
+    }
+    if lost > 0 {
+        told += &format!("The audit log {file} lacks {}.\n", plural(lost, "line"));
+    }
+    told
 }
 
 /// What happened to each server last, if anything did.

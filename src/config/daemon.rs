@@ -63,6 +63,19 @@ pub struct Log {
     pub level: String,
 }
 
+/// Who called what, one line for each request that ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// Where it is written, an absolute path; None: nowhere.
+    pub file: Option<PathBuf>,
+    /// Bytes at which the file is turned.
+    pub size: usize,
+    /// How many older ones are kept.
+    pub keep: usize,
+    /// Whether calls are refused while it cannot be written.
+    pub required: bool,
+}
+
 /// How the daemon ends, and how it comes by another config while it runs. In the file its keys stand at the top.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Life {
@@ -115,6 +128,12 @@ impl Default for Limits {
             rounds: 32,
             asks: 64,
         }
+    }
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { file: None, size: 100 << 20, keep: 5, required: false }
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::diagnostic::{Mistakes, Notes, quoted};
 use super::fields::Fields;
 use super::yaml::{self, Entry, Place};
-use super::{Admin, Catalogue, Config, Life, Limits, Log, MetricsAt, Server, Sockets, name};
+use super::{Admin, Audit, Catalogue, Config, Life, Limits, Log, MetricsAt, Server, Sockets, name};
 
 /// For durations that may not be zero.
 const MOMENT: Duration = Duration::from_millis(1);
@@ -74,6 +74,7 @@ fn config(mut root: Fields<'_>) -> Config {
     config.life =
         Life { drain: root.duration("drain", usual.drain, Duration::ZERO), reload: root.truth("reload", usual.reload) };
     config.admin = admin(root.section("admin"));
+    config.audit = audit(root.section("audit"));
     for entry in root.named("endpoints") {
         let endpoint = endpoint::read(root.notes, entry, &names);
         if endpoint.socket.is_some() && config.endpoints.iter().any(|other| other.socket == endpoint.socket) {
@@ -160,6 +161,18 @@ fn admin(mut fields: Fields<'_>) -> Admin {
     });
     fields.finish();
     Admin { metrics }
+}
+
+fn audit(mut fields: Fields<'_>) -> Audit {
+    let default = Audit::default();
+    let audit = Audit {
+        file: fields.path("file"),
+        size: fields.size("size", default.size, 64 << 10..=HUGE),
+        keep: fields.count("keep", default.keep, 0..=100),
+        required: fields.truth("required", default.required),
+    };
+    fields.finish();
+    audit
 }
 
 /// A place that only this machine's users can reach: whoever can reach it can read it.

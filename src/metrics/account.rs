@@ -9,6 +9,7 @@ use tracing::Span;
 
 use super::method::Method;
 use super::server::{Outcome, ServerMetrics};
+use crate::audit;
 use crate::clock;
 
 /// The account of one request, from its arrival to its end.
@@ -19,6 +20,8 @@ pub struct Account {
     /// Whether an instance is to serve it.
     placed: bool,
     sent: Option<Instant>,
+    /// What the audit log is told, if there is one.
+    audit: Option<Box<audit::Request>>,
     /// Of all log lines about it. Behind a pointer, since there is none while nobody logs that much.
     span: Option<Box<Span>>,
 }
@@ -28,7 +31,20 @@ impl Account {
     pub fn open(server: Rc<ServerMetrics>, method: &str, caller: u64, id: &str) -> Account {
         let span = tracing::debug_span!("call", caller, id, method, server = server.name);
         let span = (!span.is_disabled()).then(|| Box::new(span));
-        Account { server, method: Method::named(method), since: clock::now(), placed: false, sent: None, span }
+        Account {
+            server,
+            method: Method::named(method),
+            since: clock::now(),
+            placed: false,
+            sent: None,
+            audit: None,
+            span,
+        }
+    }
+
+    /// It is told of in the audit log too.
+    pub fn audited(&mut self, request: audit::Request) {
+        self.audit = Some(Box::new(request));
     }
 
     /// It is a server's.
@@ -56,10 +72,19 @@ impl Account {
 
     /// It ended. Called once.
     pub fn end(&self, outcome: Outcome, reason: impl Display) {
+        self.over(outcome, None, reason);
+    }
+
+    /// `word`: the reason in one word, where there is one.
+    fn over(&self, outcome: Outcome, word: Option<&'static str>, reason: impl Display) {
         let now = clock::now();
         let queued = self.placed.then(|| self.sent.unwrap_or(now) - self.since);
         let took = self.sent.map(|sent| now - sent);
         self.server.call_ended(self.method, outcome, queued, took);
+        if let Some(audit) = &self.audit {
+            let reason = word.map_or_else(|| reason.to_string(), str::to_owned);
+            audit.ended(&self.server.name, outcome.as_str(), &reason, now - self.since);
+        }
         tracing::debug!(
             parent: self.span.as_ref().and_then(|span| span.id()),
             outcome = outcome.as_str(),
@@ -73,7 +98,7 @@ impl Account {
     /// It ended with an error of mcpool's own.
     pub fn refused(&self, error: &crate::error::Error) {
         self.server.refused(super::reason(error));
-        self.end(Outcome::Refused, error);
+        self.over(Outcome::Refused, Some(super::reason(error)), error);
     }
 }
 

@@ -30,7 +30,8 @@ const REFUSALS: [&str; 8] = [
     "start_failed",
 ];
 /// Refusals of what belongs to no server.
-const OWN_REFUSALS: [&str; 5] = ["caller_overloaded", "draining", "forbidden", "parse_error", "too_large"];
+const OWN_REFUSALS: [&str; 6] =
+    ["audit_unavailable", "caller_overloaded", "draining", "forbidden", "parse_error", "too_large"];
 const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
 
 /// What a metric is.
@@ -56,7 +57,7 @@ impl Kind {
 use Kind::{Counter, Gauge};
 
 /// Every metric, with what it means. A test holds `docs/operating.md` to it.
-pub(super) const METRICS: [(&str, Kind, &str); 33] = [
+pub(super) const METRICS: [(&str, Kind, &str); 35] = [
     ("mcpool_build_info", Gauge, "1; the label says which version runs."),
     ("mcpool_callers", Gauge, "Callers connected."),
     ("mcpool_callers_total", Counter, "Callers accepted."),
@@ -90,6 +91,8 @@ pub(super) const METRICS: [(&str, Kind, &str); 33] = [
     ("mcpool_dropped_messages_total", Counter, "Messages that were delivered to nobody."),
     ("mcpool_bytes_total", Counter, "Bytes read and written."),
     ("mcpool_reloads_total", Counter, "Reloads of the config."),
+    ("mcpool_audit_lines_total", Counter, "Lines written to the audit log."),
+    ("mcpool_audit_lost_total", Counter, "Lines that the audit log lacks, since they could not be written."),
 ];
 
 /// What Prometheus reads.
@@ -135,6 +138,9 @@ impl Exporter {
         for (outcome, count) in from_the_start(&["applied", "refused"], metrics.reloads()) {
             self.counter("mcpool_reloads_total", vec![label("outcome", outcome)], count);
         }
+        let audit = metrics.audit.get().map(|trail| trail.state());
+        self.counter("mcpool_audit_lines_total", vec![], audit.as_ref().map_or(0, |audit| audit.written));
+        self.counter("mcpool_audit_lost_total", vec![], audit.map_or(0, |audit| audit.lost));
         self.gauge("mcpool_held_calls", vec![], measured.held);
         self.gauge("mcpool_buffered_bytes", vec![], measured.buffered);
         self.gauge("mcpool_draining", vec![], usize::from(measured.draining));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
+use crate::audit::Who;
 use crate::config::{self, Access};
 use crate::era::level::Level;
 use crate::era::profile::Profile;
@@ -96,6 +97,8 @@ pub struct Caller {
     pub missed: Vec<ServerId>,
     /// Its endpoint is gone: it may begin nothing, and is left then at the latest.
     pub leaves: Option<Instant>,
+    /// Who it is, for the audit log, if there is one.
+    pub who: Option<Rc<Who>>,
     /// The servers that it would have started by itself when it came.
     counted: usize,
 }
@@ -132,6 +135,9 @@ impl Caller {
     /// Notes how it names itself: in `initialize`, or in a modern request.
     pub fn introduces_itself(&mut self, info: Option<&str>, revision: &'static str) {
         let name = info.and_then(|info| member(info, "name")).and_then(unquote).unwrap_or_default();
+        if let Some(who) = &self.who {
+            who.client.replace(name.clone().into_owned());
+        }
         self.client = Some((name.into_owned(), revision));
     }
 
@@ -183,6 +189,16 @@ impl Mux {
         }
         self.metrics.callers.one();
         let counted = endpoint.servers.len();
+        let who = self.metrics.audit.get().map(|_| {
+            let Principal { uid, pid, program, .. } = &principal;
+            Rc::new(Who {
+                uid: *uid,
+                pid: *pid,
+                program: program.clone(),
+                endpoint: endpoint.name.clone(),
+                ..Who::default()
+            })
+        });
         self.metrics.sharing.came(counted);
         // Ask ids start anywhere: an answer to an ask of an earlier daemon then never fits one of this.
         let next_ask = self.random.borrow_mut().u64(..1 << 48);
@@ -206,6 +222,7 @@ impl Mux {
             missed: Vec::new(),
             leaves: None,
             counted,
+            who,
         }))
     }
 

@@ -13,6 +13,7 @@ use super::listed::Listed;
 use super::lists::ListKind;
 use super::offer::{declared, restrained};
 use super::roots;
+use crate::audit::{self, Trail, Who};
 use crate::clock;
 use crate::era::bridge::capabilities::without_roots;
 use crate::era::level::Level;
@@ -130,7 +131,10 @@ impl Mux {
             [only] => &self.server(*only).pool.metrics,
             _ => self.metrics.own(),
         };
-        let account = Account::open(of.clone(), &request.method(), key.data().as_ffi(), id.as_str());
+        let mut account = Account::open(of.clone(), &request.method(), key.data().as_ffi(), id.as_str());
+        if let (Some(trail), Some(who)) = (self.metrics.audit.get(), &caller.who) {
+            account.audited(audited(trail, (who, key.data().as_ffi()), &request));
+        }
         let reply = Reply::new(caller.outbox.clone(), batch, id, request.id(Field::MetaProgressToken), account);
         if let Some(field) = request.twice() {
             return reply.refuse(&Error::InvalidParams(format!("a member that decides ({field:?}) stands twice")));
@@ -144,6 +148,9 @@ impl Mux {
             Err(Full::All(limit)) => return reply.refuse(&Error::Overloaded { limit }),
         };
         let accepted = Accepted { caller: key, request, reply, permit };
+        if self.metrics.audit.get().is_some_and(|trail| trail.refuses()) && !is_harmless(&accepted.request.method()) {
+            return accepted.refuse(&Error::AuditUnavailable);
+        }
         if self.draining && !self.is_comeback(&accepted) {
             return accepted.refuse(&Error::Draining);
         }
@@ -326,4 +333,22 @@ impl Verb {
             _ => ListKind::of_method(method).map_or(Verb::Pass, Verb::List),
         }
     }
+}
+
+/// What the audit log is told of a request.
+fn audited(trail: &Rc<Trail>, who: (&Rc<Who>, u64), request: &Message) -> audit::Request {
+    let (method, params) = (request.method(), request.raw(Field::Params));
+    let (target, arguments) = match &*method {
+        "tools/call" | "prompts/get" => {
+            (request.text(Field::Name), params.and_then(|params| member(params, "arguments")))
+        }
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => (request.text(Field::Uri), None),
+        _ => (None, params),
+    };
+    trail.request(who, &method, target.as_deref(), arguments)
+}
+
+/// Whether a request opens a session or lists, which is answered though no call is.
+fn is_harmless(method: &str) -> bool {
+    matches!(method, "initialize" | "ping" | "server/discover") || ListKind::of_method(method).is_some()
 }

@@ -79,6 +79,16 @@ impl Mux {
                 "memory_saved": saved,
                 "memory_saved_bytes": saved,
             },
+            "audit": self.metrics.audit.get().map(|trail| {
+                let state = trail.state();
+                json!({
+                    "file": state.file,
+                    "required": state.required,
+                    "writable": !state.fails,
+                    "lines": state.written,
+                    "lost": state.lost,
+                })
+            }),
             "totals": BTreeMap::from(self.metrics.sharing.totals()),
         })
     }

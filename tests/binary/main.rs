@@ -1,8 +1,8 @@
 //! The binary itself, with real processes, sockets and signals: what hosts and operators do with it.
 
+mod alerts;
 mod connect;
 mod crowded;
-mod alerts;
 mod daemon;
 mod ending;
 mod family;

@@ -83,6 +83,11 @@ async fn answer(
         }
         (Some("where"), endpoint) => mux.with(|mux| place(&mux.config, endpoint)),
         (Some("restart"), Some(server)) => told("restarted", mux.with(|mux| mux.restart_server(server))),
+        (Some("changes"), Some(server)) => told("changes", mux.with(|mux| mux.changed_tools(server))),
+        (Some("approve"), Some(server)) => {
+            let digests: Vec<&str> = words.collect();
+            told("approved", mux.with(|mux| mux.approve_tools(server, &digests)))
+        }
         (Some("reload"), None) => {
             let (tell, done) = oneshot::channel();
             // Whoever would carry it out is gone only when the daemon ends.

@@ -1,6 +1,7 @@
 //! Called by `main`: what people and hosts type.
 
 mod anew;
+mod approve;
 mod call;
 mod check;
 mod client;
@@ -99,6 +100,16 @@ enum Command {
         /// The server, as `mcpool status` shows it
         server: String,
     },
+    /// Show which tools of a server are not as they were approved (see `pin` in the config), and approve them
+    Approve {
+        /// The server, as `mcpool status` shows it
+        server: String,
+        /// One tool of it; else all
+        tool: Option<String>,
+        /// Do not ask first at a terminal
+        #[arg(long)]
+        yes: bool,
+    },
     /// Read the config anew and put it in force, whole or not at all
     Reload,
     /// List the tools of an endpoint
@@ -181,6 +192,9 @@ fn run(command: Command, config: Option<&Path>) -> Result<ExitCode, String> {
         }),
         Command::Drain => tell(config, async |directory| orders::drain(directory).await),
         Command::Restart { server } => tell(config, async |directory| orders::restart(directory, &server).await),
+        Command::Approve { server, tool, yes } => {
+            tell(config, async |directory| approve::run(directory, &server, tool.as_deref(), yes).await)
+        }
         Command::Reload => tell(config, async |directory| orders::reload(directory).await),
         Command::Tools { name } => runtime()?.block_on(tools::run(&choose(config)?, &name)),
         Command::Call { name, tool, arguments } => {

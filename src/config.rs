@@ -39,7 +39,7 @@ pub use known::{Keeps, Known};
 pub use resilience::{Backoff, Breaker, Probe, Rate, RateLimit, Recycle, Retry, WhenFull};
 pub use sandbox::{Network, Preset, Sandbox};
 pub use secret::{Secret, is_plain};
-pub use server::{EraChoice, Instances, LeaseChoice, Queue, Server, Timeouts};
+pub use server::{EraChoice, Instances, LeaseChoice, Pin, Queue, Server, Timeouts};
 
 /// The largest config file, in bytes.
 const LARGEST: usize = 1 << 20;

@@ -88,6 +88,16 @@ pub enum Error {
         /// The server's name.
         server: String,
     },
+    /// A tool is not as the operator approved it.
+    #[error(
+        "tool `{tool}` of server `{server}` is not as it was approved, and is not called; `mcpool approve {server}` shows what changed and approves it"
+    )]
+    ChangedTool {
+        /// The server's name.
+        server: String,
+        /// The tool, by the server's name for it.
+        tool: String,
+    },
     /// A message above `limits.max_message`.
     #[error(
         "a message of {size} bytes is above the limit of {limit} bytes; raise `limits.max_message` if it is wanted"
@@ -239,7 +249,8 @@ impl Error {
     /// The server whose fault it is, if it is one's.
     pub fn server(&self) -> Option<&str> {
         match self {
-            Error::ServerDied { server, .. }
+            Error::ChangedTool { server, .. }
+            | Error::ServerDied { server, .. }
             | Error::ServerMisbehaved { server, .. }
             | Error::PoolExhausted { server }
             | Error::StartFailed { server, .. }
@@ -331,6 +342,7 @@ impl Error {
             Error::MissingCapability { .. } => (-32021, None),
             Error::Unanswered { .. } => (-32603, None),
             Error::Forbidden { .. } | Error::Disabled { .. } | Error::OwnServer { .. } => (403, Some("forbidden")),
+            Error::ChangedTool { .. } => (403, Some("changed_tool")),
             Error::TooLarge { .. } => (413, Some("too_large")),
             Error::CallerOverloaded { .. } | Error::Overloaded { .. } | Error::TooManyTasks { .. } => {
                 (429, Some("caller_overloaded"))

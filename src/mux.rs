@@ -27,6 +27,7 @@ pub mod names;
 pub mod notified;
 pub mod offer;
 pub mod owned;
+pub mod pins;
 pub mod probe;
 pub mod recycle;
 pub mod reload;

@@ -72,7 +72,8 @@ pub async fn ask(directory: &Path, order: &str) -> Result<Value, String> {
     }
 }
 
-fn error(said: &Value) -> String {
+/// Why an order was not carried out.
+pub fn error(said: &Value) -> String {
     said["error"].as_str().map_or_else(|| format!("the daemon's answer is a strange one: {said}"), str::to_owned)
 }
 

@@ -2,7 +2,7 @@
 
 mod page;
 mod tables;
-mod units;
+pub mod units;
 
 use std::path::Path;
 
@@ -49,6 +49,7 @@ fn page(status: &Value, width: usize) -> String {
         confined(servers),
         adopted(&status["strangers"]),
         room(&status["descriptors"]),
+        changed(servers),
         counted(status),
         saved(&status["sharing"]),
         totals(&status["totals"]),
@@ -139,6 +140,19 @@ fn standing(what: &str, breaker: &Value) -> String {
         _ => return String::new(),
     };
     format!("Breaker: {what} {state}: {}.\n", text(&breaker["cause"]))
+}
+
+/// The tools that are not as they were approved.
+fn changed(servers: &[Value]) -> String {
+    let told = servers.iter().filter(|server| !rows(&server["pins"]["changed"]).is_empty()).map(|server| {
+        let (name, pins) = (text(&server["name"]), &server["pins"]);
+        let tools =
+            rows(&pins["changed"]).iter().map(|tool| format!("{} ({})", text(&tool["tool"]), text(&tool["what"])));
+        let meanwhile = if pins["pin"] == "refuse" { "they are refused" } else { "they are used all the same" };
+        let tools = tools.collect::<Vec<_>>().join(", ");
+        format!("Tools of {name} are not as they were approved: {tools}; {meanwhile}. See `mcpool approve {name}`.\n")
+    });
+    told.collect()
 }
 
 /// What the audit log lacks, if it lacks anything.

@@ -39,6 +39,8 @@ pub struct Server {
     pub era: EraChoice,
     /// Who shares an instance of it.
     pub lease: LeaseChoice,
+    /// What becomes of a tool that is not as it was approved.
+    pub pin: Pin,
     /// How many instances of it may run.
     pub instances: Instances,
     /// Calls in flight on one instance, at most.
@@ -89,6 +91,18 @@ pub enum LeaseChoice {
     Call,
     /// One caller's, until that caller disconnects.
     Session,
+}
+
+/// What becomes of a tool that changed, or appeared, after the tools of its server were approved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pin {
+    /// Nobody looks.
+    #[default]
+    Off,
+    /// It is told of.
+    Warn,
+    /// It is also neither shown nor called until the operator approves it.
+    Refuse,
 }
 
 /// How many instances of a server may run at once.
@@ -153,6 +167,7 @@ impl Server {
             sandbox: None,
             era: EraChoice::default(),
             lease: LeaseChoice::default(),
+            pin: Pin::Off,
             instances: Instances::default(),
             concurrency: 32,
             queue: Queue::default(),

@@ -19,9 +19,10 @@ pub const CALL: &str = "mcpool_call_seconds";
 /// Ends of instances that somebody may want to be told of the first time.
 const STOPS: [&str; 5] = ["deaf", "ended", "gives_way", "misbehaved", "unresponsive"];
 /// Refusals of calls of a server, likewise.
-const REFUSALS: [&str; 8] = [
+const REFUSALS: [&str; 9] = [
     "breaker_open",
     "call_timeout",
+    "changed_tool",
     "pool_exhausted",
     "queue_timeout",
     "rate_limited",

@@ -192,7 +192,7 @@ impl Mux {
                 page.leave_room(self.server_info(*id, &offer.introduction()).len());
             }
             page.leave_room(rest.len());
-            for item in &list.items {
+            for item in list.items.iter().filter(|item| kind != ListKind::Tools || !server.pins.hides(item.get())) {
                 if endpoint.prefix && names::is_taken(kind, item.get(), &shown, &templates) {
                     self.collisions.tell(&server.config.name, kind, item.get());
                     continue;

@@ -129,6 +129,9 @@ impl Mux {
         if news && !starting {
             self.announce_change(at.server, &profile, kinds[0]);
         }
+        if !starting && kinds.contains(&ListKind::Tools) && self.server(at.server).pins.is_on() {
+            self.recheck_tools(at);
+        }
     }
 
     /// Tells the callers that share a list that it changed.

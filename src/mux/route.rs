@@ -29,6 +29,7 @@ impl Mux {
             [only] if !endpoint.prefix => *only,
             _ => self.route_among(endpoint, request, &request.method(), modern, &mut splice)?,
         };
+        self.is_approved(server, endpoint, request)?;
         Ok(Route { server, splice })
     }
 

@@ -13,6 +13,7 @@ use super::catalogue::Catalogue;
 use super::gate::Gate;
 use super::listen::Upstream;
 use super::owned::Owned;
+use super::pins::Pins;
 use super::subscribe::Orphan;
 use crate::config;
 use crate::pool::Pool;
@@ -24,6 +25,8 @@ pub struct Server {
     pub gate: Gate,
     pub pool: Pool,
     pub catalogue: Catalogue,
+    /// What its tools were when they were approved.
+    pub pins: Pins,
     /// The merged `subscriptions/listen`.
     pub upstream: Upstream,
     /// Tasks and elicitations that belong to one caller.
@@ -103,6 +106,7 @@ impl Mux {
             gate: Gate::new(&config),
             pool: Pool::new(id, config.clone(), self.starter.clone()),
             catalogue: Catalogue::load(self.catalogue.as_deref(), &config, home, self.alarm.clone()),
+            pins: Pins::load(self.catalogue.as_deref(), self.config.file.as_deref(), &config),
             upstream: Upstream::default(),
             owned: Owned::default(),
             orphans: Vec::new(),
@@ -118,6 +122,7 @@ impl Mux {
             }
             None => self.servers.push(server),
         }
+        self.look_at_all_tools(id);
         id
     }
 
@@ -144,6 +149,7 @@ impl Mux {
         let server = self.server_mut(id);
         server.standing = Standing::Vacant;
         server.catalogue.forget();
+        server.pins = Pins::default();
         server.upstream = Upstream::default();
         server.owned = Owned::default();
         server.orphans = Vec::new();

@@ -147,6 +147,7 @@ impl Mux {
             "memory": memory,
             "memory_bytes": memory,
             "memory_saved": (callers * each).saturating_sub(memory),
+            "pins": server.pins.status(),
             "last_failure": server.pool.mishap.as_ref().map(mishap_status),
             "instances": instances,
         })

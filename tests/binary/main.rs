@@ -12,6 +12,7 @@ mod kin;
 mod metrics;
 mod orphans;
 mod people;
+mod pinned;
 mod places;
 mod reload;
 mod sandbox;

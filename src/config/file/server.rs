@@ -7,10 +7,11 @@ use super::{MANY, MOMENT, check_name, resilience, sandbox};
 use crate::config::diagnostic::{Notes, quoted};
 use crate::config::fields::Fields;
 use crate::config::yaml::{Entry, Place, Value};
-use crate::config::{ALL, EraChoice, Instances, Keeps, LeaseChoice, Queue, Secret, Server, Timeouts};
+use crate::config::{ALL, EraChoice, Instances, Keeps, LeaseChoice, Pin, Queue, Secret, Server, Timeouts};
 
 const ERAS: [(&str, EraChoice); 3] =
     [("auto", EraChoice::Auto), ("legacy", EraChoice::Legacy), ("modern", EraChoice::Modern)];
+const PINS: [(&str, Pin); 3] = [("off", Pin::Off), ("warn", Pin::Warn), ("refuse", Pin::Refuse)];
 const LEASES: [(&str, LeaseChoice); 4] = [
     ("auto", LeaseChoice::Auto),
     ("shared", LeaseChoice::Shared),
@@ -46,6 +47,7 @@ pub(super) fn read(notes: &Notes<'_>, entry: &Entry) -> Option<Server> {
         sandbox,
         era: fields.choice("era", &ERAS),
         lease: fields.choice("lease", &LEASES),
+        pin: fields.choice("pin", &PINS),
         concurrency: fields.count("concurrency", default.concurrency, 1..=MANY),
         queue: queue(fields.section("queue")),
         timeout: timeouts(fields.section("timeout")),

@@ -117,6 +117,9 @@ impl Mux {
                 "lists a name twice; where several servers are under one roof the first one counts"
             );
         }
+        if kind == ListKind::Tools {
+            self.look_at_tools(server, &key);
+        }
         self.list_settled(server, &key, kind, None);
         if differ {
             self.announce_change(server, profile, kind);
@@ -146,6 +149,19 @@ impl Mux {
     /// Fetches anew what is remembered of a server that was just started: it may be another version by now.
     pub(crate) fn recheck_lists(&mut self, at: InstanceRef) {
         let Some(instance) = self.instance(at) else { return };
+        // What was fetched before it was started came from another process.
+        let born = instance.born;
+        self.fetch_again(at, |_, list| list.fetched.is_none_or(|fetched| fetched < born));
+    }
+
+    /// Fetches the tools anew that are announced to have changed, before anybody asks for them.
+    pub(crate) fn recheck_tools(&mut self, at: InstanceRef) {
+        self.fetch_again(at, |kind, list| kind == ListKind::Tools && list.stale);
+    }
+
+    /// Fetches lists that are known of an instance's kind of clients.
+    fn fetch_again(&mut self, at: InstanceRef, wanted: impl Fn(ListKind, &List) -> bool) {
+        let Some(instance) = self.instance(at) else { return };
         let profile = instance.profile.clone();
         let caller = match instance.users {
             Users::Only(caller) => caller,
@@ -155,12 +171,13 @@ impl Mux {
             variant.key.era == profile.era()
                 && (profile == Profile::Modern || variant.key == VariantKey::of_introduction(&profile))
         });
-        // What was fetched before it was started came from another process.
-        let born = instance.born;
-        let old = |list: &List| list.fetched.is_none_or(|fetched| fetched < born);
         let wanted: Vec<(VariantKey, ListKind)> = known
             .flat_map(|variant| {
-                variant.lists.iter().filter(|(_, list)| old(list)).map(|(kind, _)| (variant.key.clone(), *kind))
+                variant
+                    .lists
+                    .iter()
+                    .filter(|(kind, list)| wanted(*kind, list))
+                    .map(|(kind, _)| (variant.key.clone(), *kind))
             })
             .collect();
         for (variant, kind) in wanted {

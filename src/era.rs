@@ -5,6 +5,7 @@ pub mod bridge;
 pub mod legacy;
 pub mod level;
 pub mod modern;
+pub mod nulls;
 pub mod profile;
 
 /// The two families of protocol revisions (revision 2026-07-28, page "Versioning and Compatibility").

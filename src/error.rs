@@ -236,6 +236,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// What is wrong with a line that is no message, by the code that JSON-RPC has for it.
+    pub fn malformed(code: i64, why: String) -> Error {
+        if code == -32700 { Error::Parse(why) } else { Error::InvalidRequest(why) }
+    }
+
     /// The code of the JSON-RPC error object.
     pub fn code(&self) -> i64 {
         self.row().0

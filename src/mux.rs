@@ -29,6 +29,7 @@ pub mod offer;
 pub mod owned;
 pub mod pins;
 pub mod probe;
+mod readable;
 pub mod recycle;
 pub mod reload;
 pub mod repeat;

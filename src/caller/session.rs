@@ -9,8 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use slotmap::Key;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::clock;
 use crate::config::Config;
 use crate::error::Error;
 use crate::metrics::Metrics;
@@ -19,13 +20,17 @@ use crate::mux::access::Principal;
 use crate::mux::callers::Endpoint;
 use crate::reply::{Batch, CallerKey};
 use crate::wire::frame::{Line, LineReader};
-use crate::wire::message::{Malformed, Message};
+use crate::wire::id::RawId;
+use crate::wire::message::Message;
 use crate::wire::outbox::Outbox;
+use crate::wire::skim::{self, Shape};
 
 /// A caller that leaves more than this unread is not read from until it reads.
 const UNREAD: usize = 4 << 20;
 /// How often a caller that says nothing more is looked at: at first, and when its calls take their time.
 const LOOK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
+/// How many bytes of a line must come in a second for it to take longer than `limits.line`.
+const RATE: f64 = 16.0 * 1024.0;
 /// How long a caller that is being left may take to read what was said to it last.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -59,6 +64,7 @@ pub async fn serve<R, W, L>(
         key,
         outbox: outbox.clone(),
         lines: LineReader::new(reader, scratch, config.limits.message),
+        half: None,
         config,
         metrics: metrics.clone(),
     };
@@ -123,11 +129,19 @@ impl Ended {
     }
 }
 
+/// A line that has begun.
+struct Half {
+    until: Instant,
+    /// What came of it since it was given that time.
+    bytes: usize,
+}
+
 struct Session<R> {
     mux: Handle,
     key: CallerKey,
     outbox: Outbox,
     lines: LineReader<R>,
+    half: Option<Half>,
     /// As it was when the caller connected.
     config: Rc<Config>,
     metrics: Rc<Metrics>,
@@ -137,21 +151,28 @@ impl<R: AsyncRead + Unpin> Session<R> {
     async fn read(&mut self, left: impl Fn(&R) -> bool) -> Ended {
         loop {
             while let Some(line) = self.lines.take() {
+                self.half = None;
                 if let Err(why) = self.take(line) {
                     return Ended::Unaddressable(why);
                 }
             }
+            let held_up = self.half.is_some().then(clock::now);
             if !self.outbox.below(UNREAD).await {
                 // The writer, which ends with it, says why.
                 pending::<()>().await;
             }
-            let read = if self.lines.in_a_line() {
-                match timeout(self.config.limits.line, self.lines.fill()).await {
+            if let (Some(half), Some(since)) = (&mut self.half, held_up) {
+                // What was not read meanwhile could not come.
+                half.until += clock::now() - since;
+            }
+            let read = match self.half() {
+                None => self.lines.fill().await,
+                Some(until) => match timeout_at(until, self.lines.fill()).await {
                     Ok(read) => read,
+                    // What came in the meantime may be worth more time.
+                    Err(_) if self.goes_on() => continue,
                     Err(_) => return Ended::HalfALine,
-                }
-            } else {
-                self.lines.fill().await
+                },
             };
             match read {
                 Ok(0) => {
@@ -159,10 +180,34 @@ impl<R: AsyncRead + Unpin> Session<R> {
                     Box::pin(self.linger(left)).await;
                     return Ended::Closed;
                 }
-                Ok(bytes) => self.metrics.bytes.from_callers.add(bytes as u64),
+                Ok(bytes) => {
+                    self.metrics.bytes.from_callers.add(bytes as u64);
+                    if let Some(half) = &mut self.half {
+                        half.bytes += bytes;
+                    }
+                }
                 Err(error) => return Ended::Read(error),
             }
         }
+    }
+
+    /// Until when the line that has begun may take, if one has.
+    fn half(&mut self) -> Option<Instant> {
+        if !self.lines.in_a_line() {
+            self.half = None;
+            return None;
+        }
+        let limit = self.config.limits.line;
+        Some(self.half.get_or_insert_with(|| Half { until: clock::now() + limit, bytes: 0 }).until)
+    }
+
+    /// Whether half a line that has had its time gets as much again: it goes on at a rate that brings it to an end.
+    fn goes_on(&mut self) -> bool {
+        let limit = self.config.limits.line;
+        let Some(half) = &mut self.half else { return false };
+        let goes_on = half.bytes as f64 >= RATE * limit.as_secs_f64();
+        *half = Half { until: half.until + limit, bytes: 0 };
+        goes_on
     }
 
     /// Waits until the last calls are answered, or the caller has left. What is not answered by then is cancelled.
@@ -174,65 +219,87 @@ impl<R: AsyncRead + Unpin> Session<R> {
         }
     }
 
-    /// Takes one line; an error if nothing that was wrong with it can be told to anybody.
+    /// Takes one line; an error if it is a request that cannot be answered. Nobody waits for an answer to anything else
+    /// that is wrong with a line.
     fn take(&mut self, line: Line) -> Result<(), String> {
         match line {
             Line::Whole(line) if Message::is_batch(&line) => self.take_batch(&line),
             Line::Whole(line) => self.take_message(line, None),
             Line::TooLong(size, skim) => {
                 let error = Error::TooLarge { size, limit: self.config.limits.message };
-                match skim.id() {
-                    Some(id) if skim.is_answer() => self.mux.with(|mux| mux.ask_lost(self.key, id, &error.to_string())),
-                    Some(id) => {
-                        self.metrics.refused(&error);
-                        self.outbox.line(&error.reply(Some(id)));
-                    }
-                    None => return self.unaddressable(&error),
-                }
-                Ok(())
+                self.refuse(&error, skim.id(), skim.shape(), "too_large")
             }
         }
     }
 
     fn take_message(&mut self, line: Bytes, batch: Option<&Rc<Batch>>) -> Result<(), String> {
-        match Message::read(line, self.config.limits.nesting) {
+        let malformed = match Message::read(line, self.config.limits.nesting) {
             Ok(message) => {
                 self.mux.with(|mux| mux.received(self.key, message, batch.cloned()));
-                Ok(())
+                return Ok(());
             }
-            Err(Malformed { answer: true, why, id: Some(id), .. }) => {
-                self.mux.with(|mux| mux.ask_lost(self.key, &id, &why));
-                Ok(())
-            }
-            Err(malformed) => {
-                let error = if malformed.code == -32700 {
-                    Error::Parse(malformed.why)
-                } else {
-                    Error::InvalidRequest(malformed.why)
-                };
-                match (&malformed.id, batch) {
-                    (id, Some(batch)) => batch.add(error.reply(id.as_ref()).into()),
-                    (Some(id), None) => self.outbox.line(&error.reply(Some(id))),
-                    (None, None) => return self.unaddressable(&error),
-                }
-                self.metrics.refused(&error);
-                Ok(())
-            }
+            Err(malformed) => malformed,
+        };
+        let error = Error::malformed(malformed.code, malformed.why);
+        if let Some(batch) = batch
+            && matches!(malformed.shape, Shape::Request | Shape::Nothing)
+        {
+            self.metrics.refused(&error);
+            batch.add(error.reply(malformed.id.as_ref()).into());
+            return Ok(());
         }
+        self.refuse(&error, malformed.id.as_ref(), malformed.shape, "malformed")
+    }
+
+    /// Refuses a line that cannot be taken: whoever waits for an answer to it is told, if that is possible.
+    fn refuse(&self, error: &Error, id: Option<&RawId>, shape: Shape, reason: &'static str) -> Result<(), String> {
+        let asked = |id: &RawId| self.mux.with(|mux| mux.is_asked(self.key, id));
+        match (id, shape) {
+            (Some(id), Shape::Answer) => self.mux.with(|mux| mux.ask_lost(self.key, id, &error.to_string())),
+            (Some(id), Shape::Empty) if asked(id) => {
+                self.mux.with(|mux| mux.ask_lost(self.key, id, &error.to_string()));
+            }
+            (Some(_), _) | (None, Shape::Nothing) => {
+                self.metrics.refused(error);
+                self.outbox.line(&error.reply(id));
+            }
+            (None, Shape::Answer | Shape::Empty | Shape::Notification) => {
+                tracing::debug!(reason, why = error.to_string(), "dropped a message of a caller");
+                self.metrics.dropped(reason);
+            }
+            (None, Shape::Request) => return self.unaddressable(error),
+        }
+        Ok(())
     }
 
     fn take_batch(&mut self, line: &Bytes) -> Result<(), String> {
         if !self.mux.with(|mux| mux.speaks_batches(self.key)) {
-            return self.unaddressable(&Error::InvalidRequest("batches exist only in revision 2025-03-26".into()));
+            let error = Error::InvalidRequest("batches exist only in revision 2025-03-26".into());
+            return self.refuse_batch(&error, line);
         }
         match Message::batch(line, self.config.limits.nesting, self.config.limits.in_flight) {
-            Err(fault) => self.unaddressable(&Error::Parse(fault.to_string())),
-            Ok(elements) if elements.is_empty() => self.unaddressable(&Error::InvalidRequest("an empty batch".into())),
+            Err(fault) => self.refuse_batch(&Error::malformed(fault.code(), fault.to_string()), line),
+            Ok(elements) if elements.is_empty() => {
+                self.refuse(&Error::InvalidRequest("an empty batch".into()), None, Shape::Nothing, "malformed")
+            }
             Ok(elements) => {
                 let batch = Batch::new(self.outbox.clone(), self.config.limits.outgoing);
                 elements.into_iter().try_for_each(|line| self.take_message(line, Some(&batch)))
             }
         }
+    }
+
+    /// Refuses each request of a batch that is refused as a whole.
+    fn refuse_batch(&self, error: &Error, line: &[u8]) -> Result<(), String> {
+        let messages = skim::messages(line);
+        if messages.len() == skim::MESSAGES {
+            // There may be more than those.
+            return self.unaddressable(error);
+        }
+        if messages.is_empty() {
+            return self.refuse(error, None, Shape::Nothing, "malformed");
+        }
+        messages.iter().try_for_each(|message| self.refuse(error, message.id(), message.shape(), "malformed"))
     }
 
     /// Says an error to nobody in particular, as JSON-RPC has it; then the connection is closed, because whoever

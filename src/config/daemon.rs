@@ -27,7 +27,7 @@ pub struct Limits {
     pub in_flight_total: usize,
     /// Bytes buffered towards one caller.
     pub outgoing: usize,
-    /// How long half a line may wait for the rest.
+    /// How long a line may take from its first byte on; one that keeps coming gets as much again.
     pub line: Duration,
     /// Levels of objects and arrays within one message.
     pub nesting: usize,

@@ -45,7 +45,7 @@ pub struct Offers {
 /// Reads the capabilities of an `InitializeResult`; `None` if it is none.
 pub fn offers(result: &str) -> Option<Offers> {
     unquote(member(result, "protocolVersion")?)?;
-    let capabilities = member(result, "capabilities")?;
+    let capabilities = member(result, "capabilities").filter(|capabilities| capabilities.starts_with('{'))?;
     let resources = member(capabilities, "resources").unwrap_or("{}");
     Some(Offers {
         logging: member(capabilities, "logging").is_some(),

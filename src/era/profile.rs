@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::Era;
+use super::{Era, nulls};
 
 /// The largest capabilities object in bytes: each is kept with what a server offers to clients of that kind.
 const LARGEST: usize = 16 * 1024;
@@ -39,7 +39,10 @@ impl Profile {
     /// The profile of a legacy client; `None` if the capabilities are no object, too large, or hold a known one that
     /// is no object.
     pub fn legacy(revision: &'static str, capabilities: &str) -> Option<Profile> {
-        let value: Value = serde_json::from_str(capabilities).ok().filter(|_| capabilities.len() <= LARGEST)?;
+        if capabilities.len() > LARGEST || !capabilities.starts_with('{') {
+            return None;
+        }
+        let value: Value = serde_json::from_str(&nulls::without(capabilities)).ok()?;
         let object = value.as_object()?;
         // A server would refuse what is no object here, for everybody who has the same profile.
         if KNOWN.iter().any(|known| object.get(*known).is_some_and(|value| !value.is_object())) {
@@ -98,5 +101,8 @@ mod tests {
         assert_ne!(one, Profile::legacy("2025-11-25", r#"{"sampling":{},"roots":{"listChanged":true}}"#).unwrap());
         assert!(Profile::legacy("2025-06-18", "[]").is_none());
         assert!(Profile::legacy("2025-06-18", r#"{"roots":true}"#).is_none());
+        let nulls = r#"{"roots":{"listChanged":null},"sampling":null,"elicitation":null,"experimental":null}"#;
+        assert_eq!(Profile::legacy("2025-06-18", nulls), Profile::legacy("2025-06-18", r#"{"roots":{}}"#));
+        assert!(Profile::legacy("2025-06-18", "null").is_none());
     }
 }

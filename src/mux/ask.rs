@@ -10,6 +10,7 @@ use super::Mux;
 use super::bridge::Bridge;
 use super::call::Place;
 use super::callers::Asked;
+use super::readable;
 use crate::clock;
 use crate::era::bridge::ask as words;
 use crate::era::profile::canonical;
@@ -156,6 +157,11 @@ impl Mux {
 
     /// A caller answered an ask.
     pub(crate) fn ask_answered(&mut self, key: CallerKey, answer: &Message) {
+        if !readable::is_plain(answer)
+            && let (Some(fault), Some(id)) = (readable::fault_of_ask(answer), answer.id(Field::Id))
+        {
+            return self.ask_lost(key, &id, &fault);
+        }
         let ours = answer.raw(Field::Id).and_then(digits).map(AskId);
         let Some(caller) = self.callers.get_mut(key) else { return };
         match ours.and_then(|ours| caller.asks.remove(&ours)) {
@@ -177,6 +183,12 @@ impl Mux {
                 self.ask_over(at, key);
             }
         }
+    }
+
+    /// Whether a caller was asked something under this id, and has not answered yet.
+    pub fn is_asked(&self, key: CallerKey, id: &RawId) -> bool {
+        let ours = digits(id.as_str()).map(AskId);
+        self.callers.get(key).is_some_and(|caller| ours.is_some_and(|ours| caller.asks.contains_key(&ours)))
     }
 
     /// A caller answered an ask with what cannot be passed on.

@@ -66,7 +66,9 @@ impl Catalogue {
     pub fn load(dir: Option<&Path>, server: &config::Server, home: Option<&Path>, alarm: Rc<Alarm>) -> Catalogue {
         let variable = |name: &str| std::env::var_os(name);
         let file = dir.map(|dir| dir.join(format!("{}.json", digest::digest(server, home, &variable))));
-        let read = |file: &PathBuf| serde_json::from_slice(&fs::read(file).ok()?).ok();
+        // It is written without line ends. In one that holds any they would be told on in the middle of a line.
+        let sound = |text: &Vec<u8>| memchr::memchr2(b'\r', b'\n', text).is_none();
+        let read = |file: &PathBuf| serde_json::from_slice(&fs::read(file).ok().filter(sound)?).ok();
         let known = file.as_ref().and_then(read).unwrap_or_default();
         Catalogue { known, file, alarm, next: Cell::default(), unsaved: Cell::default() }
     }

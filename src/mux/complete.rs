@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Mux;
 use super::call::{Call, Place, Source, Then};
 use super::errand::Outcome;
+use super::readable;
 use crate::clock;
 use crate::era::bridge::content;
 use crate::era::legacy;
@@ -58,6 +59,12 @@ impl Mux {
             }
         }
         self.judge(entry.call, answer);
+        if !readable::is_plain(answer)
+            && let Some(error) = self.unreadable(at, entry.call, answer)
+        {
+            self.fail(entry.call, error);
+            return self.released(at);
+        }
         if self.calls.get(entry.call).is_some_and(|call| call.is_held()) {
             self.answered_while_held(at, entry.call, answer);
             return self.released(at);
@@ -70,6 +77,16 @@ impl Mux {
             self.deliver(at, call, answer);
         }
         self.released(at);
+    }
+
+    /// What is told of an answer in place of it, if no client could read it.
+    fn unreadable(&self, at: InstanceRef, key: CallKey, answer: &Message) -> Option<Error> {
+        let call = self.calls.get(key).filter(|call| readable::is_read(call))?;
+        let fault = readable::fault(answer, &call.request.method())?;
+        let said = self.instance(at).map(|instance| instance.stderr.shown(readable::said(answer))).unwrap_or_default();
+        let detail = format!("it answered what no client can read: {fault}; it said: {said}");
+        self.drop_from(at, "unreadable", &fault);
+        Some(Error::ServerMisbehaved { server: self.server(at.server).config.name.clone(), detail })
     }
 
     /// Passes the server's answer on, noting what else it means.

@@ -10,9 +10,10 @@ use crate::pool::handshake::Step;
 use crate::pool::instance::{InstanceRef, State};
 use crate::pool::pending::Taken;
 use crate::wire::frame::Line;
-use crate::wire::id::{WireId, digits};
+use crate::wire::id::{RawId, WireId, digits};
 use crate::wire::message::{Kind, Malformed, Message};
 use crate::wire::scan::Field;
+use crate::wire::skim::Shape;
 
 impl Mux {
     /// A line of an instance.
@@ -23,9 +24,13 @@ impl Mux {
         }
         match line {
             Line::TooLong(size, skim) => {
-                let id = skim.id().filter(|_| skim.is_answer()).and_then(|id| digits(id.as_str()));
                 let error = Error::TooLarge { size, limit: self.config.limits.message };
-                if id.is_none_or(|id| !self.fail_answer(at, WireId(id), error)) {
+                let asks = skim.id().filter(|_| skim.shape() == Shape::Request);
+                if let Some(id) = asks {
+                    // It waits for an answer, as callers do.
+                    instance.refuse(id, &error);
+                }
+                if asks.is_some() || !skim.shape().answers() || !self.fail_answer(at, skim.id(), error) {
                     self.drop_from(at, "too_large", &format!("{size} bytes"));
                 }
             }
@@ -45,19 +50,25 @@ impl Mux {
     }
 
     fn heard_line(&mut self, at: InstanceRef, line: Bytes) {
-        match Message::read(line, self.config.limits.nesting) {
+        match Message::read(line.clone(), self.config.limits.nesting) {
             Ok(message) => self.heard_message(at, &message),
-            Err(malformed) => self.heard_garbage(at, &malformed),
+            Err(malformed) => self.heard_garbage(at, &line, &malformed),
         }
     }
 
     fn heard_message(&mut self, at: InstanceRef, message: &Message) {
         let Some(instance) = self.instance_mut(at) else { return };
         instance.garbage = 0;
-        match message.kind() {
-            Kind::Result | Kind::Error => self.heard_answer(at, message),
-            Kind::Request => self.heard_request(at, message),
-            Kind::Notification => self.heard_notification(at, message),
+        match (message.kind(), message.doubt()) {
+            (Kind::Request, Some(doubt)) => {
+                let error = serde_json::json!({ "code": -32602, "message": doubt.to_string() });
+                instance.reply(message, &format!(r#""error":{error}"#));
+                self.drop_from(at, "ambiguous", &doubt.to_string());
+            }
+            (Kind::Notification, Some(doubt)) => self.drop_from(at, "ambiguous", &doubt.to_string()),
+            (Kind::Result | Kind::Error, _) => self.heard_answer(at, message),
+            (Kind::Request, None) => self.heard_request(at, message),
+            (Kind::Notification, None) => self.heard_notification(at, message),
         }
     }
 
@@ -101,30 +112,50 @@ impl Mux {
         }
     }
 
-    /// A line that is no message. If it would have been the answer to a call, that call fails now instead of
-    /// at its deadline.
-    fn heard_garbage(&mut self, at: InstanceRef, malformed: &Malformed) {
+    /// A line that is no message. If it would have been the answer to a call, that call fails now instead of at its
+    /// deadline; and so does each other that a part of it would have answered.
+    fn heard_garbage(&mut self, at: InstanceRef, line: &Bytes, malformed: &Malformed) {
         let limit = self.server(at.server).config.stdout_errors;
         let Some(instance) = self.instance_mut(at) else { return };
         instance.garbage += 1;
         let hopeless = instance.garbage >= limit;
-        let name = self.server(at.server).config.name.clone();
-        let error = Error::ServerMisbehaved { server: name, detail: format!("its answer was {}", malformed.why) };
-        let id = malformed.id.as_ref().filter(|_| malformed.answer).and_then(|id| digits(id.as_str()));
-        if let Some(id) = id {
-            self.fail_answer(at, WireId(id), error);
+        let Malformed { why, id, shape, begins, further, .. } = malformed;
+        match id {
+            // Elsewhere it is quoted only, as in a log.
+            Some(id) if *shape == Shape::Request && *begins => {
+                instance.refuse(id, &Error::malformed(malformed.code, why.clone()));
+            }
+            // What stands in a line with other messages may be another caller's.
+            Some(id) if shape.answers() && *begins && further.is_empty() && malformed.code == -32600 => {
+                let said = instance.stderr.shown(&String::from_utf8_lossy(line));
+                self.fail_garbled(at, id, &format!("{why}; it wrote: {said}"));
+            }
+            Some(id) if shape.answers() => self.fail_garbled(at, id, why),
+            _ => {}
         }
-        self.drop_from(at, "malformed", &malformed.why);
+        further.iter().for_each(|id| self.fail_garbled(at, id, why));
+        self.drop_from(at, "malformed", why);
         if hopeless {
             self.distrust(at, "it writes lines to stdout that are not messages");
         }
     }
 
+    /// An answer that cannot be read: whatever waited for it fails.
+    fn fail_garbled(&mut self, at: InstanceRef, id: &RawId, why: &str) {
+        let Some(instance) = self.instance_mut(at) else { return };
+        if let Some(failure) = instance.hear_garbled(id, why) {
+            return self.start_failed(at, failure);
+        }
+        let server = self.server(at.server).config.name.clone();
+        let detail = format!("its answer cannot be read: {why}");
+        self.fail_answer(at, Some(id), Error::ServerMisbehaved { server, detail });
+    }
+
     /// Fails the call that an unusable answer belongs to, if it belongs to one.
-    fn fail_answer(&mut self, at: InstanceRef, id: WireId, error: Error) -> bool {
-        let Some(Taken::Answer(entry)) = self.instance_mut(at).map(|instance| instance.pending.take(id)) else {
-            return false;
-        };
+    fn fail_answer(&mut self, at: InstanceRef, id: Option<&RawId>, error: Error) -> bool {
+        let id = id.and_then(|id| digits(id.as_str())).map(WireId);
+        let taken = id.and_then(|id| self.instance_mut(at).map(|instance| instance.pending.take(id)));
+        let Some(Taken::Answer(entry)) = taken else { return false };
         self.fail(entry.call, error);
         self.released(at);
         true

@@ -15,12 +15,12 @@ use super::lists::ListKind;
 use super::offer::{Offer, declared, restrained};
 use super::request::Accepted;
 use crate::clock;
+use crate::era::bridge::capabilities::client_info;
 use crate::era::profile::Profile;
 use crate::era::{implementation, legacy, modern};
 use crate::error::Error;
 use crate::pool::instance::{InstanceRef, ServerId};
 use crate::reply::{CallKey, CallerKey};
-use crate::wire::message::member;
 use crate::wire::scan::Field;
 
 impl Mux {
@@ -32,14 +32,16 @@ impl Mux {
         }
         let request = &accepted.request;
         let revision = legacy::negotiate(&request.text(Field::ProtocolVersion).unwrap_or_default());
-        let given = request.raw(Field::Capabilities);
+        // A set of none may be written as null.
+        let none = request.span(Field::Capabilities).is_null();
+        let given = if none { Some("{}") } else { request.raw(Field::Capabilities) };
         let fewer = given.and_then(|given| restrained(&caller.access, given));
         let Some(profile) = fewer.as_deref().or(given).and_then(|given| Profile::legacy(revision, given)) else {
             let what = "`initialize` needs `capabilities`, an object of objects, of at most 16 KiB";
             return accepted.refuse(&Error::InvalidParams(what.into()));
         };
-        let info = request.raw(Field::Params).and_then(|params| member(params, "clientInfo")).unwrap_or("{}");
-        caller.introduces_itself(Some(info), revision);
+        let info = client_info(request.raw(Field::ClientInfo));
+        caller.introduces_itself(request.raw(Field::ClientInfo), revision);
         caller.session = Some(Session { profile: profile.clone(), info: info.into(), initialized: false, level: None });
         self.introduce(accepted, profile);
     }

@@ -119,6 +119,7 @@ impl Mux {
     pub fn received(&mut self, caller: CallerKey, message: Message, batch: Option<Rc<Batch>>) {
         match message.kind() {
             Kind::Request => self.requested(caller, message, batch),
+            Kind::Notification if message.doubt().is_some() => self.metrics.dropped("ambiguous"),
             Kind::Notification => self.notified_by(caller, &message),
             Kind::Result | Kind::Error => self.ask_answered(caller, &message),
         }
@@ -136,8 +137,8 @@ impl Mux {
             account.audited(audited(trail, (who, key.data().as_ffi()), &request));
         }
         let reply = Reply::new(caller.outbox.clone(), batch, id, request.id(Field::MetaProgressToken), account);
-        if let Some(field) = request.twice() {
-            return reply.refuse(&Error::InvalidParams(format!("a member that decides ({field:?}) stands twice")));
+        if let Some(doubt) = request.doubt() {
+            return reply.refuse(&Error::InvalidParams(doubt.to_string()));
         }
         if caller.in_flight.contains_key(reply.id()) {
             return reply.refuse(&Error::InvalidRequest("a request with this id is in flight already".into()));
@@ -181,8 +182,7 @@ impl Mux {
             return accepted.refuse(&error);
         }
         if let Some(caller) = self.callers.get_mut(accepted.caller).filter(|caller| caller.client.is_none()) {
-            let meta = accepted.request.raw(Field::Meta).unwrap_or("{}");
-            caller.introduces_itself(member(meta, modern::CLIENT_INFO), modern::REVISION);
+            caller.introduces_itself(accepted.request.raw(Field::MetaClientInfo), modern::REVISION);
         }
         match Verb::of(&accepted.request.method()) {
             Verb::Discover => self.introduce(accepted, Profile::Modern),

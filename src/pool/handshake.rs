@@ -8,8 +8,8 @@ use super::instance::{Instance, State};
 use crate::clock;
 use crate::era::modern::{self, Found};
 use crate::era::profile::Profile;
-use crate::era::{Era, legacy};
-use crate::wire::id::{WireId, digits};
+use crate::era::{Era, legacy, nulls};
+use crate::wire::id::{RawId, WireId, digits};
 use crate::wire::message::{Kind, Message, member, unquote};
 use crate::wire::scan::Field;
 
@@ -86,6 +86,18 @@ impl Instance {
         }
     }
 
+    /// Hears that what would have been the answer to its opening cannot be read.
+    pub fn hear_garbled(&self, id: &RawId, why: &str) -> Option<Failure> {
+        let opening = matches!(self.stage, Stage::Opening(opening) if digits(id.as_str()) == Some(opening.0));
+        (opening && self.state == State::Starting).then(|| match self.profile.era() {
+            // Any answer that is not a modern one means legacy.
+            Era::Modern => {
+                Failure::Lacks(Era::Modern, format!("its answer to `server/discover` cannot be read: {why}"))
+            }
+            Era::Legacy => Failure::Broken(format!("its answer to `initialize` cannot be read: {why}")),
+        })
+    }
+
     /// Notes that the server was told roots. Its handshake ends when it has had time to act on them: behind another
     /// `ping`.
     pub fn told_roots(&mut self) {
@@ -114,14 +126,15 @@ impl Instance {
     fn initialized(&mut self, answer: &Message) -> Step {
         if answer.kind() == Kind::Error {
             let error = answer.raw(Field::Error).unwrap_or("{}");
-            let said = self.stderr.shown(&member(error, "message").and_then(unquote).unwrap_or_default());
+            // What has no message that is a text says what it says.
+            let said = self.stderr.shown(&member(error, "message").and_then(unquote).unwrap_or(error.into()));
             return Step::Failed(match member(error, "code") {
                 Some("-32022" | "-32601") => Failure::Lacks(Era::Legacy, said),
                 _ => Failure::Refused(format!("it answered `initialize` with an error: {said}")),
             });
         }
-        let result = answer.raw(Field::Result).unwrap_or("{}");
-        let Some(offers) = legacy::offers(result) else {
+        let result = nulls::of_introduction(answer.raw(Field::Result).unwrap_or("{}"));
+        let Some(offers) = legacy::offers(&result) else {
             return Step::Failed(Failure::Broken("it answered `initialize` without a version or capabilities".into()));
         };
         self.offers = offers;
@@ -131,14 +144,14 @@ impl Instance {
             let ping = self.request("ping", "{}");
             self.stage = Stage::Settling(ping, clock::now());
         }
-        Step::Introduced(result.to_owned())
+        Step::Introduced(result)
     }
 
     fn discovered(&mut self, answer: &Message) -> Step {
         match modern::judge(answer) {
             Found::Modern(result) => {
                 self.stage = Stage::Asking;
-                Step::Introduced(result)
+                Step::Introduced(nulls::of_introduction(&result))
             }
             Found::Unspoken(versions) => {
                 let said = format!("it speaks {}", self.stderr.shown(&versions));

@@ -3,7 +3,8 @@
 use compact_str::ToCompactString;
 
 use super::instance::Instance;
-use crate::wire::id::WireId;
+use crate::error::Error;
+use crate::wire::id::{RawId, WireId};
 use crate::wire::message::Message;
 use crate::wire::scan::Field;
 use crate::wire::splice::Splice;
@@ -27,6 +28,11 @@ impl Instance {
         if let Some(id) = request.raw(Field::Id) {
             self.outbox.line(format!(r#"{{"jsonrpc":"2.0","id":{id},{body}}}"#).as_bytes());
         }
+    }
+
+    /// Answers a request of the server that cannot be read otherwise.
+    pub fn refuse(&self, id: &RawId, error: &Error) {
+        self.outbox.line(&error.reply(Some(id)));
     }
 
     /// Sends a call on: its line with our id and our progress token.

@@ -33,14 +33,14 @@ impl Default for Scratch {
 /// What stood between two line ends.
 #[derive(Debug)]
 pub enum Line {
-    /// A line without its end; never blank.
+    /// A line without its end, which is LF or CRLF; never blank.
     Whole(Bytes),
     /// A line above the limit: its length in bytes, and what could be learnt about it on the way.
     TooLong(usize, Box<Skim>),
 }
 
 impl Line {
-    /// Bytes on the wire, the line end among them.
+    /// Bytes on the wire, the line end among them, taken to be LF.
     pub fn size(&self) -> u64 {
         1 + match self {
             Line::Whole(line) => line.len() as u64,
@@ -110,6 +110,9 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
             }
             if line.len() > self.limit {
                 return Some(Line::TooLong(line.len(), Box::new(Skim::over(&line))));
+            }
+            if line.ends_with(b"\r") {
+                line.truncate(line.len() - 1);
             }
             if !line.trim_ascii().is_empty() {
                 // A short line would keep a buffer in memory that was made for a long one.
@@ -188,7 +191,9 @@ mod tests {
 
     #[tokio::test]
     async fn lines_are_cut_and_blank_ones_skipped() {
-        assert_eq!(lines(b"a\n\n \r\nbc\r\nrest", 10).await, ["a", "bc\r"]);
+        assert_eq!(lines(b"a\n\n \r\nbc\r\nrest", 10).await, ["a", "bc"]);
+        // Any other CR is part of the line, which is refused for it.
+        assert_eq!(lines(b"a\r\r\nb\rc\n", 10).await, ["a\r", "b\rc"]);
     }
 
     #[tokio::test]

@@ -13,6 +13,9 @@ pub enum Fault {
     /// Not JSON at this byte.
     #[error("not JSON at byte {0}")]
     Syntax(usize),
+    /// A carriage return that ends no line.
+    #[error("a bare CR at byte {0}, which ends a line for many readers; write a line as LF or CRLF ends it")]
+    BareCr(usize),
     /// JSON, but not an object where one must stand.
     #[error("not a JSON object")]
     NotAnObject,
@@ -24,6 +27,16 @@ pub enum Fault {
     TooMany(usize),
 }
 
+impl Fault {
+    /// The code by which JSON-RPC calls it: -32700 for what is not JSON, -32600 for what is not a message.
+    pub fn code(self) -> i64 {
+        match self {
+            Fault::Syntax(_) | Fault::BareCr(_) => -32700,
+            Fault::NotAnObject | Fault::TooDeep(_) | Fault::TooMany(_) => -32600,
+        }
+    }
+}
+
 /// The deepest nesting that can be configured.
 pub const DEEPEST: usize = 1024;
 
@@ -31,6 +44,8 @@ pub const DEEPEST: usize = 1024;
 #[derive(Clone, Copy, Debug)]
 pub struct Key<'a> {
     pub raw: &'a [u8],
+    /// Where it stands in the text, behind its quote.
+    pub start: usize,
     /// Whether it holds escapes, so that it means something else than it looks like.
     pub escaped: bool,
 }
@@ -60,10 +75,11 @@ impl<'a> Reader<'a> {
         self.text.get(self.at).copied()
     }
 
-    /// Skips white space.
+    /// Skips white space. CR is none here, though JSON has it so: Python, Java, .NET and Node end a line at it, and what
+    /// stands behind it would be a message of its own to them (design, promise 10).
     #[inline]
     pub fn space(&mut self) {
-        while let Some(b' ' | b'\t' | b'\r' | b'\n') = self.peek() {
+        while let Some(b' ' | b'\t' | b'\n') = self.peek() {
             self.at += 1;
         }
     }
@@ -203,7 +219,7 @@ impl<'a> Reader<'a> {
         self.space();
         let start = self.at + 1;
         let escaped = self.string()?;
-        let key = Key { raw: &self.text[start..self.at - 1], escaped };
+        let key = Key { raw: &self.text[start..self.at - 1], start, escaped };
         self.space();
         if self.peek() != Some(b':') {
             return self.wrong();
@@ -305,8 +321,9 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    #[cold]
     fn wrong<T>(&self) -> Result<T, Fault> {
-        Err(Fault::Syntax(self.at))
+        Err(if self.peek() == Some(b'\r') { Fault::BareCr(self.at) } else { Fault::Syntax(self.at) })
     }
 }
 
@@ -362,6 +379,25 @@ mod tests {
             "{1:2}",
         ] {
             assert!(matches!(check(text), Err(Fault::Syntax(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_carriage_return_is_no_white_space() {
+        for text in [
+            "\r1",
+            "1\r",
+            "[\r]",
+            "[1\r,2]",
+            "[1,\r2]",
+            "{\r}",
+            "{\"a\"\r:1}",
+            "{\"a\":\r1}",
+            "{\"a\":1\r}",
+            "\"a\rb\"",
+        ] {
+            let at = text.find('\r').unwrap();
+            assert_eq!(check(text), Err(Fault::BareCr(at)), "{text:?}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! Called for every line that a peer sent: what kind of message it is, and its members as raw text.
 
+mod nulls;
+
 use std::borrow::Cow;
 
 use bytes::Bytes;
@@ -8,8 +10,8 @@ use serde_json::value::RawValue;
 
 use super::id::RawId;
 use super::json::{Fault, Reader};
-use super::scan::{Field, Fields, Span};
-use super::skim::Skim;
+use super::scan::{Doubt, Field, Fields, Span};
+use super::skim::{self, Shape};
 use super::splice::Splice;
 
 /// A message that was received, checked and not changed.
@@ -43,8 +45,28 @@ pub struct Malformed {
     pub code: i64,
     /// The id of the message, if one could be found.
     pub id: Option<RawId>,
-    /// Whether the message would have been an answer: then no error may be sent back.
-    pub answer: bool,
+    /// What the message would have been.
+    pub shape: Shape,
+    /// Whether the line begins with it: otherwise it may be quoted only, as in a log.
+    pub begins: bool,
+    /// The ids of further answers in the same line.
+    pub further: Vec<RawId>,
+}
+
+impl Malformed {
+    fn of(line: &[u8], code: i64, why: String) -> Malformed {
+        let mut found = skim::messages(line).into_iter();
+        let first = found.next().unwrap_or_default();
+        let answers = found.filter(|skim| skim.shape().answers());
+        Malformed {
+            why,
+            code,
+            id: first.id().cloned(),
+            shape: first.shape(),
+            begins: line.trim_ascii_start().first() == Some(&b'{'),
+            further: answers.filter_map(|skim| skim.id().cloned()).collect(),
+        }
+    }
 }
 
 impl Message {
@@ -53,18 +75,12 @@ impl Message {
     /// # Errors
     /// A line that is not one JSON-RPC 2.0 message.
     pub fn read(line: Bytes, depth: usize) -> Result<Message, Malformed> {
-        let malformed = |code, why: String, line: &[u8]| {
-            let skim = Skim::over(line);
-            Malformed { why, code, id: skim.id().cloned(), answer: skim.is_answer() }
-        };
-        let fields = Fields::of(&line, depth).map_err(|fault| {
-            malformed(if let Fault::Syntax(_) = fault { -32700 } else { -32600 }, fault.to_string(), &line)
-        })?;
+        let fields = Fields::of(&line, depth).map_err(|fault| Malformed::of(&line, fault.code(), fault.to_string()))?;
         match classify(&line, &fields) {
-            Err(why) => Err(malformed(-32600, why.into(), &line)),
+            Err(why) => Err(Malformed::of(&line, -32600, why)),
             Ok(kind) => match ByteString::try_from(line.clone()) {
                 Ok(line) => Ok(Message { line, fields, kind }),
-                Err(_) => Err(malformed(-32700, "not valid UTF-8".into(), &line)),
+                Err(_) => Err(Malformed::of(&line, -32700, "not valid UTF-8".into())),
             },
         }
     }
@@ -105,7 +121,7 @@ impl Message {
         self.line.as_bytes()
     }
 
-    /// The raw text of a member.
+    /// The raw text of a member; none for one that is `null`.
     pub fn raw(&self, field: Field) -> Option<&str> {
         let span = self.fields.span(field);
         if span.found() { self.line.get(span.range()) } else { None }
@@ -126,19 +142,24 @@ impl Message {
         self.text(Field::Method).unwrap_or_default()
     }
 
-    /// Where a member stands.
+    /// Where a member stands that is not `null`.
     pub fn span(&self, field: Field) -> Span {
         self.fields.span(field)
     }
 
-    /// A member of the parameters that stands twice although mcpool acts on it.
-    pub fn twice(&self) -> Option<Field> {
-        self.fields.twice
+    /// A member of the parameters or of the outcome that the receiver could read otherwise than mcpool.
+    pub fn doubt(&self) -> Option<Doubt> {
+        self.fields.doubt
     }
 
-    /// The line, to be forwarded with some ranges replaced.
+    /// The line, to be forwarded with some ranges replaced. Members that mcpool knows and that are `null` are left out, of
+    /// the message itself and of its parameters: there are peers that take no such message.
     pub fn splice(&self) -> Splice {
-        Splice::new(self.line.as_bytes().clone())
+        let mut splice = Splice::new(self.line.as_bytes().clone());
+        if self.fields.nulls {
+            nulls::leave_out(self, &mut splice);
+        }
+        splice
     }
 }
 
@@ -177,37 +198,45 @@ pub fn elements(json: &str) -> Vec<&str> {
     serde_json::from_str::<Vec<&RawValue>>(json).unwrap_or_default().into_iter().map(RawValue::get).collect()
 }
 
-fn classify(line: &[u8], fields: &Fields) -> Result<Kind, &'static str> {
+/// What a message is. A member that is `null` is as good as left out.
+fn classify(line: &[u8], fields: &Fields) -> Result<Kind, String> {
     let first = |field| {
         let span: Span = fields.span(field);
         if span.found() { line.get(span.start as usize).copied() } else { None }
     };
-    if let Some(Field::Jsonrpc | Field::Id | Field::Method | Field::Params | Field::Result | Field::Error) =
-        fields.twice
-    {
-        return Err("a member stands twice");
+    if let Some(doubt) = fields.doubt.filter(|doubt| doubt.field().is_on_top()) {
+        return Err(doubt.to_string());
     }
     if &line[fields.span(Field::Jsonrpc).range()] != b"\"2.0\"" {
-        return Err("`jsonrpc` must be \"2.0\"");
+        return Err("`jsonrpc` must be \"2.0\"".into());
     }
     if !matches!(first(Field::Id), None | Some(b'"' | b'-' | b'0'..=b'9')) {
-        return Err("`id` must be a string or a number");
+        return Err("`id` must be a string or a number".into());
     }
     let (method, id) = (first(Field::Method), first(Field::Id));
     match (method, id, first(Field::Result), first(Field::Error)) {
         (Some(b'"'), _, None, None) => match first(Field::Params) {
             None | Some(b'{') if id.is_some() => Ok(Kind::Request),
+            None | Some(b'{') if fields.span(Field::Id).is_null() && !is_of_notification(line, fields) => {
+                Err("the `id` of a request must not be null".into())
+            }
             None | Some(b'{') => Ok(Kind::Notification),
-            _ => Err("`params` must be an object"),
+            _ => Err("`params` must be an object".into()),
         },
         (None, Some(_), Some(_), None) => Ok(Kind::Result),
         (None, Some(_), None, Some(_)) => Ok(Kind::Error),
-        (None, _, Some(_), Some(_)) => Err("an answer has either `result` or `error`, not both"),
-        (None, None, _, Some(_)) => Err("an error without an `id`"),
-        (Some(b'"'), ..) => Err("a request has no `result` or `error`"),
-        (Some(_), ..) => Err("`method` must be a string"),
-        _ => Err("neither a `method` nor an answer with an `id`"),
+        (None, Some(_), None, None) if fields.span(Field::Result).is_null() => Ok(Kind::Result),
+        (None, _, Some(_), Some(_)) => Err("an answer has either `result` or `error`, not both".into()),
+        (None, None, _, Some(_)) => Err("an error without an `id`".into()),
+        (Some(b'"'), ..) => Err("a request has no `result` or `error`".into()),
+        (Some(_), ..) => Err("`method` must be a string".into()),
+        _ => Err("neither a `method` nor an answer with an `id`".into()),
     }
+}
+
+/// Whether the method is one of those that want no answer: of others, an `id` that is null is a fault.
+fn is_of_notification(line: &[u8], fields: &Fields) -> bool {
+    line[fields.span(Field::Method).range()].starts_with(b"\"notifications/")
 }
 
 #[cfg(test)]
@@ -225,6 +254,10 @@ mod tests {
         assert_eq!(kind(r#"{"jsonrpc":"2.0","method":"a"}"#), Kind::Notification);
         assert_eq!(kind(r#"{"jsonrpc":"2.0","id":"x","result":null}"#), Kind::Result);
         assert_eq!(kind(r#"{"jsonrpc":"2.0","id":1.5,"error":{}}"#), Kind::Error);
+        assert_eq!(kind(r#"{"jsonrpc":"2.0","id":1,"error":null,"result":{}}"#), Kind::Result);
+        assert_eq!(kind(r#"{"jsonrpc":"2.0","id":1,"error":{},"result":null,"method":null}"#), Kind::Error);
+        assert_eq!(kind(r#"{"jsonrpc":"2.0","id":1,"method":"a","params":null,"result":null}"#), Kind::Request);
+        assert_eq!(kind(r#"{"jsonrpc":"2.0","id":null,"method":"notifications/a"}"#), Kind::Notification);
         assert_eq!(read(r#"{"jsonrpc":"2.0","id":1,"method":"tools\/call"}"#).unwrap().method(), "tools/call");
     }
 

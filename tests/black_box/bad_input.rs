@@ -25,22 +25,88 @@ async fn told(line: &[u8], then: impl AsyncFnOnce(&Caller, Answer)) {
 }
 
 #[test]
-fn what_cannot_be_addressed_is_answered_to_nobody_and_the_connection_closed() {
+fn a_request_that_cannot_be_addressed_is_answered_to_nobody_and_the_connection_closed() {
+    play(async {
+        for (line, code) in [
+            ("{\"jsonrpc\":\"2.0\",\"id\":null,\"method\":\"ping\"}\n", -32600),
+            ("{\"jsonrpc\":\"2.0\",\"id\":{},\"method\":\"ping\"}\n", -32600),
+            ("{\"jsonrpc\":\"2.0\",\"method\":\"tools/call\",\"params\":{\"x\":\n", -32700),
+        ] {
+            told(line.as_bytes(), async |caller, answer| {
+                assert_eq!((answer.code(), &answer.value["id"]), (code, &Value::Null), "{line}");
+                caller.closed().await;
+            })
+            .await;
+        }
+    });
+}
+
+#[test]
+fn what_is_no_message_at_all_is_answered_to_nobody_and_the_connection_stays() {
     play(async {
         for (line, code) in [
             ("hello\n", -32700),
+            ("Content-Length: 52\r\n\r\n", -32700),
             ("{\"jsonrpc\":\n", -32700),
             ("7\n", -32600),
             ("\"text\"\n", -32600),
             ("null\n", -32600),
             ("[]\n", -32600),
             ("{}\n", -32600),
-            ("{\"jsonrpc\":\"2.0\",\"id\":null,\"method\":\"ping\"}\n", -32600),
-            ("{\"jsonrpc\":\"2.0\",\"id\":{},\"method\":\"ping\"}\n", -32600),
         ] {
             told(line.as_bytes(), async |caller, answer| {
                 assert_eq!((answer.code(), &answer.value["id"]), (code, &Value::Null), "{line}");
-                caller.closed().await;
+                assert_eq!(caller.call("echo", json!({})).await.text(), "{}");
+            })
+            .await;
+        }
+    });
+}
+
+#[test]
+fn nobody_waits_for_an_answer_to_an_answer_or_to_a_notification() {
+    play(async {
+        let proxy = echo().await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        let working = caller.begin("slow", json!({"ms": 20}));
+        let big = "x".repeat(5 << 20);
+        let lines = [
+            // What rmcp says of a line that it cannot parse.
+            r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}"#.to_owned(),
+            r#"{"jsonrpc":"2.0","error":{"code":-32700,"message":"Parse error"}}"#.to_owned(),
+            r#"{"jsonrpc":"2.0","result":{}}"#.to_owned(),
+            r#"{"jsonrpc":"2.0","id":{},"result":{}}"#.to_owned(),
+            r#"{"jsonrpc":"2.0","id":null,"result":{},"error":{}}"#.to_owned(),
+            r#"{"jsonrpc":"2.0","id":99,"result":{"x":NaN}}"#.to_owned(),
+            r#"{"jsonrpc":"2.0","method":"notifications/x","params":[1]}"#.to_owned(),
+            r#"{"jsonrpc":"2.0","method":"notifications/x","params":{"x":NaN}}"#.to_owned(),
+            r#"{"method":"notifications/initialized"}"#.to_owned(),
+            r#"{"jsonrpc":"1.0","method":"anything"}"#.to_owned(),
+            format!(r#"{{"jsonrpc":"2.0","method":"notifications/x","params":{{"x":"{big}"}}}}"#),
+            format!(r#"{{"jsonrpc":"2.0","error":{{"code":1,"message":"{big}"}}}}"#),
+        ];
+        lines.iter().for_each(|line| caller.send(line));
+        assert_eq!(working.answer().await.text(), "slept 20 ms in 1 steps");
+        caller.hears_nothing().await;
+        let dropped = ["malformed", "too_large", "answer_to_no_ask"].map(|reason| proxy.dropped(reason));
+        assert_eq!(dropped, [lines.len() as u64 - 3, 2, 1]);
+    });
+}
+
+#[test]
+fn a_request_is_answered_under_its_id_whatever_stands_around_it() {
+    play(async {
+        let request = r#"{"jsonrpc":"2.0","id":9,"method":"ping"}"#;
+        for line in [
+            format!("\u{feff}{request}\n"),
+            format!("\u{1b}[0m {request}\n"),
+            format!("{request} {{\"id\":3}}\n"),
+            format!("{request}{request}\n"),
+            "{\"Jsonrpc\":\"2.0\",\"Id\":9,\"Method\":\"ping\"}\n".to_owned(),
+        ] {
+            told(line.as_bytes(), async |caller, answer| {
+                assert!([-32700, -32600].contains(&answer.code()) && answer.value["id"] == 9, "{line}: {}", answer.raw);
+                assert_eq!(caller.call("echo", json!({})).await.text(), "{}");
             })
             .await;
         }
@@ -149,6 +215,50 @@ fn half_a_line_and_then_silence_ends_the_connection() {
         caller.closed().await;
         assert_eq!(other.call("echo", json!({})).await.text(), "{}");
         assert_eq!(proxy.status()["callers"].as_array().map(Vec::len), Some(1));
+    });
+}
+
+#[test]
+fn half_a_line_has_one_deadline_that_a_few_bytes_do_not_move() {
+    play(async {
+        for first in [1, 9 << 20] {
+            let proxy = proxy().server("echo", legacy(|_| {})).start().await;
+            let caller = proxy.legacy(REVISION).connect("echo").await;
+            caller.send_bytes(&[b"{\"x\":\"".as_slice(), &b"x".repeat(first)].concat());
+            let clock = tokio::time::Instant::now();
+            let drip = async {
+                loop {
+                    after(seconds(1)).await;
+                    caller.send_bytes(b"x");
+                }
+            };
+            tokio::select! {
+                () = caller.closed() => {}
+                () = drip => {}
+            }
+            // What came fast bought one more.
+            assert!(clock.elapsed() <= seconds(61), "after {:?}", clock.elapsed());
+        }
+    });
+}
+
+#[test]
+fn a_long_line_that_keeps_coming_is_waited_for() {
+    play(async {
+        let proxy = proxy().server("echo", legacy(|_| {})).start().await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        caller.send_bytes(b"{\"jsonrpc\":\"2.0\",\"id\":9,\"method\":\"ping\",\"params\":{\"x\":\"");
+        for _ in 0..100 {
+            after(seconds(1)).await;
+            caller.send_bytes(&b"x".repeat(20 << 10));
+        }
+        caller.send("\"}}");
+        assert_eq!(*caller.line().await.result(), json!({}));
+        // What comes behind it has a deadline of its own.
+        caller.send_bytes(b"{");
+        let clock = tokio::time::Instant::now();
+        caller.closed().await;
+        assert_eq!(clock.elapsed().as_secs(), 30);
     });
 }
 

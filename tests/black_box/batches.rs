@@ -69,21 +69,45 @@ fn a_cancelled_call_does_not_hold_up_its_batch() {
 }
 
 #[test]
-fn every_other_revision_and_an_empty_batch_are_refused() {
+fn in_every_other_revision_each_request_of_a_batch_is_refused() {
     play(async {
-        for (revision, batch) in [
-            ("2024-11-05", r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#),
-            ("2025-06-18", r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#),
-            ("2025-11-25", r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#),
-            (WITH, "[]"),
-        ] {
+        for revision in ["2024-11-05", "2025-06-18", "2025-11-25"] {
             let proxy = proxy().server("echo", legacy(|_| {})).start().await;
             let caller = proxy.legacy(revision).connect("echo").await;
-            caller.send(batch);
-            let refused = caller.line().await;
-            assert_eq!((refused.code(), &refused.value["id"]), (-32600, &Value::Null), "{revision} {batch}");
-            caller.closed().await;
+            caller.send(r#"[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","method":"notifications/x"},{"jsonrpc":"2.0","id":2,"method":"ping"}]"#);
+            for id in [1, 2] {
+                let refused = caller.line().await;
+                assert_eq!((refused.code(), &refused.value["id"]), (-32600, &json!(id)), "{revision}");
+            }
+            caller.hears_nothing().await;
+            assert_eq!(caller.call("echo", json!({})).await.text(), "{}");
         }
+    });
+}
+
+#[test]
+fn an_empty_batch_is_refused_and_one_of_too_many_ends_the_connection() {
+    play(async {
+        let proxy = proxy().server("echo", legacy(|_| {})).start().await;
+        let caller = proxy.legacy(WITH).connect("echo").await;
+        caller.send("[]");
+        let refused = caller.line().await;
+        assert_eq!((refused.code(), &refused.value["id"]), (-32600, &Value::Null));
+        let many: Vec<Value> = (0..10_000).map(|id| json!({"jsonrpc": "2.0", "id": id, "method": "ping"})).collect();
+        caller.send(&json!(many).to_string());
+        assert_eq!(caller.line().await.value["id"], Value::Null);
+        caller.closed().await;
+    });
+}
+
+#[test]
+fn what_nobody_waits_for_is_left_out_of_the_answer_to_a_batch() {
+    play(async {
+        let proxy = proxy().server("echo", legacy(|_| {})).start().await;
+        let caller = proxy.legacy(WITH).connect("echo").await;
+        caller.send(r#"[{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":"x"}},{"jsonrpc":"2.0","method":"notifications/x","params":[]},{"jsonrpc":"2.0","id":1,"method":"ping","params":null}]"#);
+        assert_eq!(caller.line().await.value, json!([{"jsonrpc": "2.0", "id": 1, "result": {}}]));
+        assert_eq!(proxy.dropped("malformed"), 2);
     });
 }
 

@@ -57,7 +57,7 @@ fn every_request_ends_in_one_count_whatever_becomes_of_it() {
         let refused = bad.request("tools/list", json!({})).answer().await;
         assert_eq!(refused.code(), -32602);
         bad.send("no json");
-        bad.closed().await;
+        assert_eq!(bad.line().await.code(), -32700);
         let dies = proxy.legacy(REVISION).connect("dies").await;
         let lost = dies.begin("forget", json!({}));
         settled().await;

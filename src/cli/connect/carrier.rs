@@ -100,7 +100,7 @@ impl Carrier {
         let said = match (&line, &self.link) {
             (Cut::TooLong(size, skim), _) => {
                 let error = Error::TooLarge { size: *size, limit: *size };
-                return self.tell(&error.reply(skim.id().filter(|_| !skim.is_answer())));
+                return super::ledger::refused(skim, &error).iter().for_each(|reply| self.tell(reply));
             }
             (Cut::Here(_) | Cut::Gathered(_), Link::Refusing(error)) => {
                 let reply = self.ledger.refuse(text(&line), error);

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::wire::id::RawId;
 use crate::wire::message::Message;
 use crate::wire::scan::Field;
-use crate::wire::skim::Skim;
+use crate::wire::skim::{self, Shape, Skim};
 use crate::wire::splice::Piece;
 
 /// Deeper nesting than the daemon passes on need not be understood here.
@@ -92,7 +92,7 @@ impl Ledger {
         }
         match glance(line) {
             Some(seen) => self.note(&seen, line, None),
-            None => Said::Reply(no_message(line)),
+            None => no_message(line).map_or(Said::Drop, Said::Reply),
         }
     }
 
@@ -247,7 +247,7 @@ impl Ledger {
                 self.initialized |= seen.method == Some("notifications/initialized");
                 reply(line)
             }
-            None => Some(no_message(line)),
+            None => no_message(line),
         }
     }
 
@@ -352,8 +352,15 @@ fn error_of(line: &[u8]) -> Option<String> {
 }
 
 /// What the host is told of a line that is no message: the one who waits for its answer, if that can be found out.
-fn no_message(line: &[u8]) -> Vec<u8> {
-    let skim = Skim::over(line);
-    let id = skim.id().filter(|_| !skim.is_answer());
-    Error::Parse("a line of the host is no JSON object, and was left out".into()).reply(id)
+fn no_message(line: &[u8]) -> Option<Vec<u8>> {
+    let first = skim::messages(line).into_iter().next().unwrap_or_default();
+    refused(&first, &Error::Parse("a line of the host is no JSON object, and was left out".into()))
+}
+
+/// What the host is told of a line that cannot be carried: nobody waits for an answer to an answer or a notification.
+pub fn refused(skim: &Skim, error: &Error) -> Option<Vec<u8>> {
+    match skim.shape() {
+        Shape::Answer | Shape::Notification => None,
+        Shape::Request | Shape::Empty | Shape::Nothing => Some(error.reply(skim.id())),
+    }
 }

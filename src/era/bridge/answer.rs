@@ -17,20 +17,27 @@ const INVALID_PARAMS: &str = "-32602";
 pub fn to_modern(answer: &Message, method: &str, server_info: &str, splice: &mut Splice) -> bool {
     let Some(result) = answer.raw(Field::Result).filter(|result| is_object(result)) else { return false };
     let mut added = Vec::new();
-    match answer.span(Field::ResultType) {
-        span if span.found() => splice.put(span, r#""complete""#),
-        _ => added.push(r#""resultType":"complete""#.to_owned()),
+    match answer.span(Field::ResultType).place() {
+        Some(place) => splice.put(place, r#""complete""#),
+        None => added.push(r#""resultType":"complete""#.to_owned()),
     }
     let meta = Object::of_member(answer.raw(Field::ResultMeta)).with(SERVER_INFO, server_info);
-    match answer.span(Field::ResultMeta) {
-        span if span.found() => splice.put(span, meta.to_string()),
-        _ => added.push(format!(r#""_meta":{meta}"#)),
+    match answer.span(Field::ResultMeta).place() {
+        Some(place) => splice.put(place, meta.to_string()),
+        None => added.push(format!(r#""_meta":{meta}"#)),
     }
     if method == "resources/read" {
         let said = Object::of(result);
         for (name, value) in [("ttlMs", "0"), ("cacheScope", r#""private""#)] {
-            if said.get(name).is_none() {
-                added.push(format!(r#""{name}":{value}"#));
+            match said.raw(name) {
+                None => added.push(format!(r#""{name}":{value}"#)),
+                Some(null @ "null") => {
+                    // It is a slice of the result, which is a slice of the line.
+                    let offset = null.as_ptr() as usize - result.as_ptr() as usize;
+                    let start = answer.span(Field::Result).start + offset as u32;
+                    splice.put(Span { start, end: start + null.len() as u32 }, value);
+                }
+                Some(_) => {}
             }
         }
     }
@@ -110,6 +117,10 @@ mod tests {
             format!(r#"{{"resultType":"complete","_meta":{{{INFO}}},"cacheScope":"private","contents":[],"ttlMs":5}}"#)
         );
         assert!(modern("{}", "resources/read").unwrap().contains(r#""ttlMs":0,"cacheScope":"private"}"#));
+        assert_eq!(
+            modern(r#"{"cacheScope":null,"ttlMs": null,"resultType":null}"#, "resources/read").unwrap(),
+            format!(r#"{{"_meta":{{{INFO}}},"cacheScope":"private","ttlMs": 0,"resultType":"complete"}}"#)
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::SERVER_INFO;
 use super::object::{Object, is_object, quote};
-use crate::era::modern;
+use crate::era::{modern, nulls};
 
 /// A modern client's capabilities as a legacy server is told them.
 pub fn client_to_legacy(capabilities: &str) -> String {
@@ -121,7 +121,12 @@ pub fn initialize_result(discover_result: &str, revision: &str, name: &str) -> S
     if meta.is_empty() { result.to_string() } else { result.with("_meta", meta.to_string()).to_string() }
 }
 
-/// How a server names itself, with the two members that every revision demands.
+/// How a client names itself, as each request tells it to a modern server.
+pub fn client_info(info: Option<&str>) -> String {
+    named(info.map(nulls::without).as_deref(), "unknown")
+}
+
+/// How a peer names itself, with the two members that every revision demands.
 fn named(info: Option<&str>, name: &str) -> String {
     let mut info = Object::of_member(info);
     for (member, instead) in [("name", name), ("version", "unknown")] {

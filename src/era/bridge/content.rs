@@ -27,7 +27,8 @@ pub(super) fn fit_tool_result(result: &str, revision: &str) -> Option<String> {
     let said = Object::of(result);
     // Modern tools may return any JSON value, legacy ones objects.
     let value = said.get("structuredContent").filter(|value| !is_object(value));
-    if value.is_none() && !lacks_content(revision) {
+    let goes = value.is_some() || said.raw("structuredContent") == Some("null");
+    if !goes && !lacks_content(revision) {
         return None;
     }
     let blocks = said.get("content").map(elements).unwrap_or_default();
@@ -35,9 +36,9 @@ pub(super) fn fit_tool_result(result: &str, revision: &str) -> Option<String> {
         Some(value) if blocks.is_empty() => Some(vec![text_block(value, None)]),
         _ => fit_all(&blocks, |block, nth| fit_block(block, nth, revision)),
     };
-    let fitting = match (value, &content) {
-        (None, None) => return None,
-        (Some(_), _) => Object::of(result).without(&["structuredContent"]),
+    let fitting = match (goes, &content) {
+        (false, None) => return None,
+        (true, _) => Object::of(result).without(&["structuredContent"]),
         _ => Object::of(result),
     };
     Some(match content {
@@ -179,6 +180,7 @@ mod tests {
         );
         assert_eq!(fit(with_text, "2025-06-18").unwrap(), r#"{"content":[{}]}"#);
         assert_eq!(fit(with_text, "2026-07-28"), None);
+        assert_eq!(fit(r#"{"content":[],"structuredContent":null}"#, "2025-06-18").unwrap(), r#"{"content":[]}"#);
         assert_eq!(fit(r#"{"content":[],"structuredContent":{}}"#, "2024-11-05"), None);
     }
 }

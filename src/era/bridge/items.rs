@@ -15,13 +15,13 @@ pub fn fit_item<'a>(list_member: &str, item: &'a str, revision: &str, bridged: b
     let tool = Object::of(item);
     if revision == modern::REVISION {
         // It says whether a tool runs as a task, and tasks do not cross the eras.
-        return match tool.get("execution") {
+        return match tool.raw("execution") {
             Some(execution) if demands(execution) => None,
             Some(_) => Some(without(tool, "execution")),
             None => Some(Cow::Borrowed(item)),
         };
     }
-    Some(match tool.get("outputSchema") {
+    Some(match tool.raw("outputSchema") {
         // Modern tools may return any JSON value, legacy ones objects.
         Some(schema) if !is_text(Object::of(schema).get("type"), "object") => without(tool, "outputSchema"),
         _ => Cow::Borrowed(item),

@@ -21,8 +21,13 @@ impl<'a> Object<'a> {
         json.map_or_else(Object::default, Object::of)
     }
 
-    /// The raw value of a member.
+    /// The raw value of a member; none for one that is `null`.
     pub fn get(&self, name: &str) -> Option<&str> {
+        self.raw(name).filter(|value| *value != "null")
+    }
+
+    /// The raw value of a member, `null` too.
+    pub fn raw(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| is(key, name)).map(|(_, value)| value.as_ref())
     }
 

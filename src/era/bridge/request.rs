@@ -68,7 +68,8 @@ pub fn without_stream(notification: &Message) -> String {
 
 /// The line of a request with other parameters; whatever else stands in it stays.
 fn line(request: &Message, params: Option<Object<'_>>) -> String {
-    let line = String::from_utf8_lossy(request.line());
+    let line = request.splice().to_bytes();
+    let line = String::from_utf8_lossy(&line);
     match params {
         Some(params) => Object::of(&line).with("params", params.to_string()).to_string(),
         None => line.into_owned(),

@@ -31,7 +31,7 @@ impl Mux {
         let whose = (accepted.caller, fingerprint(&accepted.request));
         let (serial, _) = self.tokens.take(Purpose::Held, &text, whose).map_err(wrong)?;
         let key = self.held.call(serial).ok_or_else(|| wrong("was used already, or its call is over"))?;
-        let responses = accepted.request.raw(Field::Params).and_then(|params| member(params, "inputResponses"));
+        let responses = accepted.request.raw(Field::InputResponses);
         let responses = responses.map(members).unwrap_or_default();
         let Some(Bridge::Modern(modern)) = self.calls.get(key).and_then(|call| call.bridge.as_ref()) else {
             return Err(wrong("was used already, or its call is over"));

@@ -126,7 +126,7 @@ pub struct Page {
 pub(super) fn read_page(kind: ListKind, result: &str) -> Page {
     let mut rest = String::new();
     for (name, value) in members(result) {
-        if !(name == kind.member() || matches!(name, "nextCursor" | "ttlMs")) {
+        if !(name == kind.member() || matches!(name, "nextCursor" | "ttlMs") || value == "null") {
             let _ = write!(rest, r#","{name}":{value}"#);
         }
     }
@@ -135,7 +135,7 @@ pub(super) fn read_page(kind: ListKind, result: &str) -> Page {
         items: elements(member(result, kind.member()).unwrap_or("[]")).into_iter().filter_map(raw).collect(),
         rest,
         cursor: member(result, "nextCursor").filter(|cursor| cursor.starts_with('"')).map(str::to_owned),
-        ttl: member(result, "ttlMs").map(|ttl| ttl.parse().unwrap_or(0)),
+        ttl: member(result, "ttlMs").filter(|ttl| *ttl != "null").map(|ttl| ttl.parse().unwrap_or(0)),
         private: member(result, "cacheScope") == Some(r#""private""#),
     }
 }
@@ -153,5 +153,9 @@ mod tests {
         assert_eq!(page.items.iter().map(|item| item.get()).collect::<Vec<_>>(), [r#"{"name":"a"}"#, "1"]);
         assert_eq!(page.rest, r#","cacheScope":"private","_meta":{"k":1}"#);
         assert_eq!((page.cursor.as_deref(), page.ttl, page.private), (Some("\"x\""), Some(5), true));
+        let nulls = r#"{"ttlMs":null,"tools":null,"nextCursor":null,"cacheScope":null,"_meta":null}"#;
+        let page = read_page(ListKind::Tools, nulls);
+        assert!(page.items.is_empty() && page.rest.is_empty() && !page.private);
+        assert_eq!((page.cursor, page.ttl), (None, None));
     }
 }

@@ -9,6 +9,7 @@ mod connect;
 mod demo;
 mod journal;
 mod logged;
+mod logs;
 mod orders;
 mod permits;
 mod print;
@@ -26,6 +27,7 @@ use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 
+use crate::caller::sockets;
 use crate::config::Config;
 use crate::config::place::{self, Chosen};
 use crate::daemon;
@@ -109,6 +111,18 @@ enum Command {
         /// Do not ask first at a terminal
         #[arg(long)]
         yes: bool,
+    },
+    /// Print the log of the daemon that `connect` started
+    Logs {
+        /// Only where it is
+        #[arg(long)]
+        path: bool,
+        /// How many lines of what there is
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
+        lines: usize,
+        /// Go on with what comes
+        #[arg(short, long)]
+        follow: bool,
     },
     /// Read the config anew and put it in force, whole or not at all
     Reload,
@@ -195,6 +209,10 @@ fn run(command: Command, config: Option<&Path>) -> Result<ExitCode, String> {
         Command::Approve { server, tool, yes } => {
             tell(config, async |directory| approve::run(directory, &server, tool.as_deref(), yes).await)
         }
+        Command::Logs { path, lines, follow } => {
+            runtime()?.block_on(logs::run(&choose(config)?, path, lines, follow))?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Reload => tell(config, async |directory| orders::reload(directory).await),
         Command::Tools { name } => runtime()?.block_on(tools::run(&choose(config)?, &name)),
         Command::Call { name, tool, arguments } => {
@@ -223,7 +241,13 @@ fn serve(config: Option<&Path>, stdio: bool, name: &str, detached: bool) -> Resu
         return Ok(code);
     }
     let inherited = Inherited::shed();
-    let journal = Journal::start(std::io::stderr()).map_err(|error| format!("no thread for the log: {error}"))?;
+    // Nobody reads the stderr of one that runs by itself. Where its log cannot be written it is of use all the same.
+    let file = if detached { logs::Log::at(logs::path(&sockets::directory(&config))).ok() } else { None };
+    let journal = match file {
+        Some(file) => Journal::start(file),
+        None => Journal::start(std::io::stderr()),
+    };
+    let journal = journal.map_err(|error| format!("no thread for the log: {error}"))?;
     let relevel = log(&config, journal.lines());
     for warning in config.warnings() {
         tracing::warn!("{warning}");

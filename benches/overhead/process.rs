@@ -31,6 +31,22 @@ pub fn memory(pid: u32) -> Result<(f64, f64)> {
     Ok((sum(&["Rss:"]), sum(&["Private_Clean:", "Private_Dirty:"])))
 }
 
+/// Resident memory of a process in bytes, without the pages of its program, which are on disk and shared by all that run it.
+pub fn beyond_program(pid: u32) -> Result<f64> {
+    let program = fs::read_link(format!("/proc/{pid}/exe"))?;
+    let maps = fs::read_to_string(format!("/proc/{pid}/smaps"))?;
+    let (mut own, mut sum) = (false, 0.0);
+    for line in maps.lines() {
+        let mut words = line.split_ascii_whitespace();
+        match words.next() {
+            Some("Rss:") if !own => sum += words.next().ok_or("no size")?.parse::<f64>()? * 1024.0,
+            Some(word) if !word.ends_with(':') => own = line.ends_with(&*program.to_string_lossy()),
+            _ => {}
+        }
+    }
+    Ok(sum)
+}
+
 /// The servers that `pid` has started and that still run. Its warden is not one of them: that runs the same program.
 pub fn servers(pid: u32) -> Result<Vec<u32>> {
     let program = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).ok();

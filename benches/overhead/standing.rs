@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::caller::{Caller, Payload};
 use crate::forwarding::{Turn, row};
-use crate::process::{OneCore, cpu, memory, servers};
+use crate::process::{OneCore, beyond_program, cpu, memory, servers};
 use crate::subject::Subject;
 use crate::table::{Goal, Row, median};
 use crate::{Effort, Result};
@@ -80,7 +80,8 @@ pub async fn connect(effort: Effort) -> Result<Vec<Row>> {
     Ok(vec![
         row(name("its cpu"), of_relay, of_connect, "us", Goal::RatioAtMost(1.0), Turn::cpu_a_call),
         row(name("a call"), of_relay, of_connect, "us", Goal::None, Turn::micros_a_call),
-        memory("resident", resident, Goal::AtMost(3.0)),
+        memory("resident", resident, Goal::None),
+        memory("beyond the program's own pages", beyond_program(connect_pid)?, Goal::AtMost(3.0)),
         memory("its own", private, Goal::None),
     ])
 }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::client::{Client, Failure, PERSON};
 use super::running::Running;
-use super::{load, no_config};
+use super::{load, logs, no_config};
 use crate::caller::sockets::{self, Unreached};
 use crate::config::place::Chosen;
 
@@ -158,11 +158,16 @@ impl Turn {
 
 /// Starts a daemon that outlives whoever started it: hosts end the whole process group of what they spawned.
 async fn start(file: &Path, directory: &Path) -> Result<(), String> {
-    let log = directory.join("daemon.log");
+    let log = logs::path(directory);
     let failed = |error: io::Error| format!("cannot start the daemon: {error}");
     // A daemon that still ends may write there too: both only ever add lines.
-    let out = sockets::open(&log, OpenOptions::new().create(true).append(true)).map_err(failed)?;
-    out.set_len(0).map_err(failed)?;
+    let (out, before) = match logs::open(&log) {
+        Ok(out) => (Stdio::from(out.try_clone().map_err(failed)?), out.metadata().map_or(0, |there| there.len())),
+        // What lies there is not ours.
+        Err(error) if error.kind() == io::ErrorKind::Other => return Err(failed(error)),
+        // A daemon without a log is better than none.
+        Err(_) => (Stdio::null(), 0),
+    };
     let mut daemon = Command::new(std::env::current_exe().map_err(failed)?)
         .args(["serve", "--detached", "--config"])
         .arg(file)
@@ -181,8 +186,7 @@ async fn start(file: &Path, directory: &Path) -> Result<(), String> {
     if !said.trim().is_empty() {
         return Err(format!("the daemon did not start: {}", said.trim()));
     }
-    let log_text = fs::read_to_string(&log).unwrap_or_default();
-    let last = log_text.lines().rev().take(10).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n");
+    let last = logs::last(&log, before, 10);
     Err(format!("the daemon did not start; {} ends with:\n{last}", log.display()))
 }
 

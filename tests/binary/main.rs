@@ -9,6 +9,7 @@ mod family;
 mod host;
 mod inherited;
 mod kin;
+mod logs;
 mod metrics;
 mod orphans;
 mod people;

@@ -13,12 +13,13 @@ use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::caller::entrance::Entrance;
 use crate::caller::listener::Listener;
 use crate::caller::sockets;
 use crate::config::Config;
+use crate::error::Error;
 use crate::mux::Handle;
 use crate::tasks;
 
@@ -26,6 +27,8 @@ use crate::tasks;
 const LONGEST: u64 = 4096;
 /// How long a question may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long somebody may take before they make room for others, if there is none.
+const TURN: Duration = Duration::from_millis(250);
 /// How often is looked how far a drain has come.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -39,31 +42,33 @@ pub enum Order {
 
 /// Answers whoever asks, for as long as it is not dropped.
 pub async fn serve(listener: Listener, entrance: Rc<Entrance>, most: usize, mux: Handle, orders: mpsc::Sender<Order>) {
-    let mut asking: VecDeque<JoinHandle<()>> = VecDeque::new();
+    let mut asking: VecDeque<(Instant, JoinHandle<()>)> = VecDeque::new();
     loop {
         let (stream, peer) = listener.accept().await;
-        if let Err(error) = entrance.admit_to_admin(&stream, peer) {
-            entrance.refuse(stream, error).await;
-            continue;
-        }
-        asking.retain(|task| !task.is_finished());
+        let refused = entrance.admit_to_admin(&stream, peer).err();
+        asking.retain(|(_, task)| !task.is_finished());
         // Who has been here longest makes room: who says nothing keeps nobody else from asking.
         while asking.len() >= most
-            && let Some(oldest) = asking.pop_front()
+            && let Some((since, mut oldest)) = asking.pop_front()
         {
-            oldest.abort();
+            // A crowd that only asks something has its answers first.
+            if timeout_at(since + TURN, &mut oldest).await.is_err() {
+                oldest.abort();
+            }
         }
         let (mux, orders, entrance) = (mux.clone(), orders.clone(), entrance.clone());
-        asking.push_back(tasks::spawn("admin", async move {
+        let task = tasks::spawn("admin", async move {
             // Whoever asks and then leaves does not want the answer.
-            let _ = answer(stream, &entrance, mux, orders).await;
-        }));
+            let _ = answer(stream, &entrance, refused, mux, orders).await;
+        });
+        asking.push_back((Instant::now(), task));
     }
 }
 
 async fn answer(
     stream: UnixStream,
     entrance: &Entrance,
+    refused: Option<Error>,
     mux: Handle,
     orders: mpsc::Sender<Order>,
 ) -> std::io::Result<()> {
@@ -75,13 +80,15 @@ async fn answer(
     }
     let mut words = line.split_whitespace();
     let answer = match (words.next(), words.next()) {
+        // Which every `connect` asks, a server's too that may call an endpoint.
+        (Some("where"), endpoint) => mux.with(|mux| place(&mux.config, endpoint)),
+        _ if refused.is_some() => told::<()>("", Err(refused.map_or_else(String::new, |error| error.to_string()))),
         (Some("status"), None) => {
             let mut status = mux.with(|mux| mux.status());
             status["descriptors"] = entrance.descriptors();
             status["strangers"] = json!(entrance.strangers());
             status
         }
-        (Some("where"), endpoint) => mux.with(|mux| place(&mux.config, endpoint)),
         (Some("restart"), Some(server)) => told("restarted", mux.with(|mux| mux.restart_server(server))),
         (Some("changes"), Some(server)) => told("changes", mux.with(|mux| mux.changed_tools(server))),
         (Some("approve"), Some(server)) => {

@@ -37,7 +37,10 @@ pub fn begin(config: &Config, detached: bool) -> Result<Option<ExitCode>, String
     let mut again = Command::new(process::this_program().map_err(failed)?);
     again.arg0("mcpool").args(std::env::args_os().skip(1)).env_clear().envs(kept).env(AGAIN, "1");
     if !detached {
-        return Err(failed(again.exec()));
+        // It comes back only if it fails; then it goes on with what it has.
+        let error = again.exec();
+        crate::cli::print::complain(format_args!("mcpool: keeps its whole environment: {error}"));
+        return Ok(None);
     }
     // Fails if there is nothing to leave.
     let _ = rustix::process::setsid();

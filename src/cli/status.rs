@@ -20,6 +20,9 @@ use units::{age, bytes, count, milliseconds, plural, rows, text};
 /// In words for people: no daemon runs, or it does not answer.
 pub async fn run(directory: &Path, json: bool) -> Result<String, String> {
     let status = orders::ask(directory, "status").await?;
+    if let Some(why) = status["error"].as_str() {
+        return Err(why.to_owned());
+    }
     Ok(if json { print::json(&status) } else { page(&status, width()) })
 }
 

@@ -117,6 +117,8 @@ def asked(path):
         peer.sendall(asks.encode() + b"\n")
         answer = json.loads(peer.makefile().readline())
     error = answer.get("error")
+    if isinstance(error, str):
+        return "refused" if "may_call" in error else error
     return error["data"]["mcpool"]["reason"] + f" {answer['id']}" if error else "served"
 
 

@@ -31,8 +31,8 @@ fn environment(daemon: u32) -> Option<String> {
 #[tokio::test]
 async fn a_server_calls_nobody_behind_the_daemon_that_runs_it() {
     for (may, expected) in [
-        ("", ["forbidden 7", "forbidden 7", "forbidden None"]),
-        ("may_call: [all]", ["forbidden 7", "served", "forbidden None"]),
+        ("", ["forbidden 7", "forbidden 7", "refused"]),
+        ("may_call: [all]", ["forbidden 7", "served", "refused"]),
         ("may_call: [s, admin]", ["served", "forbidden 7", "served"]),
     ] {
         let place = serving("command: python3");
@@ -48,6 +48,29 @@ async fn a_server_calls_nobody_behind_the_daemon_that_runs_it() {
         let outcome = Caller::new(&place).await.told("reach").await;
         assert_eq!(["s", "all", "admin"].map(|name| outcome[name].as_str().unwrap_or_default()), expected, "{may:?}");
         assert_eq!(outcome["orphan"], expected[1], "an orphan without a mark, {may:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_is_a_host_of_its_own_daemon_only_where_its_config_says_so() {
+    for may in ["", "may_call: [s]"] {
+        let place = serving("command: python3");
+        let connect = json!([env!("CARGO_BIN_EXE_mcpool"), "connect", "--config", place.config(), "s"]);
+        let env = json!({ "CONNECT": connect.to_string(), "HOME": place.home() });
+        place.edit(
+            "command: python3",
+            &format!("command: python3\n    args: [{:?}]\n    env: {env}\n    {may}", script()),
+        );
+        let _daemon = place.serve().await;
+        let answer = Caller::new(&place).await.told("connect").await;
+        assert_eq!(answer["id"], 1, "{answer}");
+        let refusal = answer["error"]["message"].as_str();
+        assert_eq!(
+            refusal.is_some_and(|message| message.contains("write `may_call: [s]`")),
+            may.is_empty(),
+            "{answer}"
+        );
+        assert_eq!(answer["result"].is_object(), !may.is_empty(), "{answer}");
     }
 }
 

@@ -1,8 +1,10 @@
 //! Called by `cli`: everything put together and run until it is told to end.
 
 mod budget;
+mod desk;
 mod doors;
 mod reload;
+mod vigil;
 mod watch;
 
 use std::cell::RefCell;
@@ -34,7 +36,9 @@ use crate::pool::process::inherit::Inherited;
 use crate::pool::process::{self, Processes};
 use crate::tasks;
 use budget::Budget;
+use desk::{Desk, Visitors};
 use doors::Doors;
+use vigil::Vigil;
 use watch::Watch;
 
 /// How often the memory of servers is looked at.
@@ -113,12 +117,12 @@ async fn run<E: AsyncFn(), R: AsyncFn()>(
     let mut doors = Doors::new(mux.clone(), entrance.clone());
     let ajar = doors.unlock(&config)?;
     let admin = Listener::bind(&sockets::path(&config, sockets::ADMIN), &[])?;
-    let signpost = Signpost::put(&config).unwrap_or_else(|error| {
+    let mut signpost = Signpost::put(&config).unwrap_or_else(|error| {
         tracing::warn!(%error, "if the config cannot be read one day, this daemon will not be found");
         None
     });
     let (orders, mut ordered) = mpsc::channel(1);
-    let admin = tasks::spawn("admin", admin::serve(admin, entrance, budget.visitors, mux.clone(), orders));
+    let mut desk = Desk::open(admin, Visitors { entrance, most: budget.visitors }, mux.clone(), orders);
     if let Some(at) = &config.admin.metrics {
         admin::http::start(at, &mux).await.map_err(|error| Failure::Metrics(at.to_string(), error))?;
     }
@@ -128,6 +132,7 @@ async fn run<E: AsyncFn(), R: AsyncFn()>(
     tasks::spawn("memory", watch_memory(mux.clone()));
     tracing::info!(pid = std::process::id(), servers = config.servers.len(), directory = %directory.display(), "listening");
     ready();
+    let mut vigil = Vigil::begin();
     loop {
         let order = tokio::select! {
             biased;
@@ -139,6 +144,13 @@ async fn run<E: AsyncFn(), R: AsyncFn()>(
                     continue;
                 }
                 Order::Reload(oneshot::channel().0)
+            }
+            () = vigil.time() => {
+                let config = mux.with(|mux| mux.config.clone());
+                if vigil.goes_on(renew(&config, &mut doors, &mut desk, &mut signpost)) {
+                    continue;
+                }
+                Order::Drain
             }
         };
         let Order::Reload(tell) = order else { break };
@@ -152,10 +164,24 @@ async fn run<E: AsyncFn(), R: AsyncFn()>(
     drop((ordered, signpost));
     // A new daemon may come once both are closed. Who looks for one asks on the admin socket first.
     doors.close().await;
-    admin.abort();
-    let _ = admin.await;
+    desk.close().await;
     end(&mux, told.ended).await;
     Ok(())
+}
+
+/// Opens anew what is gone of the sockets; how many those are.
+fn renew(config: &Config, doors: &mut Doors, desk: &mut Desk, signpost: &mut Option<Signpost>) -> Result<usize, Taken> {
+    let directory = sockets::directory(config);
+    if !directory.exists() {
+        sockets::prepare(&directory, sockets::mode(config)).map_err(|why| Taken::Distrusted(directory, why))?;
+    }
+    // Who comes asks on the admin socket first, so that is there first.
+    let renewed = usize::from(desk.renew()?) + doors.renew()?;
+    if signpost.as_ref().is_some_and(Signpost::is_gone) {
+        drop(signpost.take());
+        *signpost = Signpost::put(config).unwrap_or_default();
+    }
+    Ok(renewed)
 }
 
 /// Tells the multiplexer how much memory the processes of its servers take up, for as long as the daemon runs.

@@ -36,7 +36,7 @@ pub struct Listener {
     spare: RefCell<Option<File>>,
     failures: Rarely,
     strangers: Rarely,
-    _lock: File,
+    lock: RefCell<File>,
 }
 
 /// Why a socket could not be listened on.
@@ -67,14 +67,18 @@ impl Listener {
     /// # Errors
     /// The socket is held by somebody alive, or cannot be made.
     pub fn bind(path: &Path, users: &[u32]) -> Result<Listener, Taken> {
-        let io = |error| Taken::Io(path.to_owned(), error);
         if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
             let mode = if users.is_empty() { 0o700 } else { 0o711 };
             sockets::prepare(directory, mode).map_err(|why| Taken::Distrusted(path.to_owned(), why))?;
         }
         // An endpoint's own `socket` may lie in `/tmp`, where others can make what was not there, and no more.
         strict::way(path).map_err(|why| Taken::Distrusted(path.to_owned(), why))?;
-        let lock = lock(path)?;
+        Listener::make(path, users, lock(path)?)
+    }
+
+    /// Listens on `path`, of which the lock is held.
+    fn make(path: &Path, users: &[u32], lock: File) -> Result<Listener, Taken> {
+        let io = |error| Taken::Io(path.to_owned(), error);
         clear(path)?;
         // Made under a name of its own and then moved into place, so that nobody ever connects before the mode is set.
         let making = path.with_extension(format!("{}", std::process::id()));
@@ -91,8 +95,34 @@ impl Listener {
             spare: RefCell::new(spare()),
             failures: Rarely::default(),
             strangers: Rarely::default(),
-            _lock: lock,
+            lock: RefCell::new(lock),
         })
+    }
+
+    /// One in the place of this, if its socket is not there any more: cleaners of directories take what looks old away, and
+    /// whoever comes would find nobody. A lock that is gone is taken anew.
+    ///
+    /// # Errors
+    /// Somebody else was quicker, or it cannot be made.
+    pub fn renewed(&self) -> Result<Option<Listener>, Taken> {
+        let there = identity(&self.path).is_ok_and(|there| there == self.own);
+        let locked = self.holds_its_lock();
+        match (there, locked) {
+            (true, true) => return Ok(None),
+            (true, false) => drop(self.lock.replace(lock(&self.path)?)),
+            (false, false) => return Listener::bind(&self.path, &self.users.borrow()).map(Some),
+            (false, true) => {
+                let lock = self.lock.borrow().try_clone().map_err(|error| Taken::Io(self.path.clone(), error))?;
+                return Listener::make(&self.path, &self.users.borrow(), lock).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the lock that is held is the one that others would try to take.
+    fn holds_its_lock(&self) -> bool {
+        let held = self.lock.borrow().metadata().map(|held| (held.dev(), held.ino()));
+        matches!((held, identity(&beside(&self.path))), (Ok(held), Ok(there)) if held == there)
     }
 
     /// Takes the socket away at once: nobody finds it any more. It is given up when this is dropped.
@@ -218,13 +248,17 @@ fn knock(path: &Path) -> rustix::io::Result<()> {
     connect(&socket, &SocketAddrUnix::new(path)?)
 }
 
+/// Where the lock of a socket is.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.lock"))
+}
+
 fn lock(path: &Path) -> Result<File, Taken> {
     let io = |error| Taken::Io(path.to_owned(), error);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = path.with_file_name(format!(".{name}.lock"));
     let mut lock = OpenOptions::new();
     lock.read(true).write(true).create(true).truncate(false);
-    let mut lock = sockets::open(&beside, &mut lock).map_err(io)?;
+    let mut lock = sockets::open(&beside(path), &mut lock).map_err(io)?;
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         let mut pid = String::new();
         lock.read_to_string(&mut pid).map_err(io)?;
@@ -313,6 +347,43 @@ mod tests {
         assert!(path.exists(), "it is the second one's");
         drop(second);
         assert!(!path.exists());
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_was_swept_away_is_made_anew_and_what_is_there_is_not() {
+        let path = place();
+        let mut listener = Listener::bind(&path, &[]).unwrap();
+        assert!(listener.renewed().unwrap().is_none());
+        let (dir, lock) = (path.parent().unwrap().to_owned(), beside(&path));
+        let socket = || fs::remove_file(&path).unwrap();
+        let all = || fs::remove_dir_all(&dir).unwrap();
+        let replaced = || {
+            fs::remove_dir_all(&dir).unwrap();
+            std::os::unix::fs::DirBuilderExt::mode(&mut fs::DirBuilder::new(), 0o700).create(&dir).unwrap();
+        };
+        for sweep in [&socket as &dyn Fn(), &all, &replaced] {
+            sweep();
+            listener = listener.renewed().unwrap().unwrap();
+            assert!(knock(&path).is_ok() && listener.holds_its_lock());
+            assert!(matches!(Listener::bind(&path, &[]), Err(Taken::Daemon { .. })));
+        }
+        fs::remove_file(&lock).unwrap();
+        assert!(listener.renewed().unwrap().is_none() && listener.holds_its_lock());
+        assert!(matches!(Listener::bind(&path, &[]), Err(Taken::Daemon { .. })));
+        drop(listener);
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_another_daemon_has_by_now_is_left_to_it() {
+        let path = place();
+        let first = Listener::bind(&path, &[]).unwrap();
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        let second = Listener::bind(&path, &[]).unwrap();
+        assert!(matches!(first.renewed(), Err(Taken::Daemon { .. })));
+        drop(second);
+        drop(first.renewed().unwrap().unwrap());
         fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 }

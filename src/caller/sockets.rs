@@ -181,6 +181,11 @@ impl Signpost {
         Ok(Some(Signpost(post)))
     }
 
+    /// Whether somebody took it away.
+    pub fn is_gone(&self) -> bool {
+        !self.0.exists()
+    }
+
     /// Where the one in a directory shows to, if there is one.
     pub fn read(own: &Path) -> Option<PathBuf> {
         let mut path = Vec::new();

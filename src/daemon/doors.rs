@@ -79,6 +79,23 @@ impl Doors {
         shut(before).await;
     }
 
+    /// Opens anew what is not there any more; how many those are.
+    ///
+    /// # Errors
+    /// One cannot be had, whose place somebody else has by now.
+    pub fn renew(&mut self) -> Result<usize, Taken> {
+        let mut renewed = 0;
+        for place in 0..self.open.len() {
+            let door = &self.open[place];
+            let Some(listener) = door.listener.renewed()? else { continue };
+            let endpoint = door.shows.borrow().clone();
+            let new = self.hang(door.path.clone(), listener, &endpoint);
+            std::mem::replace(&mut self.open[place], new).task.abort();
+            renewed += 1;
+        }
+        Ok(renewed)
+    }
+
     /// Closes all of them.
     pub async fn close(&mut self) {
         shut(std::mem::take(&mut self.open)).await;

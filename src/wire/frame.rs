@@ -1,7 +1,7 @@
 //! Called by whoever reads a peer (`caller::session`, `pool::instance`, `cli::connect`): cuts a byte stream
 //! into lines of bounded length. While nothing arrives it holds no buffer, so idle peers cost nothing.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -22,11 +22,24 @@ const SHARE: usize = 64 * 1024;
 
 /// One buffer for every reader of a thread: it is in use only inside one poll.
 #[derive(Clone)]
-pub struct Scratch(Rc<RefCell<Box<[u8]>>>);
+pub struct Scratch(Rc<Shared>);
+
+struct Shared {
+    buffer: RefCell<Box<[u8]>>,
+    /// Bytes that its readers have read.
+    read: Cell<u64>,
+}
 
 impl Default for Scratch {
     fn default() -> Scratch {
-        Scratch(Rc::new(RefCell::new(vec![0; CHUNK].into_boxed_slice())))
+        Scratch(Rc::new(Shared { buffer: RefCell::new(vec![0; CHUNK].into_boxed_slice()), read: Cell::new(0) }))
+    }
+}
+
+impl Scratch {
+    /// Bytes that all readers with this buffer have read so far.
+    pub fn read(&self) -> u64 {
+        self.0.read.get()
     }
 }
 
@@ -93,6 +106,11 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         !self.partial.is_empty() || self.skipping.is_some()
     }
 
+    /// What has come of a line that has not ended.
+    pub fn begun(&self) -> &[u8] {
+        &self.partial
+    }
+
     /// The next line of what was already read.
     pub fn take(&mut self) -> Option<Line> {
         loop {
@@ -148,6 +166,7 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         }
         let count = self.read().await?;
         self.unshared += count;
+        self.scratch.0.read.set(self.scratch.read().wrapping_add(count as u64));
         Ok(count)
     }
 
@@ -160,7 +179,7 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         }
         let LineReader { inner, scratch, partial, .. } = self;
         poll_fn(|context| {
-            let mut scratch = scratch.0.borrow_mut();
+            let mut scratch = scratch.0.buffer.borrow_mut();
             let mut buffer = ReadBuf::new(&mut scratch);
             ready!(Pin::new(&mut *inner).poll_read(context, &mut buffer))?;
             let filled = buffer.filled();

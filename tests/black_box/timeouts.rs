@@ -104,6 +104,29 @@ fn an_answer_that_comes_after_the_time_is_over_is_swallowed() {
 }
 
 #[test]
+fn an_answer_that_is_there_already_is_read_before_a_time_out_is_believed() {
+    play(async {
+        let silent = || script().on("tools/call", |_, _| {});
+        let proxy = proxy().server("x", silent().into()).set(|server| server.timeout.call = seconds(5)).start().await;
+        let caller = proxy.legacy(REVISION).connect("x").await;
+        let call = caller.begin("x", json!({}));
+        settled().await;
+        let id = proxy.got("x", "tools/call")[0]["id"].clone();
+        proxy.process("x", 0).say(
+            &json!({"jsonrpc": "2.0", "id": id, "result": {"content": [{"type": "text", "text": "there"}]}})
+                .to_string(),
+        );
+        // mcpool is stopped before it reads that, and goes on when the time is long over.
+        tokio::time::advance(seconds(60)).await;
+        assert_eq!(call.answer().await.text(), "there");
+        let hangs = caller.begin("x", json!({}));
+        settled().await;
+        tokio::time::advance(seconds(60)).await;
+        assert_eq!(hangs.answer().await.reason(), Some("call_timeout"));
+    });
+}
+
+#[test]
 fn progress_gives_a_call_more_time_but_not_without_end() {
     play(async {
         let proxy = echo(|server| server.timeout.max = seconds(12)).await;

@@ -41,7 +41,13 @@ pub enum Order {
 }
 
 /// Answers whoever asks, for as long as it is not dropped.
-pub async fn serve(listener: Rc<Listener>, entrance: Rc<Entrance>, most: usize, mux: Handle, orders: mpsc::Sender<Order>) {
+pub async fn serve(
+    listener: Rc<Listener>,
+    entrance: Rc<Entrance>,
+    most: usize,
+    mux: Handle,
+    orders: mpsc::Sender<Order>,
+) {
     let mut asking: VecDeque<(Instant, JoinHandle<()>)> = VecDeque::new();
     loop {
         let (stream, peer) = listener.accept().await;

@@ -182,6 +182,23 @@ pub enum Error {
         /// When a start is tried again.
         retry: Option<Duration>,
     },
+    /// The server takes longer to start than a call waits, and goes on.
+    #[error(
+        "server `{server}` is still starting: it did not open within {} (`timeout.start`), writes still, and goes on for up to {} (`timeout.start_max`); try again in {}{said}",
+        rounded(*.after), rounded(*.longest), rounded(*.retry)
+    )]
+    StillStarting {
+        /// The server's name.
+        server: String,
+        /// How long a call waits for a start.
+        after: Duration,
+        /// How long a start may take that goes on.
+        longest: Duration,
+        /// When it may be there.
+        retry: Duration,
+        /// The last lines of its stderr, if there are any.
+        said: String,
+    },
     /// mcpool is ending.
     #[error("mcpool is shutting down; connect again")]
     Draining,
@@ -259,6 +276,7 @@ impl Error {
             | Error::ServerMisbehaved { server, .. }
             | Error::PoolExhausted { server }
             | Error::StartFailed { server, .. }
+            | Error::StillStarting { server, .. }
             | Error::RateLimited { server, .. }
             | Error::BreakerOpen { server, .. }
             | Error::CallTimeout { server, .. }
@@ -295,7 +313,9 @@ impl Error {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Error::StartFailed { retry, .. } => *retry,
-            Error::RateLimited { retry, .. } | Error::BreakerOpen { retry, .. } => Some(*retry),
+            Error::RateLimited { retry, .. }
+            | Error::BreakerOpen { retry, .. }
+            | Error::StillStarting { retry, .. } => Some(*retry),
             _ => None,
         }
     }
@@ -358,7 +378,7 @@ impl Error {
             Error::ServerMisbehaved { .. } => (502, Some("server_misbehaved")),
             Error::NoRoom { .. } => (503, Some("too_many_callers")),
             Error::PoolExhausted { .. } => (503, Some("pool_exhausted")),
-            Error::StartFailed { .. } => (503, Some("start_failed")),
+            Error::StartFailed { .. } | Error::StillStarting { .. } => (503, Some("start_failed")),
             Error::Draining
             | Error::Reconfigured(_)
             | Error::DaemonLost

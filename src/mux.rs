@@ -39,6 +39,7 @@ pub mod retire;
 pub mod roots;
 pub mod route;
 pub mod servers;
+pub mod starting;
 pub mod states;
 pub mod status;
 pub mod subscribe;
@@ -58,7 +59,7 @@ use crate::config::Config;
 use crate::guard::inflight::InFlight;
 use crate::metrics::Metrics;
 use crate::pool::instance::{Instance, InstanceRef};
-use crate::pool::launch::{Events, Launcher, Starter};
+use crate::pool::launch::{End, Events, Launcher, Starter};
 use crate::reply::{CallKey, CallerKey};
 use crate::wire::frame::{Line, Scratch};
 use alarm::Alarm;
@@ -212,7 +213,11 @@ impl Events for Ears {
         self.with(|mux| mux.instance_deaf(at));
     }
 
-    fn gone(&self, at: InstanceRef, how: String) {
+    fn ended(&self, at: InstanceRef) {
+        self.with(|mux| mux.instance_ended(at));
+    }
+
+    fn gone(&self, at: InstanceRef, how: End) {
         self.with(|mux| mux.instance_gone(at, &how));
     }
 

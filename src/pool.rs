@@ -17,6 +17,7 @@ pub mod recycle;
 pub mod say;
 pub mod setbacks;
 pub mod stderr;
+pub mod tail;
 pub mod ties;
 pub mod view;
 
@@ -40,7 +41,7 @@ use queue::{Queue, Ticket};
 use quote::Secrets;
 use reason::{StartReason, StopReason};
 use setbacks::{Failure, Setbacks};
-use stderr::Tail;
+use tail::Tail;
 use view::View;
 
 /// How long a call waits before a busy instance of another profile is asked to give way.

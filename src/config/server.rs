@@ -130,6 +130,8 @@ pub struct Queue {
 pub struct Timeouts {
     /// From the start of the process to the end of the handshake.
     pub start: Duration,
+    /// How long a start may go on that takes longer and writes meanwhile.
+    pub start_max: Duration,
     /// For an answer to the `server/discover` that tells the eras apart.
     pub discover: Duration,
     /// For the answer to a call; progress starts it anew.
@@ -214,6 +216,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             start: Duration::from_secs(30),
+            start_max: Duration::from_secs(5 * 60),
             discover: Duration::from_secs(8),
             call: Duration::from_secs(5 * 60),
             max: Duration::from_secs(60 * 60),

@@ -32,7 +32,10 @@ impl Desk {
     /// Answers whoever asks on a socket, and passes orders on.
     pub fn open(listener: Listener, visitors: Visitors, mux: Handle, orders: mpsc::Sender<Order>) -> Desk {
         let listener = Rc::new(listener);
-        let task = tasks::spawn("admin", admin::serve(listener.clone(), visitors.entrance.clone(), visitors.most, mux.clone(), orders.clone()));
+        let task = tasks::spawn(
+            "admin",
+            admin::serve(listener.clone(), visitors.entrance.clone(), visitors.most, mux.clone(), orders.clone()),
+        );
         Desk { listener, task, visitors, mux, orders }
     }
 

@@ -168,6 +168,11 @@ impl Call {
         self.deadline = (now + timeout.call).min(self.limit);
     }
 
+    /// Whether it waits as long as a start takes: it is mcpool's own, and whoever wants to know is refused in time.
+    pub(super) fn goes_with_a_start(&self) -> bool {
+        matches!(self.from, Source::Mcpool(Errand::Introduce(_) | Errand::List { .. }))
+    }
+
     /// Whom its being in flight says something about.
     pub fn owner(&self) -> Option<CallerKey> {
         self.is_callers().then_some(self.caller)

@@ -16,6 +16,7 @@ use crate::pool::instance::{InstanceKey, InstanceRef, ServerId};
 use crate::pool::lease::Lease;
 use crate::pool::reason::StopReason;
 use crate::pool::ties::Subscriber;
+use crate::pool::ties::Users;
 use crate::reply::{CallKey, CallerKey};
 use crate::wire::id::{AskId, RawId};
 use crate::wire::message::{member, unquote};
@@ -288,6 +289,10 @@ impl Mux {
     fn let_go(&mut self, at: InstanceRef, caller: CallerKey) {
         let Some(instance) = self.instance_mut(at) else { return };
         match instance.bound {
+            // It goes on for whoever comes next: a start that was too slow for one host must not begin anew with each.
+            Some((owner, _)) if owner == caller && instance.is_blank() => {
+                (instance.bound, instance.users) = (None, Users::Nobody);
+            }
             // What the caller left in it is nobody else's business.
             Some((owner, Lease::Session)) if owner == caller => {
                 self.drain(at, StopReason::CallerLeft);

@@ -121,6 +121,11 @@ impl Catalogue {
         }
     }
 
+    /// Whether the server itself said that it does not speak an era.
+    pub fn is_known_to_lack(&self, era: Era) -> bool {
+        self.known.lacks.contains(&era)
+    }
+
     /// The era in which the server is used for callers of `era`: theirs, if it speaks that. `None` if nobody knows.
     pub fn serves(&self, era: Era, choice: EraChoice) -> Option<Era> {
         if choice == EraChoice::Auto && self.known.suspected.is_some() {

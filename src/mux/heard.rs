@@ -4,9 +4,10 @@
 use bytes::Bytes;
 
 use super::Mux;
+use crate::clock;
 use crate::era::{is_ask, legacy};
 use crate::error::Error;
-use crate::pool::handshake::Step;
+use crate::pool::handshake::{Failure, SETTLE, Step};
 use crate::pool::instance::{InstanceRef, State};
 use crate::pool::pending::Taken;
 use crate::wire::frame::Line;
@@ -81,7 +82,10 @@ impl Mux {
                     self.introduced(at, result);
                     return self.try_ready(at);
                 }
-                Step::Settled => return self.try_ready(at),
+                Step::Settled => {
+                    self.alarm.at(clock::now() + SETTLE);
+                    return self.try_ready(at);
+                }
                 Step::Failed(failure) => return self.start_failed(at, failure),
             }
         }
@@ -103,6 +107,10 @@ impl Mux {
             "ping" => instance.reply(request, r#""result":{}"#),
             "roots/list" => self.asked_for_roots(at, request),
             method if is_ask(method) => self.asked(at, request),
+            _ if instance.state == State::Starting && instance.is_echo(request) => {
+                let why = "it sends back what it is told, as `cat` and terminals do: it is no MCP server";
+                self.start_failed(at, Failure::Broken(why.into()));
+            }
             method => {
                 let text = format!("mcpool passes on no `{method}` of servers");
                 let error = serde_json::json!({ "code": -32601, "message": text });

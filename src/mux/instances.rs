@@ -7,10 +7,12 @@ use super::call::Place;
 use super::catalogue::VariantKey;
 use super::offer::Offer;
 use crate::clock;
+use crate::era::Era;
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::pool::handshake::{Failure, Stage};
 use crate::pool::instance::{InstanceRef, ServerId, State};
+use crate::pool::launch::End;
 use crate::pool::mishap::Mishap;
 use crate::pool::queue::Ticket;
 use crate::pool::reason::StopReason;
@@ -42,7 +44,8 @@ impl Mux {
     /// An instance did not become ready: whoever waited for it is told why.
     pub(crate) fn start_failed(&mut self, at: InstanceRef, failure: Failure) {
         let Some(instance) = self.instance(at) else { return };
-        if instance.reopened {
+        let died_of_both = instance.asked_before.is_some() && matches!(failure, Failure::Silent(..));
+        if died_of_both || instance.reopened {
             // It may be bound to the era that it was asked for first: who waits gets a fresh one.
             self.server_mut(at.server).pool.stop(at.key, StopReason::LacksEra);
             return self.dispatch(at.server);
@@ -56,11 +59,12 @@ impl Mux {
         let server = self.server_mut(at.server);
         let (era, said, helps) = match failure {
             Failure::Lacks(era, said) => {
+                let neither = server.catalogue.is_known_to_lack(era.other());
                 let helps = server.catalogue.note_lack(era, choice);
-                (era, format!("it does not speak the {} era: {said}", era.as_str()), helps)
+                (era, lacking(era, neither, &said), helps)
             }
             Failure::Silent(era, said) => (era, said, server.catalogue.suspect_lack(&profile, choice)),
-            Failure::Refused(said) | Failure::Broken(said) => (profile.era(), said, false),
+            Failure::Refused(said) | Failure::Broken(said) | Failure::Late(said) => (profile.era(), said, false),
         };
         if helps {
             tracing::info!(server = server.config.name, era = era.as_str(), said, "lacks this era; tries the other");
@@ -105,7 +109,7 @@ impl Mux {
 
     /// What an instance is to be told that turned out not to speak the era it was started for: what is needed by the
     /// call that has waited longest.
-    fn next_offer(&self, server: ServerId, waited: &[Ticket]) -> Option<(CallerKey, Offer)> {
+    pub(super) fn next_offer(&self, server: ServerId, waited: &[Ticket]) -> Option<(CallerKey, Offer)> {
         let parked = self.waiting_for(server, |call| matches!(call.place, Place::Introductions(_)));
         let mut calls = parked.into_iter().chain(waited.iter().map(|ticket| ticket.call));
         let call = calls.find_map(|key| self.calls.get(key).filter(|call| call.is_callers()))?;
@@ -113,7 +117,7 @@ impl Mux {
     }
 
     /// A call waited for an instance of an era that its server turned out to lack.
-    fn try_other_era(&mut self, key: CallKey) {
+    pub(super) fn try_other_era(&mut self, key: CallKey) {
         let Some(call) = self.calls.get(key) else { return };
         if call.is_callers() && call.bridge.is_none() {
             return self.begin_again(key);
@@ -160,18 +164,29 @@ impl Mux {
         self.dispatch(at.server);
     }
 
+    /// The process of an instance has ended, and somebody else has its pipes: what it was sent may still be answered, and
+    /// nothing else is to be expected of it.
+    pub(crate) fn instance_ended(&mut self, at: InstanceRef) {
+        let Some(instance) = self.instance_mut(at) else { return };
+        instance.ended = true;
+        if matches!(instance.state, State::Ready | State::Draining) {
+            self.server_mut(at.server).pool.mark_draining(at.key, StopReason::Ended);
+        }
+    }
+
     /// Nothing will come from an instance any more.
-    pub(crate) fn instance_gone(&mut self, at: InstanceRef, how: &str) {
+    pub(crate) fn instance_gone(&mut self, at: InstanceRef, End { how, may_be_told }: &End) {
         let Some(instance) = self.instance(at) else { return };
         let (state, serial) = (instance.state, instance.serial);
         let deaf = instance.leaves == Some(StopReason::Deaf);
         let detail = format!("{how}{}", instance.stderr.quote());
         let server = self.server(at.server).config.name.clone();
         if state == State::Starting {
-            let unanswered = instance.launched && matches!(instance.stage, Stage::Opening(_));
+            let unanswered = instance.launched && *may_be_told && matches!(instance.stage, Stage::Opening(_));
+            let said = if instance.launched { format!("it ended before it opened: {detail}") } else { detail.clone() };
             let failure = match unanswered {
-                true => Failure::Silent(instance.profile.era(), detail.clone()),
-                false => Failure::Broken(detail.clone()),
+                true => Failure::Silent(instance.profile.era(), said),
+                false => Failure::Broken(said),
             };
             self.start_failed(at, failure);
         } else if state != State::Stopping {
@@ -220,4 +235,14 @@ impl Mux {
     pub fn prestart(&mut self) {
         self.configured().into_iter().for_each(|id| self.keep_min(id));
     }
+}
+
+/// What whoever waited is told of a server that does not speak an era, or none of the two.
+fn lacking(era: Era, neither: bool, said: &str) -> String {
+    if neither {
+        return format!(
+            "it knows neither `initialize` nor `server/discover`, so it is no MCP server, or of a revision that mcpool does not speak: {said}"
+        );
+    }
+    format!("it does not speak the {} era: {said}", era.as_str())
 }

@@ -17,7 +17,7 @@ use super::request::Accepted;
 use crate::clock;
 use crate::era::bridge::capabilities::client_info;
 use crate::era::profile::Profile;
-use crate::era::{implementation, legacy, modern};
+use crate::era::{Era, implementation, legacy, modern};
 use crate::error::Error;
 use crate::pool::instance::{InstanceRef, ServerId};
 use crate::reply::{CallKey, CallerKey};
@@ -125,8 +125,29 @@ impl Mux {
         if tried {
             self.works(at.server);
         }
+        self.drop_vain_introductions(at.server, profile.era().other());
         self.introduction_settled(at.server, &profile, None);
         self.era_found(at.server);
+    }
+
+    /// Ends the errands for introductions in an era that nobody waits for: the server was slow in the other one only.
+    fn drop_vain_introductions(&mut self, server: ServerId, era: Era) {
+        if self.has_strange_orphans(server) {
+            return;
+        }
+        let errands = self.calls.iter().filter(|(_, call)| call.server == server).filter_map(|(key, call)| {
+            let Source::Mcpool(Errand::Introduce(of)) = &call.from else { return None };
+            Some((key, of.clone())).filter(|(_, of)| of.era == era)
+        });
+        for (errand, of) in errands.collect::<Vec<_>>() {
+            let wants = |call: &Call| {
+                matches!(call.place, Place::Introductions(_)) && self.offer_to(server, call).introduction() == of
+            };
+            if self.waiting_for(server, wants).is_empty() {
+                self.server_mut(server).catalogue.variant_mut(&of).introducing = false;
+                self.cancel(errand, None);
+            }
+        }
     }
 
     /// No instance could be started to introduce itself, or none that speaks the era that was tried.

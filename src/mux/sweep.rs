@@ -8,10 +8,8 @@ use tokio::time::Instant;
 use super::Mux;
 use super::call::{Place, Source};
 use super::errand::Errand;
-use crate::clock;
-use crate::era::Era;
 use crate::error::Error;
-use crate::pool::handshake::{Failure, SETTLE, Stage};
+use crate::pool::handshake::{SETTLE, Stage};
 use crate::pool::instance::{InstanceRef, ServerId, State};
 use crate::reply::CallKey;
 
@@ -81,24 +79,6 @@ impl Mux {
         }
     }
 
-    /// Gives up an instance whose handshake takes too long.
-    fn sweep_handshake(&mut self, at: InstanceRef, now: Instant) -> Option<Instant> {
-        let timeout = self.server(at.server).config.timeout;
-        let instance = self.instance(at).filter(|instance| instance.state == State::Starting)?;
-        let (era, unanswered) = (instance.profile.era(), matches!(instance.stage, Stage::Opening(_)));
-        let known = self.server(at.server);
-        let probing = unanswered && era == Era::Modern && known.catalogue.probes(known.config.era);
-        let patience = if probing { timeout.discover.min(timeout.start) } else { timeout.start };
-        let due = instance.opened_at + patience;
-        if due > now {
-            return Some(due);
-        }
-        let silent = format!("it did not open within {}{}", clock::rounded(patience), instance.stderr.quote());
-        let failure = if unanswered { Failure::Silent(era, silent) } else { Failure::Broken(silent) };
-        self.start_failed(at, failure);
-        None
-    }
-
     /// The deadline of a call is over: what that means depends on where it is.
     fn overdue(&mut self, key: CallKey, now: Instant) {
         let Some(call) = self.calls.get(key) else { return };
@@ -110,9 +90,14 @@ impl Mux {
                 self.cancel(key, Some("the client did not come back with what was asked"));
             }
             Place::Asking => self.give_up(key, Error::AskTimeout { what: "what the server asks".into() }),
-            Place::Queue if now < call.latest_start(&config) && self.is_starting_for(key, server) => {
+            Place::Queue
+                if self.is_starting_for(key, server)
+                    && (now < call.latest_start(&config) || call.goes_with_a_start()) =>
+            {
                 let call = &mut self.calls[key];
-                call.deadline = (now + Duration::from_millis(200)).min(call.latest_start(&config));
+                let soon = now + Duration::from_millis(200);
+                call.deadline =
+                    if now < call.latest_start(&config) { soon.min(call.latest_start(&config)) } else { soon };
             }
             Place::Queue => {
                 let limits = if self.is_starting_for(key, server) { "`timeout.start`" } else { "`queue.timeout`" };

@@ -49,8 +49,10 @@ pub enum Step {
 pub enum Failure {
     /// The server does not speak this era; what it said.
     Lacks(Era, String),
-    /// The server said nothing, which may mean that it does not speak this era, or that it is slow today.
+    /// The server ended without a word, which may mean that it does not speak this era, or that it had a bad day.
     Silent(Era, String),
+    /// It did not open in time, and lives. That is no sign of an era.
+    Late(String),
     /// It refuses what it was told of the client; what it said.
     Refused(String),
     /// It is broken; in words.
@@ -67,10 +69,27 @@ impl Instance {
         self.stage = Stage::Opening(id);
     }
 
+    /// Whether a request is the one that it was opened with: it comes back as it was sent.
+    pub fn is_echo(&self, request: &Message) -> bool {
+        let opens = matches!(request.method().as_ref(), "initialize" | "server/discover");
+        opens && matches!(self.stage, Stage::Opening(_))
+    }
+
     /// Hears an answer that may belong to the handshake.
     pub fn hear_handshake(&mut self, answer: &Message) -> Step {
+        if self.ended {
+            return Step::NotOurs;
+        }
         let id = answer.raw(Field::Id).and_then(digits).map(WireId);
         match self.stage {
+            Stage::Opening(_) if id.is_some() && id == self.asked_before => {
+                self.asked_before = None;
+                if let Found::Modern(result) = modern::judge(answer) {
+                    self.discovered = Some((result, clock::now()));
+                }
+                // What it says to the other question counts more: a server may be bound to the era of `initialize` by that.
+                Step::Settled
+            }
             Stage::Opening(opening) if id == Some(opening) => match self.profile.era() {
                 Era::Legacy => self.initialized(answer),
                 Era::Modern => self.discovered(answer),
@@ -118,13 +137,25 @@ impl Instance {
         if done && self.state == State::Starting {
             self.stage = Stage::Open;
             self.state = State::Ready;
+            self.stderr.opened();
             self.idle_since = clock::now();
         }
         done
     }
 
+    /// Takes it for the modern server that it said to be when it was asked to `initialize` already; what it said.
+    pub fn adopt_modern(&mut self) -> Option<String> {
+        let (result, _) = self.discovered.take()?;
+        self.profile = Profile::Modern;
+        self.stage = Stage::Asking;
+        Some(result)
+    }
+
     fn initialized(&mut self, answer: &Message) -> Step {
         if answer.kind() == Kind::Error {
+            if let Some(result) = self.adopt_modern() {
+                return Step::Introduced(result);
+            }
             let error = answer.raw(Field::Error).unwrap_or("{}");
             // What has no message that is a text says what it says.
             let said = self.stderr.shown(&member(error, "message").and_then(unquote).unwrap_or(error.into()));
@@ -137,7 +168,7 @@ impl Instance {
         let Some(offers) = legacy::offers(&result) else {
             return Step::Failed(Failure::Broken("it answered `initialize` without a version or capabilities".into()));
         };
-        self.offers = offers;
+        (self.offers, self.discovered) = (offers, None);
         self.notify("notifications/initialized", "{}");
         self.stage = Stage::Asking;
         if self.profile.has_roots() {

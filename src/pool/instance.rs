@@ -9,14 +9,14 @@ use super::handshake::Stage;
 use super::lease::{Lease, Need};
 use super::pending::{InFlightOf, Pending};
 use super::reason::StopReason;
-use super::stderr::Tail;
+use super::tail::Tail;
 use super::ties::{Ask, Subscriber, Users};
 use crate::clock;
 use crate::era::legacy::Offers;
 use crate::era::level::Level;
 use crate::era::profile::Profile;
 use crate::reply::CallerKey;
-use crate::wire::id::RawId;
+use crate::wire::id::{RawId, WireId};
 use crate::wire::outbox::Outbox;
 use crate::wire::tally::Tally;
 
@@ -93,6 +93,14 @@ pub struct Instance {
     pub born: Instant,
     /// When it was asked to introduce itself.
     pub opened_at: Instant,
+    /// The first question of a start that did not answer it, if it was asked for the other era too.
+    pub asked_before: Option<WireId>,
+    /// What it said of itself as a modern server after it was asked to `initialize` too, and when.
+    pub discovered: Option<(String, Instant)>,
+    /// When it was looked at last whether a start that takes long still writes; none before `timeout.start` was over.
+    pub looked_at: Option<Instant>,
+    /// Whether its process has ended, though what it wrote may not have been read.
+    pub ended: bool,
     /// Since when it has no calls in flight.
     pub idle_since: Instant,
     pub pending: Pending,
@@ -161,6 +169,10 @@ impl Instance {
             reopened: false,
             born: now,
             opened_at: now,
+            asked_before: None,
+            discovered: None,
+            looked_at: None,
+            ended: false,
             idle_since: now,
             pending: Pending::default(),
             users: Users::Only(caller),
@@ -194,12 +206,33 @@ impl Instance {
         self.roots = None;
         self.reopened = true;
         self.opened_at = clock::now();
+        (self.asked_before, self.discovered, self.looked_at) = (None, None, None);
+        // It answered; what it writes from now on is about this.
+        self.stderr.takes_note();
         self.open();
+    }
+
+    /// Asks it for the other era too, for what a caller needs in that: it has not said a word, and lives.
+    pub fn ask_otherwise(&mut self, caller: CallerKey, profile: Profile) {
+        if let Stage::Opening(id) = self.stage {
+            self.asked_before = Some(id);
+        }
+        self.profile = profile;
+        self.users = Users::Only(caller);
+        self.roots = None;
+        self.open();
+    }
+
+    /// Whether nobody has anything in it yet, so that it may become another caller's.
+    pub fn is_blank(&self) -> bool {
+        self.state == State::Starting && matches!(self.stage, Stage::Unopened | Stage::Opening(_)) && !self.leased
     }
 
     /// Notes that a call of `caller` was sent under a lease of this kind; whether it is the first call that it gets.
     pub fn lease(&mut self, caller: CallerKey, lease: Lease) -> bool {
-        if self.users != Users::Only(caller) {
+        if self.users == Users::Nobody {
+            self.users = Users::Only(caller);
+        } else if self.users != Users::Only(caller) {
             self.users = Users::Many;
         }
         if lease != Lease::Shared {

@@ -2,16 +2,21 @@
 //! one in the simulation), and the task that carries an instance's lines for as long as it lives.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::instance::{Instance, InstanceRef};
 use super::process::Process;
-use super::stderr::{self, Tail};
+use super::stderr;
+use super::tail::Tail;
 use crate::config;
 use crate::metrics::Metrics;
 use crate::tasks;
@@ -20,6 +25,8 @@ use crate::wire::outbox::Outbox;
 
 /// How long what a process wrote at last, and how it ended, may take to arrive once one of the two is seen.
 const LAST_WORDS: Duration = Duration::from_millis(100);
+/// How long is read at most of what others write to the pipe of a process that has ended.
+const LAST_WORDS_OF_OTHERS: Duration = Duration::from_secs(1);
 
 /// The streams of a started server.
 pub struct Connection {
@@ -49,10 +56,21 @@ pub trait Events {
     fn line(&self, at: InstanceRef, line: Line);
     /// It gets nothing more of what is said to it, though lines may still come.
     fn deaf(&self, at: InstanceRef);
-    /// No line will come any more; why, in words.
-    fn gone(&self, at: InstanceRef, how: String);
+    /// Its process has ended. What it wrote before that may still come, and nothing else is to be expected of it.
+    fn ended(&self, at: InstanceRef);
+    /// No line will come any more; why.
+    fn gone(&self, at: InstanceRef, how: End);
     /// The process is gone too.
     fn buried(&self, at: InstanceRef);
+}
+
+/// How an instance came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// In words.
+    pub how: String,
+    /// Whether what it was told may be the cause. It is not where it is seen to have put itself out of reach.
+    pub may_be_told: bool,
 }
 
 /// What a pool needs to start instances.
@@ -103,7 +121,7 @@ impl Attendant {
         let events = self.starter.events.clone();
         if let Some(lack) = self.server.lacks.first() {
             let daemon = std::process::id();
-            events.gone(self.at, format!("{lack}. The daemon (pid {daemon}) was started without it: mend that, then `mcpool drain`; the next start has it"));
+            events.gone(self.at, End { how: format!("{lack}. The daemon (pid {daemon}) was started without it: mend that, then `mcpool drain`; the next start has it"), may_be_told: false });
             return events.buried(self.at);
         }
         match self.starter.launcher.launch(&self.server) {
@@ -113,7 +131,8 @@ impl Attendant {
             }
             Err(error) => {
                 let command = self.stderr.shown(&self.server.command);
-                events.gone(self.at, format!("cannot run `{command}`: {error}"));
+                let how = format!("cannot run `{command}`: {error}");
+                events.gone(self.at, End { how, may_be_told: false });
             }
         }
         events.buried(self.at);
@@ -138,7 +157,7 @@ impl Attendant {
                 () = self.write(&mut writer) => {
                     drop(writer);
                     self.starter.events.deaf(self.at);
-                    timeout(grace, reading).await.unwrap_or_else(|_| "it did not end by itself".into())
+                    timeout(grace, reading).await.unwrap_or_else(|_| End::of("it did not end by itself"))
                 }
             }
         };
@@ -160,38 +179,121 @@ impl Attendant {
     }
 
     /// Reads until nothing comes any more or the process has ended, and says which.
-    async fn read(&self, reader: &mut LineReader<Box<dyn AsyncRead + Unpin>>, process: Option<&Process>) -> String {
-        let Some(process) = process else {
-            return self.read_lines(reader).await.unwrap_or_else(|| "it closed its stdout".into());
+    async fn read(&self, reader: &mut Lines, process: Option<&Process>) -> End {
+        let Some(one) = process else {
+            return End::of(self.read_lines(reader, None).await.unwrap_or_else(|| "it closed its stdout".into()));
         };
-        let ended = process.ended();
-        let reading = self.read_lines(reader);
-        tokio::pin!(ended, reading);
-        tokio::select! {
-            biased;
-            failed = &mut reading => match failed {
-                Some(failed) => failed,
-                None => timeout(LAST_WORDS, ended).await.unwrap_or("it closed its stdout").into(),
-            },
-            status = &mut ended => {
-                // What it wrote is in the pipe still. Whoever holds the pipe besides it keeps nobody waiting.
-                let _ = timeout(LAST_WORDS, reading).await;
-                status.into()
+        let status = {
+            let ended = one.ended();
+            let reading = self.read_lines(reader, process);
+            tokio::pin!(ended, reading);
+            tokio::select! {
+                biased;
+                failed = &mut reading => return match failed {
+                    Some(failed) => End::of(failed),
+                    None => End::of(timeout(LAST_WORDS, ended).await.unwrap_or("it closed its stdout, and runs on")),
+                },
+                status = &mut ended => status,
+            }
+        };
+        // What it wrote itself is in the pipe by now.
+        if self.read_what_is_there(reader, process).await {
+            return End::of(status);
+        }
+        // Somebody else has the pipe too. Whether that one says something in time must not make a difference.
+        self.starter.events.ended(self.at);
+        match timeout(LAST_WORDS_OF_OTHERS, self.read_until_silent(reader, process)).await {
+            Ok(true) => End::of(status),
+            Ok(false) | Err(_) => End { how: left_behind(status), may_be_told: false },
+        }
+    }
+
+    /// Passes on what can be read without waiting; whether the stream has ended.
+    async fn read_what_is_there(&self, reader: &mut Lines, process: Option<&Process>) -> bool {
+        // Nothing is there if there is none yet after others had their turn, and whoever tells of it too.
+        let mut pauses = 0;
+        while pauses < 3 {
+            let filled = {
+                let mut filling = pin!(reader.fill());
+                poll_fn(|context| Poll::Ready(filling.as_mut().poll(context))).await
+            };
+            match filled {
+                Poll::Ready(Ok(1..)) => {
+                    pauses = 0;
+                    self.pass_on_what_came(reader, process);
+                }
+                Poll::Ready(Ok(0) | Err(_)) => return true,
+                Poll::Pending => {
+                    pauses += 1;
+                    yield_now().await;
+                }
+            }
+        }
+        false
+    }
+
+    /// Passes on what comes until nothing does for a while; whether the stream has ended.
+    async fn read_until_silent(&self, reader: &mut Lines, process: Option<&Process>) -> bool {
+        loop {
+            match timeout(LAST_WORDS, reader.fill()).await {
+                Ok(Ok(1..)) => self.pass_on_what_came(reader, process),
+                Ok(Ok(0) | Err(_)) => return true,
+                Err(_) => return false,
             }
         }
     }
 
     /// Passes lines on until nothing comes any more; says why if that is a failure.
-    async fn read_lines(&self, reader: &mut LineReader<Box<dyn AsyncRead + Unpin>>) -> Option<String> {
+    async fn read_lines(&self, reader: &mut Lines, process: Option<&Process>) -> Option<String> {
         loop {
-            match reader.next().await {
-                Ok(Some(line)) => {
-                    self.starter.metrics.bytes.from_servers.add(line.size());
-                    self.starter.events.line(self.at, line);
-                }
-                Ok(None) => return None,
+            match reader.fill().await {
+                Ok(0) => return None,
+                Ok(_) => self.pass_on_what_came(reader, process),
                 Err(error) => return Some(format!("its stdout failed: {error}")),
             }
         }
     }
+
+    fn pass_on_what_came(&self, reader: &mut Lines, process: Option<&Process>) {
+        let opening = self.stderr.is_opening();
+        if opening {
+            self.stderr.note();
+            // Whoever speaks now is somebody else.
+            if process.is_some_and(Process::has_ended) {
+                self.starter.events.ended(self.at);
+            }
+        }
+        while let Some(line) = reader.take() {
+            self.pass_on(line);
+        }
+        if self.stderr.is_opening() {
+            self.stderr.begin(reader.begun());
+        }
+    }
+
+    fn pass_on(&self, line: Line) {
+        self.starter.metrics.bytes.from_servers.add(line.size());
+        if let Line::Whole(line) = &line
+            && self.stderr.is_opening()
+        {
+            self.stderr.hear(line);
+        }
+        self.starter.events.line(self.at, line);
+    }
+}
+
+/// The stdout of an instance.
+type Lines = LineReader<Box<dyn AsyncRead + Unpin>>;
+
+impl End {
+    fn of(how: impl Into<String>) -> End {
+        End { how: how.into(), may_be_told: true }
+    }
+}
+
+/// How a server ended that started another process and left it its pipes.
+fn left_behind(status: &str) -> String {
+    format!(
+        "{status}, while something that it started holds its stdout still; a server has ended when its first process has, so let that stay until the end, as with `exec` in a script, and put nothing into the background"
+    )
 }

@@ -18,7 +18,7 @@ pub struct Mishap {
 impl Mishap {
     /// One that happens now. The cause may quote stderr, which is told by itself.
     pub fn now(what: &'static str, cause: &str, stderr: Vec<String>) -> Mishap {
-        let cause = cause.split(super::stderr::ENDS).next().unwrap_or_default().to_owned();
+        let cause = cause.split(super::tail::ENDS).next().unwrap_or_default().to_owned();
         Mishap { at: SystemTime::now(), what, cause, stderr }
     }
 }

@@ -6,6 +6,7 @@ mod family;
 mod fence;
 mod household;
 pub mod inherit;
+mod missing;
 pub mod origin;
 mod sandbox;
 mod search;
@@ -24,7 +25,7 @@ use std::process::Stdio;
 use std::rc::Rc;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use tokio::process::Command;
 use tokio::sync::SetOnce;
 use tokio::time::{Instant, sleep, timeout};
@@ -193,6 +194,13 @@ impl Process {
     /// Waits for its end and says how it ended.
     pub async fn ended(&self) -> &str {
         self.ended.wait().await
+    }
+
+    /// Whether it has ended, be it that nobody was told yet.
+    pub fn has_ended(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let looked = Pid::from_raw(self.pid.cast_signed()).map(|pid| waitid(WaitId::Pid(pid), options));
+        self.ended.get().is_some() || matches!(looked, Some(Ok(Some(_))))
     }
 
     /// Ends it and all that descends from it, its stdin being closed already: waits, then SIGTERM, waits, then

@@ -1,69 +1,21 @@
 //! Called by `pool::launch` for every instance: what its process writes to stderr goes to the log, cut, without
-//! secrets and at a bounded rate; the last lines are kept for error messages. It is read always, or the
+//! secrets and at a bounded rate; the last lines are kept for error messages (`tail`). It is read always, or the
 //! process would stand still.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::rc::Rc;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
-use super::quote::{Raw, SHOWN, Secrets};
+use super::quote::{Raw, SHOWN};
+use super::tail::Tail;
 use crate::metrics::ServerMetrics;
 
-/// What stands before the last lines in an error message.
-pub const ENDS: &str = "; its stderr ends with: ";
 /// How much is read at once, in bytes.
 const CHUNK: usize = 16 * 1024;
 /// Lines that are logged at once, and each second from then on.
 const RATE: (f64, f64) = (100.0, 20.0);
-
-/// The last lines that an instance wrote to its stderr.
-#[derive(Clone, Default)]
-pub struct Tail(Rc<RefCell<Last>>);
-
-#[derive(Default)]
-struct Last {
-    lines: VecDeque<Raw>,
-    secrets: Rc<Secrets>,
-}
-
-impl Tail {
-    const LINES: usize = 8;
-    const LENGTH: usize = 300;
-
-    /// Of an instance of a server that has these secrets.
-    pub fn keeping(secrets: Rc<Secrets>) -> Tail {
-        Tail(Rc::new(RefCell::new(Last { lines: VecDeque::new(), secrets })))
-    }
-
-    /// What a server said elsewhere, as it may be seen.
-    pub fn shown(&self, said: &str) -> String {
-        self.0.borrow().secrets.quote(said)
-    }
-
-    fn push(&self, line: &Raw) {
-        let mut last = self.0.borrow_mut();
-        // Room is used again: a flood of lines costs copies and nothing else.
-        let mut slot = if last.lines.len() == Tail::LINES { last.lines.pop_front() } else { None }.unwrap_or_default();
-        slot.clone_from(line);
-        last.lines.push_back(slot);
-    }
-
-    /// The lines, as they may be seen.
-    pub fn lines(&self) -> Vec<String> {
-        let last = self.0.borrow();
-        last.lines.iter().map(|line| last.secrets.text(line, Tail::LENGTH)).collect()
-    }
-
-    /// The lines, for an error message; empty if there are none.
-    pub fn quote(&self) -> String {
-        let lines = self.lines();
-        if lines.is_empty() { String::new() } else { format!("{ENDS}{}", lines.join(" | ")) }
-    }
-}
 
 /// How many lines may be logged now.
 struct Allowance {
@@ -90,17 +42,19 @@ impl Allowance {
 /// Logs what comes, until nothing comes any more.
 pub async fn log(mut stream: Box<dyn AsyncRead + Unpin>, tail: Tail, server: Rc<ServerMetrics>, instance: u64) {
     let mut lines = Lines { server, instance, tail, allowance: Allowance::new(Instant::now()), left_out: 0 };
-    let room = lines.tail.0.borrow().secrets.room();
+    let room = lines.tail.room();
     let (mut line, mut chunk) = (Raw::default(), vec![0; CHUNK]);
     while let Ok(count @ 1..) = stream.read(&mut chunk).await {
         let mut rest = &chunk[..count];
         while let Some(end) = memchr::memchr(b'\n', rest) {
             line.add(&rest[..end], room);
+            lines.tail.add(&rest[..end], room, true);
             lines.take(&line);
             line.clear();
             rest = &rest[end + 1..];
         }
         line.add(rest, room);
+        lines.tail.add(rest, room, false);
         // Whoever writes without a pause does not keep the others waiting.
         yield_now().await;
     }
@@ -123,7 +77,6 @@ impl Lines {
         if line.kept.trim_ascii().is_empty() {
             return;
         }
-        self.tail.push(line);
         if !self.allowance.take(Instant::now()) {
             self.left_out += 1;
             self.server.stderr_left_out.one();
@@ -134,7 +87,7 @@ impl Lines {
             tracing::info!(server, instance, left_out = self.left_out, "stderr goes on");
             self.left_out = 0;
         }
-        let text = self.tail.0.borrow().secrets.text(line, SHOWN);
+        let text = self.tail.text(line, SHOWN);
         tracing::info!(server, instance, stderr = %text);
     }
 
@@ -168,7 +121,7 @@ mod tests {
         log(Box::new(std::io::Cursor::new(input)), tail.clone(), server, 1).await;
         let quote = tail.quote();
         assert!(
-            quote.starts_with("; its stderr ends with: line 13 | ") && quote.ends_with(" | line 19 | at last"),
+            quote.starts_with("; its stderr ends with: line 12 | ") && quote.ends_with(" | line 19 | at last"),
             "{quote}"
         );
     }

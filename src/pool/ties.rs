@@ -12,6 +12,8 @@ pub enum Users {
     /// Only this caller, so that whatever the server says unasked is about it.
     Only(CallerKey),
     Many,
+    /// Nobody: who it was started for left before it was ready.
+    Nobody,
 }
 
 impl Users {
@@ -19,7 +21,7 @@ impl Users {
     pub fn only(self) -> Option<CallerKey> {
         match self {
             Users::Only(caller) => Some(caller),
-            Users::Many => None,
+            Users::Many | Users::Nobody => None,
         }
     }
 }

@@ -49,7 +49,7 @@ impl Instance {
             (Some((owner, _)), _) => owner == caller,
             (None, Lease::Shared) => true,
             (None, Lease::Call) => alone() || !need.by_itself && talked_of() == InFlightOf::One(caller),
-            (None, Lease::Session) => self.users == Users::Only(caller),
+            (None, Lease::Session) => matches!(self.users, Users::Nobody) || self.users == Users::Only(caller),
         };
         // An instance that is a caller's own for the session is told when that caller's roots change.
         // A modern one tells its roots with each call instead.

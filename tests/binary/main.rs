@@ -17,8 +17,10 @@ mod pinned;
 mod places;
 mod reload;
 mod sandbox;
+mod starts;
 mod stderr;
 mod strangers;
+mod swept;
 mod users;
 
 use std::fs;

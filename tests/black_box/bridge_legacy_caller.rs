@@ -207,12 +207,11 @@ fn tasks_do_not_cross_the_eras() {
 }
 
 #[test]
-fn a_server_that_refuses_the_handshake_or_is_silent_or_dies_of_it_is_asked_the_modern_way() {
+fn a_server_that_refuses_the_handshake_or_dies_of_it_is_asked_the_modern_way() {
     play(async {
         let dies = modern_script().on("initialize", |_, _| std::panic::resume_unwind(Box::new("it crashed")));
-        let silent = modern_script().on("initialize", |_, _| {});
         let lacks = modern_script().on("initialize", |it, say| say.error(it, json!({"code": -32601, "message": "no"})));
-        for behaviour in [dies, silent, lacks] {
+        for behaviour in [dies, lacks] {
             let behaviour = behaviour.on("tools/call", |call, say| {
                 say.result(call, json!({"resultType": "complete", "content": [{"type": "text", "text": "hi"}]}))
             });

@@ -94,7 +94,8 @@ fn who_leaves_while_a_server_is_found_out_leaves_no_wrong_belief_behind() {
         first.begin("x", json!({}));
         settled().await;
         first.hang_up().await;
-        after(seconds(30)).await;
+        // Until that start was given up, and the pause after it is over.
+        after(seconds(31)).await;
         let second = proxy.modern().connect("new").await;
         assert_eq!(second.call("x", json!({})).await.text(), "hi");
     });

@@ -46,6 +46,7 @@ mod retries;
 mod revisions;
 mod roots;
 mod sharing;
+mod slow_starts;
 mod subscriptions;
 mod support;
 mod tasks;

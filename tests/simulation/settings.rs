@@ -43,6 +43,7 @@ pub fn config(world: &World, rng: &mut Rng) -> Config {
         let seconds = |most: u64, rng: &mut Rng| Duration::from_secs(rng.u64(1..=most));
         let timeouts = &mut server.timeout;
         timeouts.start = seconds(6, rng);
+        timeouts.start_max = timeouts.start * 2;
         timeouts.discover = seconds(3, rng);
         timeouts.call = seconds(10, rng);
         timeouts.max = timeouts.call * 3;

@@ -187,11 +187,14 @@ fn queue(mut fields: Fields<'_>) -> Queue {
 
 fn timeouts(mut fields: Fields<'_>) -> Timeouts {
     let default = Timeouts::default();
+    let max = fields.duration("max", default.max, MOMENT);
     let timeouts = Timeouts {
         start: fields.duration("start", default.start, MOMENT),
+        start_max: fields.duration("start_max", default.start_max, MOMENT),
         discover: fields.duration("discover", default.discover, MOMENT),
-        call: fields.duration("call", default.call, MOMENT),
-        max: fields.duration("max", default.max, MOMENT),
+        // Who says only how long a call may take altogether means that of both.
+        call: fields.duration("call", default.call.min(max), MOMENT),
+        max,
         ask: fields.duration("ask", default.ask, MOMENT),
         hold: fields.duration("hold", default.hold, Duration::ZERO),
         stop: fields.duration("stop", default.stop, Duration::ZERO),

@@ -165,7 +165,7 @@ impl Mux {
         let profile = instance.profile.clone();
         let caller = match instance.users {
             Users::Only(caller) => caller,
-            Users::Many => CallerKey::default(),
+            Users::Many | Users::Nobody => CallerKey::default(),
         };
         let known = self.server(at.server).catalogue.variants().filter(|variant| {
             variant.key.era == profile.era()

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fence::Fence;
 use super::inherit::{Inherited, close_inherited};
+use super::missing::explained;
 use super::{sandbox, sys};
 use crate::config;
 
@@ -103,6 +104,7 @@ fn run(confinement: &OsString, mut words: impl Iterator<Item = OsString>) -> Res
     confinement.enter().map_err(|why| (why, FAILED[0]))?;
     let Some(command) = words.next() else { return Ok(()) };
     let error = Command::new(&command).args(words).exec();
+    let error = explained(&command, std::env::var_os("PATH").as_deref(), None, error);
     let code = if error.kind() == io::ErrorKind::NotFound { FAILED[2] } else { FAILED[1] };
     Err((format!("cannot run `{}`: {error}", command.display()), code))
 }

@@ -57,6 +57,8 @@ impl Habits {
         // As many that speak one era as that speak both.
         let eras = rng.u32(..4);
         let wild = rng.bool();
+        // One that does not even refuse to `initialize` cannot be told from one that is slow: that is `era: modern`'s to say.
+        let silence = if eras == 0 { Stranger::Dies } else { Stranger::Silent };
         let mut chance = |most: u32| if wild { rng.u32(..most) } else { 0 };
         Habits {
             fails_to_start: chance(40),
@@ -66,7 +68,7 @@ impl Habits {
             never_answers: chance(8),
             legacy: eras != 0,
             modern: eras < 2,
-            stranger: [Stranger::Unknown, Stranger::Unknown, Stranger::Unsupported, Stranger::Silent, Stranger::Dies]
+            stranger: [Stranger::Unknown, Stranger::Unknown, Stranger::Unsupported, silence, Stranger::Dies]
                 [rng.usize(..5)],
             wants_roots: rng.u32(..3) == 0,
             asks: rng.bool(),

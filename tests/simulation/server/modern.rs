@@ -16,7 +16,10 @@ impl Server {
         if !self.habits.modern {
             return self.refuse_era(id);
         }
-        self.era.set(Some(true));
+        // What it was initialised in binds it; that it was asked before, and answers late, does not.
+        if self.era.get().is_none() {
+            self.era.set(Some(true));
+        }
         self.say(format!(
             r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{{"logging":{{}},"prompts":{{}},"tools":{{"listChanged":true}},"resources":{{"subscribe":true}}}},"ttlMs":0,"cacheScope":"public"}}}}"#
         ));

@@ -90,7 +90,7 @@ async fn answer(
         (Some("where"), endpoint) => mux.with(|mux| place(&mux.config, endpoint)),
         _ if refused.is_some() => told::<()>("", Err(refused.map_or_else(String::new, |error| error.to_string()))),
         (Some("status"), None) => {
-            let mut status = mux.with(|mux| mux.status());
+            let mut status = mux.with(|mux| with_places(mux.status(), &mux.config));
             status["descriptors"] = entrance.descriptors();
             status["strangers"] = json!(entrance.strangers());
             status
@@ -114,6 +114,22 @@ async fn answer(
         _ => json!({ "error": format!("unknown command {:?}", line.trim()) }),
     };
     say(&mut writer, &answer).await
+}
+
+/// Adds where callers connect, and how many have.
+fn with_places(mut status: Value, config: &Config) -> Value {
+    let callers = |name: &str| {
+        let there = status["callers"].as_array().map_or(&[][..], Vec::as_slice);
+        there.iter().filter(|caller| caller["endpoint"] == name).count()
+    };
+    let told = config.endpoints.iter().map(|endpoint| {
+        let (name, socket) = (&endpoint.name, sockets::path(config, &endpoint.name));
+        json!({ "name": name, "socket": socket, "servers": endpoint.servers, "callers": callers(name) })
+    });
+    let endpoints: Vec<Value> = told.collect();
+    status["endpoints"] = endpoints.into();
+    status["sockets_dir"] = json!(sockets::directory(config));
+    status
 }
 
 /// Who this daemon is, and where one of its endpoints; which there are, if it has not that one.

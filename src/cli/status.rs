@@ -30,6 +30,10 @@ fn page(status: &Value, width: usize) -> String {
     let config = status["config"].as_str().map_or("no file".into(), line);
     let mut page =
         wrapped(&format!("mcpool {}, pid {}, config: {config}", text(&status["version"]), status["pid"]), width);
+    if let Some(sockets) = status["sockets_dir"].as_str() {
+        let catalogue = status["catalogue_dir"].as_str().map_or("nowhere".into(), line);
+        page += &wrapped(&format!("Sockets: {}, catalogue: {catalogue}", line(sockets)), width);
+    }
     page += &in_force(&status["in_force"]);
     let servers = rows(&status["servers"]);
     page += &format!("\n{}", server_table(servers, width));

@@ -5,8 +5,11 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use super::client::failed;
-use super::print::page;
+use super::orders;
+use super::print::{complain, page};
 use super::reach;
+use super::running::Running;
+use super::status::units::{rows, text};
 use crate::config::place::Chosen;
 use crate::text::line;
 
@@ -24,7 +27,26 @@ pub async fn run(chosen: &Chosen, endpoint: &str) -> Result<ExitCode, String> {
         Ok(tools) => page(&tools.iter().map(describe).collect::<Vec<_>>().join("\n")),
         Err(failure) => return failed(endpoint, failure),
     }
+    // Who asks has what there is; that some is missing is worth a line, and no failure.
+    if let Ok(running) = Running::find_any(chosen).await
+        && let Ok(status) = orders::ask(&running.directory, "status").await
+    {
+        missing(&status, endpoint).iter().for_each(complain);
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A line for each server of an endpoint that nothing is known of because it could not be started.
+fn missing(status: &Value, endpoint: &str) -> Vec<String> {
+    let shows = rows(&status["endpoints"]).iter().find(|known| known["name"] == endpoint);
+    let names = shows.map_or(&[][..], |shows| rows(&shows["servers"]));
+    let servers = rows(&status["servers"]).iter().filter(|server| names.contains(&server["name"]));
+    let failed = servers.filter(|server| rows(&server["eras"]).is_empty() && server["last_failure"]["what"] == "start");
+    let told = |server: &Value| {
+        let (name, failure) = (text(&server["name"]), &server["last_failure"]);
+        format!("{name} is missing: it could not be started: {}", text(&failure["cause"]))
+    };
+    failed.map(told).collect()
 }
 
 fn describe(tool: &Value) -> String {
@@ -122,6 +144,17 @@ mod tests {
         {
             assert!(told.contains(line), "{line} in {told}");
         }
+    }
+
+    #[test]
+    fn what_is_missing_on_an_endpoint_is_told() {
+        let failure = json!({ "what": "start", "cause": "no such file" });
+        let status = json!({
+            "endpoints": [{ "name": "all", "servers": ["good", "bad"] }, { "name": "good", "servers": ["good"] }],
+            "servers": [{ "name": "good", "eras": ["legacy"], "last_failure": failure }, { "name": "bad", "eras": [], "last_failure": failure }],
+        });
+        assert_eq!(missing(&status, "all"), ["bad is missing: it could not be started: no such file"]);
+        assert!(missing(&status, "good").is_empty());
     }
 
     #[test]

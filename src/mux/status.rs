@@ -31,6 +31,7 @@ impl Mux {
             "version": env!("CARGO_PKG_VERSION"),
             "metrics": *self.metrics.address.borrow(),
             "config": self.config.file,
+            "catalogue_dir": self.catalogue,
             "in_force": {
                 "digest": self.in_force.digest,
                 "age_ms": self.in_force.since.elapsed().as_millis() as u64,

@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod connect;
 mod demo;
+mod env;
 mod journal;
 mod logged;
 mod logs;
@@ -166,6 +167,21 @@ enum Command {
         #[arg(requires = "pid")]
         endpoint: Option<String>,
     },
+    /// What servers get of an environment, whoever starts the daemon
+    #[command(subcommand)]
+    Env(Env),
+}
+
+#[derive(Subcommand)]
+enum Env {
+    /// Write down what servers may need of this environment, beside the config
+    Record {
+        /// Variables besides those that the config names and that every server gets
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Show what servers get, and where it comes from
+    Show,
 }
 
 /// Runs what the command line says.
@@ -231,6 +247,15 @@ fn run(command: Command, config: Option<&Path>) -> Result<ExitCode, String> {
             permits::run(&load(&file(config)?)?, pid, &endpoint)
         }
         Command::Check { .. } => check::run(&file(config)?),
+        Command::Env(Env::Record { names }) => {
+            print::page(&env::record(&file(config)?, &names)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Env(Env::Show) => {
+            let file = file(config)?;
+            print::page(&env::show(&file, &load(&file)?));
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

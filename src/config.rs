@@ -5,13 +5,16 @@
 mod access;
 mod daemon;
 mod diagnostic;
+mod dotenv;
 mod endpoint;
+mod environment;
 mod fields;
 mod file;
 mod group;
 mod known;
 mod name;
 pub mod place;
+mod record;
 mod resilience;
 mod sandbox;
 mod secret;
@@ -34,8 +37,12 @@ use strict::Distrust;
 pub use access::{Access, Grants, Named, Roots, Rule, Who};
 pub use daemon::{Admin, Audit, Catalogue, Life, Limits, Log, MetricsAt, Sockets};
 pub use diagnostic::{Mistake, Mistakes, Spot};
+use file::Origin;
+
 pub use endpoint::{ALL, Endpoint};
+pub use environment::{Environment, INHERITED, Surroundings};
 pub use known::{Keeps, Known};
+pub use record::{Record, wanted};
 pub use resilience::{Backoff, Breaker, Probe, Rate, RateLimit, Recycle, Retry, WhenFull};
 pub use sandbox::{Network, Preset, Sandbox};
 pub use secret::{Secret, is_plain};
@@ -53,6 +60,8 @@ pub struct Config {
     pub servers: Vec<Server>,
     /// Those that are written down and not used.
     pub disabled: Vec<Server>,
+    /// Where the variables of servers come from.
+    pub environment: Environment,
     /// One for each server, then `all`, then those configured under other names.
     pub endpoints: Vec<Endpoint>,
     /// Where callers find the daemon.
@@ -105,14 +114,16 @@ impl Config {
             let line = 1 + e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
             Mistakes::whole(&name, format!("the config is not UTF-8 (line {line})"), "save it as UTF-8")
         })?;
+        let record = Record::beside(path)?;
         let asked = RefCell::new(BTreeSet::new());
-        let mut config = Self::parse(&text, &name, &|variable| {
+        let env = |variable: &str| {
             asked.borrow_mut().insert(variable.to_owned());
             std::env::var_os(variable)
-        })?;
-        config.asked = asked.into_inner();
+        };
+        let mut config = Self::parse_in(&text, &Origin { name: &name, env: &env, dir: path.parent(), record })?;
+        config.asked = asked.take();
         let file = std::path::absolute(path).map_err(|e| distrusted(Distrust::Io(e)))?;
-        let own = place::directory(Some(&file), &|variable| std::env::var_os(variable));
+        let own = place::directory(Some(&file), &env);
         let homeless = |why: String| Mistakes::whole(&name, why, "the sockets lie below it");
         config.sockets.own = Some(own.map_err(homeless)?);
         config.file = Some(file);
@@ -122,9 +133,23 @@ impl Config {
 
     /// The `sockets.dir` of a file, whatever else is wrong with it: enough to find a daemon.
     pub fn sockets_of(path: &Path) -> Option<PathBuf> {
+        Self::what_can_be(path)?.sockets.dir
+    }
+
+    /// The names of variables that servers inherit by name, whatever else is wrong with the file.
+    pub fn inherited_by_name(path: &Path) -> BTreeSet<String> {
+        let servers = Self::what_can_be(path).map(|config| [config.servers, config.disabled].concat());
+        servers.into_iter().flatten().flat_map(|server| server.inherit_env).collect()
+    }
+
+    /// As much of a file as its mistakes leave.
+    fn what_can_be(path: &Path) -> Option<Self> {
         let text = strict::open(path).ok().and_then(|file| text_of(file).ok());
         let text = text.and_then(|bytes| String::from_utf8(bytes).ok())?;
-        file::read_what_can_be(&text, &|name| std::env::var_os(name))?.sockets.dir
+        let env = |name: &str| std::env::var_os(name);
+        // Whoever cannot read the record does not need it here.
+        let record = Record::beside(path).ok().flatten();
+        file::read_what_can_be(&text, &Origin { name: "", env: &env, dir: path.parent(), record })
     }
 
     /// The digest that loading a file would give its text, without reading it as a config; `None` if there is no text.
@@ -137,14 +162,18 @@ impl Config {
     /// # Errors
     /// All mistakes at once, or the syntax error.
     pub fn parse(text: &str, name: &str, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, Mistakes> {
+        Self::parse_in(text, &Origin { name, env, dir: None, record: None })
+    }
+
+    fn parse_in(text: &str, origin: &Origin<'_>) -> Result<Self, Mistakes> {
         if text.len() > LARGEST {
             return Err(Mistakes::whole(
-                name,
+                origin.name,
                 "the config is larger than 1MiB".to_owned(),
                 "check that it is the right file",
             ));
         }
-        file::read(text, name, env)
+        file::read(text, origin)
     }
 
     /// The variables that it is read with, or that it says servers get.

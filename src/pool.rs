@@ -271,5 +271,5 @@ impl Pool {
 }
 
 fn secrets(config: &config::Server) -> Rc<Secrets> {
-    Rc::new(Secrets::of(config, &|name| std::env::var_os(name)))
+    Rc::new(Secrets::of(config, &|name| config.surroundings.variable(name)))
 }

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 
-use crate::config::Config;
+use crate::config::{Config, INHERITED};
 use crate::pool::process;
 
 /// Tells the second beginning from the first.
@@ -52,5 +52,5 @@ pub fn begin(config: &Config, detached: bool) -> Result<Option<ExitCode>, String
 
 fn is_kept(config: &Config, name: &OsString) -> bool {
     let is = |known: &str| name == OsStr::new(known);
-    OWN.into_iter().chain(process::INHERITED).any(is) || config.variables().any(is)
+    OWN.into_iter().chain(INHERITED).any(is) || config.variables().any(is)
 }

@@ -1,11 +1,12 @@
 //! `mcpool check`: every mistake of a config at once, or what the config means.
 
+use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
 use super::{permits, print, sandboxes};
 use crate::caller::sockets;
-use crate::config::Config;
+use crate::config::{Config, Server};
 use crate::pool::lease::{self, Evidence};
 
 /// Checks a config file.
@@ -17,28 +18,35 @@ pub fn run(file: &Path) -> Result<ExitCode, String> {
             return Ok(ExitCode::FAILURE);
         }
     };
-    println!("{} is fine.\n", file.display());
+    print::page(&page(file, &config));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn page(file: &Path, config: &Config) -> String {
+    let mut page = format!("{} is fine.\n\n", file.display());
     for server in &config.servers {
-        let (kind, why) = lease::lease(server.lease, Evidence { known: server.known(), has_asked: false }, true);
-        let max = server.instances.max;
-        println!(
-            "  {:<20} lease {} ({why}), at most {max} instance{}",
-            server.name,
-            kind.as_str(),
-            if max == 1 { "" } else { "s" }
-        );
+        page += &meaning(server);
     }
     for server in &config.disabled {
-        println!("  {:<20} disabled", server.name);
+        let _ = writeln!(page, "  {:<20} disabled", server.name);
     }
-    sandboxes::show(&config);
-    println!();
+    page += &sandboxes::page(config);
+    page += "\n";
     for endpoint in &config.endpoints {
-        println!("  mcpool connect {:<20} {}", endpoint.name, sockets::path(&config, &endpoint.name).display());
-        permits::show(endpoint);
+        let socket = sockets::path(config, &endpoint.name);
+        let _ = writeln!(page, "  mcpool connect {:<20} {}", endpoint.name, socket.display());
+        page += &permits::told(endpoint);
     }
-    for warning in config.warnings().into_iter().chain(sandboxes::warnings(&config)).chain(permits::warnings(&config)) {
-        println!("\nwarning: {warning}");
+    let _ = writeln!(page, "\nVariables of servers come from {}.", config.environment);
+    for warning in config.warnings().into_iter().chain(sandboxes::warnings(config)).chain(permits::warnings(config)) {
+        let _ = writeln!(page, "\nwarning: {warning}");
     }
-    Ok(ExitCode::SUCCESS)
+    page
+}
+
+fn meaning(server: &Server) -> String {
+    let (kind, why) = lease::lease(server.lease, Evidence { known: server.known(), has_asked: false }, true);
+    let max = server.instances.max;
+    let plural = if max == 1 { "" } else { "s" };
+    format!("  {:<20} lease {} ({why}), at most {max} instance{plural}\n", server.name, kind.as_str())
 }

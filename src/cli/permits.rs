@@ -26,16 +26,19 @@ pub fn run(config: &Config, pid: i32, endpoint: &str) -> Result<ExitCode, String
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints what callers of a restricted endpoint may do.
-pub fn show(endpoint: &Endpoint) {
+/// What callers of a restricted endpoint may do, a line each.
+pub fn told(endpoint: &Endpoint) -> String {
     let access = endpoint.access();
+    let mut told = String::new();
     if access.named.is_some() {
         let said: Vec<String> = granted(&access).into_iter().map(|(key, what)| format!("{key}: {what}")).collect();
-        println!("    may use {}", text::line(&said.join("; ")));
+        told += &format!("    may use {}\n", text::line(&said.join("; ")));
     }
     if !endpoint.callers.is_empty() {
-        println!("    {} rules for some callers; `check --as PID {}` explains", endpoint.callers.len(), endpoint.name);
+        let (rules, name) = (endpoint.callers.len(), &endpoint.name);
+        told += &format!("    {rules} rules for some callers; `check --as PID {name}` explains\n");
     }
+    told
 }
 
 /// Warnings about who may do what, a sentence each.

@@ -4,13 +4,10 @@ use crate::config::Config;
 use crate::daemon;
 use crate::pool::process::site::Fences;
 
-/// Prints what each confined server may reach.
-pub fn show(config: &Config) {
-    for server in &config.servers {
-        if let Some(sandbox) = &server.sandbox {
-            println!("  {:<20} sandbox: {sandbox}", server.name);
-        }
-    }
+/// A line for each confined server: what it may reach.
+pub fn page(config: &Config) -> String {
+    let confined = config.servers.iter().filter_map(|server| Some((&server.name, server.sandbox.as_ref()?)));
+    confined.map(|(name, sandbox)| format!("  {name:<20} sandbox: {sandbox}\n")).collect()
 }
 
 /// A sentence for each server whose sandbox cannot be held here.

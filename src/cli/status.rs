@@ -35,6 +35,9 @@ fn page(status: &Value, width: usize) -> String {
         page += &wrapped(&format!("Sockets: {}, catalogue: {catalogue}", line(sockets)), width);
     }
     page += &in_force(&status["in_force"]);
+    if let Some(from) = status["environment"]["from"].as_str() {
+        page += &format!("Variables of servers come from {}\n", line(from));
+    }
     let servers = rows(&status["servers"]);
     page += &format!("\n{}", server_table(servers, width));
     let disabled: Vec<_> = rows(&status["disabled"]).iter().map(text).collect();

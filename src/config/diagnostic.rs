@@ -2,8 +2,10 @@
 //! Collected in a `Notes` while the file is read (`yaml.rs`, `fields.rs`, `file.rs`); printed by `check` and `serve`.
 
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::fmt;
 
+use super::Surroundings;
 use super::substitute::Env;
 use super::yaml::{Node, Place, Value};
 use crate::text;
@@ -45,7 +47,8 @@ pub struct Spot {
 
 /// What has been noticed while a file is read: its mistakes, and the places whose text must not be shown.
 pub(super) struct Notes<'e> {
-    pub(super) env: Env<'e>,
+    env: Env<'e>,
+    surroundings: RefCell<Surroundings>,
     mistakes: RefCell<Vec<(Place, String, Option<String>)>>,
     hidden: RefCell<Vec<Place>>,
     warnings: RefCell<Vec<String>>,
@@ -143,7 +146,24 @@ fn masked(line: &str, number: usize, hidden: &[Place]) -> Vec<char> {
 
 impl<'e> Notes<'e> {
     pub(super) fn new(env: Env<'e>) -> Self {
-        Self { env, mistakes: RefCell::default(), hidden: RefCell::default(), warnings: RefCell::default() }
+        Self {
+            env,
+            surroundings: RefCell::default(),
+            mistakes: RefCell::default(),
+            hidden: RefCell::default(),
+            warnings: RefCell::default(),
+        }
+    }
+
+    /// From here on variables are looked up there.
+    pub(super) fn surround(&self, surroundings: Surroundings) {
+        self.surroundings.replace(surroundings);
+    }
+
+    /// What `${env:NAME}` stands for.
+    pub(super) fn variable(&self, name: &str) -> Option<OsString> {
+        let surroundings = self.surroundings.borrow();
+        if surroundings.is_written() { surroundings.variable(name) } else { (self.env)(name) }
     }
 
     /// Notes a mistake, and its remedy (empty: none is known).

@@ -261,21 +261,23 @@ impl<'t> Fields<'t> {
             return None;
         }
         let whole = Cell::new(true);
-        let mut fault = |Fault { message, help, kind }: Fault| match (kind, &self.lacking) {
-            (Kind::Exposed, _) => self.notes.warn(format!("{message}: {help}")),
-            (Kind::Missing, Some(lacking)) => {
-                whole.set(false);
-                lacking.borrow_mut().push(format!("{message}; {help}"));
-            }
-            _ => {
-                whole.set(false);
-                self.notes.mistake(node.place, message, help);
-            }
+        let mut fault = |fault: Fault| {
+            whole.set(whole.get() && fault.kind == Kind::Exposed);
+            self.fault(node.place, fault);
         };
         let mut secret = |value: &str| self.filled_in.borrow_mut().push(Secret::new(value));
-        let text = substitute::expand(text, self.notes.env, &mut secret, &mut fault);
+        let text = substitute::expand(text, &|name| self.notes.variable(name), &mut secret, &mut fault);
         // Part of a path would be another path.
         whole.get().then_some(text)
+    }
+
+    /// Notes what could not be filled in: a mistake, or what is lacking where that is none.
+    pub(super) fn fault(&self, place: Place, Fault { message, help, kind }: Fault) {
+        match (kind, &self.lacking) {
+            (Kind::Exposed, _) => self.notes.warn(format!("{message}: {help}")),
+            (Kind::Missing, Some(lacking)) => lacking.borrow_mut().push(format!("{message}; {help}")),
+            _ => self.notes.mistake(place, message, help),
+        }
     }
 
     /// What could not be filled in, where that is no mistake.

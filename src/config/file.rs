@@ -5,18 +5,20 @@
 
 mod access;
 mod endpoint;
+mod environment;
 mod resilience;
 mod sandbox;
 mod server;
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use super::diagnostic::{Mistakes, Notes, quoted};
 use super::fields::Fields;
+use super::substitute::Env;
 use super::yaml::{self, Entry, Place};
-use super::{Admin, Audit, Catalogue, Config, Life, Limits, Log, MetricsAt, Server, Sockets, name};
+use super::{Admin, Audit, Catalogue, Config, Life, Limits, Log, MetricsAt, Record, Server, Sockets, name};
 
 /// For durations that may not be zero.
 const MOMENT: Duration = Duration::from_millis(1);
@@ -29,26 +31,44 @@ const LONGEST_SOCKET: usize = 96;
 /// The most memory that processes may be allowed, in bytes.
 const HUGE_TREE: usize = 1 << 50;
 
+/// Where a file is from, and what is known beside it.
+pub(super) struct Origin<'a> {
+    /// What mistakes call it.
+    pub(super) name: &'a str,
+    /// Looks up a variable of this process.
+    pub(super) env: Env<'a>,
+    /// The directory in which it lies.
+    pub(super) dir: Option<&'a Path>,
+    /// What the user recorded beside it.
+    pub(super) record: Option<Record>,
+}
+
 /// Reads the whole file.
-pub(super) fn read(text: &str, file: &str, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, Mistakes> {
-    let notes = Notes::new(env);
-    let config = yaml::read(text, &notes).map(|root| config(Fields::new(&notes, Place::new(1, 1, 1), &root)));
-    match (notes.into_mistakes(file, text), config) {
+pub(super) fn read(text: &str, origin: &Origin<'_>) -> Result<Config, Mistakes> {
+    let notes = Notes::new(origin.env);
+    let config = tree(text, &notes, origin);
+    match (notes.into_mistakes(origin.name, text), config) {
         (None, Some(config)) => Ok(config),
         (Some(mistakes), _) => Err(mistakes),
         // A tree that can't be read has always been noted; this keeps it an error if that is ever forgotten.
-        (None, None) => Err(Mistakes::whole(file, "cannot read the config".to_owned(), "check that it is YAML")),
+        (None, None) => Err(Mistakes::whole(origin.name, "cannot read the config".to_owned(), "check that it is YAML")),
     }
 }
 
 /// Reads as much of a file as its mistakes leave.
-pub(super) fn read_what_can_be(text: &str, env: &dyn Fn(&str) -> Option<OsString>) -> Option<Config> {
-    let notes = Notes::new(env);
-    yaml::read(text, &notes).map(|root| config(Fields::new(&notes, Place::new(1, 1, 1), &root)))
+pub(super) fn read_what_can_be(text: &str, origin: &Origin<'_>) -> Option<Config> {
+    tree(text, &Notes::new(origin.env), origin)
 }
 
-fn config(mut root: Fields<'_>) -> Config {
+fn tree(text: &str, notes: &Notes<'_>, origin: &Origin<'_>) -> Option<Config> {
+    let root = yaml::read(text, notes)?;
+    Some(config(Fields::new(notes, Place::new(1, 1, 1), &root), origin))
+}
+
+fn config(mut root: Fields<'_>, origin: &Origin<'_>) -> Config {
     let notes = root.notes;
+    let environment = environment::read(root.section("environment"), origin);
+    notes.surround(environment.surroundings.clone());
     let mut entries: Vec<&Entry> = root.named("servers").collect();
     // What hosts call it: a host's own file can be pasted in.
     for entry in root.named("mcpServers") {
@@ -63,9 +83,12 @@ fn config(mut root: Fields<'_>) -> Config {
     }
     // Also of servers with mistakes: whoever refers to them makes no other.
     let names: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
-    let servers: Vec<Server> = entries.iter().filter_map(|entry| server::read(root.notes, entry)).collect();
+    let surrounded = |server| Server { surroundings: environment.surroundings.clone(), ..server };
+    let servers = entries.iter().filter_map(|entry| server::read(root.notes, entry, origin.dir));
+    let servers: Vec<Server> = servers.map(surrounded).collect();
     // A disabled one has an endpoint all the same, which says so.
     let mut config = Config::of(servers);
+    config.environment = environment;
     config.sockets = sockets(root.section("sockets"));
     config.limits = limits(root.section("limits"));
     config.catalogue = catalogue(root.section("catalogue"));

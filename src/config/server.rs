@@ -2,11 +2,12 @@
 //! handed out in parts to the pool. The values of `Default` are the defaults of the file.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Backoff, Breaker, Probe, RateLimit, Recycle, Retry, Sandbox, Secret, WhenFull};
+use super::{Backoff, Breaker, INHERITED, Probe, RateLimit, Recycle, Retry, Sandbox, Secret, Surroundings, WhenFull};
 
 /// A configured MCP server: a name and how to start it.
 #[derive(Clone, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Server {
     pub env: BTreeMap<String, Secret>,
     /// Names of the daemon's own variables that it gets besides the usual few.
     pub inherit_env: Vec<String>,
+    /// Where those are looked up.
+    pub surroundings: Surroundings,
     /// What `${...}` stood for in all of these, where it may be a secret: it is not to be seen in what the server says.
     pub filled: Vec<Secret>,
     /// What `${...}` could not stand for, a sentence each: it is not started without.
@@ -161,6 +164,7 @@ impl Server {
             args: Vec::new(),
             env: BTreeMap::new(),
             inherit_env: Vec::new(),
+            surroundings: Surroundings::default(),
             filled: Vec::new(),
             lacks: Vec::new(),
             cwd: None,
@@ -189,9 +193,16 @@ impl Server {
 impl Server {
     /// Whether it is started as another one is, so that running instances of the one serve as the other's.
     pub fn starts_like(&self, other: &Server) -> bool {
-        (&self.command, &self.args, &self.env, &self.inherit_env, &self.cwd, self.era)
-            == (&other.command, &other.args, &other.env, &other.inherit_env, &other.cwd, other.era)
+        (&self.command, &self.args, self.variables(), &self.cwd, self.era)
+            == (&other.command, &other.args, other.variables(), &other.cwd, other.era)
             && (self.new_privileges, &self.sandbox, &self.lacks) == (other.new_privileges, &other.sandbox, &other.lacks)
+    }
+
+    /// All variables that it is started with.
+    pub fn variables(&self) -> BTreeMap<OsString, OsString> {
+        let inherited = INHERITED.into_iter().chain(self.inherit_env.iter().map(String::as_str));
+        let inherited = inherited.filter_map(|name| Some((name.into(), self.surroundings.variable(name)?)));
+        inherited.chain(self.env.iter().map(|(name, value)| (name.into(), value.expose().into()))).collect()
     }
 }
 
@@ -236,6 +247,7 @@ impl fmt::Debug for Server {
             .field("args", &format_args!("[{} hidden]", self.args.len()))
             .field("env", &self.env)
             .field("inherit_env", &self.inherit_env)
+            .field("surroundings", &self.surroundings)
             .field("filled", &self.filled)
             .field("lacks", &self.lacks)
             .field("cwd", &self.cwd)

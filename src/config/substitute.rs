@@ -152,7 +152,8 @@ fn variable(name: &str, env: Env<'_>) -> Result<String, Fault> {
         .map_err(|_| Fault::missing(format!("the environment variable `{name}` is not UTF-8"), "set it to UTF-8 text"))
 }
 
-fn contents(path: &str) -> Result<String, Fault> {
+/// The text of a file, without the newline at its end.
+pub(super) fn contents(path: &str) -> Result<String, Fault> {
     if !path.starts_with('/') {
         let message = format!("the file `{path}` is not an absolute path");
         return Err(Fault::wrong(message, "write it from `/` on: the daemon may be started anywhere"));

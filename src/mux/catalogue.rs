@@ -64,7 +64,7 @@ impl Catalogue {
     /// What is remembered of a server in `dir`; nothing if there is nothing readable. `home` is where servers run
     /// that have no `cwd`.
     pub fn load(dir: Option<&Path>, server: &config::Server, home: Option<&Path>, alarm: Rc<Alarm>) -> Catalogue {
-        let variable = |name: &str| std::env::var_os(name);
+        let variable = |name: &str| server.surroundings.variable(name);
         let file = dir.map(|dir| dir.join(format!("{}.json", digest::digest(server, home, &variable))));
         // It is written without line ends. In one that holds any they would be told on in the middle of a line.
         let sound = |text: &Vec<u8>| memchr::memchr2(b'\r', b'\n', text).is_none();

@@ -32,6 +32,11 @@ impl Mux {
             "metrics": *self.metrics.address.borrow(),
             "config": self.config.file,
             "catalogue_dir": self.catalogue,
+            "environment": {
+                "source": self.config.environment.source(),
+                "from": self.config.environment.to_string(),
+                "path": self.config.environment.surroundings.variable("PATH").map(|path| path.to_string_lossy().into_owned()),
+            },
             "in_force": {
                 "digest": self.in_force.digest,
                 "age_ms": self.in_force.since.elapsed().as_millis() as u64,

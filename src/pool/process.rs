@@ -46,33 +46,6 @@ const STEP: Duration = Duration::from_millis(20);
 /// How long what was killed may take to be gone: one that hangs in the system's own code may take for ever.
 const KILLING: Duration = Duration::from_secs(5);
 
-/// What a server inherits of the daemon's environment: what MCP clients pass on, and what tells a program where
-/// it may write and how it reaches the network. The rest may be secrets that are none of its business.
-pub const INHERITED: [&str; 22] = [
-    "HOME",
-    "LOGNAME",
-    "PATH",
-    "SHELL",
-    "TERM",
-    "USER",
-    "LANG",
-    "LC_ALL",
-    "LC_CTYPE",
-    "TZ",
-    "TMPDIR",
-    "XDG_RUNTIME_DIR",
-    "XDG_CACHE_HOME",
-    "XDG_CONFIG_HOME",
-    "XDG_DATA_HOME",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "SSL_CERT_FILE",
-];
-
 /// Variables of a process.
 pub type Variables = BTreeMap<OsString, OsString>;
 
@@ -128,16 +101,9 @@ impl Processes {
     }
 }
 
-/// What a server is told by variables: a few of the daemon's own, and its own.
-pub fn environment(server: &config::Server) -> Variables {
-    let inherited = INHERITED.into_iter().chain(server.inherit_env.iter().map(String::as_str));
-    let inherited = inherited.filter_map(|name| Some((name.into(), std::env::var_os(name)?)));
-    inherited.chain(server.env.iter().map(|(name, value)| (name.into(), value.expose().into()))).collect()
-}
-
 impl Launcher for Processes {
     fn launch(&self, server: &config::Server) -> io::Result<Connection> {
-        let mut variables = environment(server);
+        let mut variables = server.variables();
         let cwd = server.cwd.as_ref().or(self.cwd.as_ref());
         let program = search::find(&server.command, variables.get(OsStr::new("PATH")), cwd.map(PathBuf::as_path))?;
         let fence = self.fences.around(server, program, &mut variables)?;

@@ -5,6 +5,7 @@ mod connect;
 mod crowded;
 mod daemon;
 mod ending;
+mod environment;
 mod family;
 mod host;
 mod inherited;

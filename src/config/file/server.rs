@@ -1,9 +1,10 @@
 //! `servers:` (and `mcpServers:`) as written. Called by `file.rs` for each entry.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
-use super::{MANY, MOMENT, check_name, resilience, sandbox};
+use super::{MANY, MOMENT, check_name, environment, resilience, sandbox};
 use crate::config::diagnostic::{Notes, quoted};
 use crate::config::fields::Fields;
 use crate::config::yaml::{Entry, Place, Value};
@@ -20,12 +21,12 @@ const LEASES: [(&str, LeaseChoice); 4] = [
 ];
 
 /// Reads one server. None: it can't be one at all, and why has been noted.
-pub(super) fn read(notes: &Notes<'_>, entry: &Entry) -> Option<Server> {
+pub(super) fn read(notes: &Notes<'_>, entry: &Entry, dir: Option<&Path>) -> Option<Server> {
     check_name(notes, entry, "a server", &[ALL, "admin"]);
     // What it needs and cannot have here costs this server, and not the others.
     let mut fields = Fields::new(notes, entry.place, &entry.node).forgiving();
     // First, whatever else is wrong: it hides the values from all mistakes.
-    let env = env(&mut fields);
+    let env = env(&mut fields, dir);
     if is_remote(&mut fields) {
         return None;
     }
@@ -100,7 +101,7 @@ fn command(fields: &mut Fields<'_>) -> String {
     String::new()
 }
 
-fn env(fields: &mut Fields<'_>) -> BTreeMap<String, Secret> {
+fn env(fields: &mut Fields<'_>, dir: Option<&Path>) -> BTreeMap<String, Secret> {
     if let Some(entry) = fields.entry("env") {
         fields.notes.hide(&entry.node);
         if !matches!(entry.node.value, Value::Map(_)) {
@@ -113,7 +114,8 @@ fn env(fields: &mut Fields<'_>) -> BTreeMap<String, Secret> {
             return BTreeMap::new();
         }
     }
-    let mut env = BTreeMap::new();
+    let file = environment::file(fields, dir);
+    let mut env: BTreeMap<_, _> = file.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
     for entry in fields.named("env") {
         check_variable(fields.notes, entry.place, &entry.key);
         if let Some(value) = fields.filled(&entry.node) {
@@ -138,7 +140,7 @@ fn inherit_env(fields: &mut Fields<'_>) -> Vec<String> {
     names
 }
 
-fn check_variable(notes: &Notes<'_>, place: Place, name: &str) {
+pub(super) fn check_variable(notes: &Notes<'_>, place: Place, name: &str) {
     if name.is_empty() || name.contains(['=', '\0', '$']) || name.contains(char::is_whitespace) {
         // Only what stands before `=`: the rest is a value.
         let shown = quoted(name.split('=').next().unwrap_or_default());

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::confine::Confinement;
 use super::fence::{self, Fence, Site};
 use super::inherit::Inherited;
-use super::{Variables, environment, search};
+use super::{Variables, search};
 use crate::config::{self, Preset};
 
 /// Makes the fences of one daemon's servers.
@@ -62,7 +62,7 @@ impl Fences {
     /// # Errors
     /// It cannot, or the server could not be started in any case; in words for people.
     pub fn try_out(&self, server: &config::Server) -> std::result::Result<(), String> {
-        let mut variables = environment(server);
+        let mut variables = server.variables();
         let path = variables.get(OsStr::new("PATH")).cloned();
         let program = search::find(&server.command, path.as_deref(), server.cwd.as_deref());
         let fence = program.and_then(|program| self.around(server, program, &mut variables));

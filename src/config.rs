@@ -11,6 +11,8 @@ mod environment;
 mod fields;
 mod file;
 mod group;
+mod hosts;
+mod jsonc;
 mod known;
 mod name;
 pub mod place;

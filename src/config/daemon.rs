@@ -154,3 +154,15 @@ impl Default for Log {
         Self { level: "info".to_owned() }
     }
 }
+
+impl Log {
+    /// Whether a text says what is logged: levels, and `TARGET=LEVEL` for parts. `tracing` itself takes any word for the
+    /// name of a part, so that a misspelt level would silence the log.
+    pub fn is_filter(text: &str) -> bool {
+        const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+        let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word.trim()));
+        let fine = |one: &str| is_level(one) || one.rsplit_once('=').is_some_and(|(_, level)| is_level(level));
+        // Fields of a span may hold commas.
+        (text.contains('{') || text.split(',').all(fine)) && tracing_subscriber::EnvFilter::try_new(text).is_ok()
+    }
+}

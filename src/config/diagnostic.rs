@@ -1,7 +1,7 @@
 //! Mistakes in a config, shown as a compiler shows them: place, line, caret, remedy.
 //! Collected in a `Notes` while the file is read (`yaml.rs`, `fields.rs`, `file.rs`); printed by `check` and `serve`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::fmt;
 
@@ -41,6 +41,8 @@ pub struct Spot {
     pub column: usize,
     /// The line, or the part around the place if it is long; values under `env` are shown as `*`.
     excerpt: String,
+    /// Whether the line is shown at all.
+    shown: bool,
     /// Where in the excerpt the carets begin, and how many: in characters.
     carets: (usize, usize),
 }
@@ -52,6 +54,8 @@ pub(super) struct Notes<'e> {
     mistakes: RefCell<Vec<(Place, String, Option<String>)>>,
     hidden: RefCell<Vec<Place>>,
     warnings: RefCell<Vec<String>>,
+    /// Nothing of the text may be shown: nobody knows what it means.
+    broken: Cell<bool>,
 }
 
 impl Mistakes {
@@ -89,10 +93,10 @@ impl fmt::Display for Mistake {
             Some(spot) => {
                 let number = spot.line.to_string();
                 let gutter = " ".repeat(number.len());
-                writeln!(f, "{gutter}--> {}:{}:{}", self.file, spot.line, spot.column)?;
-                writeln!(f, "{gutter} |")?;
-                writeln!(f, "{number} | {}", spot.excerpt)?;
-                write!(f, "{gutter} | {}", spot.underline())?;
+                write!(f, "{gutter}--> {}:{}:{}", self.file, spot.line, spot.column)?;
+                if spot.shown {
+                    write!(f, "\n{gutter} |\n{number} | {}\n{gutter} | {}", spot.excerpt, spot.underline())?;
+                }
             }
         }
         match &self.help {
@@ -112,7 +116,7 @@ impl Spot {
         let carets = (excerpt.chars().count() + at - start, width.min(end - at).max(1));
         excerpt.extend(&shown[start..end]);
         excerpt.push_str(if end < shown.len() { "…" } else { "" });
-        Self { line: place.line, column: place.column, excerpt, carets }
+        Self { line: place.line, column: place.column, excerpt, shown: true, carets }
     }
 
     /// Tabs stay tabs, so that the carets stand below what they mean whatever a tab's width is.
@@ -152,6 +156,7 @@ impl<'e> Notes<'e> {
             mistakes: RefCell::default(),
             hidden: RefCell::default(),
             warnings: RefCell::default(),
+            broken: Cell::default(),
         }
     }
 
@@ -164,6 +169,32 @@ impl<'e> Notes<'e> {
     pub(super) fn variable(&self, name: &str) -> Option<OsString> {
         let surroundings = self.surroundings.borrow();
         if surroundings.is_written() { surroundings.variable(name) } else { (self.env)(name) }
+    }
+
+    /// For one server of many, whose mistakes may be no mistakes of the file; variables are those of `self`.
+    pub(super) fn trial(&self) -> Notes<'e> {
+        Notes { surroundings: self.surroundings.clone(), ..Notes::new(self.env) }
+    }
+
+    /// Takes over what was noticed in a trial.
+    pub(super) fn absorb(&self, trial: Notes<'e>, mistakes_too: bool) {
+        trial.warnings.take().into_iter().for_each(|warning| self.warn(warning));
+        self.hidden.borrow_mut().extend(trial.hidden.take());
+        if mistakes_too {
+            self.mistakes.borrow_mut().extend(trial.mistakes.take());
+        }
+    }
+
+    /// The first mistake so far.
+    pub(super) fn first(&self) -> Option<String> {
+        self.mistakes.borrow().first().map(|(_, message, _)| message.clone())
+    }
+
+    /// The text is not the language that is read: where, and nothing of what stands there, which may be anything.
+    pub(super) fn unreadable(&self, place: Place, message: impl Into<String>, help: impl Into<String>) {
+        self.mistakes.take();
+        self.mistake(place, message, help);
+        self.broken.set(true);
     }
 
     /// Notes a mistake, and its remedy (empty: none is known).
@@ -197,9 +228,14 @@ impl<'e> Notes<'e> {
         }
     }
 
+    /// Whether what stands there may not be shown.
+    pub(super) fn hides(&self, node: &Node) -> bool {
+        matches!(node.value, Value::Scalar { .. }) && !node.is_null() && self.hidden.borrow().contains(&node.place)
+    }
+
     /// The mistakes in the order of the file, if there are any.
     pub(super) fn into_mistakes(self, file: &str, text: &str) -> Option<Mistakes> {
-        let lines: Vec<&str> = text.lines().collect();
+        let (shown, lines): (bool, Vec<&str>) = (!self.broken.get(), text.lines().collect());
         let hidden = self.hidden.into_inner();
         let mut noted = self.mistakes.into_inner();
         noted.sort_by_key(|(place, ..)| (place.line, place.column));
@@ -207,7 +243,9 @@ impl<'e> Notes<'e> {
             .into_iter()
             .map(|(place, message, help)| {
                 let line = lines.get(place.line - 1).copied().unwrap_or_default();
-                Mistake { message, help, file: file.to_owned(), spot: Some(Spot::new(place, line, &hidden)) }
+                let line = if shown { line } else { "" };
+                let spot = Spot { shown, ..Spot::new(place, line, &hidden) };
+                Mistake { message, help, file: file.to_owned(), spot: Some(spot) }
             })
             .collect();
         (!mistakes.is_empty()).then_some(Mistakes(mistakes))

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::diagnostic::Notes;
+use super::diagnostic::{Notes, quoted};
 use super::substitute::{Fault, Kind};
 use super::yaml::{Entry, Node, Place, Value};
 use super::{Rate, Secret};
@@ -16,6 +16,9 @@ use super::{name, substitute, units};
 
 /// The longest duration: timers can't count to the end of time.
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+
+/// How many keys of others are named.
+const SHOWN: usize = 8;
 
 /// The keys of one map, and which of them have been asked for.
 pub(super) struct Fields<'t> {
@@ -28,6 +31,8 @@ pub(super) struct Fields<'t> {
     filled_in: RefCell<Vec<Secret>>,
     /// What `${...}` could not stand for; None: that is a mistake.
     lacking: Option<Rc<RefCell<Vec<String>>>>,
+    /// Keys that nobody has asked for are those of others, and no mistakes; what they belong to.
+    others: Option<String>,
 }
 
 impl<'t> Fields<'t> {
@@ -45,12 +50,17 @@ impl<'t> Fields<'t> {
                 &[]
             }
         };
-        Self { notes, place, entries, known: Vec::new(), filled_in: RefCell::default(), lacking: None }
+        Self { notes, place, entries, known: Vec::new(), filled_in: RefCell::default(), lacking: None, others: None }
     }
 
     /// What cannot be filled in here is no mistake, but told by [`Fields::lacks`]: it may be to be had elsewhere.
     pub(super) fn forgiving(self) -> Self {
         Self { lacking: Some(Rc::default()), ..self }
+    }
+
+    /// Lets keys be that only others know.
+    pub(super) fn beside_others(self, of: impl Into<String>) -> Self {
+        Self { others: Some(of.into()), ..self }
     }
 
     /// The key and its value, if it is there and not null.
@@ -70,6 +80,11 @@ impl<'t> Fields<'t> {
         self.entry(key).map(|entry| &entry.node)
     }
 
+    /// Whether there is an unknown key that was probably meant to be this one.
+    pub(super) fn has_nearly(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key != key && name::nearest(&entry.key, [key]).is_some())
+    }
+
     /// A map with keys of its own.
     pub(super) fn section(&mut self, key: &'static str) -> Fields<'t> {
         match self.entry(key) {
@@ -83,6 +98,7 @@ impl<'t> Fields<'t> {
                 known: Vec::new(),
                 filled_in: RefCell::default(),
                 lacking: None,
+                others: None,
             },
         }
     }
@@ -298,29 +314,47 @@ impl<'t> Fields<'t> {
 
     /// Refuses all keys that nobody has asked for.
     pub(super) fn finish(self) {
+        let mut others = Vec::new();
         for entry in self.entries {
             let key = entry.key.as_str();
             if self.known.contains(&key) && !entry.repeated {
                 continue;
             }
-            // It may be a misspelt `env`, or a second one.
-            if matches!(entry.node.value, Value::Map(_)) {
+            // It may be a misspelt `env` or `args`, or a second one, or a key of something.
+            if !entry.node.text().is_some_and(is_harmless) {
                 self.notes.hide(&entry.node);
             }
             if entry.repeated {
+                continue;
+            }
+            if self.others.is_some() {
+                others.push(quoted(key));
                 continue;
             }
             let help = match name::nearest(key, self.known.iter().copied()) {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => format!("known here: {}", self.known.join(", ")),
             };
-            self.notes.mistake(entry.place, format!("unknown key {}", super::diagnostic::quoted(key)), help);
+            self.notes.mistake(entry.place, format!("unknown key {}", quoted(key)), help);
+        }
+        if let (Some(of), Some(_)) = (&self.others, others.first()) {
+            let more = others.len().saturating_sub(SHOWN);
+            others.truncate(SHOWN);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            self.notes.warn(format!("{of}: mcpool has no use for {}{more}", others.join(", ")));
         }
     }
 
     /// Notes that `node` is not `what`, and gives `instead`.
     pub(super) fn expected<T>(&self, what: &str, node: &Node, help: &str, instead: T) -> T {
-        self.notes.mistake(node.place, format!("expected {what}, got {}", node.described()), help);
+        let got = if self.notes.hides(node) { String::new() } else { format!(", got {}", node.described()) };
+        self.notes.mistake(node.place, format!("expected {what}{got}"), help);
         instead
     }
+}
+
+/// Whether a value of an unknown key may be shown: it cannot be a secret.
+fn is_harmless(text: &str) -> bool {
+    let number = text.parse::<f64>().is_ok() || units::duration(text).is_some() || units::size(text).is_some();
+    number || matches!(text, "true" | "false") || units::rate(text).is_some()
 }

@@ -16,9 +16,10 @@ use std::time::Duration;
 
 use super::diagnostic::{Mistakes, Notes, quoted};
 use super::fields::Fields;
+use super::hosts::{self, Adapted};
 use super::substitute::Env;
-use super::yaml::{self, Entry, Place};
-use super::{Admin, Audit, Catalogue, Config, Life, Limits, Log, MetricsAt, Record, Server, Sockets, name};
+use super::yaml::{self, Entry, Node, Place};
+use super::{Admin, Audit, Catalogue, Config, Life, Limits, Log, MetricsAt, Record, Server, Sockets, jsonc, name};
 
 /// For durations that may not be zero.
 const MOMENT: Duration = Duration::from_millis(1);
@@ -61,8 +62,52 @@ pub(super) fn read_what_can_be(text: &str, origin: &Origin<'_>) -> Option<Config
 }
 
 fn tree(text: &str, notes: &Notes<'_>, origin: &Origin<'_>) -> Option<Config> {
-    let root = yaml::read(text, notes)?;
-    Some(config(Fields::new(notes, Place::new(1, 1, 1), &root), origin))
+    let (root, json) = parsed(text, notes)?;
+    let Adapted { root, foreign } = hosts::adapt(root, json);
+    let mut fields = Fields::new(notes, Place::new(1, 1, 1), &root);
+    if foreign {
+        fields = fields.beside_others("this is a host's file");
+    }
+    Some(config(fields, origin))
+}
+
+/// The tree of a text, and whether it is JSON. What begins as JSON may be YAML all the same.
+fn parsed(text: &str, notes: &Notes<'_>) -> Option<(Node, bool)> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if !jsonc::looks_like(text) {
+        if is_toml(text) {
+            let help = "mcpool reads YAML and JSON: write each server as `NAME: { command: ..., args: [...] }` under `servers:`";
+            notes.unreadable(Place::new(1, 1, 1), "this is TOML, as Codex and Grok write it", help);
+            return None;
+        }
+        return Some((yaml::read(text, notes)?, false));
+    }
+    let fault = match jsonc::read(text, &mut |place, key, line| {
+        let help = format!("it stands on line {line} already: keep one of the two");
+        notes.mistake(place, format!("the key {} is here twice", quoted(key)), help);
+    }) {
+        Ok(root) => return Some((root, true)),
+        Err(fault) => fault,
+    };
+    let trial = notes.trial();
+    if let Some(root) = yaml::read(text, &trial) {
+        notes.absorb(trial, true);
+        return Some((root, false));
+    }
+    notes.unreadable(fault.place, format!("not valid JSON: {}", fault.message), fault.help);
+    None
+}
+
+/// Whether the first thing that is said opens a table of TOML, or sets a key as TOML does.
+fn is_toml(text: &str) -> bool {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let table =
+        |line: &str| line.starts_with('[') && line.ends_with(']') && !line.contains([',', ':', '"']) && line.len() > 2;
+    let first = lines.next().unwrap_or_default();
+    let sets = first
+        .split_once('=')
+        .is_some_and(|(key, _)| !key.contains([':', '{', '[', '"', '\'']) && !key.trim().contains(' '));
+    (table(first) && lines.next().is_none_or(|line| line.contains('='))) || sets
 }
 
 fn config(mut root: Fields<'_>, origin: &Origin<'_>) -> Config {
@@ -70,22 +115,17 @@ fn config(mut root: Fields<'_>, origin: &Origin<'_>) -> Config {
     let environment = environment::read(root.section("environment"), origin);
     notes.surround(environment.surroundings.clone());
     let mut entries: Vec<&Entry> = root.named("servers").collect();
+    let mut names: Vec<String> = entries.iter().map(|entry| entry.key.clone()).collect();
     // What hosts call it: a host's own file can be pasted in.
-    for entry in root.named("mcpServers") {
-        match entries.iter().find(|other| other.key == entry.key) {
-            Some(other) => {
-                let help =
-                    format!("it stands under `servers`, on line {}, already: keep one of the two", other.place.line);
-                root.notes.mistake(entry.place, format!("the server {} is here twice", quoted(&entry.key)), help);
-            }
-            None => entries.push(entry),
-        }
+    let hosted: Vec<&Entry> = root.named("mcpServers").collect();
+    let mut servers: Vec<Server> =
+        entries.drain(..).filter_map(|entry| server::read(notes, entry, origin.dir, false)).collect();
+    servers.extend(hosted.into_iter().filter_map(|entry| self::hosted(notes, entry, &mut names, origin.dir)));
+    for server in &mut servers {
+        server.surroundings = environment.surroundings.clone();
     }
     // Also of servers with mistakes: whoever refers to them makes no other.
-    let names: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
-    let surrounded = |server| Server { surroundings: environment.surroundings.clone(), ..server };
-    let servers = entries.iter().filter_map(|entry| server::read(root.notes, entry, origin.dir));
-    let servers: Vec<Server> = servers.map(surrounded).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     // A disabled one has an endpoint all the same, which says so.
     let mut config = Config::of(servers);
     config.environment = environment;
@@ -117,6 +157,30 @@ fn config(mut root: Fields<'_>, origin: &Origin<'_>) -> Config {
     (config.disabled, config.servers) = config.servers.into_iter().partition(|server| server.disabled);
     config.endpoints.iter_mut().for_each(|endpoint| endpoint.without(&config.disabled));
     config
+}
+
+/// Reads a server of a host's file. What is wrong with it costs that server alone, unless it was written for mcpool.
+fn hosted(notes: &Notes<'_>, entry: &Entry, names: &mut Vec<String>, dir: Option<&Path>) -> Option<Server> {
+    let left_out = |why: String| {
+        notes.warn(format!("server {} is left out: {why}", quoted(&entry.key)));
+        None
+    };
+    let own = hosts::is_own(&entry.node);
+    let fitted = match hosts::fit(notes, entry.clone(), names) {
+        Ok(fitted) => fitted,
+        Err(why) => return left_out(why),
+    };
+    let trial = notes.trial();
+    let server = server::read(&trial, &fitted, dir, true);
+    let mistake = trial.first();
+    notes.absorb(trial, own);
+    match mistake {
+        Some(why) if !own => {
+            names.retain(|name| *name != fitted.key);
+            left_out(why)
+        }
+        _ => server,
+    }
 }
 
 fn sockets(mut fields: Fields<'_>) -> Sockets {
@@ -163,7 +227,7 @@ fn catalogue(mut fields: Fields<'_>) -> Catalogue {
 fn log(mut fields: Fields<'_>) -> Log {
     let level = fields.entry("level").and_then(|entry| {
         let level = entry.node.text().unwrap_or_default();
-        if !level.is_empty() && tracing_subscriber::EnvFilter::try_new(level).is_ok() {
+        if Log::is_filter(level) {
             return Some(level.to_owned());
         }
         let help = "levels are `error`, `warn`, `info`, `debug` and `trace`; `TARGET=LEVEL` sets one for a part";

@@ -1,7 +1,7 @@
 //! What servers and endpoints may be called, and which name was probably meant. Used by `file.rs` and `fields.rs`.
 
 /// The longest name of a server or endpoint, in characters: it is part of tool names, which hosts cut off at 64.
-const LONGEST: usize = 32;
+pub(super) const LONGEST: usize = 32;
 
 /// What is wrong with `name` as the name of a server or endpoint, or None.
 pub(super) fn fault(name: &str) -> Option<&'static str> {

@@ -23,13 +23,13 @@ pub(super) struct Place {
 }
 
 /// A value and its place.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) place: Place,
     pub(super) value: Value,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Value {
     /// `plain`: without quotes. Only then do `null` and `~` mean nothing at all.
     Scalar {
@@ -41,7 +41,7 @@ pub(super) enum Value {
 }
 
 /// One key of a map and its value.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) key: String,
     pub(super) place: Place,
@@ -165,11 +165,9 @@ impl<'t> Reader<'t, '_> {
             _ if error.info().contains("tab") => "indent with spaces".to_owned(),
             _ => String::new(),
         };
-        self.notes.mistake(
-            Place::new(at.line().max(1), at.col() + 1, 1),
-            format!("not valid YAML: {}", error.info()),
-            help,
-        );
+        // What the parser says may quote the text.
+        let info = error.info().split('`').next().unwrap_or_default().trim();
+        self.notes.unreadable(Place::new(at.line().max(1), at.col() + 1, 1), format!("not valid YAML: {info}"), help);
     }
 }
 

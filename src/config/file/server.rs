@@ -21,12 +21,19 @@ const LEASES: [(&str, LeaseChoice); 4] = [
 ];
 
 /// Reads one server. None: it can't be one at all, and why has been noted.
-pub(super) fn read(notes: &Notes<'_>, entry: &Entry, dir: Option<&Path>) -> Option<Server> {
+/// `hosted`: it stands in a host's file, whose keys are not all mcpool's.
+pub(super) fn read(notes: &Notes<'_>, entry: &Entry, dir: Option<&Path>, hosted: bool) -> Option<Server> {
     check_name(notes, entry, "a server", &[ALL, "admin"]);
     // What it needs and cannot have here costs this server, and not the others.
     let mut fields = Fields::new(notes, entry.place, &entry.node).forgiving();
+    if hosted {
+        fields = fields.beside_others(format!("server {}", quoted(&entry.key)));
+    }
     // First, whatever else is wrong: it hides the values from all mistakes.
     let env = env(&mut fields, dir);
+    if let Some(args) = fields.entry("args") {
+        notes.hide(&args.node);
+    }
     if is_remote(&mut fields) {
         return None;
     }
@@ -84,6 +91,10 @@ fn is_remote(fields: &mut Fields<'_>) -> bool {
 
 fn command(fields: &mut Fields<'_>) -> String {
     let Some(entry) = fields.entry("command") else {
+        // A misspelt one is told by itself.
+        if fields.has_nearly("command") {
+            return String::new();
+        }
         fields.notes.mistake(fields.place, "`command` is missing", "say how the server is started: `command: npx`");
         return String::new();
     };
@@ -92,13 +103,26 @@ fn command(fields: &mut Fields<'_>) -> String {
         ("`command` is empty", "say how the server is started: `command: npx`")
     } else if command.starts_with("~/") {
         ("`~` means nothing to a command: no shell reads it", "write `${env:HOME}`")
-    } else if command.contains(' ') && !command.contains('/') {
+    } else if holds_arguments(&command) {
         ("`command` holds its arguments too: no shell takes them apart", "move them into `args: [...]`")
     } else {
         return command;
     };
+    // Arguments may be secrets.
+    fields.notes.hide(&entry.node);
     fields.notes.mistake(entry.node.place, fault, help);
     String::new()
+}
+
+/// Whether a command is one with its arguments: its first word is a program, and the whole is none.
+fn holds_arguments(command: &str) -> bool {
+    let Some((first, _)) = command.trim().split_once(' ') else { return false };
+    match first.contains('/') {
+        true => Path::new(first).is_file() && !Path::new(command).exists(),
+        false => {
+            !command.contains(['/', '\\']) || first.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        }
+    }
 }
 
 fn env(fields: &mut Fields<'_>, dir: Option<&Path>) -> BTreeMap<String, Secret> {
@@ -119,6 +143,12 @@ fn env(fields: &mut Fields<'_>, dir: Option<&Path>) -> BTreeMap<String, Secret> 
     for entry in fields.named("env") {
         check_variable(fields.notes, entry.place, &entry.key);
         if let Some(value) = fields.filled(&entry.node) {
+            if value.is_empty() && entry.node.text().is_some_and(|text| !text.is_empty()) {
+                fields.notes.warn(format!(
+                    "the variable {} of a server is empty: what it refers to holds nothing",
+                    quoted(&entry.key)
+                ));
+            }
             env.insert(entry.key.clone(), Secret::new(value));
         }
     }

@@ -20,6 +20,7 @@ mod sandboxes;
 mod status;
 mod tools;
 
+use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -29,8 +30,8 @@ use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 
 use crate::caller::sockets;
-use crate::config::Config;
 use crate::config::place::{self, Chosen};
+use crate::config::{Config, Log};
 use crate::daemon;
 use crate::pool::process::inherit::{Inherited, close_inherited};
 use crate::pool::process::tag::Tags;
@@ -217,7 +218,7 @@ fn run(command: Command, config: Option<&Path>) -> Result<ExitCode, String> {
             connect::run(target, &name)
         }
         Command::Status { json } => tell(config, async |directory| {
-            print::page(&status::run(directory, json).await?);
+            print::page(&status::run(directory, json).await?)?;
             Ok(())
         }),
         Command::Drain => tell(config, async |directory| orders::drain(directory).await),
@@ -248,12 +249,12 @@ fn run(command: Command, config: Option<&Path>) -> Result<ExitCode, String> {
         }
         Command::Check { .. } => check::run(&file(config)?),
         Command::Env(Env::Record { names }) => {
-            print::page(&env::record(&file(config)?, &names)?);
+            print::page(&env::record(&file(config)?, &names)?)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Env(Env::Show) => {
             let file = file(config)?;
-            print::page(&env::show(&file, &load(&file)?));
+            print::page(&env::show(&file, &load(&file)?))?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -348,14 +349,20 @@ fn runtime() -> Result<Runtime, String> {
 /// Logs go to stderr; stdout belongs to the protocol. What is logged can be changed with what is returned, unless
 /// `MCPOOL_LOG` says it.
 fn log(config: &Config, lines: Lines) -> impl Fn(&str) + use<> {
-    let said = EnvFilter::try_from_env("MCPOOL_LOG").ok();
-    let fixed = said.is_some();
-    let filter = said.unwrap_or_else(|| EnvFilter::new(&config.log.level));
-    let colours = rustix::termios::isatty(std::io::stderr());
+    let said = std::env::var_os("MCPOOL_LOG");
+    let level = said.as_deref().and_then(OsStr::to_str).filter(|said| Log::is_filter(said));
+    let (fixed, ignored) = (level.is_some(), said.is_some() && level.is_none());
+    let filter = EnvFilter::new(level.unwrap_or(&config.log.level));
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let colours = rustix::termios::isatty(std::io::stderr()) && !is_set("NO_COLOR");
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || lines.clone());
     let subscriber = subscriber.fmt_fields(logged::Fields).with_ansi(colours).with_filter_reloading();
     let handle = subscriber.reload_handle();
     subscriber.init();
+    if ignored {
+        let level = &config.log.level;
+        tracing::warn!(level, "MCPOOL_LOG is ignored: levels are error, warn, info, debug and trace, or TARGET=LEVEL");
+    }
     move |level| {
         if !fixed && let Err(error) = handle.reload(EnvFilter::new(level)) {
             tracing::warn!(%error, "what is logged stays as it is");

@@ -28,10 +28,10 @@ pub async fn run(directory: &Path, server: &str, tool: Option<&str>, yes: bool) 
     let changes: Vec<&Value> = rows(&said["changes"]).iter().filter(wanted).collect();
     if changes.is_empty() {
         let what = tool.map_or_else(|| format!("all tools of {server} are"), |tool| format!("{tool} of {server} is"));
-        page(&format!("{} as approved", line(&what)));
+        page(&format!("{} as approved", line(&what)))?;
         return Ok(());
     }
-    page(&changes.iter().map(|change| told(change)).collect::<Vec<_>>().join("\n"));
+    page(&changes.iter().map(|change| told(change)).collect::<Vec<_>>().join("\n"))?;
     if !yes && rustix::termios::isatty(io::stdin()) && !agreed(changes.len()) {
         return Err("nothing was approved".into());
     }
@@ -44,7 +44,7 @@ pub async fn run(directory: &Path, server: &str, tool: Option<&str>, yes: bool) 
     page(&match approved {
         1 => format!("approved 1 tool of {server}"),
         count => format!("approved {count} tools of {server}"),
-    });
+    })?;
     if approved < digests.len() as u64 {
         return Err(format!("the others have changed once more meanwhile: say `mcpool approve {server}` again"));
     }

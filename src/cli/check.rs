@@ -1,5 +1,7 @@
 //! `mcpool check`: every mistake of a config at once, or what the config means.
 
+mod look;
+
 use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -8,6 +10,9 @@ use super::{permits, print, sandboxes};
 use crate::caller::sockets;
 use crate::config::{Config, Server};
 use crate::pool::lease::{self, Evidence};
+
+/// How many bytes a socket's path may have: what `sockaddr_un` holds, less the NUL at its end.
+const SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
 /// Checks a config file.
 pub fn run(file: &Path) -> Result<ExitCode, String> {
@@ -18,12 +23,35 @@ pub fn run(file: &Path) -> Result<ExitCode, String> {
             return Ok(ExitCode::FAILURE);
         }
     };
-    print::page(&page(file, &config));
-    Ok(ExitCode::SUCCESS)
+    let wrong = wrong(&config);
+    for message in &wrong {
+        print::complain(format_args!("error: {message}"));
+    }
+    print::page(&page(file, &config, wrong.is_empty()))?;
+    Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn page(file: &Path, config: &Config) -> String {
-    let mut page = format!("{} is fine.\n\n", file.display());
+/// What is well written and cannot work anywhere.
+fn wrong(config: &Config) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if config.servers.is_empty() && config.disabled.is_empty() {
+        wrong.push("no server is configured: write one under `servers:`".to_owned());
+    }
+    let sockets = config.endpoints.iter().map(|endpoint| sockets::path(config, &endpoint.name));
+    if let Some(longest) =
+        sockets.max_by_key(|path| path.as_os_str().len()).filter(|path| path.as_os_str().len() > SOCKET_PATH)
+    {
+        wrong.push(format!(
+            "the path of the socket {} has {} bytes; the system allows {SOCKET_PATH}: choose a shorter `sockets.dir`",
+            longest.display(),
+            longest.as_os_str().len()
+        ));
+    }
+    wrong
+}
+
+fn page(file: &Path, config: &Config, fine: bool) -> String {
+    let mut page = format!("{} {}.\n\n", file.display(), if fine { "is fine" } else { "cannot work" });
     for server in &config.servers {
         page += &meaning(server);
     }
@@ -38,7 +66,8 @@ fn page(file: &Path, config: &Config) -> String {
         page += &permits::told(endpoint);
     }
     let _ = writeln!(page, "\nVariables of servers come from {}.", config.environment);
-    for warning in config.warnings().into_iter().chain(sandboxes::warnings(config)).chain(permits::warnings(config)) {
+    let others = sandboxes::warnings(config).into_iter().chain(permits::warnings(config));
+    for warning in config.warnings().into_iter().chain(others).chain(look::warnings(config)) {
         let _ = writeln!(page, "\nwarning: {warning}");
     }
     page

@@ -50,7 +50,10 @@ pub async fn run() -> Result<ExitCode, String> {
 }
 
 async fn show() -> Result<ExitCode, String> {
-    print::page(&format!("Starting a daemon with two built-in servers, one of each era, and {} callers.", 2 * OF_EACH));
+    print::page(&format!(
+        "Starting a daemon with two built-in servers, one of each era, and {} callers.",
+        2 * OF_EACH
+    ))?;
     let place = Place::open().await?;
     let tally = Rc::new(RefCell::new(Tally::default()));
     let began = Instant::now();
@@ -63,7 +66,7 @@ async fn show() -> Result<ExitCode, String> {
     if let Some(why) = &tally.first_wrong {
         print::complain(format_args!("the first wrong answer: {why}"));
     }
-    print::page(&format!("\n{}\n\n{NEXT}", report(tally, took, &status, &price)));
+    print::page(&format!("\n{}\n\n{NEXT}", report(tally, took, &status, &price)))?;
     Ok(if all_right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

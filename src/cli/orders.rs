@@ -23,14 +23,13 @@ pub async fn drain(directory: &Path) -> Result<(), String> {
     // How long that takes is the daemon's business.
     while let Some(said) = talk.next().await? {
         match said["draining"]["calls"].as_u64() {
-            Some(0) => page("no calls running, ending the servers..."),
-            Some(1) => page("1 call running..."),
-            Some(calls) => page(&format!("{calls} calls running...")),
+            Some(0) => page("no calls running, ending the servers...")?,
+            Some(1) => page("1 call running...")?,
+            Some(calls) => page(&format!("{calls} calls running..."))?,
             None => return Err(error(&said)),
         }
     }
-    page("the daemon has ended");
-    Ok(())
+    page("the daemon has ended")
 }
 
 /// Has the instances of a server replaced.
@@ -44,8 +43,7 @@ pub async fn restart(directory: &Path, server: &str) -> Result<(), String> {
         0 => format!("{server}: no instance was running; the next is started when it is needed"),
         1 => format!("{server}: 1 instance is replaced"),
         count => format!("{server}: {count} instances are replaced"),
-    });
-    Ok(())
+    })
 }
 
 /// Has the config read anew and put in force.
@@ -54,8 +52,7 @@ pub async fn restart(directory: &Path, server: &str) -> Result<(), String> {
 /// In words for people: the daemon is gone, or the config is refused and why.
 pub async fn reload(directory: &Path) -> Result<(), String> {
     let said = ask(directory, "reload").await?;
-    page(said["reloaded"].as_str().ok_or_else(|| error(&said))?);
-    Ok(())
+    page(said["reloaded"].as_str().ok_or_else(|| error(&said))?)
 }
 
 /// What a daemon answers to one word.

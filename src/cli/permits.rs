@@ -22,7 +22,7 @@ pub fn run(config: &Config, pid: i32, endpoint: &str) -> Result<ExitCode, String
     let own = rustix::process::getuid().as_raw();
     let barrier = sockets::barrier(config, shown, caller.uid);
     let socket = sockets::path(config, endpoint);
-    print::page(&explained(&caller, shown, own, (&socket, barrier.as_deref())).join("\n"));
+    print::page(&explained(&caller, shown, own, (&socket, barrier.as_deref())).join("\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -9,8 +9,15 @@ use serde_json::Value;
 use crate::text;
 
 /// Prints a page on stdout. Whoever closes the other side has read enough.
-pub fn page(text: &str) {
-    let _ = writeln!(io::stdout(), "{}", text::lines(text.trim_end()));
+///
+/// # Errors
+/// In words for people: it could not be written, so what was to be printed is lost.
+pub fn page(text: &str) -> Result<(), String> {
+    let mut out = io::stdout();
+    match writeln!(out, "{}", text::lines(text.trim_end())).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("cannot write to stdout: {error}")),
+        _ => Ok(()),
+    }
 }
 
 /// A value on one line, for programs; what a terminal would not show as it is has the escapes of JSON.

@@ -23,8 +23,8 @@ pub async fn run(chosen: &Chosen, endpoint: &str) -> Result<ExitCode, String> {
         Err(failure) => Err(failure),
     };
     match listed {
-        Ok(tools) if tools.is_empty() => page(&format!("{endpoint} has no tools")),
-        Ok(tools) => page(&tools.iter().map(describe).collect::<Vec<_>>().join("\n")),
+        Ok(tools) if tools.is_empty() => page(&format!("{endpoint} has no tools"))?,
+        Ok(tools) => page(&tools.iter().map(describe).collect::<Vec<_>>().join("\n"))?,
         Err(failure) => return failed(endpoint, failure),
     }
     // Who asks has what there is; that some is missing is worth a line, and no failure.

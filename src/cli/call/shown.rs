@@ -37,12 +37,17 @@ pub fn result(raw: &RawValue) -> Result<ExitCode, String> {
         }
     }
     let text = page(&result);
-    // Whoever reads has seen enough if they close their side.
-    let _ = if result.is_error {
+    let written = if result.is_error {
         write(io::stderr(), rustix::termios::isatty(io::stderr()), &text)
     } else {
         write(io::stdout(), rustix::termios::isatty(io::stdout()), &text)
     };
+    // Whoever closes their side has seen enough.
+    if let Err(error) = written.and_then(|()| io::stdout().flush())
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        return Err(format!("the tool was called, but its result cannot be written: {error}"));
+    }
     Ok(if result.is_error { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

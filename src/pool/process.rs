@@ -105,10 +105,6 @@ impl Launcher for Processes {
     fn launch(&self, server: &config::Server) -> io::Result<Connection> {
         let mut variables = server.variables();
         let cwd = server.cwd.as_ref().or(self.cwd.as_ref());
-        if let Some(cwd) = cwd.filter(|cwd| !cwd.is_dir()) {
-            let why = format!("it is to run in {} (`cwd`), which is no directory", cwd.display());
-            return Err(io::Error::new(io::ErrorKind::NotADirectory, why));
-        }
         let program = search::find(&server.command, variables.get(OsStr::new("PATH")), cwd.map(PathBuf::as_path))?;
         let fence = self.fences.around(server, program, &mut variables)?;
         let (mark, tag) = self.household.next_mark();

@@ -14,7 +14,7 @@ const SHELLS: [&str; 6] = ["sh", "bash", "zsh", "dash", "fish", "ksh"];
 pub fn warnings(config: &Config) -> Vec<String> {
     let home = config.file.as_deref().and_then(Path::parent);
     let mut warnings: Vec<String> = config.servers.iter().flat_map(|server| server_warnings(server, home)).collect();
-    let searched = warnings.iter().any(|warning| warning.contains("not found on PATH"));
+    let searched = warnings.iter().any(|warning| warning.contains("PATH"));
     if searched {
         warnings.push(format!("the PATH of servers comes from {}", config.environment));
     }
@@ -80,9 +80,9 @@ mod tests {
     #[test]
     fn what_cannot_be_started_is_told_with_where_it_was_looked_for() {
         assert_eq!(said("sh", &[], None), "");
-        assert!(said("no-such-program", &[], None).contains("`no-such-program`: it is not found on PATH ("));
+        assert!(said("no-such-program", &[], None).contains("cannot be started: `no-such-program`: "));
         assert!(said("./rel/prog", &[], None).contains("`./rel/prog`, from /tmp on: "));
-        assert!(said("/etc/passwd", &[], None).contains("it is no program") && !said("/tmp", &[], None).is_empty());
+        assert!(said("/etc/passwd", &[], None).contains("executable") && !said("/tmp", &[], None).is_empty());
         assert_eq!(said("no-such-program", &[], Some("/no/such")), "server `a`: its `cwd` /no/such is no directory");
     }
 

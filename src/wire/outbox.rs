@@ -306,7 +306,7 @@ mod tests {
             }
             match how {
                 "closed" => outbox.close(),
-                "overflown" => outbox.line(b"0123456789"),
+                "overflown" => outbox.line(b"01234567890123456789"),
                 "failed" => {
                     drop(far);
                     assert!(writing.as_mut().await.is_err());

@@ -1,7 +1,10 @@
 //! `wire::message` and what it stands on, over any bytes, against what serde_json makes of them.
 //!
-//! What differs on purpose: bytes that are not UTF-8 are found after the grammar was proven; a member of mcpool's own
-//! that stands twice is told; nesting is bounded by a number of mcpool's own.
+//! What differs on purpose: bytes that are not UTF-8 are found after the grammar was proven; a carriage return is no white
+//! space; a member of mcpool's own that stands twice, or once more in other letters, is told; one that is null is as good
+//! as absent; nesting is bounded by a number of mcpool's own.
+//!
+//! Whatever is written is one line, for readers too that end a line at a carriage return.
 #![no_main]
 
 use std::collections::HashMap;
@@ -24,7 +27,7 @@ const MOST: usize = 20;
 
 fuzz_target!(|input: &[u8]| {
     let line = Bytes::copy_from_slice(input);
-    let json = serde_json::from_slice::<IgnoredAny>(input).is_ok();
+    let json = !input.contains(&b'\r') && serde_json::from_slice::<IgnoredAny>(input).is_ok();
     let text = std::str::from_utf8(input).ok();
     let object = if json { text.and_then(|text| serde_json::from_str::<Object>(text).ok()) } else { None };
 
@@ -35,9 +38,14 @@ fuzz_target!(|input: &[u8]| {
             let object = object.expect("a message is an object");
             let found = Found::of(text, &object);
             assert_eq!(found.kind(text), Some(message.kind()));
-            assert_eq!(message.twice().is_some(), found.twice);
+            assert_eq!(message.doubt().is_some(), found.doubt);
             spans(&message, text, &found);
-            spliced(&message, input.len());
+            one_line(&message.splice().to_bytes());
+            if found.nulls.is_empty() {
+                spliced(&message, input.len());
+            } else if !found.doubt {
+                left_out(&message);
+            }
         }
         Err(malformed) => refused(&malformed, input, json, object.as_ref().zip(text)),
     }
@@ -86,6 +94,20 @@ fn spans(message: &Message, text: &str, found: &Found) {
     }
 }
 
+/// No reader takes it for more than one line that ends lines at a carriage return; what is read ends at a line feed.
+fn one_line(written: &[u8]) {
+    assert!(!written.contains(&b'\r'));
+}
+
+/// What is null may be left out; everything else is as it was.
+fn left_out(message: &Message) {
+    let again = Message::read(message.splice().to_bytes(), DEPTH).expect("what is left is a message");
+    assert_eq!(again.kind(), message.kind());
+    for (.., field) in PLACES.iter().filter(|(.., field)| !CONTAINERS.contains(field)) {
+        assert_eq!(again.raw(*field), message.raw(*field));
+    }
+}
+
 /// What is replaced is replaced and nothing else is touched.
 fn spliced(message: &Message, salt: usize) {
     const TEXTS: [&str; 4] = ["42", r#""a long text that does not fit into the place of a short one""#, "\"\"", "-0.1e9"];
@@ -125,9 +147,15 @@ fn skimmed(input: &[u8], object: Option<&Object<'_>>) {
         assert_eq!(pieces.is_answer(), skim.is_answer());
     }
     let Some(Object(pairs)) = object else { return };
-    let has = |name: &str| pairs.iter().any(|(key, _)| inner(key) == name);
-    let ids = pairs.iter().filter(|(key, _)| inner(key) == "id").map(|(_, value)| value.get()).collect::<Vec<_>>();
-    if let [id] = ids[..] {
+    let keys = pairs.iter().map(|(key, value)| (plain(key), value.get())).collect::<Vec<_>>();
+    let odd = |key: &str| ["id", "method", "result", "error"].iter().any(|known| differs(key, known));
+    let has = |name: &str| keys.iter().any(|(key, _)| key == name);
+    let ids = keys.iter().filter(|(key, _)| key == "id").map(|(_, value)| *value).collect::<Vec<_>>();
+    let nothing = keys.iter().any(|(key, value)| key == "method" && *value == "null");
+    if let [id] = ids[..]
+        && !keys.iter().any(|(key, _)| odd(key))
+        && !nothing
+    {
         let id = RawId::new(id).filter(|_| id.len() <= 256);
         assert_eq!(skim.id().map(RawId::as_str), id.as_ref().map(RawId::as_str));
         assert_eq!(skim.is_answer(), id.is_some() && !has("method") && (has("result") || has("error")));
@@ -139,6 +167,7 @@ fn batch(line: &Bytes, json: bool, text: Option<&str>) {
     match Message::batch(line, DEPTH, MOST) {
         Ok(cut) => {
             assert!(json && Message::is_batch(line) && cut.len() <= MOST);
+            cut.iter().for_each(|element| one_line(element));
             if let Some(text) = text {
                 assert_eq!(cut, elements(text));
             }
@@ -193,12 +222,31 @@ fn inner(key: &RawValue) -> &str {
     &key.get()[1..key.get().len() - 1]
 }
 
+/// A key without its escapes; nothing that is known if it cannot be decoded.
+fn plain(key: &RawValue) -> String {
+    serde_json::from_str::<String>(key.get()).unwrap_or_else(|_| inner(key).to_owned())
+}
+
+/// Whether a key is another for mcpool and the same for who folds case, or ends a text at a zero.
+fn differs(key: &str, known: &str) -> bool {
+    let fold = |letter| match letter {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        '\u{130}' | '\u{131}' => 'i',
+        other => other.to_ascii_lowercase(),
+    };
+    let folded = key.split('\0').next().unwrap_or_default().chars().map(fold).collect::<String>();
+    key != known && folded == known.to_ascii_lowercase()
+}
+
 /// Where serde_json finds the members that mcpool acts on.
 #[derive(Default)]
 struct Found {
+    /// Without those that are null.
     spans: HashMap<usize, Range<usize>>,
-    twice: bool,
-    twice_on_top: bool,
+    nulls: Vec<usize>,
+    doubt: bool,
+    doubt_on_top: bool,
 }
 
 impl Found {
@@ -210,18 +258,29 @@ impl Found {
 
     fn walk(&mut self, text: &str, Object(members): &Object<'_>, above: Option<Field>) {
         for (key, value) in members {
-            let key = serde_json::from_str::<String>(key.get()).unwrap_or_default();
-            let place = PLACES.iter().find(|(over, name, _)| *over == above && *name == key);
-            let Some((.., field)) = place else { continue };
+            let key = plain(key);
+            let mut here = PLACES.iter().filter(|(over, ..)| *over == above);
+            let Some((.., field)) = here.clone().find(|(_, name, _)| *name == key) else {
+                let alike = here.any(|(_, name, _)| differs(&key, name));
+                self.doubt |= alike;
+                self.doubt_on_top |= alike && above.is_none();
+                continue;
+            };
             if CONTAINERS.contains(field)
                 && let Ok(object) = serde_json::from_str::<Object>(value.get())
             {
                 self.walk(text, &object, Some(*field));
             }
             let start = value.get().as_ptr() as usize - text.as_ptr() as usize;
-            let seen = self.spans.insert(*field as usize, start..start + value.get().len()).is_some();
-            self.twice |= seen;
-            self.twice_on_top |= seen && above.is_none();
+            let field = *field as usize;
+            let seen = self.spans.contains_key(&field) || self.nulls.contains(&field);
+            self.doubt |= seen;
+            self.doubt_on_top |= seen && above.is_none();
+            match value.get() {
+                _ if seen => {}
+                "null" => self.nulls.push(field),
+                value => drop(self.spans.insert(field, start..start + value.len())),
+            }
         }
     }
 
@@ -229,23 +288,26 @@ impl Found {
     fn kind(&self, text: &str) -> Option<Kind> {
         let raw = |field: Field| self.spans.get(&(field as usize)).map(|span| &text[span.clone()]);
         let sound_id = raw(Field::Id).is_none_or(|id| RawId::new(id).is_some());
-        if self.twice_on_top || raw(Field::Jsonrpc) != Some("\"2.0\"") || !sound_id {
+        let null = |field: Field| self.nulls.contains(&(field as usize));
+        if self.doubt_on_top || raw(Field::Jsonrpc) != Some("\"2.0\"") || !sound_id {
             return None;
         }
         match (raw(Field::Method), raw(Field::Id), raw(Field::Result), raw(Field::Error)) {
             (Some(method), id, None, None) => {
                 let params = raw(Field::Params).is_none_or(|params| params.starts_with('{'));
                 let kind = if id.is_some() { Kind::Request } else { Kind::Notification };
-                (params && method.starts_with('"')).then_some(kind)
+                let waits = null(Field::Id) && !method.starts_with("\"notifications/");
+                (params && method.starts_with('"') && !waits).then_some(kind)
             }
             (None, Some(_), Some(_), None) => Some(Kind::Result),
             (None, Some(_), None, Some(_)) => Some(Kind::Error),
+            (None, Some(_), None, None) if null(Field::Result) => Some(Kind::Result),
             _ => None,
         }
     }
 }
 
-const CONTAINERS: &[Field] = &[Field::Params, Field::Meta, Field::Result, Field::ResultMeta];
+const CONTAINERS: &[Field] = &[Field::Params, Field::Meta, Field::Result, Field::ResultMeta, Field::Error];
 
 /// What never holds one another, so that all of them can be replaced at once.
 const LEAVES: &[Field] = &[
@@ -262,7 +324,7 @@ const LEAVES: &[Field] = &[
     Field::ResultState,
     Field::ResultTask,
     Field::ResultSubscription,
-    Field::Error,
+    Field::ErrorCode,
 ];
 
 const PLACES: &[(Option<Field>, &str, Field)] = &[
@@ -288,16 +350,23 @@ const PLACES: &[(Option<Field>, &str, Field)] = &[
     (Some(Field::Params), "protocolVersion", Field::ProtocolVersion),
     (Some(Field::Params), "capabilities", Field::Capabilities),
     (Some(Field::Params), "mode", Field::Mode),
+    (Some(Field::Params), "inputResponses", Field::InputResponses),
+    (Some(Field::Params), "clientInfo", Field::ClientInfo),
     (Some(Field::Meta), "progressToken", Field::MetaProgressToken),
     (Some(Field::Meta), "io.modelcontextprotocol/protocolVersion", Field::MetaVersion),
+    (Some(Field::Meta), "io.modelcontextprotocol/clientInfo", Field::MetaClientInfo),
     (Some(Field::Meta), "io.modelcontextprotocol/clientCapabilities", Field::MetaCapabilities),
     (Some(Field::Meta), "io.modelcontextprotocol/logLevel", Field::MetaLogLevel),
     (Some(Field::Meta), "io.modelcontextprotocol/subscriptionId", Field::MetaSubscription),
     (Some(Field::Meta), "io.modelcontextprotocol/related-task", Field::MetaRelatedTask),
     (Some(Field::Result), "resultType", Field::ResultType),
     (Some(Field::Result), "requestState", Field::ResultState),
+    (Some(Field::Result), "inputRequests", Field::ResultInputs),
     (Some(Field::Result), "task", Field::ResultTask),
     (Some(Field::Result), "taskId", Field::ResultTaskId),
     (Some(Field::Result), "_meta", Field::ResultMeta),
     (Some(Field::ResultMeta), "io.modelcontextprotocol/subscriptionId", Field::ResultSubscription),
+    (Some(Field::Error), "code", Field::ErrorCode),
+    (Some(Field::Error), "message", Field::ErrorMessage),
+    (Some(Field::Error), "data", Field::ErrorData),
 ];

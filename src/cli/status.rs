@@ -36,7 +36,7 @@ fn page(status: &Value, width: usize) -> String {
     }
     page += &in_force(&status["in_force"]);
     if let Some(from) = status["environment"]["from"].as_str() {
-        page += &format!("Variables of servers come from {}\n", line(from));
+        page += &wrapped(&format!("Variables of servers come from {}", line(from)), width);
     }
     let servers = rows(&status["servers"]);
     page += &format!("\n{}", server_table(servers, width));

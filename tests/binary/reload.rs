@@ -222,7 +222,7 @@ async fn a_file_with_mistakes_is_not_put_in_force_and_status_says_so() {
     assert_eq!(names(&status), ["echo", "new"]);
     assert!(status["in_force"]["refused"]["mistakes"].as_str().is_some_and(|said| said.contains("comand")), "{status}");
     let (said, error, code) = mcpool(&place, &["status"]).await;
-    assert!(said.contains("A later one was refused") && said.contains("comand: x"), "{said}{error}");
+    assert!(said.contains("A later one was refused") && said.contains("comand: *"), "{said}{error}");
     assert_eq!(code, Some(0));
     let (said, error, code) = mcpool(&place, &["reload"]).await;
     assert!(said.is_empty() && error.contains("unknown key `comand`") && error.contains("did you mean"), "{error}");

@@ -4,6 +4,7 @@ child: a child in its group. left: a child in a session of its own. lost: one in
 ends. bare: the same, and without any environment. deaf: nobody of them heeds SIGTERM or the end of input.
 """
 
+import ctypes
 import errno
 import json
 import os
@@ -93,6 +94,23 @@ def tried(what, on):
             return orphaned(on)
         elif what == "pair":
             socket.socketpair()
+        elif what == "datagrams":
+            kind = {"datagram": socket.SOCK_DGRAM, "raw": socket.SOCK_RAW}[on[0]]
+            socket.socketpair(socket.AF_UNIX, kind)[0].sendto(b"x", on[1])
+        elif what == "own limit":
+            resource.setrlimit(resource.RLIMIT_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE))
+        elif what == "limit":
+            resource.prlimit(on, resource.RLIMIT_NOFILE, resource.prlimit(on, resource.RLIMIT_NOFILE))
+        elif what == "priority":
+            os.setpriority(*on, 0)
+        elif what == "processors":
+            os.sched_setaffinity(on, os.sched_getaffinity(on))
+        elif what == "scheduler":
+            os.sched_setscheduler(on, os.SCHED_OTHER, os.sched_param(0))
+        elif what == "call":
+            call = ctypes.CDLL(None, use_errno=True).syscall
+            if call(*on) < 0:
+                return errno.errorcode[ctypes.get_errno()]
         elif what == "run":
             subprocess.run(on, check=True, capture_output=True)
         elif what == "processes":

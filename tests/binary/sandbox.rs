@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -102,6 +102,53 @@ async fn a_server_without_a_network_connects_to_nobody() {
         let outcome = outcome(&place).await;
         let order = ["tcp", "udp", "unix", "pair", "child"].map(|what| outcome[what].as_str().unwrap_or_default());
         assert_eq!(order, expected, "in {sandbox}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_sends_to_no_socket_outside_through_a_pair_of_its_own() {
+    let outside = Place::new();
+    let path = outside.home().join("other.sock");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_nonblocking(true).expect("set");
+    let probes = json!({ "datagram": ["datagrams", ["datagram", path]], "raw": ["datagrams", ["raw", path]] });
+    for (sandbox, expected) in [
+        ("{ network: none }", "EACCES"),
+        ("{ read: [/] }", "EACCES"),
+        ("{ network: none, unix_sockets: true }", "reached"),
+    ] {
+        let place = confined(sandbox, &probes);
+        let _daemon = place.serve().await;
+        assert_eq!(outcome(&place).await, json!({ "datagram": expected, "raw": expected }), "in {sandbox}");
+        assert_eq!(socket.recv(&mut [0]).is_ok(), expected == "reached", "in {sandbox}");
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[tokio::test]
+async fn a_server_changes_how_nobody_but_itself_runs() {
+    let other = std::process::id();
+    let (by_id, by_user, io_priority, compare) = (0, 2, 251, 312);
+    let probes = json!({
+        "its limit": ["own limit", null],
+        "its priority": ["priority", [by_id, 0]],
+        "its processors": ["processors", 0],
+        "its scheduler": ["scheduler", 0],
+        "limit": ["limit", other],
+        "priority": ["priority", [by_id, other]],
+        "everybody's priority": ["priority", [by_user, 0]],
+        "processors": ["processors", other],
+        "scheduler": ["scheduler", other],
+        "priority at disks": ["call", [io_priority, 1, other, 16388]],
+        "everybody's at disks": ["call", [io_priority, 3, 0, 16388]],
+        "comparison": ["call", [compare, other, other, 2, 0, 0]],
+    });
+    for sandbox in ["{ network: none }", "{ unix_sockets: true }", "{ read: [/] }"] {
+        let place = confined(sandbox, &probes);
+        let _daemon = place.serve().await;
+        for (what, how) in outcome(&place).await.as_object().expect("an object") {
+            assert_eq!(how, if what.starts_with("its") { "reached" } else { "EACCES" }, "{what} in {sandbox}");
+        }
     }
 }
 

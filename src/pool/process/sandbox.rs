@@ -1,6 +1,6 @@
 //! Called by `confine` in the process that is about to become a server: puts a fence around it that neither it nor
-//! anything it starts can leave. Files and signals are held by Landlock, sockets by a filter of system calls, the
-//! number of processes by a user namespace. None of it needs rights.
+//! anything it starts can leave. Files and signals are held by Landlock, sockets and limits of other processes by a filter of
+//! system calls, the number of processes by a user namespace. None of it needs rights.
 
 use super::fence::Fence;
 
@@ -17,7 +17,7 @@ pub fn enter(fence: &Fence) -> Result<(), String> {
         linux::weigh(bytes).map_err(|why| format!("`memory` cannot be held: {why}"))?;
     }
     linux::wall(fence.files.as_ref())?;
-    linux::mute(fence.network, fence.unix_sockets).map_err(|why| format!("`network` cannot be held: {why}"))
+    linux::mute(fence.network, fence.unix_sockets).map_err(|why| format!("calls of the system cannot be held: {why}"))
 }
 
 /// There is nothing here that would hold it.
@@ -40,7 +40,8 @@ mod linux {
     use nix::sched::{CloneFlags, unshare};
     use rustix::process::{Resource, Rlimit, getgid, getuid, setrlimit};
     use seccompiler::{
-        BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+        BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+        SeccompRule,
     };
 
     use crate::pool::process::fence::Files;
@@ -53,6 +54,10 @@ mod linux {
     const SCOPED: ABI = ABI::V6;
     /// Calls of the other interface of this processor have this bit.
     const X32: i64 = 0x4000_0000;
+    /// Where the kind of a socket is in the argument that names it.
+    const SOCKET_KINDS: u64 = 0xf;
+    /// What names all processes of a user to `ioprio_set`.
+    const IOPRIO_USER: u64 = 3;
 
     /// Counts this process and its descendants, threads among them, apart from all others of the user.
     pub fn count(most: u64) -> Result<(), String> {
@@ -132,19 +137,21 @@ mod linux {
         Ok(rules)
     }
 
-    /// Has no sockets made but those that are allowed. Pairs that only connect a process with its children are.
+    /// Has no sockets made but those that are allowed, and other processes left as they are.
     pub fn mute(network: bool, unix_sockets: bool) -> Result<(), String> {
-        let mut calls: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+        let mut calls = meddling().map_err(|error| error.to_string())?;
         let forbidden = forbidden(network, unix_sockets).map_err(|error| error.to_string())?;
-        if forbidden.is_empty() {
-            return Ok(());
+        if !forbidden.is_empty() {
+            calls.insert(libc::SYS_socket, forbidden);
+            // It makes sockets too, past this filter.
+            calls.insert(libc::SYS_io_uring_setup, Vec::new());
         }
-        calls.insert(libc::SYS_socket, forbidden.clone());
-        // It makes sockets too, past this filter.
-        calls.insert(libc::SYS_io_uring_setup, Vec::new());
+        if !unix_sockets {
+            calls.insert(libc::SYS_socketpair, addressable().map_err(|error| error.to_string())?);
+        }
         if cfg!(target_arch = "x86_64") {
-            calls.insert(libc::SYS_socket | X32, forbidden);
-            calls.insert(libc::SYS_io_uring_setup | X32, Vec::new());
+            let others: Vec<_> = calls.iter().map(|(call, rules)| (call | X32, rules.clone())).collect();
+            calls.extend(others);
         }
         let refusal = SeccompAction::Errno(libc::EACCES as u32);
         let arch = std::env::consts::ARCH.try_into().map_err(|_| "no filters for this processor".to_owned())?;
@@ -153,10 +160,44 @@ mod linux {
         seccompiler::apply_filter(&program.map_err(|error| error.to_string())?).map_err(|error| error.to_string())
     }
 
+    /// Calls that change how another process of the same user runs, its limits first of all. Each names a process,
+    /// with 0 for the one that calls; only that is allowed. What reads or writes memory is held by Landlock.
+    fn meddling() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
+        let mut calls = BTreeMap::new();
+        for call in [
+            libc::SYS_prlimit64,
+            libc::SYS_sched_setaffinity,
+            libc::SYS_sched_setscheduler,
+            libc::SYS_sched_setparam,
+            libc::SYS_sched_setattr,
+        ] {
+            calls.insert(call, vec![SeccompRule::new(vec![argument(0, SeccompCmpOp::Ne, 0)?])?]);
+        }
+        // These may name all that a user runs, and then 0 is the user who calls.
+        for (call, user) in [(libc::SYS_setpriority, libc::PRIO_USER as u64), (libc::SYS_ioprio_set, IOPRIO_USER)] {
+            let other = SeccompRule::new(vec![argument(1, SeccompCmpOp::Ne, 0)?])?;
+            calls.insert(call, vec![other, SeccompRule::new(vec![argument(0, SeccompCmpOp::Eq, user)?])?]);
+        }
+        calls.insert(libc::SYS_kcmp, Vec::new());
+        Ok(calls)
+    }
+
+    /// When a call of `socketpair` is refused: each end of such a pair sends to any address, whoever the other end is.
+    fn addressable() -> Result<Vec<SeccompRule>, BackendError> {
+        // Between Unix sockets, raw ones are made such too. What else is in the argument are flags.
+        let kinds = [libc::SOCK_DGRAM, libc::SOCK_RAW]
+            .map(|kind| SeccompRule::new(vec![argument(1, SeccompCmpOp::MaskedEq(SOCKET_KINDS), kind as u64)?]));
+        kinds.into_iter().collect()
+    }
+
+    /// A condition on an argument that is an `int`.
+    fn argument(which: u8, is: SeccompCmpOp, value: u64) -> Result<SeccompCondition, BackendError> {
+        SeccompCondition::new(which, SeccompCmpArgLen::Dword, is, value)
+    }
+
     /// When a call of `socket` is refused: any of these.
-    fn forbidden(network: bool, unix_sockets: bool) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
-        let domain =
-            |is: SeccompCmpOp, which: libc::c_int| SeccompCondition::new(0, SeccompCmpArgLen::Dword, is, which as u64);
+    fn forbidden(network: bool, unix_sockets: bool) -> Result<Vec<SeccompRule>, BackendError> {
+        let domain = |is, which: libc::c_int| argument(0, is, which as u64);
         let unix = |is| domain(is, libc::AF_UNIX);
         if network {
             return if unix_sockets {
@@ -171,7 +212,7 @@ mod linux {
         }
         // Which interfaces there are may be asked: many programs do at their start.
         let route = libc::NETLINK_ROUTE as u64;
-        let asks = SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, route)?;
+        let asks = argument(2, SeccompCmpOp::Ne, route)?;
         let netlink = vec![domain(SeccompCmpOp::Eq, libc::AF_NETLINK)?, asks];
         Ok(vec![SeccompRule::new(other)?, SeccompRule::new(netlink)?])
     }

@@ -16,7 +16,7 @@ pub(super) enum Run<'a> {
     Program(&'a str),
 }
 
-/// Options that take no value, where all others do.
+/// Options of docker that take no value, where all others do.
 const DOCKER_SWITCHES: [&str; 18] = [
     "-i",
     "-t",
@@ -37,6 +37,23 @@ const DOCKER_SWITCHES: [&str; 18] = [
     "--no-healthcheck",
     "--oom-kill-disable",
 ];
+/// Options of the runners of packages that take no value. Behind any other, the next word may be its value or not.
+const SWITCHES: [&str; 14] = [
+    "-y",
+    "--yes",
+    "-q",
+    "--quiet",
+    "--silent",
+    "-s",
+    "--offline",
+    "--prefer-offline",
+    "--no-install",
+    "--bun",
+    "--isolated",
+    "--no-cache",
+    "--refresh",
+    "--",
+];
 
 /// What a command line runs, the likeliest first.
 pub(super) fn runs<'a>(words: &[&'a str]) -> Vec<Run<'a>> {
@@ -52,15 +69,19 @@ fn look<'a>(words: &[&'a str], depth: usize, found: &mut Vec<Run<'a>>) {
     }
     let program = program(first);
     match program {
-        "npx" | "bunx" | "pnpx" => package_runner(rest, depth, found),
-        "npm" | "pnpm" | "yarn" | "bun" => match rest {
-            ["exec" | "x" | "dlx", rest @ ..] => package_runner(rest, depth, found),
-            ["run", rest @ ..] | rest => script(rest, found),
+        "npx" | "bunx" | "pnpx" => npm_runner(rest, depth, found),
+        "npm" | "pnpm" | "yarn" | "bun" => match split(rest, &["exec", "x", "dlx"]) {
+            Some((before, after)) => npm_runner(&[before, after].concat(), depth, found),
+            None => script(rest, found),
         },
         "node" | "deno" | "tsx" | "ts-node" => script(rest, found),
-        "uvx" => python_runner(rest, &["--from", "--with", "-w", "--python", "-p", "--index-url", "--env-file"], found),
-        "pipx" if rest.first() == Some(&"run") => python_runner(&rest[1..], &["--spec", "--python"], found),
+        "uvx" => python_runner(rest, found),
+        "pipx" if rest.first() == Some(&"run") => python_runner(&rest[1..], found),
         "uv" => uv(rest, depth, found),
+        "poetry" | "pdm" | "rye" | "hatch" | "pixi" => {
+            split(rest, &["run"]).into_iter().for_each(|(_, after)| look(after, depth + 1, found));
+        }
+        "nix" => found.extend(rest.iter().filter_map(|word| Some(Run::Program(word.rsplit_once('#')?.1)))),
         "docker" | "podman" | "nerdctl" => container(rest, depth, found),
         "sh" | "bash" | "zsh" | "dash" | "ash" | "ksh" | "fish" => shell(rest, depth, found),
         "cmd" if rest.first().is_some_and(|word| word.eq_ignore_ascii_case("/c")) => look(&rest[1..], depth + 1, found),
@@ -72,17 +93,31 @@ fn look<'a>(words: &[&'a str], depth: usize, found: &mut Vec<Run<'a>>) {
     }
 }
 
-/// What a program that is nothing of the above runs: `env A=b npx ..`, `sudo`, `timeout 9`, `doppler run -- npx ..`.
+/// What stands before and behind the first of these words.
+fn split<'w, 'a>(words: &'w [&'a str], at: &[&str]) -> Option<(&'w [&'a str], &'w [&'a str])> {
+    let at = words.iter().position(|word| at.contains(word))?;
+    Some((&words[..at], &words[at + 1..]))
+}
+
+/// Whether a program runs others, as packages, images or scripts.
+fn is_runner(word: &str) -> bool {
+    const RUNNERS: [&str; 19] = [
+        "npx", "bunx", "pnpx", "npm", "pnpm", "yarn", "bun", "deno", "node", "tsx", "uvx", "uv", "pipx", "poetry",
+        "docker", "podman", "nerdctl", "sh", "bash",
+    ];
+    let program = program(word);
+    RUNNERS.contains(&program) || is_python(program)
+}
+
+/// What a program that is nothing of the above runs: `env A=b npx ..`, `sudo`, `timeout 9`, `doppler run -- npx ..`, and
+/// `supergateway --stdio "npx .."`.
 fn wrapped<'a>(rest: &[&'a str], depth: usize, found: &mut Vec<Run<'a>>) {
-    let runner = |word: &&str| {
-        let program = program(word);
-        is_python(program)
-            || matches!(
-                program,
-                "npx" | "bunx" | "pnpx" | "uvx" | "uv" | "node" | "docker" | "podman" | "sh" | "bash" | "pipx"
-            )
-    };
-    match rest.iter().position(runner).or_else(|| Some(rest.iter().position(|word| *word == "--")? + 1)) {
+    let line = |word: &&&str| word.split_once(' ').is_some_and(|(first, _)| is_runner(first));
+    if let Some(line) = rest.iter().find(line) {
+        return shell_line(line, depth, found);
+    }
+    let runner = rest.iter().position(|word| is_runner(word));
+    match runner.or_else(|| Some(rest.iter().position(|word| *word == "--")? + 1)) {
         Some(at) => look(rest.get(at..).unwrap_or_default(), depth + 1, found),
         // `exec`, `env`, `nice` and the like: the first word that is no option and no variable.
         None => rest
@@ -93,30 +128,44 @@ fn wrapped<'a>(rest: &[&'a str], depth: usize, found: &mut Vec<Run<'a>>) {
     }
 }
 
-/// `npx -y -p NAME@1 program`.
-fn package_runner<'a>(words: &[&'a str], depth: usize, found: &mut Vec<Run<'a>>) {
-    let mut words = words.iter().copied();
-    while let Some(word) = words.next() {
-        match word {
-            "-p" | "--package" => words.next().into_iter().for_each(|name| found.push(Run::Npm(unversioned(name)))),
-            "-c" | "--call" => return words.next().into_iter().for_each(|line| shell_line(line, depth, found)),
-            _ if word.starts_with("--package=") => found.push(Run::Npm(unversioned(&word[10..]))),
-            _ if word.starts_with('-') => {}
-            _ => return found.push(Run::Npm(unversioned(word))),
-        }
+/// `npx -y --registry URL -p NAME@1 program`.
+fn npm_runner<'a>(words: &[&'a str], depth: usize, found: &mut Vec<Run<'a>>) {
+    if let Some((_, [line, ..])) = split(words, &["-c", "--call"]) {
+        return shell_line(line, depth, found);
     }
+    packages(words, &["-p", "--package"], found, |name| match name.split_once(':') {
+        // `github:owner/name`: as a clone would be called.
+        Some((_, rest)) => Run::Program(rest.rsplit('/').next().unwrap_or(rest)),
+        None => Run::Npm(unversioned(name)),
+    });
 }
 
-/// `uvx --from NAME==1 program`.
-fn python_runner<'a>(words: &[&'a str], valued: &[&str], found: &mut Vec<Run<'a>>) {
-    let mut words = words.iter().copied();
-    while let Some(word) = words.next() {
-        match word {
-            "--from" | "--spec" => words.next().into_iter().for_each(|name| found.push(Run::Pypi(requirement(name)))),
-            _ if word.starts_with("--from=") => found.push(Run::Pypi(requirement(&word[7..]))),
-            _ if valued.contains(&word) => _ = words.next(),
-            _ if word.starts_with('-') => {}
-            _ => return found.push(Run::Pypi(requirement(word))),
+/// `uvx --index-url URL --from NAME==1 program`.
+fn python_runner<'a>(words: &[&'a str], found: &mut Vec<Run<'a>>) {
+    packages(words, &["--from", "--spec"], found, |name| match name.rsplit_once('/') {
+        // `git+https://host/owner/name@tag`.
+        Some((_, last)) => Run::Pypi(requirement(last.strip_suffix(".git").unwrap_or(last))),
+        None => Run::Pypi(requirement(name)),
+    });
+}
+
+/// The packages that a runner is told: by an option of these, and the first word that is no option. Behind an option that is not
+/// known it may be that option's value, and then so may the next.
+fn packages<'a>(words: &[&'a str], named: &[&str], found: &mut Vec<Run<'a>>, run: impl Fn(&'a str) -> Run<'a>) {
+    let mut after = "";
+    for word in words {
+        let (key, value) = word.split_once('=').filter(|_| word.starts_with('-')).unwrap_or((word, ""));
+        if !value.is_empty() {
+            found.extend(named.contains(&key).then(|| run(value)));
+            after = "";
+        } else if word.starts_with('-') {
+            after = word;
+        } else {
+            found.push(run(word));
+            if after.is_empty() || SWITCHES.contains(&after) {
+                return;
+            }
+            after = "";
         }
     }
 }
@@ -126,7 +175,7 @@ fn uv<'a>(words: &[&'a str], depth: usize, found: &mut Vec<Run<'a>>) {
     let valued = ["--from", "--with", "--with-editable", "--python", "-p", "--directory", "--project", "--env-file"];
     let Some(at) = words.iter().position(|word| *word == "run") else { return };
     if words[..at].contains(&"tool") {
-        return python_runner(&words[at + 1..], &valued, found);
+        return python_runner(&words[at + 1..], found);
     }
     let mut rest = words[at + 1..].iter().copied();
     let mut first = rest.next();
@@ -143,10 +192,10 @@ fn uv<'a>(words: &[&'a str], depth: usize, found: &mut Vec<Run<'a>>) {
     look(&first.into_iter().chain(rest).collect::<Vec<_>>(), depth + 1, found);
 }
 
-/// `docker run -i --rm -e KEY IMAGE program`.
+/// `docker run -i --rm -e KEY IMAGE program`, `docker exec -i NAME program`, `docker compose run NAME program`.
 fn container<'a>(words: &[&'a str], depth: usize, found: &mut Vec<Run<'a>>) {
-    let Some(at) = words.iter().position(|word| *word == "run") else { return };
-    let mut rest = words[at + 1..].iter().copied();
+    let Some((_, rest)) = split(words, &["run", "exec"]) else { return };
+    let mut rest = rest.iter().copied();
     while let Some(word) = rest.next() {
         if !word.starts_with('-') {
             found.push(Run::Image(image(word)));

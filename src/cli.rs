@@ -76,6 +76,9 @@ enum Command {
         /// With --stdio: the endpoint to serve
         #[arg(requires = "stdio", default_value = "all")]
         name: String,
+        /// With --stdio: take nothing from the catalogue and leave nothing in it (used by `check --start`)
+        #[arg(long, hide = true, requires = "stdio")]
+        fresh: bool,
         /// Leave the session of whoever started this (used by `connect`)
         #[arg(long, hide = true)]
         detached: bool,
@@ -161,6 +164,9 @@ enum Command {
     },
     /// Check the config and tell every mistake at once
     Check {
+        /// Open each server too, and list what it offers
+        #[arg(long, conflicts_with = "pid")]
+        start: bool,
         /// Explain what this process could do on an endpoint, and nothing else
         #[arg(long = "as", value_name = "PID", requires = "endpoint")]
         pid: Option<i32>,
@@ -202,8 +208,9 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command, config: Option<&Path>) -> Result<ExitCode, String> {
     match command {
-        Command::Serve { stdio, name, detached } => {
-            let served = serve(config, stdio, &name, detached);
+        Command::Serve { stdio, name, fresh, detached } => {
+            let mode = if stdio { Mode::Stdio { name, fresh } } else { Mode::Sockets { detached } };
+            let served = serve(config, mode);
             if detached && let Err(why) = &served {
                 // Whoever started it reads this. The log may be where nothing can be written.
                 let _ = writeln!(std::io::stdout(), "{why}");
@@ -244,10 +251,10 @@ fn run(command: Command, config: Option<&Path>) -> Result<ExitCode, String> {
                 .map_err(|error| format!("no daemon started this: {error}"))?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Check { pid: Some(pid), endpoint: Some(endpoint) } => {
+        Command::Check { pid: Some(pid), endpoint: Some(endpoint), .. } => {
             permits::run(&load(&file(config)?)?, pid, &endpoint)
         }
-        Command::Check { .. } => check::run(&file(config)?),
+        Command::Check { start, .. } => runtime()?.block_on(check::run(&file(config)?, start)),
         Command::Env(Env::Record { names }) => {
             print::page(&env::record(&file(config)?, &names)?)?;
             Ok(ExitCode::SUCCESS)
@@ -260,7 +267,16 @@ fn run(command: Command, config: Option<&Path>) -> Result<ExitCode, String> {
     }
 }
 
-fn serve(config: Option<&Path>, stdio: bool, name: &str, detached: bool) -> Result<ExitCode, String> {
+/// For whom `mcpool serve` serves.
+enum Mode {
+    /// For callers on sockets; detached from whoever started it.
+    Sockets { detached: bool },
+    /// For one caller on stdin and stdout, on the endpoint of that name.
+    Stdio { name: String, fresh: bool },
+}
+
+fn serve(config: Option<&Path>, mode: Mode) -> Result<ExitCode, String> {
+    let detached = matches!(mode, Mode::Sockets { detached: true });
     close_inherited();
     let config = load(&file(config)?)?;
     if let Some(code) = anew::begin(&config, detached)? {
@@ -279,10 +295,9 @@ fn serve(config: Option<&Path>, stdio: bool, name: &str, detached: bool) -> Resu
         tracing::warn!("{warning}");
     }
     let serving = async {
-        if stdio {
-            daemon::serve_stdio(config, inherited, name).await
-        } else {
-            daemon::serve(config, inherited, relevel).await
+        match mode {
+            Mode::Stdio { name, fresh } => daemon::serve_stdio(config, inherited, &name, fresh).await,
+            Mode::Sockets { .. } => daemon::serve(config, inherited, relevel).await,
         }
     };
     runtime()?.block_on(serving).map_err(|failure| failure.to_string())?;

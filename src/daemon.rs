@@ -206,16 +206,19 @@ async fn changed(watch: &mut Option<Watch>) {
     }
 }
 
-/// Serves one caller on stdio with one endpoint, without any socket.
+/// Serves one caller on stdio with one endpoint, without any socket. `fresh` takes nothing from the catalogue on disk and
+/// leaves nothing in it.
 ///
 /// # Errors
 /// There is no such endpoint.
-pub async fn serve_stdio(config: Config, inherited: Inherited, endpoint: &str) -> Result<(), Failure> {
+pub async fn serve_stdio(config: Config, inherited: Inherited, endpoint: &str, fresh: bool) -> Result<(), Failure> {
     let endpoint = endpoint.to_owned();
     tasks::run(async move {
         let config = Rc::new(config);
         let ends = Signals::ends()?;
-        let mux = Handle::new(parts(&config, &processes(&config, inherited))?);
+        let parts = parts(&config, &processes(&config, inherited))?;
+        let catalogue = parts.catalogue.clone().filter(|_| !fresh);
+        let mux = Handle::new(Parts { catalogue, ..parts });
         audit(&config, &mux)?;
         let Some(endpoint) = config.endpoint(&endpoint) else {
             let names = config.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect::<Vec<_>>().join(", ");

@@ -1,6 +1,7 @@
 //! `mcpool check`: every mistake of a config at once, or what the config means.
 
 mod look;
+mod opened;
 
 use std::fmt::Write;
 use std::path::Path;
@@ -14,8 +15,8 @@ use crate::pool::lease::{self, Evidence};
 /// How many bytes a socket's path may have: what `sockaddr_un` holds, less the NUL at its end.
 const SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
-/// Checks a config file.
-pub fn run(file: &Path) -> Result<ExitCode, String> {
+/// Checks a config file; with `start`, opens each server too.
+pub async fn run(file: &Path, start: bool) -> Result<ExitCode, String> {
     let config = match Config::load(file) {
         Ok(config) => config,
         Err(mistakes) => {
@@ -28,7 +29,14 @@ pub fn run(file: &Path) -> Result<ExitCode, String> {
         print::complain(format_args!("error: {message}"));
     }
     print::page(&page(file, &config, wrong.is_empty()))?;
-    Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let mut fine = wrong.is_empty();
+    if start && fine && !config.servers.is_empty() {
+        print::page("\nOpening the servers:\n")?;
+        let (opened, all) = opened::all(file, &config).await;
+        print::page(&opened)?;
+        fine = all;
+    }
+    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What is well written and cannot work anywhere.

@@ -239,6 +239,19 @@ async fn check_says_what_a_good_config_means() {
 }
 
 #[tokio::test]
+async fn check_start_opens_each_server_and_says_what_it_offers_or_why_it_cannot() {
+    let place = Place::new();
+    let opened = place.mcpool(&["check", "--start"]).output().await.expect("it runs");
+    let said = String::from_utf8_lossy(&opened.stdout).into_owned();
+    assert!(opened.status.success() && said.contains("opened in") && said.contains(" tool"), "{said}");
+    let bad = "servers: { bad: { command: sh, args: [-c, 'echo no luck >&2; exit 3'] } }";
+    fs::write(place.config(), bad).expect("written");
+    let refused = place.mcpool(&["check", "--start"]).output().await.expect("it runs");
+    let said = String::from_utf8_lossy(&refused.stdout).into_owned();
+    assert!(!refused.status.success() && said.contains("cannot be opened") && said.contains("no luck"), "{said}");
+}
+
+#[tokio::test]
 async fn connect_needs_nothing_of_the_environment() {
     let place = Place::new();
     let mut command = Command::new(env!("CARGO_BIN_EXE_mcpool"));

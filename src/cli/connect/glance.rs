@@ -51,6 +51,8 @@ impl<'a> Glance<'a> {
             return;
         }
         match key {
+            // The daemon refuses a line with two, and answers the first.
+            b"id" if self.id.is_some() => {}
             b"id" => self.id = std::str::from_utf8(value).ok(),
             // A method in escapes is none of those that matter here.
             b"method" => self.method = std::str::from_utf8(value).ok().map(|text| text.trim_matches('"')),
@@ -158,6 +160,7 @@ mod tests {
         assert_eq!(seen(r#"{"result":{"method":"x"},"id" : -1.5 }"#), Some((Some("-1.5"), None, true)));
         assert_eq!(seen(r#"{"error":null,"id":null,"method":"x"}"#), Some((None, Some("x"), false)));
         assert_eq!(seen(r#"{"\u0069d":7,"result":0}"#), Some((Some("7"), None, true)));
+        assert_eq!(seen(r#"{"id":1,"id":2,"\u0069d":3,"method":"x"}"#), Some((Some("1"), Some("x"), false)));
         assert_eq!(seen("{}"), Some((None, None, false)));
     }
 

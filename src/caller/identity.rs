@@ -2,13 +2,13 @@
 //! kernel does not tell, such as the program of another user's process, stays unknown, and no rule fits it.
 
 use std::fs;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use tokio::net::UnixStream;
 
 use crate::mux::access::Principal;
 use crate::mux::callers::Peer;
+use crate::pool::process;
 
 /// What the kernel adds to the path of a program whose file was replaced.
 const DELETED: &str = " (deleted)";
@@ -19,9 +19,9 @@ pub fn of_peer(stream: &UnixStream, peer: Peer) -> Principal {
     let known = Principal { gid, ..Principal::from(peer) };
     let Some(pid) = peer.pid.filter(|pid| *pid > 0) else { return known };
     // The number is another process's once the peer is gone; who holds this can tell.
-    let Some(held) = hold(stream) else { return known };
+    let Some(held) = process::peer(stream) else { return known };
     let (program, cgroup) = (program(pid), cgroup(pid));
-    if is_still(&held, pid) { Principal { program, cgroup, ..known } } else { known }
+    if process::is_now(&held, pid.unsigned_abs()) { Principal { program, cgroup, ..known } } else { known }
 }
 
 /// Who a process is that may connect: its user and group are those that it runs with now.
@@ -33,25 +33,6 @@ pub fn of_process(pid: i32) -> Option<Principal> {
         line.split_whitespace().nth(1)?.parse().ok()
     };
     Some(Principal { uid: id("Uid:")?, gid: id("Gid:"), pid: Some(pid), program: program(pid), cgroup: cgroup(pid) })
-}
-
-/// Holds the process at the other end, if the system can.
-#[cfg(target_os = "linux")]
-fn hold(stream: &UnixStream) -> Option<OwnedFd> {
-    use nix::sys::socket::{getsockopt, sockopt};
-    getsockopt(stream, sockopt::PeerPidfd).ok()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn hold(_: &UnixStream) -> Option<OwnedFd> {
-    None
-}
-
-/// Whether a process that is held is alive under that number.
-fn is_still(held: &OwnedFd, pid: i32) -> bool {
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", held.as_raw_fd())).unwrap_or_default();
-    let of = |line: &str| line.strip_prefix("Pid:").and_then(|pid| pid.trim().parse::<i32>().ok());
-    info.lines().find_map(of) == Some(pid)
 }
 
 /// The path of a process's program. `mcpool connect` speaks for the program that started it.

@@ -154,9 +154,10 @@ async fn run<E: AsyncFn(), R: AsyncFn()>(
             }
         };
         let Order::Reload(tell) = order else { break };
+        let trusted = watch.as_ref().is_none_or(Watch::is_trusted);
         let done = reload::reload(&mux, &mut doors, &told.relevel).await;
         if let Some(watch) = &mut watch {
-            watch.was_read();
+            watch.was_read(trusted);
         }
         // Nobody may want to know.
         let _ = tell.send(done.map(|changes| changes.to_string()));

@@ -61,7 +61,7 @@ impl Watch {
             self.look_around();
             // A file that is gone or empty is about to be written.
             let text = Config::digest_of(&self.file);
-            let trusted = strict::open(&self.file).is_ok();
+            let trusted = self.is_trusted();
             if text.is_some() && (&text, trusted) != (&self.seen, self.trusted) {
                 (self.seen, self.trusted) = (text, trusted);
                 return;
@@ -69,9 +69,15 @@ impl Watch {
         }
     }
 
-    /// Notes that the file was read because somebody said so: if it was refused for who can write it, that may be mended.
-    pub fn was_read(&mut self) {
-        self.trusted = strict::open(&self.file).is_ok();
+    /// Whether nobody else can write the file now.
+    pub fn is_trusted(&self) -> bool {
+        strict::open(&self.file).is_ok()
+    }
+
+    /// Notes that the file was read because somebody said so: if it was refused for who can write it, that may be mended,
+    /// and was perhaps in this moment. `before`: whether nobody else could write it when the reading began.
+    pub fn was_read(&mut self, before: bool) {
+        self.trusted = before && self.is_trusted();
     }
 
     /// Waits until something has happened, and then nothing for a while.
@@ -155,6 +161,19 @@ mod tests {
         std::os::unix::fs::symlink("data/mcpool.yaml", root.join("mcpool.yaml")).unwrap();
         let expected: BTreeSet<PathBuf> = [root.clone(), root.join("data"), root.join("v1")].into();
         assert_eq!(directories(&root.join("mcpool.yaml")), expected);
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_others_could_write_when_it_was_read_is_looked_at_again_even_if_that_is_mended_at_once() {
+        let root = std::env::temp_dir().join(format!("mcpool-watch-{}-{:x}", std::process::id(), fastrand::u64(..)));
+        fs::create_dir_all(&root).unwrap();
+        let file = root.join("mcpool.yaml");
+        fs::write(&file, "x").unwrap();
+        let mut watch = Watch::new(file.clone(), Config::digest_of(&file));
+        watch.was_read(false);
+        fs::write(root.join("knock"), "").unwrap();
+        tokio::time::timeout(Duration::from_secs(20), watch.changed()).await.unwrap();
         fs::remove_dir_all(root).unwrap();
     }
 }

@@ -109,7 +109,13 @@ async fn started_one(chosen: &Chosen, name: &str) -> Result<bool, String> {
     let directory = sockets::directory(&config);
     let unusable = |why: String| format!("cannot use {} for sockets: {why}", directory.display());
     sockets::prepare(&directory, sockets::mode(&config)).map_err(|why| unusable(format!("{why}; {}", why.help())))?;
-    let _starting = Turn::take(&directory).await.map_err(|error| unusable(error.to_string()))?;
+    let _starting = Turn::take(&directory).await.map_err(|error| unusable(error.to_string()))?.ok_or_else(|| {
+        let (lock, waited) = (directory.join(Turn::LOCK), Turn::PATIENCE.as_secs());
+        format!(
+            "another mcpool has held {} for {waited}s to start the daemon: end it if it stands still",
+            lock.display()
+        )
+    })?;
     if Running::find(chosen, name).await?.is_some() {
         return Ok(false);
     }
@@ -127,7 +133,7 @@ fn unreached(path: &Path, why: &Unreached, told: bool) -> String {
             let owner = path.ancestors().find_map(|path| Some(fs::symlink_metadata(path).ok()?.uid()));
             let owner = owner.map_or_else(|| "somebody else".to_owned(), |uid| format!("user {uid}"));
             format!(
-                "{shown} belongs to {owner}, who does not let you in: to share an endpoint with you, they write                  `users: [{me}]` into it in their config"
+                "{shown} belongs to {owner}, who does not let you in: to share an endpoint with you, they write `users: [{me}]` into it in their config"
             )
         }
         Unreached::Io(error) => format!("nobody listens on {shown}: {error}"),
@@ -146,13 +152,22 @@ struct Turn {
 }
 
 impl Turn {
-    async fn take(directory: &Path) -> io::Result<Turn> {
+    const LOCK: &str = "start.lock";
+    /// Whoever has it needs no longer, unless they were stopped in the middle.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// None if somebody else keeps it.
+    async fn take(directory: &Path) -> io::Result<Option<Turn>> {
         let lock =
-            sockets::open(&directory.join("start.lock"), OpenOptions::new().write(true).create(true).truncate(false))?;
+            sockets::open(&directory.join(Turn::LOCK), OpenOptions::new().write(true).create(true).truncate(false))?;
+        let since = Instant::now();
         while flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            if since.elapsed() > Turn::PATIENCE {
+                return Ok(None);
+            }
             sleep(Duration::from_millis(10)).await;
         }
-        Ok(Turn { _lock: lock })
+        Ok(Some(Turn { _lock: lock }))
     }
 }
 
@@ -203,4 +218,29 @@ async fn first_words(stdout: impl AsyncRead + Unpin) -> String {
     })
     .await;
     said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_was_stopped_while_starting_the_daemon_is_not_waited_for_without_end() {
+        let directory = std::env::temp_dir().join(format!("mcpool-turn-{:016x}", fastrand::u64(..)));
+        sockets::prepare(&directory, 0o700).unwrap();
+        let stopped = Turn::take(&directory).await.unwrap();
+        let since = Instant::now();
+        assert!(stopped.is_some() && Turn::take(&directory).await.unwrap().is_none());
+        assert!(since.elapsed() > START, "it may start the daemon still");
+        drop(stopped);
+        assert!(Turn::take(&directory).await.unwrap().is_some());
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_socket_of_somebody_else_is_told_in_one_line_and_how_to_be_let_in() {
+        let denied = Unreached::Io(io::ErrorKind::PermissionDenied.into());
+        let told = unreached(Path::new("/x.sock"), &denied, false);
+        assert!(told.contains("they write `users: [") && !told.contains("  "), "{told}");
+    }
 }

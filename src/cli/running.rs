@@ -171,9 +171,16 @@ fn places(chosen: &Chosen, own: PathBuf) -> impl Iterator<Item = PathBuf> {
 }
 
 async fn ask(directory: &Path, endpoint: &str) -> Asked {
-    use std::io::ErrorKind::{ConnectionRefused, ConnectionReset, NotADirectory, NotFound};
+    use std::io::ErrorKind::{ConnectionRefused, ConnectionReset, NotADirectory, NotFound, WouldBlock};
     let path = sockets::named(directory, sockets::ADMIN);
-    let stream = match sockets::reach(&path, None).await {
+    let reached = loop {
+        match sockets::reach(&path, None).await {
+            // So many ask at once that there is no room to wait; whoever calls this bounds how long it is tried.
+            Err(Unreached::Io(error)) if error.kind() == WouldBlock => sleep(GOING.1).await,
+            reached => break reached,
+        }
+    };
+    let stream = match reached {
         Ok(stream) => stream,
         Err(Unreached::Io(error)) if matches!(error.kind(), NotFound | NotADirectory | ConnectionRefused) => {
             return Asked::Nobody;
@@ -198,4 +205,42 @@ async fn answer(mut stream: UnixStream, endpoint: &str) -> Option<Value> {
     let mut line = String::new();
     BufReader::new(stream.take(LONGEST)).read_line(&mut line).await.ok()?;
     serde_json::from_str(&line).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net;
+
+    use rustix::net::listen;
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_daemon_that_many_ask_at_once_is_asked_again_until_there_is_room() {
+        let directory = std::env::temp_dir().join(format!("mcpool-asked-{:016x}", fastrand::u64(..)));
+        sockets::prepare(&directory, 0o700).unwrap();
+        let path = sockets::named(&directory, sockets::ADMIN);
+        let listener = net::UnixListener::bind(&path).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        // There is room for two, who say nothing.
+        listen(&listener, 1).unwrap();
+        let crowd = [net::UnixStream::connect(&path).unwrap(), net::UnixStream::connect(&path).unwrap()];
+        assert!(
+            matches!(sockets::reach(&path, None).await, Err(Unreached::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock)
+        );
+        let answering = async {
+            let listener = UnixListener::from_std(listener).unwrap();
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.write_all(b"{\"pid\":7}\n").await;
+            }
+        };
+        tokio::select! {
+            found = Running::at(&directory, "x") => assert_eq!(found.unwrap().unwrap().said["pid"], 7),
+            () = answering => {}
+        }
+        drop(crowd);
+        std::fs::remove_dir_all(directory).unwrap();
+    }
 }

@@ -127,7 +127,12 @@ impl Config {
         let file = std::path::absolute(path).map_err(|e| distrusted(Distrust::Io(e)))?;
         let own = place::directory(Some(&file), &env);
         let homeless = |why: String| Mistakes::whole(&name, why, "the sockets lie below it");
-        config.sockets.own = Some(own.map_err(homeless)?);
+        let own = own.map_err(homeless)?;
+        if let Some(odd) = [&file, &own].into_iter().find(|path| path.to_str().is_none()) {
+            let what = format!("the path {} is no UTF-8, and the daemon could tell nobody where it is", odd.display());
+            return Err(Mistakes::whole(&name, what, "give the directory or file another name"));
+        }
+        config.sockets.own = Some(own);
         config.file = Some(file);
         config.digest = Some(digest);
         Ok(config)

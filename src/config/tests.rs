@@ -78,3 +78,16 @@ fn a_config_that_others_may_write_is_one_mistake_with_what_to_type() -> Done {
     assert_eq!(Config::sockets_of(&path), None, "nor does it say where a daemon is");
     Ok(())
 }
+
+#[test]
+fn a_config_whose_path_cannot_be_told_is_refused() -> Done {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let dir = Dir::new("odd")?;
+    let path = dir.0.join(OsStr::from_bytes(b"\xff.yaml"));
+    std::fs::write(&path, "servers: {a: {command: x}}")?;
+    let shown = Config::load(&path).err().ok_or("it was read")?.to_string();
+    assert!(shown.contains("is no UTF-8"), "{shown}");
+    Ok(())
+}

@@ -31,7 +31,7 @@ impl Mux {
             "version": env!("CARGO_PKG_VERSION"),
             "metrics": *self.metrics.address.borrow(),
             "config": self.config.file,
-            "catalogue_dir": self.catalogue,
+            "catalogue_dir": self.catalogue.as_ref().map(|directory| directory.to_string_lossy()),
             "environment": {
                 "source": self.config.environment.source(),
                 "from": self.config.environment.to_string(),

@@ -74,6 +74,14 @@ pub enum Error {
         /// What it wanted to call.
         endpoint: String,
     },
+    /// Whoever connects stems from a server of another daemon.
+    #[error(
+        "whoever calls was started by a server of another mcpool, or by something that such a server started, and is not let to `{endpoint}`: start it outside of that server, such as from a terminal of your own, or add the server to the config of that mcpool"
+    )]
+    OthersServer {
+        /// What it wanted to call.
+        endpoint: String,
+    },
     /// There are no descriptors left for more callers.
     #[error(
         "mcpool has room for {limit} callers and has as many; close some, or raise the limit on open files (`ulimit -n`) and start it anew"
@@ -293,6 +301,7 @@ impl Error {
             | Error::Unanswered { .. }
             | Error::Forbidden { .. }
             | Error::OwnServer { .. }
+            | Error::OthersServer { .. }
             | Error::NoRoom { .. }
             | Error::TooLarge { .. }
             | Error::CallerOverloaded { .. }
@@ -366,7 +375,9 @@ impl Error {
             Error::UnsupportedVersion { .. } => (-32022, None),
             Error::MissingCapability { .. } => (-32021, None),
             Error::Unanswered { .. } => (-32603, None),
-            Error::Forbidden { .. } | Error::Disabled { .. } | Error::OwnServer { .. } => (403, Some("forbidden")),
+            Error::Forbidden { .. } | Error::Disabled { .. } | Error::OwnServer { .. } | Error::OthersServer { .. } => {
+                (403, Some("forbidden"))
+            }
             Error::ChangedTool { .. } => (403, Some("changed_tool")),
             Error::TooLarge { .. } => (413, Some("too_large")),
             Error::CallerOverloaded { .. } | Error::Overloaded { .. } | Error::TooManyTasks { .. } => {
@@ -398,7 +409,7 @@ fn own_server(server: Option<&str>, endpoint: &str) -> String {
         Some(server) => format!(
             "this comes from server `{server}`, and servers may not call mcpool; if it is meant to, write `may_call: [{endpoint}]` into its configuration"
         ),
-        None => "whoever connects here has lost its parents while servers ran, so that it may be one of theirs, and those may not call mcpool".to_owned(),
+        None => "whoever connects here has lost its parents while servers ran, or bears signs of a server that it does not descend from; it may be a server's, and those may not call mcpool".to_owned(),
     }
 }
 

@@ -123,6 +123,12 @@ impl Entrance {
             Origin::Elsewhere => return Ok(()),
             Origin::Server(server) => Some(server),
             Origin::Unknown => None,
+            Origin::Foreign => {
+                if let Some(times) = self.kin.say() {
+                    tracing::warn!(pid, endpoint, times, "refused a caller that stems from a server of another mcpool");
+                }
+                return Err(Error::OthersServer { endpoint: endpoint.to_owned() });
+            }
         };
         let may = |server: &String| {
             self.mux.with(|mux| {

@@ -209,7 +209,7 @@ impl Process {
 
     async fn look(&mut self) {
         let entries = self.household.look().await;
-        self.family.see(&entries);
+        self.family.see(&entries, &[std::process::id()]);
         self.household.strays(&entries).into_iter().for_each(|stray| self.family.adopt(stray.clone()));
     }
 }

@@ -101,6 +101,8 @@ def tried(what, on):
             resource.setrlimit(resource.RLIMIT_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE))
         elif what == "limit":
             resource.prlimit(on, resource.RLIMIT_NOFILE, resource.prlimit(on, resource.RLIMIT_NOFILE))
+        elif what == "tag":
+            resource.prlimit(on, 10, resource.getrlimit(10))
         elif what == "priority":
             os.setpriority(*on, 0)
         elif what == "processors":

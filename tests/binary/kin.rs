@@ -10,7 +10,7 @@ use tokio::process::Command;
 use crate::PATIENCE;
 use crate::daemon::Place;
 use crate::family::{Caller, place, serving};
-use crate::orphans::{lives, until};
+use crate::orphans::{lives, until, warden};
 
 fn script() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/binary/family.py")
@@ -47,7 +47,52 @@ async fn a_server_calls_nobody_behind_the_daemon_that_runs_it() {
         let _daemon = place.serve().await;
         let outcome = Caller::new(&place).await.told("reach").await;
         assert_eq!(["s", "all", "admin"].map(|name| outcome[name].as_str().unwrap_or_default()), expected, "{may:?}");
-        assert_eq!(outcome["orphan"], expected[1], "an orphan without a mark, {may:?}");
+        assert_eq!(outcome["orphan"], "forbidden 7", "an orphan, which descends from nobody that may, {may:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_of_one_daemon_calls_nobody_behind_another_and_gives_it_no_orders() {
+    let other = place("", "");
+    let mut other_daemon = other.serve().await;
+    let probes = json!({ "s": ["ask", other.socket("s")], "admin": ["ask", other.socket("admin")],
+        "orphan": ["orphan asks", other.socket("s")] });
+    let env = json!({ "PROBES": probes.to_string() });
+    let place =
+        serving(&format!("command: python3\n    args: [{:?}]\n    env: {env}\n    may_call: [s, admin]", script()));
+    let _daemon = place.serve().await;
+    // Whether or not a server of its own runs.
+    for _ in 0..2 {
+        let outcome = Caller::new(&place).await.told("reach").await;
+        assert_eq!([&outcome["s"], &outcome["orphan"]], ["forbidden 7", "forbidden 7"]);
+        let said = outcome["admin"].as_str().expect("an error");
+        assert!(said.contains("started by a server of another mcpool"), "{said}");
+        Caller::new(&other).await.family().await;
+    }
+    assert!(other_daemon.terminate().await.success());
+}
+
+#[tokio::test]
+async fn a_process_that_a_server_tagged_from_outside_is_not_ended_with_it() {
+    let mut sleep = Command::new("sleep");
+    let mut stranger = sleep.arg("600").process_group(0).kill_on_drop(true).spawn().expect("it runs");
+    for killed in [false, true] {
+        let probes = json!({ "tag": ["tag", stranger.id()] });
+        let env = json!({ "PROBES": probes.to_string() });
+        let place = serving(&format!("command: python3\n    args: [{:?}, child]\n    env: {env}", script()));
+        let mut daemon = place.serve().await;
+        let mut caller = Caller::new(&place).await;
+        assert_eq!(caller.told("reach").await["tag"], "reached");
+        let family = caller.family().await;
+        if killed {
+            let warden = warden(daemon.pid()).expect("a warden");
+            daemon.kill().await;
+            until(PATIENCE, "the end of the warden", || !lives(warden)).await;
+        } else {
+            assert!(daemon.terminate().await.success());
+        }
+        until(PATIENCE, "the end of the server", || !family.iter().any(|pid| lives(*pid))).await;
+        assert_eq!(stranger.try_wait().expect("a child"), None, "killed: {killed}");
     }
 }
 

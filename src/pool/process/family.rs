@@ -15,7 +15,7 @@ pub struct Family {
     leaders: HashMap<u32, u64>,
     /// How the marks of its members begin.
     mark: String,
-    /// Which tags they have.
+    /// Which tags they have, if they lost their parents.
     tags: Range<u64>,
     /// Who was alive at the last look, and what they were told.
     members: HashMap<u32, (Entry, Option<Signal>)>,
@@ -36,12 +36,12 @@ impl Family {
         self.leaders.values().copied().min().unwrap_or(0)
     }
 
-    /// Takes in what a look at the machine showed, with marks since `since`.
-    pub fn see(&mut self, entries: &[Entry]) {
+    /// Takes in what a look at the machine showed, with marks since `since`, and who is given what loses its parents.
+    pub fn see(&mut self, entries: &[Entry], adopters: &[u32]) {
         self.blind = entries.is_empty();
         let since = self.since();
         let me = std::process::id();
-        let founders = entries.iter().filter(|entry| entry.start >= since && self.recognises(entry, entries));
+        let founders = entries.iter().filter(|entry| entry.start >= since && self.recognises(entry, entries, adopters));
         let seen = tree::descendants(founders, &tree::children(entries)).into_iter();
         let alive = seen.filter(|entry| !entry.zombie && entry.pid != me && entry.pid > 1);
         let told = |entry: &Entry| {
@@ -52,7 +52,7 @@ impl Family {
     }
 
     /// Whether a process is one of the family by what itself shows.
-    fn recognises(&self, entry: &Entry, entries: &[Entry]) -> bool {
+    fn recognises(&self, entry: &Entry, entries: &[Entry], adopters: &[u32]) -> bool {
         let known = |pid: u32| self.members.get(&pid).map(|(known, _)| known.start).or(self.leaders.get(&pid).copied());
         let grouped = || {
             // A group outlives its leader; only then may the leader's id be missing, but never somebody else's.
@@ -61,7 +61,8 @@ impl Family {
         };
         known(entry.pid) == Some(entry.start)
             || entry.mark.as_ref().is_some_and(|mark| mark.starts_with(&self.mark))
-            || entry.tag.is_some_and(|tag| self.tags.contains(&tag))
+            // Whoever runs as the same user can lower this limit of others: it proves something of orphans alone.
+            || adopters.contains(&entry.parent) && entry.tag.is_some_and(|tag| self.tags.contains(&tag))
             || grouped()
     }
 
@@ -130,35 +131,40 @@ mod tests {
     #[test]
     fn members_are_told_by_group_mark_tag_and_parents() {
         let mut family = family();
-        family.see(&[
-            entry(1, 0, 1),
-            entry(10, 1, 10),
-            entry(11, 10, 11),
-            entry(12, 1, 10),
-            marked(13, "m/1/"),
-            entry(14, 13, 14),
-            Entry { tag: Some(5001), ..entry(15, 1, 15) },
-            Entry { tag: Some(5002), ..entry(16, 1, 16) },
-            marked(20, "m/12/"),
-            entry(21, 20, 21),
-        ]);
+        family.see(
+            &[
+                entry(1, 0, 1),
+                entry(10, 1, 10),
+                entry(11, 10, 11),
+                entry(12, 1, 10),
+                marked(13, "m/1/"),
+                entry(14, 13, 14),
+                Entry { tag: Some(5001), ..entry(15, 1, 15) },
+                Entry { tag: Some(5002), ..entry(16, 1, 16) },
+                // Tagged from outside: their parents are others.
+                Entry { tag: Some(5001), ..entry(17, 18, 17) },
+                marked(20, "m/12/"),
+                entry(21, 20, 21),
+            ],
+            &[1],
+        );
         assert_eq!(family.pids(), [10, 11, 12, 13, 14, 15]);
     }
 
     #[test]
     fn who_was_seen_once_is_not_lost_with_its_parents() {
         let mut family = family();
-        family.see(&[entry(10, 1, 10), entry(11, 10, 11), entry(12, 11, 12)]);
-        family.see(&[entry(12, 1, 12), entry(15, 12, 15)]);
+        family.see(&[entry(10, 1, 10), entry(11, 10, 11), entry(12, 11, 12)], &[1]);
+        family.see(&[entry(12, 1, 12), entry(15, 12, 15)], &[1]);
         assert_eq!(family.pids(), [12, 15]);
     }
 
     #[test]
     fn a_reused_id_is_somebody_else() {
         let mut family = family();
-        family.see(&[entry(10, 1, 10), entry(11, 10, 11)]);
+        family.see(&[entry(10, 1, 10), entry(11, 10, 11)], &[1]);
         let later = |pid, group| Entry { start: 500, ..entry(pid, 1, group) };
-        family.see(&[later(10, 10), later(11, 11), later(12, 10)]);
+        family.see(&[later(10, 10), later(11, 11), later(12, 10)], &[1]);
         assert_eq!(family.pids(), [0; 0]);
     }
 
@@ -166,7 +172,7 @@ mod tests {
     fn who_is_older_and_who_has_ended_is_left_alone() {
         let mut family = family();
         let dead = Entry { zombie: true, ..entry(12, 1, 10) };
-        family.see(&[marked(9, "m/1/"), entry(10, 1, 10), dead]);
+        family.see(&[marked(9, "m/1/"), entry(10, 1, 10), dead], &[1]);
         assert_eq!(family.pids(), [10]);
     }
 }

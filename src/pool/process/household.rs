@@ -36,6 +36,8 @@ pub struct Household {
     /// What marks those that cleared their environment; none where the system, or a daemon above this one, leaves no room.
     tags: Option<Tags>,
     serial: Cell<u64>,
+    /// This daemon was started by a server of another.
+    nested: bool,
     /// When the first server was started, in the ticks of `Entry::start`.
     since: Cell<Option<u64>>,
     servers: RefCell<HashMap<u32, Leader>>,
@@ -61,11 +63,16 @@ impl Household {
         if let Err(error) = sys::adopt_orphans() {
             tracing::warn!(%error, "cannot adopt orphans: what leaves its process group may be lost");
         }
+        // Other daemons know it by this.
+        sys::be_called(tree::NAME);
         let household = Rc::new(Household {
             // No later process of the same id draws the same number.
             mark: format!("{}-{:016x}/", std::process::id(), fastrand::u64(..)),
             tags: sys::tag_limit().and_then(|limit| Tags::draw(limit, fastrand::u64(..))),
             serial: Cell::new(0),
+            nested: std::env::var_os(tree::MARK).is_some()
+                // Its own parent ends just now, if it left whoever started it.
+                || (0..TRACES).find_map(|_| origin::is_nested(std::process::id(), tree::ancestor)).unwrap_or(false),
             since: Cell::new(None),
             servers: RefCell::default(),
             warden: RefCell::default(),
@@ -144,7 +151,7 @@ impl Household {
     /// Where a process comes from.
     pub fn origin(&self, pid: u32) -> Origin {
         let servers = self.servers.borrow();
-        if servers.is_empty() || !tree::is_there() {
+        if !tree::is_there() {
             return Origin::Elsewhere;
         }
         let known =
@@ -160,8 +167,9 @@ impl Household {
                 .map(|(pid, start, mark, tag, name)| Known { pid: *pid, start: *start, mark, tag: *tag, name })
                 .collect(),
             warden: self.warden.borrow().as_ref().map(|(pid, _)| *pid),
+            nested: self.nested,
         };
-        let look = |pid, marked| if marked { tree::shown(pid) } else { tree::one(pid) };
+        let look = |pid, marked| if marked { tree::shown(pid) } else { tree::ancestor(pid) };
         (0..TRACES).find_map(|_| origin::trace(pid, &house, look)).unwrap_or(Origin::Unknown)
     }
 

@@ -9,6 +9,11 @@ use std::io::Read;
 pub const MARK: &str = "MCPOOL_INSTANCE";
 /// The longest environment that is looked through, in bytes.
 const ENVIRONMENT: u64 = 1 << 20;
+/// What a daemon calls itself, however its file is called.
+pub const NAME: &std::ffi::CStr = c"mcpool";
+/// The commands that run servers, and how much of a command line is looked through for them, in bytes.
+const SERVING: [&[u8]; 2] = [b"serve", b"demo"];
+const COMMAND: u64 = 4096;
 
 /// One process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +31,8 @@ pub struct Entry {
     pub mark: Option<String>,
     /// Its limit on file locks, which tells of whom it descends; only where that was asked for.
     pub tag: Option<u64>,
+    /// Whether it is a daemon of this program, as it looks; only where that was asked for.
+    pub serves: bool,
 }
 
 /// Memory of a process and of all that descends from it.
@@ -68,6 +75,27 @@ pub fn shown(pid: u32) -> Option<Entry> {
     Some(Entry { mark: mark(pid), tag: tag(pid), ..one(pid)? })
 }
 
+/// One process, and whether it looks like a daemon of this program; `None` if there is none of that id.
+pub fn ancestor(pid: u32) -> Option<Entry> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let named = || Some(stat.get(memchr::memchr(b'(', &stat)? + 1..memchr::memrchr(b')', &stat)?)? == NAME.to_bytes());
+    let serves =
+        named() == Some(true) && serves(&started(&format!("/proc/{pid}/cmdline"), COMMAND).unwrap_or_default());
+    Some(Entry { serves, ..parse(pid, &stat)? })
+}
+
+/// Whether a command line is one of those that run servers.
+fn serves(line: &[u8]) -> bool {
+    line.split(|byte| *byte == 0).skip(1).any(|word| SERVING.contains(&word))
+}
+
+/// The beginning of a file.
+fn started(path: &str, most: u64) -> Option<Vec<u8>> {
+    let mut read = Vec::new();
+    File::open(path).ok()?.take(most).read_to_end(&mut read).ok()?;
+    Some(read)
+}
+
 /// One process, without its mark; `None` if there is none of that id.
 pub fn one(pid: u32) -> Option<Entry> {
     parse(pid, &fs::read(format!("/proc/{pid}/stat")).ok()?)
@@ -83,12 +111,11 @@ fn parse(pid: u32, stat: &[u8]) -> Option<Entry> {
     // The first thread of a process may end before the others: then it looks dead and is not.
     let dead = matches!(*fields.first()?, "Z" | "X") && number(20)? <= 1;
     let (start, pages) = (number(22)?, number(24)?);
-    Some(Entry { pid, parent: small(4)?, group: small(5)?, start, pages, zombie: dead, mark: None, tag: None })
+    Some(Entry { pid, parent: small(4)?, group: small(5)?, start, pages, zombie: dead, ..Entry::default() })
 }
 
 fn mark(pid: u32) -> Option<String> {
-    let mut environment = Vec::new();
-    File::open(format!("/proc/{pid}/environ")).ok()?.take(ENVIRONMENT).read_to_end(&mut environment).ok()?;
+    let environment = started(&format!("/proc/{pid}/environ"), ENVIRONMENT)?;
     let mut variables = environment.split(|byte| *byte == 0).filter_map(|variable| std::str::from_utf8(variable).ok());
     variables.find_map(|variable| Some(variable.strip_prefix(MARK)?.strip_prefix('=')?.to_owned()))
 }
@@ -164,7 +191,7 @@ mod tests {
 
     fn entry(pid: u32, parent: u32, group: u32, mark: &str) -> Entry {
         let mark = (!mark.is_empty()).then(|| mark.to_owned());
-        Entry { pid, parent, group, start: u64::from(pid), pages: 1, zombie: false, mark, tag: None }
+        Entry { pid, parent, group, start: u64::from(pid), pages: 1, mark, ..Entry::default() }
     }
 
     #[test]
@@ -174,6 +201,12 @@ mod tests {
         let read = parse(7, stat).unwrap();
         assert_eq!((read.parent, read.group, read.start, read.pages, read.zombie), (3, 5, 1234, 250, false));
         assert!(parse(7, b"7 (a) S 3").is_none());
+    }
+
+    #[test]
+    fn a_daemon_is_known_by_its_command_line() {
+        assert!(serves(b"mcpool\0serve\0--config\0/x\0") && serves(b"/opt/mcpool\0demo\0"));
+        assert!(!serves(b"mcpool\0connect\0--config\0/x\0server\0") && !serves(b"serve\0x\0") && !serves(b""));
     }
 
     #[test]

@@ -71,12 +71,20 @@ async fn end(mut family: Family) {
     let since = Instant::now();
     let mut absent = 0;
     while absent < CERTAIN && since.elapsed() < LONGEST {
+        // Whoever is given this orphan is given the daemon's others too, be it during the look.
+        let before = parent();
         // Marks of everybody: whom it was not told of may have started before whom it was.
-        family.see(&tree::all(Some(0)));
+        let entries = tree::all(Some(0));
+        family.see(&entries, &[before, parent()]);
         absent = if family.alive() { 0 } else { absent + 1 };
         family.tell(if since.elapsed() < GRACE { Signal::TERM } else { Signal::KILL });
         sleep(STEP).await;
     }
+}
+
+/// The parent of this process; 0, which is nobody, if that is outside of what it sees.
+fn parent() -> u32 {
+    rustix::process::getppid().map_or(0, |parent| parent.as_raw_pid().unsigned_abs())
 }
 
 #[cfg(test)]

@@ -215,7 +215,7 @@ impl Pair {
             fixed.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         for _ in 0..self.rng.usize(..5) {
             let key =
-                json::pick(&mut self.rng, &["arguments", "a", "a", "k\\u0065y", "ü", "", "id", "jsonrpc", "\\ud800"]);
+                json::pick(&mut self.rng, &["argument", "a", "a", "k\\u0065y", "ü", "", "id", "jsonrpc", "\\ud800"]);
             members.push((key.to_owned(), json::value(&mut self.rng, 4)));
         }
         json::members_in_any_order(&mut self.rng, members)

@@ -25,7 +25,7 @@ use crate::metrics::Account;
 use crate::pool::instance::ServerId;
 use crate::reply::{Batch, CallKey, CallerKey, Reply};
 use crate::wire::id::RawId;
-use crate::wire::message::{Kind, Message, member};
+use crate::wire::message::{Kind, Message};
 use crate::wire::scan::Field;
 
 /// A request that was admitted.
@@ -119,7 +119,9 @@ impl Mux {
     pub fn received(&mut self, caller: CallerKey, message: Message, batch: Option<Rc<Batch>>) {
         match message.kind() {
             Kind::Request => self.requested(caller, message, batch),
-            Kind::Notification if message.doubt().is_some() => self.metrics.dropped("ambiguous"),
+            Kind::Notification if message.doubt().is_some() || wants_an_answer(&message.method()) => {
+                self.metrics.dropped("ambiguous");
+            }
             Kind::Notification => self.notified_by(caller, &message),
             Kind::Result | Kind::Error => self.ask_answered(caller, &message),
         }
@@ -139,6 +141,11 @@ impl Mux {
         let reply = Reply::new(caller.outbox.clone(), batch, id, request.id(Field::MetaProgressToken), account);
         if let Some(doubt) = request.doubt() {
             return reply.refuse(&Error::InvalidParams(doubt.to_string()));
+        }
+        if request.method().starts_with(NOTIFICATION) {
+            // A server that looks at the method alone would have it cancel another caller's call.
+            let what = format!("`{}` wants no answer: send it without an `id`", request.method());
+            return reply.refuse(&Error::InvalidRequest(what));
         }
         if caller.in_flight.contains_key(reply.id()) {
             return reply.refuse(&Error::InvalidRequest("a request with this id is in flight already".into()));
@@ -335,15 +342,22 @@ impl Verb {
     }
 }
 
+/// What the methods of notifications begin with.
+const NOTIFICATION: &str = "notifications/";
+
+/// Whether a method is one of those that mcpool decides about as requests. A server that looks at the method alone would
+/// carry out a notification of it, past all that was decided.
+fn wants_an_answer(method: &str) -> bool {
+    !method.starts_with(NOTIFICATION) && (method == "completion/complete" || Verb::of(method) != Verb::Pass)
+}
+
 /// What the audit log is told of a request.
 fn audited(trail: &Rc<Trail>, who: (&Rc<Who>, u64), request: &Message) -> audit::Request {
-    let (method, params) = (request.method(), request.raw(Field::Params));
+    let method = request.method();
     let (target, arguments) = match &*method {
-        "tools/call" | "prompts/get" => {
-            (request.text(Field::Name), params.and_then(|params| member(params, "arguments")))
-        }
+        "tools/call" | "prompts/get" => (request.text(Field::Name), request.raw(Field::Arguments)),
         "resources/read" | "resources/subscribe" | "resources/unsubscribe" => (request.text(Field::Uri), None),
-        _ => (None, params),
+        _ => (None, request.raw(Field::Params)),
     };
     trail.request(who, &method, target.as_deref(), arguments)
 }

@@ -85,7 +85,7 @@ fields! {
         b"requestState" => RequestState, b"inputResponses" => InputResponses, b"taskId" => TaskId,
         b"elicitationId" => ElicitationId, b"task" => Task, b"ref" => Ref, b"notifications" => Notifications,
         b"protocolVersion" => ProtocolVersion, b"capabilities" => Capabilities, b"clientInfo" => ClientInfo,
-        b"mode" => Mode,
+        b"mode" => Mode, b"arguments" => Arguments,
     }
     params_meta {
         b"progressToken" => MetaProgressToken,
@@ -285,6 +285,7 @@ mod tests {
             ("{\"re\u{17f}ult\":1}", Field::Result),
             (r#"{"param\u017f":1}"#, Field::Params),
             (r#"{"params":{"Name":1}}"#, Field::Name),
+            (r#"{"params":{"arguments":{},"Arguments":{}}}"#, Field::Arguments),
             (r#"{"params":{"tas\u212a":1}}"#, Field::Task),
             (r#"{"params":{"_META":1}}"#, Field::Meta),
             (r#"{"params":{"_meta":{"progresstoken":1}}}"#, Field::MetaProgressToken),

@@ -207,6 +207,16 @@ fn members_that_stand_twice_or_differ_in_capital_letters_only_reach_no_server() 
             (r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":null,"name":"danger"}}"#, -32602),
             (r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"safe","tas\u212a":{}}}"#, -32602),
             (
+                r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"safe","arguments":{},"arguments":{"a":1}}}"#,
+                -32602,
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"safe","arguments":{},"Arguments":{}}}"#,
+                -32602,
+            ),
+            // Who looks at the method alone would cancel another's call, or carry this one out.
+            (r#"{"jsonrpc":"2.0","id":7,"method":"notifications/cancelled","params":{"requestId":1}}"#, -32600),
+            (
                 r#"{"jsonrpc":"2.0","id":7,"method":"x","params":{"_meta":{"progressToken":1,"progresstoken":2}}}"#,
                 -32602,
             ),
@@ -229,8 +239,11 @@ fn members_that_stand_twice_or_differ_in_capital_letters_only_reach_no_server() 
             let answer = caller.line().await;
             assert_eq!((answer.code(), &answer.value["id"]), (code, &json!(7)), "{line}");
         }
+        for method in ["tools/call", "tasks/cancel", "initialize", "logging/setLevel", "completion/complete"] {
+            caller.notify(method, json!({"name": "safe", "taskId": "a", "level": "debug"}));
+        }
         settled().await;
-        assert_eq!(proxy.process("s", 0).lines().len(), lines);
+        assert_eq!((proxy.process("s", 0).lines().len(), proxy.dropped("ambiguous")), (lines, 5));
         // What nobody acts on is the peers' affair.
         caller.send(r#"{"jsonrpc":"2.0","id":7,"method":"vendor/x","params":{"arguments":{"name":1,"Name":2},"x":1,"X":2,"x":3}}"#);
         caller.line().await.result();

@@ -90,6 +90,7 @@ mod tests {
         let whole = |params: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"a","params":{params}}}"#);
         for (params, without) in [
             (r#"{"cursor":null,"_meta":null}"#, "{}"),
+            (r#"{"name":"x","arguments":null}"#, r#"{"name":"x"}"#),
             (
                 r#"{"name":"x","cursor":null,"_meta":{ "a":1 , "progressToken":null }}"#,
                 r#"{"name":"x","_meta":{ "a":1 }}"#,
@@ -106,7 +107,7 @@ mod tests {
     #[test]
     fn other_nulls_stay() {
         for line in [
-            r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"x":null,"arguments":null},"x":null}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"x":null,"arguments":{"x":null}},"x":null}"#,
             r#"{"jsonrpc":"2.0","id":1,"result":{"_meta":null,"task":null}}"#,
             r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"x","data":null}}"#,
         ] {

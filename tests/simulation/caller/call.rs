@@ -37,7 +37,7 @@ impl Caller {
         };
         let n = self.roll(3);
         let arguments = json::object(&mut self.rng.borrow_mut(), 3);
-        let mut params = vec![("arguments".to_owned(), arguments.clone()), ("arguments".to_owned(), arguments)];
+        let mut params = vec![("arguments".to_owned(), arguments.clone()), ("argument".to_owned(), arguments)];
         params.truncate(1 + self.roll(2) as usize);
         match key {
             "" => {}

@@ -11,7 +11,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, SystemTime};
 
@@ -48,6 +48,8 @@ enum Entry {
 struct Shared {
     written: AtomicU64,
     lost: AtomicU64,
+    /// Lines that the writer has not taken yet.
+    waiting: AtomicUsize,
     /// Whether the last attempt to write failed.
     fails: AtomicBool,
 }
@@ -102,7 +104,9 @@ impl Trail {
 
     /// Whether calls are to be refused, since they could not be told of.
     pub fn refuses(&self) -> bool {
-        self.required && self.shared.fails.load(Ordering::Relaxed)
+        // A file that takes nothing for a while fails with no error; lines of calls on their way are still to come.
+        let hangs = || self.shared.waiting.load(Ordering::Relaxed) >= WAITING / 2;
+        self.required && (self.shared.fails.load(Ordering::Relaxed) || hangs())
     }
 
     /// A request of a caller arrived, which the log knows by a number; its arguments as they were written.
@@ -165,8 +169,11 @@ impl Request {
             reason: bounded(reason),
             took,
         };
+        let shared = &self.trail.shared;
+        shared.waiting.fetch_add(1, Ordering::Relaxed);
         if self.trail.lines.try_send(Entry::Line(Box::new(line))).is_err() {
-            self.trail.shared.lost.fetch_add(1, Ordering::Relaxed);
+            shared.waiting.fetch_sub(1, Ordering::Relaxed);
+            shared.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

@@ -140,3 +140,19 @@ fn where_it_is_required_calls_are_refused_and_no_line_is_lost() {
     drop(trail);
     assert_eq!(place.lines("audit.log")[0]["tool"], "first");
 }
+
+#[test]
+fn where_it_is_required_calls_are_refused_before_lines_are_lost_to_a_file_that_hangs() {
+    let place = Place::new();
+    let (lines, taken) = sync_channel(WAITING);
+    let (shared, file) = (Arc::new(Shared::default()), place.0.join("audit.log"));
+    let key = Key::beside(&file).unwrap();
+    // Nobody writes.
+    let trail = Rc::new(Trail { lines, shared, key, file, required: true });
+    for _ in 0..WAITING / 2 {
+        assert!(!trail.refuses());
+        call(&trail, "x");
+    }
+    assert!(trail.refuses());
+    assert_eq!((trail.state().lost, taken.try_iter().count()), (0, WAITING / 2));
+}

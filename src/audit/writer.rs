@@ -50,10 +50,7 @@ impl Writer {
             match next {
                 // What is to be kept is kept where it is, behind what could not be written.
                 Ok(Entry::Line(line)) if !(fails && self.required) => self.gather(*line, entries, &mut flushed),
-                Ok(Entry::Line(line)) => {
-                    line.write(&mut self.text);
-                    self.lines += 1;
-                }
+                Ok(Entry::Line(line)) => self.take(&line),
                 Ok(Entry::Flushed(tell)) => flushed = Some(tell),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -67,18 +64,20 @@ impl Writer {
     }
 
     fn gather(&mut self, first: super::Line, entries: &Receiver<Entry>, flushed: &mut Option<SyncSender<()>>) {
-        first.write(&mut self.text);
-        self.lines += 1;
+        self.take(&first);
         for _ in 1..AT_ONCE {
             match entries.try_recv() {
-                Ok(Entry::Line(line)) => {
-                    line.write(&mut self.text);
-                    self.lines += 1;
-                }
+                Ok(Entry::Line(line)) => self.take(&line),
                 Ok(Entry::Flushed(tell)) => return *flushed = Some(tell),
                 Err(_) => return,
             }
         }
+    }
+
+    fn take(&mut self, line: &super::Line) {
+        self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+        line.write(&mut self.text);
+        self.lines += 1;
     }
 
     fn write(&mut self) {

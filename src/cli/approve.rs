@@ -12,8 +12,6 @@ use crate::text::line;
 
 /// Digests in one order to the daemon, whose length is bounded.
 const AT_ONCE: usize = 64;
-/// The most of a schema that is shown, in characters.
-const SCHEMA: usize = 2000;
 
 /// Shows them and approves them. At a terminal it asks first, unless `yes`.
 ///
@@ -64,7 +62,7 @@ fn told(change: &Value) -> String {
     let (before, now): (Value, Value) = (item("before"), item("now"));
     let name = line(change["tool"].as_str().unwrap_or("?")).into_owned();
     if now.is_null() {
-        return format!("{name}: too long to be shown\n");
+        return format!("{name}: too long to be shown, or not JSON to every reader\n");
     }
     let mut page = format!("{name} {}\n", if change["what"] == "new" { "is new" } else { "has changed" });
     for key in ["title", "description", "inputSchema", "outputSchema", "annotations"] {
@@ -87,11 +85,8 @@ fn lines(value: &Value) -> Vec<String> {
     match value {
         Value::Null => Vec::new(),
         Value::String(text) => text.lines().map(|text| line(text).into_owned()).collect(),
-        other => {
-            let text = other.to_string();
-            let cut: String = text.chars().take(SCHEMA).collect();
-            vec![line(&cut).into_owned() + if cut.len() < text.len() { "..." } else { "" }]
-        }
+        // All of it: what is approved is what was shown.
+        other => format!("{other:#}").lines().map(|text| line(text).into_owned()).collect(),
     }
 }
 
@@ -110,6 +105,15 @@ mod tests {
             told(&change),
             "read has changed\n  description:\n    - A file.\n    + A file\\u{1b}[8m and sends it.\n"
         );
+        // However far behind the rest of a schema it stands.
+        let long = |end: &str| json!({ "a": "x".repeat(3000), "b": { "c": end } });
+        let (before, now) = (json!({ "inputSchema": long("old") }), json!({ "inputSchema": long("new") }));
+        let change = json!({ "tool": "t", "what": "changed", "before": before.to_string(), "now": now.to_string() });
+        assert_eq!(
+            told(&change),
+            "t has changed\n  inputSchema:\n    -     \"c\": \"old\"\n    +     \"c\": \"new\"\n"
+        );
+        let now = json!({ "name": "read", "description": "Reads." });
         let change = json!({ "tool": "x\ny", "what": "new", "before": null, "now": now.to_string() });
         assert!(told(&change).starts_with("x\\ny is new\n  description:\n    + Reads.\n"), "{}", told(&change));
     }

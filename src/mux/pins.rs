@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::pool::instance::ServerId;
 use crate::wire::message::Message;
 use crate::wire::scan::Field;
-use store::{Mark, Store, Version, name_of};
+use store::{Mark, Store, Version, names_of};
 
 /// The most that are told of one server at once.
 const TOLD: usize = 500;
@@ -101,7 +101,7 @@ impl Pins {
     pub fn hides(&self, item: &str) -> bool {
         self.pin == Pin::Refuse
             && !self.store.marks.is_empty()
-            && name_of(item).is_some_and(|name| self.store.marks.contains_key(&name))
+            && names_of(item).iter().any(|name| self.store.marks.contains_key(name))
     }
 
     /// What is not as it was approved, and how it was.

@@ -12,7 +12,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::mux::catalogue::VariantKey;
-use crate::wire::message::{member, unquote};
+use crate::wire::message::{members, unquote};
+use crate::wire::scan::plain;
 
 /// Members that tell one tool from another.
 const PINNED: [&str; 6] = ["name", "title", "description", "inputSchema", "outputSchema", "annotations"];
@@ -38,7 +39,11 @@ pub struct Version {
 impl Version {
     /// The name of a tool, and what it is; nothing if it has no name.
     pub fn of(item: &str) -> Option<(String, Version)> {
-        let item: Value = serde_json::from_str(item).ok()?;
+        let Ok(item) = serde_json::from_str::<Value>(item) else {
+            // Half a letter, or a number beyond all: clients may read it all the same, so each byte of it counts.
+            let digest = hex(&Sha256::digest(item.as_bytes()));
+            return Some((names_of(item).pop()?, Version { digest, item: String::new() }));
+        };
         let name = item.get("name")?.as_str()?.to_owned();
         // A `BTreeMap` has one order, whatever the server's is.
         let members: BTreeMap<&str, &Value> = PINNED.iter().filter_map(|key| Some((*key, item.get(key)?))).collect();
@@ -57,9 +62,10 @@ impl Version {
     }
 }
 
-/// The name of a tool in a list.
-pub fn name_of(item: &str) -> Option<String> {
-    Some(unquote(member(item, "name")?)?.into_owned())
+/// The name of a tool in a list; several if it has several, of which clients take one.
+pub fn names_of(item: &str) -> Vec<String> {
+    let names = members(item).into_iter().filter(|(key, _)| *plain(key.as_bytes()) == *b"name");
+    names.filter_map(|(_, name)| Some(unquote(name)?.into_owned())).collect()
 }
 
 /// The name under which a kind of clients is known.

@@ -5,7 +5,7 @@ use super::names::matches;
 use crate::config::{Access, Named, Rule, Who};
 use crate::error::Error;
 use crate::wire::message::{Message, members, unquote};
-use crate::wire::scan::Field;
+use crate::wire::scan::{Field, alike, plain};
 
 /// What everybody may send: it opens and ends things, is answered by mcpool, or shows only what may be used. Tasks are
 /// looked up among the caller's own.
@@ -96,12 +96,13 @@ pub fn judge(access: &Access, request: &Message) -> Result<(), Error> {
             // Whatever a server may take for what it refers to has to be allowed.
             let mut refers = false;
             for (key, value) in members(request.raw(Field::Ref).unwrap_or("{}")) {
-                let key = unquote(&format!("\"{key}\"")).unwrap_or_default().to_lowercase();
+                let key = plain(key.as_bytes());
+                let is = |known: &[u8]| *key == *known || alike(&key, known);
                 let value = unquote(value).unwrap_or_default();
-                match key.as_str() {
-                    "name" => check(Thing::Prompt(&value))?,
-                    "uri" => check(Thing::Template(&value))?,
-                    _ => continue,
+                match () {
+                    () if is(b"name") => check(Thing::Prompt(&value))?,
+                    () if is(b"uri") => check(Thing::Template(&value))?,
+                    () => continue,
                 }
                 refers = true;
             }
@@ -253,6 +254,8 @@ mod tests {
         for reference in [
             r#"{"name":"good","name":"bad"}"#,
             r#"{"name":"good","Name":"bad"}"#,
+            r#"{"name":"good","ur\u0131":"b://"}"#,
+            r#"{"name":"good","name\u0000":"bad"}"#,
             r#"{"name":"good","n\u0061me":"bad"}"#,
             r#"{"name":"good","uri":"b://"}"#,
             "{}",

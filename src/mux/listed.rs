@@ -3,7 +3,7 @@
 
 use super::Mux;
 use super::call::Place;
-use super::lists::ListKind;
+use super::lists::{List, ListKind};
 use super::names;
 use super::offer::declared;
 use super::request::Accepted;
@@ -13,7 +13,7 @@ use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::pool::instance::ServerId;
 use crate::reply::CallKey;
-use crate::wire::message::{Message, member, unquote};
+use crate::wire::message::Message;
 use crate::wire::scan::Field;
 
 /// Whether what a request names is listed.
@@ -40,11 +40,13 @@ impl Mux {
         let (server, name) = (self.server(route.server), request.text(Field::Name).unwrap_or_default());
         let offer = self.offer(route.server, own, declared(request));
         let list = server.catalogue.variant(&offer.variant).and_then(|variant| variant.list(kind));
-        let shows = |item: &str| {
-            let Some(real) = member(item, "name").and_then(unquote) else { return false };
-            if caller.endpoint.prefix { names::exposed(&server.config.name, &real) == name } else { real == name }
+        let exposes = |real: &str| names::exposed(&server.config.name, real) == name;
+        let listed = |list: &List| match names::split(&name).filter(|_| caller.endpoint.prefix) {
+            None => list.has(&name),
+            // Otherwise it may have had to be shortened.
+            Some((_, rest)) => list.has(rest) && exposes(rest) || list.names().iter().any(|real| exposes(real)),
         };
-        if list.is_some_and(|list| list.items.iter().any(|item| shows(item.get()))) {
+        if list.is_some_and(listed) {
             return Listed::Yes;
         }
         if !accepted.looked_up() && !self.believes(route.server, &offer, kind, caller.peer.uid) {

@@ -14,8 +14,8 @@ use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::pool::instance::{InstanceRef, ServerId};
 use crate::reply::CallerKey;
-use crate::wire::message::{Message, member};
-use crate::wire::scan::{Field, Span};
+use crate::wire::message::Message;
+use crate::wire::scan::Field;
 use crate::wire::splice::Splice;
 
 /// What every token of mcpool's begins with.
@@ -24,7 +24,7 @@ const OURS: &str = "mcpool.";
 impl Mux {
     /// Seals the state with which a server's question ends a call.
     pub(super) fn wrap_state(&self, at: InstanceRef, call: &Call, answer: &Message, splice: &mut Splice) {
-        if call.profile != Profile::Modern || answer.raw(Field::ResultType) != Some(r#""input_required""#) {
+        if call.profile != Profile::Modern || !is_question(answer) {
             return;
         }
         self.sign_questions(at, call, answer, splice);
@@ -39,11 +39,8 @@ impl Mux {
     /// On an endpoint of several servers, lets questions say whose they are.
     fn sign_questions(&self, at: InstanceRef, call: &Call, answer: &Message, splice: &mut Splice) {
         let among = self.callers.get(call.caller).is_some_and(|caller| caller.endpoint.prefix);
-        let result = answer.raw(Field::Result).unwrap_or("{}");
-        let Some(requests) = member(result, "inputRequests").filter(|_| among) else { return };
-        // They are a slice of the result, which is a slice of the line.
-        let start = answer.span(Field::Result).start + (requests.as_ptr() as usize - result.as_ptr() as usize) as u32;
-        let span = Span { start, end: start + requests.len() as u32 };
+        let Some(requests) = answer.raw(Field::ResultInputs).filter(|_| among) else { return };
+        let span = answer.span(Field::ResultInputs);
         splice.put(span, ask::all_fronted(requests, &self.server(at.server).config.name));
     }
 
@@ -74,7 +71,7 @@ impl Mux {
 
     /// Whether a modern server answers with questions to a caller that may not be asked.
     pub(super) fn asks_in_vain(&self, call: &Call, answer: &Message) -> bool {
-        let asks = answer.raw(Field::ResultType) == Some(r#""input_required""#) && call.profile == Profile::Modern;
+        let asks = call.profile == Profile::Modern && is_question(answer);
         asks && self.callers.get(call.caller).is_some_and(|caller| !caller.access.asks)
     }
 
@@ -83,4 +80,9 @@ impl Mux {
         let name = self.server(server).config.name.as_bytes();
         Sha256::new().chain_update(name).chain_update([0]).chain_update(fingerprint(request)).finalize().into()
     }
+}
+
+/// Whether a modern server ends a call with questions, however it writes the word.
+fn is_question(answer: &Message) -> bool {
+    answer.text(Field::ResultType).is_some_and(|kind| kind == "input_required")
 }

@@ -278,7 +278,11 @@ fn a_server_that_asks_all_the_same_gets_no_answer() {
         });
         let new = new.on("tools/call", |call, say| {
             let ask = json!({"q": {"method": "elicitation/create", "params": {"message": "?", "requestedSchema": {"type": "object", "properties": {}}}}});
-            say.result(call, json!({"resultType": "input_required", "inputRequests": ask, "requestState": "s"}));
+            // A word is the same however it is escaped.
+            let id = call.id();
+            say.line(&format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"input\u005frequired","inputRequests":{ask},"requestState":"s"}}}}"#
+            ));
         });
         let set = |it: &mut Endpoint| it.tools = patterns(&["*"]);
         let old = proxy().server("s", old.into()).config(published(set)).start().await;

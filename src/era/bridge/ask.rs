@@ -3,7 +3,8 @@
 
 use super::capabilities::declares;
 use super::object::{Object, is_object, is_text, quote};
-use crate::wire::message::{members, unquote};
+use crate::wire::message::members;
+use crate::wire::scan::{alike, plain};
 
 /// Where a question says whose it is, for programs.
 const OWNER: &str = "mcpool/server";
@@ -35,8 +36,8 @@ pub fn legacy_params(method: &str, params: Option<&str>, elicitation_id: &str) -
 /// key a client may take for that.
 pub fn fronted(params: &str, server: &str) -> String {
     let mut out = params.to_owned();
-    let folded = |key: &str| unquote(&format!("\"{key}\"")).unwrap_or_default().to_lowercase();
-    let texts = members(params).into_iter().filter(|(key, value)| value.starts_with('"') && folded(key) == "message");
+    let is = |key: &[u8]| *key == *b"message" || alike(key, b"message");
+    let texts = members(params).into_iter().filter(|(key, value)| value.starts_with('"') && is(&plain(key.as_bytes())));
     // From behind, so that places stay what they are.
     for (_, value) in texts.rev() {
         let start = value.as_ptr() as usize - params.as_ptr() as usize;
@@ -116,8 +117,11 @@ mod tests {
         );
         assert_eq!(signed(None, "evil", "3"), r#"{"_meta":{"mcpool/server":"evil"}}"#);
         assert_eq!(
-            all_fronted(r#"{"a":{"method":"m","params":{"Message":"?"}},"b":{"method":"roots/list"}}"#, "evil"),
-            r#"{"a":{"method":"m","params":{"Message":"[evil] ?"}},"b":{"method":"roots/list"}}"#
+            all_fronted(
+                r#"{"a":{"method":"m","params":{"Message":"?","me\u017fsage":"!"}},"b":{"method":"roots/list"}}"#,
+                "evil"
+            ),
+            r#"{"a":{"method":"m","params":{"Message":"[evil] ?","me\u017fsage":"[evil] !"}},"b":{"method":"roots/list"}}"#
         );
     }
 

@@ -4,11 +4,11 @@
 //! The sets of capabilities are open, so that what is unknown stays; only what one of the eras defines and the
 //! other does not is left out.
 
-use serde_json::{Map, Value};
-
 use super::SERVER_INFO;
 use super::object::{Object, is_object, quote};
 use crate::era::{modern, nulls};
+use crate::wire::message::members;
+use crate::wire::scan::{alike, plain};
 
 /// A modern client's capabilities as a legacy server is told them.
 pub fn client_to_legacy(capabilities: &str) -> String {
@@ -36,18 +36,28 @@ pub enum Keep {
 /// A client's capabilities without roots and without being asked, as far as that is not wanted; none if that is what
 /// they are, or if they are no object. Whatever a server may take for the same word goes too.
 pub fn restrained(declared: &str, roots: Keep, asks: bool) -> Option<String> {
-    let Ok(Value::Object(mut members)) = serde_json::from_str::<Value>(declared) else { return None };
-    let before = members.clone();
-    members.retain(|key, _| match key.to_lowercase().as_str() {
-        "roots" => roots == Keep::AsDeclared,
-        // A client with tasks is asked in them.
-        "sampling" | "elicitation" | "tasks" => asks,
-        _ => true,
+    // Taken apart as it stands: other readers take more for a number or a text than a parser of ours may.
+    let before = members(declared);
+    let (mut kept, mut known) = (before.clone(), false);
+    kept.retain(|(key, value)| {
+        let plain = plain(key.as_bytes());
+        let is = |word: &str| *plain == *word.as_bytes() || alike(&plain, word.as_bytes());
+        match () {
+            () if is("roots") => match roots {
+                Keep::AsDeclared => true,
+                Keep::Not => false,
+                Keep::Always => (*key, *value) == ("roots", "{}") && !std::mem::replace(&mut known, true),
+            },
+            // A client with tasks is asked in them.
+            () if ["sampling", "elicitation", "tasks"].into_iter().any(is) => asks,
+            () => true,
+        }
     });
-    if roots == Keep::Always {
-        members.insert("roots".into(), Value::Object(Map::new()));
+    if roots == Keep::Always && !known {
+        kept.push(("roots", "{}"));
     }
-    (members != before).then(|| Value::Object(members).to_string())
+    let told = || kept.iter().map(|(key, value)| format!(r#""{key}":{value}"#)).collect::<Vec<_>>().join(",");
+    (is_object(declared) && kept != before).then(|| format!("{{{}}}", told()))
 }
 
 /// A client's capabilities without roots.
@@ -150,6 +160,8 @@ pub(super) fn declares(capabilities: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::era::legacy::REVISIONS;
 
@@ -170,6 +182,12 @@ mod tests {
         assert_eq!(fewer.as_deref(), Some(r#"{"experimental":{"a":{}}}"#));
         let fixed = restrained(all, Keep::Always, false);
         assert_eq!(fixed.as_deref(), Some(r#"{"experimental":{"a":{}},"roots":{}}"#));
+        // What not every parser takes is no way around it.
+        let odd = r#"{"rootſ":{},"sampl\u0131ng":{},"roots":{},"roots":{},"x":1e400,"y":"\ud800"}"#;
+        assert_eq!(restrained(odd, Keep::Not, false).as_deref(), Some(r#"{"x":1e400,"y":"\ud800"}"#));
+        let told = restrained(odd, Keep::Always, true);
+        assert_eq!(told.as_deref(), Some(r#"{"sampl\u0131ng":{},"roots":{},"x":1e400,"y":"\ud800"}"#));
+        assert_eq!(told.and_then(|told| restrained(&told, Keep::Always, true)), None);
         assert_eq!(restrained("{}", Keep::Not, false), None);
         assert_eq!(restrained("[]", Keep::Always, false), None);
         assert_eq!(restrained(all, Keep::AsDeclared, true), None);

@@ -99,6 +99,7 @@ impl Mux {
             fetched: Some(clock::now()),
             stale: variant.generation != generation,
             task_only: OnceCell::new(),
+            known_names: OnceCell::new(),
         };
         variant.fetching.retain(|other| *other != kind);
         let double = list.double(kind);

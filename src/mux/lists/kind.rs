@@ -82,6 +82,9 @@ pub struct List {
     /// The tools that run as tasks or not at all, once somebody wanted to know.
     #[serde(skip)]
     pub(super) task_only: OnceCell<Vec<Box<str>>>,
+    /// The names of its items, likewise: who calls is looked up in them.
+    #[serde(skip)]
+    pub(super) known_names: OnceCell<HashSet<Box<str>>>,
 }
 
 impl List {
@@ -91,6 +94,17 @@ impl List {
             let demanding = self.items.iter().map(|item| item.get()).filter(|item| demands_a_task(item));
             demanding.filter_map(|item| Some(unquote(member(item, "name")?)?.into())).collect()
         })
+    }
+
+    /// Whether an item has this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.names().contains(name)
+    }
+
+    /// The names of its items.
+    pub fn names(&self) -> &HashSet<Box<str>> {
+        let named = || self.items.iter().filter_map(|item| Some(unquote(member(item.get(), "name")?)?.into()));
+        self.known_names.get_or_init(|| named().collect())
     }
 
     /// The first name that stands twice, of items that are told apart by it.

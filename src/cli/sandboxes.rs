@@ -4,10 +4,16 @@ use crate::config::Config;
 use crate::daemon;
 use crate::pool::process::site::Fences;
 
-/// A line for each confined server: what it may reach.
+/// A line for each confined server: what it may reach, and another for what its program and preset open besides.
 pub fn page(config: &Config) -> String {
-    let confined = config.servers.iter().filter_map(|server| Some((&server.name, server.sandbox.as_ref()?)));
-    confined.map(|(name, sandbox)| format!("  {name:<20} sandbox: {sandbox}\n")).collect()
+    let fences = Fences::new(daemon::cache(config).as_deref());
+    let confined = config.servers.iter().filter_map(|server| Some((server, server.sandbox.as_ref()?)));
+    let told = confined.map(|(server, sandbox)| {
+        let opened: Vec<_> = fences.opened(server).iter().map(|path| path.display().to_string()).collect();
+        let besides = format!("  {:<20} for its program it reads: {}\n", "", opened.join(", "));
+        format!("  {:<20} sandbox: {sandbox}\n{}", server.name, if opened.is_empty() { "" } else { &besides })
+    });
+    told.collect()
 }
 
 /// A sentence for each server whose sandbox cannot be held here.

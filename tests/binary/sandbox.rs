@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::PathBuf;
 use std::process::Command;
@@ -103,6 +104,31 @@ async fn a_server_without_a_network_connects_to_nobody() {
         let order = ["tcp", "udp", "unix", "pair", "child"].map(|what| outcome[what].as_str().unwrap_or_default());
         assert_eq!(order, expected, "in {sandbox}");
     }
+}
+
+#[tokio::test]
+async fn a_preset_opens_no_home_in_which_the_program_lies_and_check_lists_what_it_opens() {
+    let place = confined("{ preset: npx, read: [PYTHON] }", &json!({}));
+    let secret = place.home().join("secret");
+    fs::write(&secret, "precious").expect("written");
+    let start = place.home().join("start.sh");
+    let config = fs::read_to_string(place.config()).expect("a config");
+    let python = config.lines().find_map(|line| line.trim().strip_prefix("command: ")).expect("a command").to_owned();
+    fs::write(&start, format!("#!/bin/sh\nexec {python} \"$@\"\n")).expect("written");
+    fs::set_permissions(&start, fs::Permissions::from_mode(0o755)).expect("changed");
+    let probes = json!({ "secret": ["read", secret], "list": ["list", place.home()] }).to_string();
+    let config = config.replace(&python, &format!("{start:?}")).replace(r#""{}""#, &json!(probes).to_string());
+    fs::write(place.config(), config).expect("written");
+    let checked = place.mcpool(&["check"]).output().await.expect("it runs");
+    let page = String::from_utf8_lossy(&checked.stdout).into_owned();
+    let opened = page.lines().find_map(|line| line.trim().strip_prefix("for its program it reads: "));
+    let mut opened = opened.unwrap_or_else(|| panic!("{page}")).split(", ");
+    assert!(
+        opened.any(|path| start.as_os_str() == path) && opened.all(|path| place.home().as_os_str() != path),
+        "{page}"
+    );
+    let _daemon = place.serve().await;
+    assert_eq!(outcome(&place).await, json!({ "secret": "EACCES", "list": "EACCES" }));
 }
 
 #[tokio::test]

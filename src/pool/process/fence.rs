@@ -104,11 +104,25 @@ impl Fence {
     }
 }
 
+impl Files {
+    /// What may be read that is neither of the system nor named in the config: the program and what belongs to it.
+    pub fn opened(&self) -> Vec<&Path> {
+        let ours = self.usual.iter().filter(|path| !SYSTEM.iter().any(|system| path.starts_with(system)));
+        let mut opened: Vec<&Path> = ours.map(PathBuf::as_path).filter(|path| path.exists()).collect();
+        opened.sort_unstable();
+        // Whatever lies below another of them comes right behind it.
+        opened.dedup_by(|path, before| path.starts_with(before));
+        opened
+    }
+}
+
 fn files(sandbox: &Sandbox, site: &Site<'_>) -> Files {
     let mut usual: Vec<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
     usual.extend(site.programs.iter().cloned());
     if sandbox.preset.is_some() {
-        usual.extend(site.programs.iter().flat_map(|program| installation(program)));
+        let places = site.programs.iter().flat_map(|program| installation(program));
+        // Where everything of the user's is cannot be what belongs to one program.
+        usual.extend(places.filter(|place| site.home.is_none_or(|home| !home.starts_with(place))));
     }
     if let (Some(Preset::Uvx), Some(home)) = (sandbox.preset, site.home) {
         usual.extend([".local/share/uv", ".pyenv"].map(|place| home.join(place)));
@@ -119,12 +133,13 @@ fn files(sandbox: &Sandbox, site: &Site<'_>) -> Files {
     Files { usual, sinks, read: sandbox.read.clone().unwrap_or_default(), write }
 }
 
-/// What belongs to a program that lies at `PREFIX/bin/NAME`: not the whole of a prefix, which may be `~/.local`.
+/// What belongs to a program that lies at `PREFIX/bin/NAME` or among packages: not the whole of a prefix, which may be
+/// `~/.local`, and nothing beside one that lies anywhere else, such as `~/start.sh`.
 fn installation(program: &Path) -> Vec<PathBuf> {
-    let Some(bin) = program.parent() else { return Vec::new() };
-    let mut places = vec![bin.to_owned()];
-    if let Some(prefix) = bin.parent().filter(|_| bin.ends_with("bin")) {
-        places.push(prefix.join("lib/node_modules"));
+    let mut places = Vec::new();
+    if let Some(bin) = program.parent().filter(|place| place.ends_with("bin")) {
+        places.push(bin.to_owned());
+        places.extend(bin.parent().map(|prefix| prefix.join("lib/node_modules")));
     }
     // The npm that came with a Node is a script below its packages.
     let modules = program.ancestors().find(|place| place.ends_with("node_modules"));
@@ -180,6 +195,25 @@ mod tests {
         let all = [files.usual, files.sinks, files.read, files.write].concat();
         assert!(!all.iter().any(|path| Path::new("/home/me").starts_with(path)), "{all:?}");
         assert!(!all.iter().any(|path| Path::new("/etc/shadow").starts_with(path)), "{all:?}");
+    }
+
+    #[test]
+    fn a_preset_opens_nothing_beside_a_program_that_lies_anywhere() {
+        let npx = Sandbox { preset: Some(Preset::Npx), ..Sandbox::default() };
+        for (program, dir, opened) in [
+            ("/home/me/start.sh", "/home/me", false),
+            ("/home/me/scripts/start.sh", "/home/me/scripts", false),
+            ("/home/me/bin/start.sh", "/home/me/bin", true),
+            ("/home/me/x/node_modules/.bin/start", "/home/me/x/node_modules", true),
+        ] {
+            let files = fence(&npx, program).files.expect("restricted");
+            assert!(lists(&files.usual, program), "{program}");
+            assert_eq!(lists(&files.usual, dir), opened, "{dir} for {program}");
+        }
+        // A home may be called so.
+        let (programs, home) = (vec![PathBuf::from("/home/bin/start.sh")], Some(Path::new("/home/bin")));
+        let fence = Fence::new(&npx, &Site { programs, home, own: Path::new("/cache/files") });
+        assert!(!lists(&fence.files.expect("restricted").usual, "/home/bin"));
     }
 
     #[test]

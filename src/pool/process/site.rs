@@ -57,16 +57,26 @@ impl Fences {
         Ok(Some(Fence::new(sandbox, &Site { programs, home, own: &own })))
     }
 
+    /// The files that a server may read besides the system's and those that its config names.
+    pub fn opened(&self, server: &config::Server) -> Vec<PathBuf> {
+        let files = self.found(server).ok().flatten().and_then(|fence| fence.files);
+        files.map(|files| files.opened().into_iter().map(Path::to_owned).collect()).unwrap_or_default()
+    }
+
     /// Whether this system can hold a server's sandbox, found out by a process that enters it.
     ///
     /// # Errors
     /// It cannot, or the server could not be started in any case; in words for people.
     pub fn try_out(&self, server: &config::Server) -> std::result::Result<(), String> {
-        let mut variables = server.variables();
-        let path = variables.get(OsStr::new("PATH")).cloned();
-        let program = search::find(&server.command, path.as_deref(), server.cwd.as_deref());
-        let fence = program.and_then(|program| self.around(server, program, &mut variables));
+        let fence = self.found(server);
         let fence = fence.map_err(|error| format!("cannot run `{}`: {error}", server.command))?;
         Confinement::new(server, Inherited::kept(), fence).try_out()
+    }
+
+    fn found(&self, server: &config::Server) -> Result<Option<Fence>> {
+        let mut variables = server.variables();
+        let path = variables.get(OsStr::new("PATH")).cloned();
+        let program = search::find(&server.command, path.as_deref(), server.cwd.as_deref())?;
+        self.around(server, program, &mut variables)
     }
 }

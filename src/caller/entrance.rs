@@ -145,11 +145,22 @@ impl Entrance {
     }
 
     /// Tells somebody why they may not come in, as the answer to what they ask first if that comes soon. Waits until
-    /// fewer are being told.
+    /// fewer are being told; for a server's process nobody is kept waiting.
     pub async fn refuse(&self, stream: UnixStream, error: Error) {
         self.mux.with(|mux| mux.metrics.callers_refused.one());
-        // Never closed.
-        let turn = self.refusals.clone().acquire_owned().await;
+        let turns = self.refusals.clone();
+        let turn = match error {
+            Error::OwnServer { .. } => turns.try_acquire_owned().ok(),
+            // Never closed.
+            _ => turns.acquire_owned().await.ok(),
+        };
+        let Some(turn) = turn else {
+            let mut line = error.reply(None);
+            line.push(b'\n');
+            // Into the socket's buffer; who leaves at once is not told.
+            let _ = stream.try_write(&line);
+            return;
+        };
         tasks::spawn("refusal", async move {
             let (reader, mut writer) = stream.into_split();
             let mut lines = LineReader::new(reader, Scratch::default(), LONGEST);

@@ -25,7 +25,7 @@ async fn limited(place: &Place, limit: u32) -> crate::daemon::Daemon {
     place.ready(shell.stdin(Stdio::null())).await
 }
 
-fn connected(path: &Path) -> UnixStream {
+pub fn connected(path: &Path) -> UnixStream {
     let stream = UnixStream::connect(path).expect("a socket");
     stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
     stream

@@ -1,11 +1,14 @@
 //! Whom the daemon knows as a server's: those it does not serve, those it ends, and those it lets be.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::process::Command;
+use tokio::time::Instant;
 
 use crate::PATIENCE;
 use crate::daemon::Place;
@@ -183,4 +186,42 @@ async fn a_daemon_keeps_the_variables_that_its_config_asks_for_and_no_others() {
     let state = Caller::new(&place).await.told("state").await;
     let names = state["environment"].to_string();
     assert!(names.contains("TOLD") && names.contains("PASSED_ON") && !names.contains("OTHERS_SECRET"), "{names}");
+}
+
+/// Opens as many connections as it gets, and says nothing on them.
+const FLOOD: &str = "
+import os, socket, time
+kept = []
+while True:
+    one = socket.socket(socket.AF_UNIX)
+    one.setblocking(False)
+    try:
+        one.connect(os.environ['SOCKET'])
+        kept.append(one)
+    except OSError:
+        time.sleep(0.005)
+    del kept[:-900]
+";
+
+#[tokio::test]
+async fn a_server_that_knocks_without_end_keeps_nobody_else_out() {
+    let place = serving("command: python3");
+    let script = place.home().join("flood.py");
+    fs::write(&script, FLOOD).expect("written");
+    let env = json!({ "SOCKET": place.socket("all") });
+    place.edit("command: python3", &format!("command: python3\n    args: [{script:?}]\n    env: {env}"));
+    let _daemon = place.serve().await;
+    let mut host = crate::crowded::connected(&place.socket("s"));
+    let params =
+        json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } });
+    let begins = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params });
+    writeln!(host, "{begins}").expect("written");
+    place.until(|status| status["counters"]["callers_refused"].as_u64() > Some(50)).await;
+    let since = Instant::now();
+    let mut other = crate::crowded::connected(&place.socket("all"));
+    other.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"ping\"}\n").expect("written");
+    let mut answer = String::new();
+    BufReader::new(other).read_line(&mut answer).expect("a line");
+    assert!(answer.contains("\"result\""), "{answer}");
+    assert!(since.elapsed() < Duration::from_secs(3), "it took {:?}", since.elapsed());
 }

@@ -2,7 +2,8 @@
 //! wants. An endpoint that names something allows that and nothing else (decision 11).
 
 use super::names::matches;
-use crate::config::{Access, Named, Rule, Who};
+use super::states::OURS;
+use crate::config::{Access, Named, Roots, Rule, Who};
 use crate::error::Error;
 use crate::wire::message::{Message, members, unquote};
 use crate::wire::scan::{Field, alike, plain};
@@ -67,8 +68,7 @@ fn is_named(named: &Named, thing: Thing<'_>) -> bool {
         Thing::Prompt(name) => fits(&named.prompts, name),
         Thing::Resource(uri) => {
             // A server may go up from where a pattern begins, so only what is written out in full may.
-            let plain = is_straight(uri);
-            named.resources.iter().any(|pattern| pattern == uri || plain && matches(pattern, uri))
+            named.resources.iter().any(|pattern| pattern == uri || matches(pattern, uri) && is_straight(pattern, uri))
         }
         Thing::Template(template) => fits(&named.resources, template),
         Thing::Method(method) => ALWAYS.contains(&method) || fits(&named.methods, method),
@@ -96,8 +96,7 @@ pub fn judge(access: &Access, request: &Message) -> Result<(), Error> {
             // Whatever a server may take for what it refers to has to be allowed.
             let mut refers = false;
             for (key, value) in members(request.raw(Field::Ref).unwrap_or("{}")) {
-                let key = plain(key.as_bytes());
-                let is = |known: &[u8]| *key == *known || alike(&key, known);
+                let is = |known: &[u8]| is_read_as(key, known);
                 let value = unquote(value).unwrap_or_default();
                 match () {
                     () if is(b"name") => check(Thing::Prompt(&value))?,
@@ -112,25 +111,96 @@ pub fn judge(access: &Access, request: &Message) -> Result<(), Error> {
     }
 }
 
-/// Whether a URI says plainly where it leads: no way up, however it is escaped, and nothing that a reader would skip.
-fn is_straight(uri: &str) -> bool {
-    if uri.contains(' ') {
+/// Whether a request answers nothing that its caller may not be asked. A modern server takes `inputResponses` for true
+/// that it never asked for, and a `requestState` for its own.
+///
+/// # Errors
+/// It does, where the endpoint withholds roots or lets nobody be asked.
+pub fn judge_answers(access: &Access, request: &Message) -> Result<(), Error> {
+    let roots = access.roots == Roots::Client;
+    if access.asks && roots {
+        return Ok(());
+    }
+    let sealed = request.text(Field::RequestState).is_some_and(|state| state.starts_with(OURS));
+    let no = |what: &str| Err(Error::InvalidParams(format!("{what}; send the request anew without it")));
+    for (key, value) in members(request.raw(Field::Params).unwrap_or("{}")).into_iter().filter(|it| it.1 != "null") {
+        let is = |known: &[u8]| is_read_as(key, known);
+        match () {
+            () if is(b"requestState") && !sealed => {
+                return no("on this endpoint `requestState` is what mcpool gave out, and this is not");
+            }
+            () if is(b"inputResponses") && !sealed && !access.asks => {
+                return no("`inputResponses` answers nothing that callers of this endpoint were asked");
+            }
+            () if is(b"inputResponses") && !roots && tells_roots(value) => {
+                return no("`inputResponses` tells roots, which this endpoint keeps from servers");
+            }
+            () => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether one of the answers to a server's questions tells roots.
+fn tells_roots(responses: &str) -> bool {
+    members(responses).into_iter().flat_map(|(_, answer)| members(answer)).any(|(key, _)| is_read_as(key, b"roots"))
+}
+
+/// Whether the least exact reader of JSON takes a key for this one.
+fn is_read_as(key: &str, known: &[u8]) -> bool {
+    let key = plain(key.as_bytes());
+    *key == *known || alike(&key, known)
+}
+
+/// Whether a URI says plainly where it leads: no way up, however it is escaped, and nothing that a reader would skip. Where a
+/// `*` of its pattern begins it names no other root either: no empty segment, no slash that is escaped.
+fn is_straight(pattern: &str, uri: &str) -> bool {
+    let fixed = pattern.split('*').next().unwrap_or_default();
+    if uri.contains(' ') || has_empty_segment(uri, fixed.len()) || has_odd_escape(uri) {
         return false;
     }
-    let mut text = uri.as_bytes().to_vec();
+    let (mut text, mut fixed) = (uri.as_bytes().to_vec(), fixed.as_bytes().to_vec());
     for _ in 0..UNESCAPED {
         let up = |segment: &[u8]| segment == b"." || segment == b"..";
         let odd = |byte: &u8| *byte < b' ' || *byte == 0x7f || *byte == b'\\';
         if text.split(|byte| matches!(byte, b'/' | b'?' | b'#' | b';')).any(up) || text.iter().any(odd) {
             return false;
         }
-        let plain = unescaped(&text);
+        let (plain, start) = (unescaped(&text), unescaped(&fixed));
         if plain == text {
             return true;
         }
-        text = plain;
+        // A character in more bytes than it needs is read by some as that character.
+        if slashes(&plain) - slashes(&text) > slashes(&start) - slashes(&fixed) || std::str::from_utf8(&plain).is_err()
+        {
+            return false;
+        }
+        (text, fixed) = (plain, start);
     }
     false
+}
+
+/// Whether two slashes follow each other in the path of a URI, behind the first `fixed` bytes.
+fn has_empty_segment(uri: &str, fixed: usize) -> bool {
+    let path = match uri.split_once("://") {
+        // What stands up to the next slash is whose it is, which may be nobody.
+        Some((scheme, rest)) => scheme.len() + 3 + rest.find('/').unwrap_or(rest.len()),
+        None => 0,
+    };
+    uri.bytes()
+        .zip(uri.bytes().skip(1))
+        .enumerate()
+        .any(|(at, pair)| pair == (b'/', b'/') && at >= path && at + 1 >= fixed)
+}
+
+/// Whether a `%` stands there that escapes nothing, which readers take in their own ways.
+fn has_odd_escape(uri: &str) -> bool {
+    let digit = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_hexdigit());
+    uri.split('%').skip(1).any(|behind| !(digit(behind.bytes().next()) && digit(behind.bytes().nth(1))))
+}
+
+fn slashes(text: &[u8]) -> usize {
+    text.iter().filter(|byte| **byte == b'/').count()
 }
 
 fn unescaped(text: &[u8]) -> Vec<u8> {
@@ -235,8 +305,42 @@ mod tests {
             "file:///srv/docs/%25252525252e./x",
             "file:///srv/docsecret",
             "FILE:///srv/docs/a",
+            "file:///srv/docs//etc/passwd",
+            "file:///srv/docs/a//b",
+            "file:///srv/docs/%2Fetc%2Fpasswd",
+            "file:///srv/docs/a%2fb",
+            "file:///srv/docs/%252Fetc",
+            "file:///srv/docs/%25252Fetc",
+            "file:///srv/docs/a%5cb",
+            "file:///srv/docs/a%255Cb",
+            "file:///srv/docs/%c0%ae%c0%ae/secret",
+            "file:///srv/docs/%25c0%25ae/secret",
+            "file:///srv/docs/%e0%80%af",
+            "file:///srv/docs/a%00",
+            "file:///srv/docs/a%2500",
+            "file:///srv/docs/%u002e%u002e/secret",
+            "file:///srv/docs/a%2",
         ] {
             assert!(!allows(&docs, Thing::Resource(uri)), "{uri}");
+        }
+    }
+
+    #[test]
+    fn what_a_pattern_says_itself_may_have_empty_segments_and_escaped_slashes() {
+        for (pattern, fits, others) in [
+            ("docs://handbook/*", vec!["docs://handbook/a/b"], vec!["docs://handbook//etc/passwd"]),
+            (
+                "file://*",
+                vec!["file:///srv/a", "file://host/a"],
+                vec!["file:////srv", "file://host//a", "file:///a//b"],
+            ),
+            ("repo:/a%2Fb/*", vec!["repo:/a%2Fb/c"], vec!["repo:/a%2Fb/c%2Fd", "repo:/a%2Fb//c"]),
+            ("x:/a//b/*", vec!["x:/a//b/c"], vec!["x:/a//b//c"]),
+            ("*", vec!["http://host/a"], vec!["http://host/a%2Fb"]),
+        ] {
+            let access = access(|grants| grants.resources = patterns(&[pattern]));
+            assert!(fits.iter().all(|uri| allows(&access, Thing::Resource(uri))), "{pattern}");
+            assert!(others.iter().all(|uri| !allows(&access, Thing::Resource(uri))), "{pattern}");
         }
     }
 

@@ -171,7 +171,8 @@ impl Mux {
     /// Answers an admitted request here or sends it on its way.
     pub(crate) fn begin(&mut self, accepted: Accepted) {
         let Some(caller) = self.callers.get(accepted.caller) else { return };
-        if let Err(error) = access::judge(&caller.access, &accepted.request) {
+        let judged = access::judge(&caller.access, &accepted.request);
+        if let Err(error) = judged.and_then(|()| access::judge_answers(&caller.access, &accepted.request)) {
             return accepted.refuse(&error);
         }
         if modern::is_modern(&accepted.request) {

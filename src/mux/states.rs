@@ -19,7 +19,7 @@ use crate::wire::scan::Field;
 use crate::wire::splice::Splice;
 
 /// What every token of mcpool's begins with.
-const OURS: &str = "mcpool.";
+pub(super) const OURS: &str = "mcpool.";
 
 impl Mux {
     /// Seals the state with which a server's question ends a call.

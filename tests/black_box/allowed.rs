@@ -231,6 +231,45 @@ fn fixed_roots_hold_for_modern_callers_too() {
     });
 }
 
+#[test]
+fn who_may_not_be_asked_answers_nothing_unasked() {
+    play(async {
+        let roots = json!({"r": {"roots": [{"uri": "file:///"}]}});
+        let accept = json!({"q": {"action": "accept", "content": {"sure": true}}});
+        let fixed = Some(Roots::Fixed(vec!["file:///srv".into()]));
+        for (asks, told, extra, refused) in [
+            (None, None, json!({"inputResponses": roots}), true),
+            (None, fixed.clone(), json!({"inputResponses": roots}), true),
+            (None, None, json!({"inputResponses": accept, "requestState": "approved=1"}), true),
+            (None, None, json!({"requestState": "approved=1"}), true),
+            (None, Some(Roots::Client), json!({"inputResponses": accept}), true),
+            (Some(true), None, json!({"inputResponses": roots}), true),
+            (Some(true), fixed, json!({"requestState": "approved=1"}), true),
+            (Some(true), None, json!({"inputResponses": accept}), false),
+            (Some(true), Some(Roots::Client), json!({"inputResponses": roots, "requestState": "approved=1"}), false),
+        ] {
+            let set = move |it: &mut Endpoint| (it.tools, it.asks, it.roots) = (patterns(&["*"]), asks, told);
+            let proxy = proxy().server("s", modern(|_| {})).config(published(set)).start().await;
+            let caller = proxy.modern().with(elicitation()).connect("pub").await;
+            let mut params = json!({"name": "echo", "arguments": {}});
+            params.as_object_mut().expect("an object").extend(extra.as_object().expect("an object").clone());
+            let answer = caller.ask("tools/call", params.clone()).await;
+            if refused {
+                assert_eq!(
+                    (answer.code(), answer.message().contains("anew")),
+                    (-32602, true),
+                    "{extra}: {}",
+                    answer.raw
+                );
+            }
+            assert_eq!(proxy.got("s", "tools/call").len(), usize::from(!refused), "{extra}: {}", answer.raw);
+            let own = proxy.modern().with(elicitation()).connect("s").await;
+            own.ask("tools/call", params).await;
+            assert_eq!(proxy.got("s", "tools/call").len(), 1 + usize::from(!refused), "its owner: {extra}");
+        }
+    });
+}
+
 /// What servers of both eras are told that callers of an endpoint can be asked.
 async fn declared(asks: Option<bool>) -> Vec<Value> {
     let mut told = Vec::new();

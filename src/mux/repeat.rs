@@ -78,9 +78,14 @@ impl Mux {
         // On its way out the line had names and states of the server in it.
         let modern = call.profile == crate::era::profile::Profile::Modern;
         let routed = self.callers.get(call.caller).filter(|_| call.is_callers() && call.bridge.is_none());
-        let splice = match routed.map(|caller| self.route(caller, &call.request, modern)) {
+        let worded = routed.map(|caller| {
+            let mut route = self.route(caller, &call.request, modern)?;
+            self.word_for_modern(call.server, call.caller, &call.request, modern, &mut route.splice)?;
+            Ok(route.splice)
+        });
+        let splice = match worded {
             None => call.request.splice(),
-            Some(Ok(route)) => route.splice,
+            Some(Ok(splice)) => splice,
             Some(Err(error)) => return self.fail(key, error),
         };
         let Some(call) = self.calls.get_mut(key) else { return };

@@ -171,7 +171,7 @@ impl Pair {
         let heard = self.client.hear().await;
         let ours = part(&heard, Field::Id);
         assert_eq!(heard, ask.replacen(ID, &ours, 1), "{case}: an ask");
-        let answer = self.answer(false);
+        let answer = self.answer(true);
         self.client.say(&answer.replacen(ID, &ours, 1)).await;
         assert_eq!(self.server.hear().await, answer.replacen(ID, &id, 1), "{case}: the answer to an ask");
     }

@@ -115,6 +115,22 @@ impl Mux {
         })
     }
 
+    /// Lets a request wait for what decides about it if no breaker is open that would refuse it then. None is tried
+    /// with it: it may never be sent.
+    ///
+    /// # Errors
+    /// A breaker is open.
+    pub(super) fn may_wait(&self, accepted: &Accepted, id: ServerId) -> Result<(), Error> {
+        let (server, now) = (self.server(id), clock::now());
+        let gate = &server.gate;
+        let tool = if gate.per_tool { self.tool_of(accepted.caller, &accepted.request) } else { None };
+        let of_tool = tool.and_then(|tool| gate.tools.get(&tool));
+        let mut open = [Some(&gate.breaker), of_tool].into_iter().flatten();
+        let Some(breaker) = open.find(|breaker| breaker.state(now) == State::Open) else { return Ok(()) };
+        let (cause, retry) = (breaker.cause().to_owned(), breaker.opens_for(now).unwrap_or_default());
+        Err(Error::BreakerOpen { server: server.config.name.clone(), cause, retry })
+    }
+
     /// Lets a call through if its server is not known to be sick.
     ///
     /// # Errors

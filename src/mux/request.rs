@@ -271,7 +271,14 @@ impl Mux {
             match self.listed(&accepted, &profile, &route) {
                 Listed::Yes => {}
                 Listed::No(what) => return accepted.refuse(&Error::Forbidden { what }),
-                Listed::Unknown(kind) => return self.await_list(accepted, profile, route.server, kind),
+                Listed::Unknown(kind) => {
+                    // The list may have been asked for before a breaker opened, and never come from a server that hangs:
+                    // the call would wait long for what it is refused then anyway.
+                    if !returns && let Err(error) = self.may_wait(&accepted, route.server) {
+                        return accepted.refuse(&error);
+                    }
+                    return self.await_list(accepted, profile, route.server, kind);
+                }
             }
         }
         match known {

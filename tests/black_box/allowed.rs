@@ -1,9 +1,12 @@
 //! An endpoint that names something allows that and nothing else, whatever a caller calls it; who knocks beside it at an
 //! endpoint that names nothing is not concerned.
 
+use std::num::NonZeroU32;
+
 use mcpool::config::{Endpoint, Grants, Roots, Rule, Who};
 use serde_json::{Value, json};
 
+use crate::breaker::refused;
 use crate::support::{Answer, Caller, Proxy, elicitation, legacy, modern, modern_script, play, proxy, script, settled};
 
 const REVISION: &str = "2025-11-25";
@@ -192,6 +195,25 @@ fn a_server_without_lists_or_that_cannot_be_asked_is_refused_once() {
         let silent = silent.start().await;
         let caller = silent.legacy(REVISION).connect("pub").await;
         assert_eq!(caller.call("x", json!({})).await.code(), 504);
+    });
+}
+
+#[test]
+fn who_would_wait_for_a_list_is_refused_at_once_while_the_breaker_is_open() {
+    play(async {
+        let hangs = script().on("tools/list", |_, _| {}).on("tools/call", |call, say| {
+            say.error(call, json!({"code": -32603, "message": "sick"}));
+        });
+        let proxy = proxy().server("s", hangs.into()).set(|server| server.breaker.failures = NonZeroU32::new(1));
+        let proxy = proxy.config(published(|it| it.tools = patterns(&["*"]))).start().await;
+        let caller = proxy.legacy(REVISION).connect("pub").await;
+        let early = caller.begin("x", json!({}));
+        settled().await;
+        assert_eq!(proxy.legacy(REVISION).connect("s").await.call("x", json!({})).await.code(), -32603);
+        let late = refused(&caller, "x").await;
+        assert!(late.message().contains("internal error"), "{}", late.raw);
+        assert_eq!(early.answer().await.reason(), Some("call_timeout"));
+        assert_eq!(proxy.got("s", "tools/list").len(), 1);
     });
 }
 

@@ -109,9 +109,11 @@ impl Mux {
         let at = InstanceRef { server, key: pin.to };
         let open = |state| matches!(state, State::Ready | State::Draining);
         let call = &self.calls[key];
-        // Whatever it was pinned by, what was told to others or is another caller's alone is never reached.
+        // Whatever it was pinned by, what was told to others or is another caller's session is never reached. A `call`
+        // lease goes from caller to caller meanwhile, and what was begun in the instance can go on nowhere else.
         let own = |instance: &Instance| {
-            instance.profile == call.profile && instance.bound.is_none_or(|(owner, _)| owner == call.caller)
+            let of_session = instance.bound.filter(|(_, lease)| *lease == Lease::Session);
+            instance.profile == call.profile && of_session.is_none_or(|(owner, _)| owner == call.caller)
         };
         if self.instance(at).is_some_and(|to| open(to.state) && (!call.is_callers() || own(to))) {
             return self.send(key, pin.to);

@@ -4,7 +4,7 @@ use mcpool::config::LeaseChoice;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::support::{after, legacy, play, proxy, sampling, seconds, settled};
+use crate::support::{after, elicitation, legacy, modern, obliging, play, proxy, sampling, seconds, settled};
 
 const REVISION: &str = "2025-06-18";
 
@@ -72,6 +72,48 @@ fn under_a_call_lease_a_process_is_one_callers_as_long_as_it_has_calls() {
         b.hang_up().await;
         let c = proxy.legacy(REVISION).connect("echo").await;
         assert_eq!((c.instance().await, proxy.started("echo")), ("echo-0".to_owned(), 2));
+    });
+}
+
+#[test]
+fn under_a_call_lease_answers_go_to_the_process_that_asked_though_another_caller_has_calls_there() {
+    play(async {
+        let proxy = proxy().server("new", modern(|_| {})).set(|server| server.lease = LeaseChoice::Call).start().await;
+        let (old, new) = (proxy.legacy("2025-11-25"), proxy.modern());
+        let (old, new) = (old.with(elicitation()).connect("new").await, new.with(elicitation()).connect("new").await);
+        let question = json!({"message": "?"});
+        let call = old.begin("ask_elicit", question.clone());
+        let ask = old.asked("elicitation/create").await;
+        let first = new.call("ask_elicit", question.clone()).await;
+        first.asks();
+        let other = proxy.modern().connect("new").await;
+        let busy = other.begin("slow", json!({"ms": 100}));
+        settled().await;
+        ask.answer(json!({"action": "accept", "content": {"answer": "Ada"}}));
+        assert_eq!(call.answer().await.json()["action"], "accept");
+        let retried = new.retry("ask_elicit", question, &first, first.answers(obliging)).answer().await;
+        assert_eq!(retried.json()["action"], "accept");
+        busy.answer().await;
+        let sent = proxy.process("new", 0).got("tools/call");
+        let retries = sent.iter().filter(|call| call["params"].get("requestState").is_some()).count();
+        assert_eq!((sent.len(), retries), (5, 2), "no other process could read the states");
+    });
+}
+
+#[test]
+fn under_a_call_lease_a_task_is_there_for_its_owner_though_another_caller_has_calls_there() {
+    play(async {
+        let proxy = proxy().server("echo", legacy(|_| {})).set(|server| server.lease = LeaseChoice::Call).start().await;
+        let (a, b) = (proxy.legacy("2025-11-25"), proxy.legacy("2025-11-25"));
+        let (a, b) = (a.connect("echo").await, b.connect("echo").await);
+        let slow = json!({"name": "slow", "arguments": {"ms": 500}, "task": {"ttl": 60_000}});
+        let created = a.ask("tools/call", slow).await;
+        let busy = b.begin("slow", json!({"ms": 1000}));
+        settled().await;
+        let about = json!({"taskId": created.result()["task"]["taskId"]});
+        assert_eq!(a.ask("tasks/get", about).await.result()["status"], "working");
+        busy.answer().await;
+        assert_eq!(proxy.started("echo"), 1);
     });
 }
 

@@ -199,6 +199,7 @@ impl Server {
             }
         }
         self.world.reading.borrow_mut().remove(&self.no);
+        self.world.told_to_end.borrow_mut().insert(self.no, self.world.now());
         if self.has(Fault::IgnoresTheEnd) {
             self.world.count("servers that do not end when they should");
             return std::future::pending().await;

@@ -54,6 +54,8 @@ pub struct World {
     pub weights: RefCell<BTreeMap<u32, Weight>>,
     /// The numbers of the copies that still read.
     pub reading: RefCell<BTreeSet<usize>>,
+    /// When copies were told to end, by their number: their stdin was closed.
+    pub told_to_end: RefCell<BTreeMap<usize, Duration>>,
     /// How often what is rare came about.
     pub tally: RefCell<BTreeMap<&'static str, usize>>,
     /// Nothing goes wrong any more.
@@ -92,6 +94,7 @@ impl World {
             ledgers: RefCell::new(servers.iter().map(|_| Ledger::default()).collect()),
             weights: RefCell::default(),
             reading: RefCell::default(),
+            told_to_end: RefCell::default(),
             servers,
             tally: RefCell::default(),
             calm: Cell::default(),
@@ -256,6 +259,12 @@ impl World {
     /// Whether a copy of a server still reads what it is sent.
     pub fn reads(&self, copy: usize) -> bool {
         self.reading.borrow().contains(&copy)
+    }
+
+    /// Whether a copy of a server is certainly listened to at some time. One that is stopped may go on to speak, and its
+    /// calls have failed by then or were sent again.
+    pub fn hears(&self, copy: usize, at: Duration) -> bool {
+        self.told_to_end.borrow().get(&copy).is_none_or(|since| at < *since)
     }
 
     /// Whether a server still works on a call.

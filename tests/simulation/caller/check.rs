@@ -75,7 +75,13 @@ impl Caller {
                 false => said_alike(&said.replacen(ID, id, 1), line),
             }),
             said: truth.answer.as_ref().map(|(said, _)| said.clone()),
-            late: truth.answer.as_ref().is_some_and(|(_, at)| *at < now) && request.batch.is_none(),
+            // What a copy says after it was told to end is not heard. Its call may wait for another copy by then, and be
+            // refused there.
+            late: truth
+                .answer
+                .as_ref()
+                .is_some_and(|(_, at)| *at < now && truth.arrived.is_some_and(|copy| self.world.hears(copy, *at)))
+                && request.batch.is_none(),
             missed: (truth.progress.0 != truth.progress.1 && !truth.was_held).then_some(truth.progress),
             plain: plain_codes(truth),
         }) else {

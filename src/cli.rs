@@ -85,9 +85,8 @@ enum Command {
     },
     /// Connect stdin and stdout to an endpoint of the daemon, starting the daemon if none runs (for hosts)
     Connect {
-        /// The endpoint: a server's name, or `all`; with --socket it says nothing
-        #[arg(required_unless_present = "socket")]
-        name: Option<String>,
+        /// The endpoint: a server's name, or `all`
+        name: String,
         /// Connect to this socket and start nothing
         #[arg(long, value_name = "PATH")]
         socket: Option<PathBuf>,
@@ -219,7 +218,6 @@ fn run(command: Command, config: Option<&Path>) -> Result<ExitCode, String> {
             served
         }
         Command::Connect { name, socket, peer_uid } => {
-            let name = name.unwrap_or_else(|| "NAME".to_owned());
             let target = match socket {
                 Some(path) => Ok(reach::Target::Socket { path, user: peer_uid }),
                 None => choose(config).map(|chosen| reach::Target::Endpoint { chosen, name: name.clone() }),

@@ -176,11 +176,6 @@ impl<R: AsyncRead + Unpin> Session<R> {
             };
             match read {
                 Ok(0) => {
-                    // A whole message without a line end is one. There is nothing to be cut off any more for the others.
-                    if let Some(rest) = self.lines.rest() {
-                        let _ = self.take(rest);
-                    }
-                    self.mux.with(|mux| mux.input_ended(self.key));
                     // What comes at the end only is not in the memory of all those who stay.
                     Box::pin(self.linger(left)).await;
                     return Ended::Closed;

@@ -13,7 +13,6 @@ mod way;
 mod world;
 
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -89,8 +88,6 @@ struct Daemon {
     stream: UnixStream,
     /// It takes nothing more; what it has said may be there still.
     deaf: bool,
-    /// It was told that nothing more comes.
-    told: bool,
 }
 
 /// How far it has come.
@@ -141,7 +138,7 @@ impl Shim {
             self.look_for_the_daemon();
             self.write();
             if self.is_over() {
-                let well = !self.failed && self.carrier.is_served() && !self.carrier.has_lost_one();
+                let well = !self.failed && self.carrier.is_served();
                 return Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
             }
             let came = self.wait()?;
@@ -172,7 +169,7 @@ impl Shim {
         match found {
             None => {}
             Some(Ok(stream)) => {
-                self.daemon = Some(Daemon { stream, deaf: false, told: false });
+                self.daemon = Some(Daemon { stream, deaf: false });
                 self.carrier.linked();
                 self.phase = Phase::Serving;
                 self.deadline = self.carrier.is_opening().then(|| now + OPENING);
@@ -230,10 +227,6 @@ impl Shim {
                 // That it is gone is seen when what it said last is read.
                 Err(_) => daemon.deaf = true,
             }
-        }
-        if self.carrier.has_said_all() && !std::mem::replace(&mut daemon.told, true) {
-            // Then it asks the host nothing that nobody would answer. If it is gone, that is seen when it is read.
-            let _ = daemon.stream.shutdown(Shutdown::Write);
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Mux;
 use super::bridge::Bridge;
 use super::call::Place;
-use super::callers::{Asked, SILENT};
+use super::callers::Asked;
 use super::readable;
 use crate::clock;
 use crate::era::bridge::ask as words;
@@ -135,9 +135,6 @@ impl Mux {
         if !caller.access.asks {
             return self.refuse_ask(at, id, "callers of this endpoint are not asked (see its `asks`)");
         }
-        if caller.silent {
-            return self.refuse_ask(at, id, SILENT);
-        }
         let ours = caller.next_ask();
         caller.asks.insert(ours, Asked::For(at, id.clone()));
         let mut splice = message.splice();
@@ -206,18 +203,6 @@ impl Mux {
             Some(Asked::For(at, id)) => self.refuse_ask(at, &id, &format!("the client's answer was unusable: {why}")),
             Some(Asked::Input { call, key, elicitation }) => {
                 self.input_answered(call, key, elicitation, Err(format!("its answer was unusable: {why}")));
-            }
-        }
-    }
-
-    /// A caller will not answer an ask, since its input has ended.
-    pub(super) fn ask_unanswered(&mut self, key: CallerKey, ask: AskId) {
-        match self.callers.get_mut(key).and_then(|caller| caller.asks.remove(&ask)) {
-            // They are settled for whatever asks for them from now on.
-            None | Some(Asked::Roots) => {}
-            Some(Asked::For(at, id)) => self.refuse_ask(at, &id, SILENT),
-            Some(Asked::Input { call, key, elicitation }) => {
-                self.input_answered(call, key, elicitation, Err(SILENT.into()));
             }
         }
     }

@@ -27,8 +27,6 @@ pub struct Carrier {
     ledger: Ledger,
     link: Link,
     host_ended: bool,
-    /// The host's last request was cut off so early that it could not be answered.
-    lost_one: bool,
 }
 
 /// How it stands with the daemon.
@@ -91,26 +89,11 @@ impl Carrier {
     pub fn host_ended(&mut self) {
         self.host_ended = true;
         let mut last = self.from_host.end();
-        // A whole message without a line end is one. Half of one waits for an answer all the same.
+        // Half a line is nothing; a whole message without a line end is one.
         if super::glance::glance(&last).is_some() {
             last.push(b'\n');
             self.host_line(Cut::Gathered(last));
-        } else if !last.trim_ascii().is_empty() {
-            let reply = super::ledger::cut_off(&last);
-            self.lost_one = reply == Err(());
-            reply.into_iter().flatten().for_each(|reply| self.tell(&reply));
         }
-    }
-
-    /// Whether the host's last request was not answered, because it was cut off.
-    pub fn has_lost_one(&self) -> bool {
-        self.lost_one
-    }
-
-    /// Whether the daemon has got all that the host said, and nothing more comes.
-    pub fn has_said_all(&self) -> bool {
-        let open = matches!(self.link, Link::Open);
-        self.host_ended && open && self.held.waiting() == 0 && self.to_daemon.waiting() == 0
     }
 
     fn host_line(&mut self, line: Cut<'_>) {

@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 
 use super::glance::{Glance, glance};
 use crate::error::Error;
-use crate::wire::id::{RawId, digits};
+use crate::wire::id::RawId;
 use crate::wire::message::Message;
 use crate::wire::scan::Field;
 use crate::wire::skim::{self, Shape, Skim};
@@ -114,9 +114,7 @@ impl Ledger {
                 }
             }
             // What a daemon asked that is gone is no business of the next one, which may use the same id.
-            (Some(id), None) if seen.answers && !self.asks.remove(&id) && !self.asks.remove(&as_asked(&id)) => {
-                return Said::Drop;
-            }
+            (Some(id), None) if seen.answers && !self.asks.remove(&id) => return Said::Drop,
             _ => {}
         }
         Said::PassOn
@@ -126,8 +124,7 @@ impl Ledger {
     pub fn answers(&self, line: &[u8]) -> bool {
         !self.asks.is_empty()
             && glance(line).is_some_and(|seen| {
-                let is_one = |id: &RawId| self.asks.contains(id) || self.asks.contains(&as_asked(id));
-                let asked = || seen.id.and_then(RawId::new).is_some_and(|id| is_one(&id));
+                let asked = || seen.id.and_then(RawId::new).is_some_and(|id| self.asks.contains(&id));
                 seen.answers && seen.method.is_none() && asked()
             })
     }
@@ -355,26 +352,9 @@ fn error_of(line: &[u8]) -> Option<String> {
 }
 
 /// What the host is told of a line that is no message: the one who waits for its answer, if that can be found out.
-/// An id as the daemon wrote it, if the host gives it back as a text or a float.
-fn as_asked(id: &RawId) -> RawId {
-    digits(id.as_str()).and_then(|number| RawId::new(&number.to_string())).unwrap_or_else(|| id.clone())
-}
-
 fn no_message(line: &[u8]) -> Option<Vec<u8>> {
     let first = skim::messages(line).into_iter().next().unwrap_or_default();
     refused(&first, &Error::Parse("a line of the host is no JSON object, and was left out".into()))
-}
-
-/// What the host is told of a last line that is cut off, if anything; an error if it waits for an answer to it and cannot be
-/// told.
-pub fn cut_off(line: &[u8]) -> Result<Option<Vec<u8>>, ()> {
-    let skim = Skim::over(line);
-    let error = Error::Parse("the input ended in the middle of this line".into());
-    match (skim.shape(), skim.id()) {
-        (Shape::Answer | Shape::Notification, _) => Ok(None),
-        (_, Some(id)) => Ok(Some(error.reply(Some(id)))),
-        (_, None) => Err(()),
-    }
 }
 
 /// What the host is told of a line that cannot be carried: nobody waits for an answer to an answer or a notification.

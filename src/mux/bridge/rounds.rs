@@ -10,7 +10,7 @@ use crate::era::profile::Legacy;
 use crate::error::Error;
 use crate::mux::Mux;
 use crate::mux::call::{Call, Pin, Place};
-use crate::mux::callers::{Asked, SILENT};
+use crate::mux::callers::Asked;
 use crate::mux::roots::fixed;
 use crate::pool::instance::{InstanceRef, ServerId};
 use crate::reply::{CallKey, CallerKey};
@@ -102,10 +102,12 @@ impl Mux {
             legacy.responses.push((name, roots.trim_start_matches(r#""result":"#).to_owned()));
             return Ok(());
         }
-        let Some(caller) = callers.get_mut(call.caller).filter(|caller| takes && !caller.silent) else {
+        let Some(caller) = callers.get_mut(call.caller).filter(|_| takes) else {
             if !elicitation {
-                let why = if takes { SILENT } else { "it did not declare that it can" };
-                return Err(Error::Unanswered { what: method.into_owned(), why: why.into() });
+                return Err(Error::Unanswered {
+                    what: method.into_owned(),
+                    why: "it did not declare that it can".into(),
+                });
             }
             legacy.responses.push((name, CANCELLED.into()));
             return Ok(());

@@ -71,7 +71,9 @@ def plain(value: Any) -> Any:
 def result(value: dict[str, Any]) -> dict[str, Any]:
     kept = {key: inner for key, inner in value.items() if key not in ("resultType", "ttlMs", "cacheScope")}
     if isinstance(kept.get("tools"), list):
-        kept["tools"] = [{key: inner for key, inner in tool.items() if key != "execution"} for tool in kept["tools"]]
+        # Those that run as tasks only are not shown across the eras.
+        tools = [tool for tool in kept["tools"] if (tool.get("execution") or {}).get("taskSupport") != "required"]
+        kept["tools"] = [{key: inner for key, inner in tool.items() if key != "execution"} for tool in tools]
     return without_meta(kept, "io.modelcontextprotocol/serverInfo")
 
 
@@ -185,6 +187,9 @@ def refused(outcome: Any) -> bool:
 def of_rmcp(caller: str, offered: dict[str, Any], wanted: Outcomes) -> None:
     """rmcp's own checklist, which is the same for every server."""
     wanted.pop("discover", None)
+    if isinstance(wanted.get("tools"), list):
+        # Those that run as tasks only are not shown across the eras; the reference server has this one, whose mark rmcp drops.
+        wanted["tools"] = [tool for tool in wanted["tools"] if tool.get("name") != "simulate-research-query"]
     for name in RMCP_NOT_MODERN:
         wanted.pop(name, None)
     if caller == "legacy":

@@ -196,7 +196,7 @@ fn has_empty_segment(uri: &str, fixed: usize) -> bool {
 /// Whether a `%` stands there that escapes nothing, which readers take in their own ways.
 fn has_odd_escape(uri: &str) -> bool {
     let digit = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_hexdigit());
-    uri.split('%').skip(1).any(|behind| !(digit(behind.bytes().next()) && digit(behind.bytes().nth(1))))
+    uri.split('%').skip(1).any(|behind| !(digit(behind.bytes().next()) && digit(behind.as_bytes().get(1).copied())))
 }
 
 fn slashes(text: &[u8]) -> usize {

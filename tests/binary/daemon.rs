@@ -214,8 +214,12 @@ pub async fn gone(pid: u32) {
     timeout(PATIENCE, ended).await.unwrap_or_else(|_| panic!("process {pid} is still there"));
 }
 
-/// Whether a process has ended and only its parent has not looked.
+/// Whether a process has ended and only its parent has not looked. While one of its threads is left, so are its files.
 fn is_zombie(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    fields.first() == Some(&"Z") && fields.get(THREADS) == Some(&"1")
 }
+
+/// Where the number of threads is in `/proc/PID/stat`, counted from the state.
+const THREADS: usize = 17;

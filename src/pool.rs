@@ -159,7 +159,8 @@ impl Pool {
                     return Some((call, key));
                 }
                 Pick::Start | Pick::Overflow | Pick::Replace(_) if self.setbacks.back_off(&need.profile) => {}
-                Pick::Start | Pick::Overflow if leisurely && self.has_alive(&need) => {}
+                Pick::Start | Pick::Overflow | Pick::Replace(_) | Pick::GiveWay(_)
+                    if leisurely && self.has_alive(&need) => {}
                 Pick::Start => drop(self.start(caller, &need, StartReason::Call)),
                 Pick::Overflow => {
                     let key = self.start(caller, &need, StartReason::Overflow);
@@ -233,7 +234,7 @@ impl Pool {
     }
 
     /// Whether an instance serves a need, now or soon.
-    fn has_alive(&self, need: &Need) -> bool {
+    pub fn has_alive(&self, need: &Need) -> bool {
         self.instances.values().any(|instance| instance.serves(need) && instance.alive())
     }
 

@@ -126,8 +126,31 @@ impl Mux {
         self.fail(key, Error::ServerDied { server: self.server(server).config.name.clone(), detail });
     }
 
+    /// Ends looks at lists for which an instance would have to be started though nobody is there. The next that starts has
+    /// its lists looked at anyway: kinds of clients that take each other's place would go on with that for ever.
+    fn look_no_more(&mut self, server: ServerId) {
+        let pool = &self.server(server).pool;
+        let futile = |ticket: &&Ticket| {
+            let call = self.calls.get(ticket.call);
+            ticket.leisurely
+                && !pool.has_alive(&ticket.need)
+                && call.is_some_and(|call| !self.callers.contains_key(call.caller) && self.is_leisurely(call))
+        };
+        let futile: Vec<CallKey> = pool.queue.iter().filter(futile).map(|ticket| ticket.call).collect();
+        if futile.is_empty() {
+            return;
+        }
+        self.server_mut(server).pool.queue.remove_where(|ticket| futile.contains(&ticket.call));
+        let server = self.server(server).config.name.clone();
+        for key in futile {
+            let detail = "the instance whose lists were looked at has ended".to_owned();
+            self.fail(key, Error::ServerDied { server: server.clone(), detail });
+        }
+    }
+
     /// Gives instances that have room to the calls that wait.
     pub(crate) fn dispatch(&mut self, server: ServerId) {
+        self.look_no_more(server);
         loop {
             let Mux { servers, callers, .. } = self;
             let pool = &mut servers[server.0].pool;

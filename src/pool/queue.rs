@@ -51,6 +51,11 @@ impl Queue {
         self.waiting.values().flatten().filter(|ticket| wanted(ticket)).count()
     }
 
+    /// All calls that wait.
+    pub fn iter(&self) -> impl Iterator<Item = &Ticket> {
+        self.waiting.values().flatten()
+    }
+
     /// Lets a call wait behind the calls of its own caller.
     pub fn push(&mut self, ticket: Ticket) {
         let caller = ticket.caller;

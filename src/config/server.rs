@@ -135,7 +135,7 @@ pub struct Timeouts {
     pub start: Duration,
     /// How long a start may go on that takes longer and writes meanwhile.
     pub start_max: Duration,
-    /// For an answer to the `server/discover` that tells the eras apart.
+    /// For an answer to the `server/discover` that tells the eras apart; half of `start` at most.
     pub discover: Duration,
     /// For the answer to a call; progress starts it anew.
     pub call: Duration,

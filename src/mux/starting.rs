@@ -39,7 +39,8 @@ impl Mux {
             return None;
         }
         if self.is_probing(at) {
-            let due = opened_at + timeout.discover.min(timeout.start);
+            // Half of the time is left for the other question, however long this one may take.
+            let due = opened_at + timeout.discover.min(timeout.start / 2);
             if now < due {
                 return Some(due);
             }

@@ -111,6 +111,20 @@ fn a_server_that_is_silent_about_discover_is_a_legacy_one() {
 }
 
 #[test]
+fn however_long_discovery_may_take_a_silent_server_is_given_time_to_initialize() {
+    play(async {
+        let silent = script().on("server/discover", |_, _| {}).on("tools/call", |it, say| say.text(it, "hi"));
+        let times = |server: &mut mcpool::config::Server| {
+            (server.timeout.start, server.timeout.discover) = (seconds(4), seconds(8))
+        };
+        let proxy = proxy().server("it", silent.into()).set(times).start().await;
+        let caller = proxy.modern().connect("it").await;
+        assert_eq!(caller.call("x", json!({})).await.text(), "hi");
+        assert_eq!(proxy.started("it"), 1);
+    });
+}
+
+#[test]
 fn a_server_that_is_silent_about_everything_is_given_up() {
     play(async {
         let proxy = proxy().server("mute", mute()).set(|server| server.timeout.start = seconds(8)).start().await;

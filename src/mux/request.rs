@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use slotmap::Key;
+use tokio::time::Instant;
 
 use super::Mux;
 use super::access;
@@ -35,6 +36,8 @@ pub struct Accepted {
     pub request: Message,
     reply: Reply,
     permit: Permit,
+    /// How often it was sent again before it was begun again, and the limit that it keeps if it was.
+    repeated: Option<(u8, Instant)>,
 }
 
 impl Accepted {
@@ -86,13 +89,15 @@ impl Accepted {
     /// The request that a call was made for, if a caller made it.
     pub fn of(call: Box<Call>) -> Option<Accepted> {
         let Source::Caller(reply, permit) = call.from else { return None };
-        Some(Accepted { caller: call.caller, request: call.request, reply, permit })
+        let repeated = (call.repeats > 0).then_some((call.repeats, call.limit));
+        Some(Accepted { caller: call.caller, request: call.request, reply, permit, repeated })
     }
 
     /// Makes it a call, placed nowhere yet.
     pub fn call(self, server: ServerId, profile: Profile) -> Call {
         let now = clock::now();
         let level = self.level();
+        let (repeats, limit) = self.repeated.unwrap_or((0, now));
         Call {
             from: Source::Caller(self.reply, self.permit),
             caller: self.caller,
@@ -107,10 +112,10 @@ impl Accepted {
             place: Place::Nowhere,
             since: now,
             deadline: now,
-            limit: now,
+            limit,
             queue_until: None,
             trials: Trials::default(),
-            repeats: 0,
+            repeats,
         }
     }
 }
@@ -156,7 +161,7 @@ impl Mux {
             Err(Full::Own(limit)) => return reply.refuse(&Error::CallerOverloaded { limit }),
             Err(Full::All(limit)) => return reply.refuse(&Error::Overloaded { limit }),
         };
-        let accepted = Accepted { caller: key, request, reply, permit };
+        let accepted = Accepted { caller: key, request, reply, permit, repeated: None };
         if self.metrics.audit.get().is_some_and(|trail| trail.refuses()) && !is_harmless(&accepted.request.method()) {
             return accepted.refuse(&Error::AuditUnavailable);
         }

@@ -234,6 +234,20 @@ fn what_is_cancelled_before_it_is_sent_again_is_not_sent() {
 }
 
 #[test]
+fn what_was_sent_again_is_not_sent_more_often_when_its_server_is_replaced() {
+    play(async {
+        let proxy = server(fragile(2).into(), |server| server.retry.tools = [("reading".to_owned(), 2)].into()).await;
+        let caller = caller(&proxy).await;
+        let call = caller.begin("reading", json!({}));
+        settled().await;
+        assert_eq!((proxy.server("x")["queue"].clone(), proxy.got("x", "tools/call").len()), (json!(1), 2));
+        proxy.replace("x", fragile(2).into()).await;
+        died(&call.answer().await);
+        assert_eq!(proxy.got("x", "tools/call").len(), 3);
+    });
+}
+
+#[test]
 fn nothing_is_sent_again_for_a_caller_that_is_gone() {
     play(async {
         let proxy = between_death_and_retry().await;

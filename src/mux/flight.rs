@@ -1,5 +1,7 @@
 //! The way of a call to an instance: placed, queued if need be, leased, sent.
 
+use std::rc::Rc;
+
 use tokio::time::Instant;
 
 use super::Mux;
@@ -182,7 +184,7 @@ impl Mux {
         let Some(caller) = self.callers.get(call.caller) else {
             // For nobody in particular, so nothing is kept for it either.
             let asks = profile.has_roots() && server.catalogue.known.asks_roots;
-            let roots = asks.then(|| NO_ROOTS.into());
+            let roots = if asks { self.roots_for_nobody(call) } else { None };
             return Some(Need { profile, roots, lease: Lease::Shared, by_itself: false });
         };
         let (lease, _) = server.pool.lease(&profile, server.catalogue.known.has_asked);
@@ -200,6 +202,23 @@ impl Mux {
             _ => Some(caller.roots.known()?),
         };
         Some(Need { profile, roots, lease, by_itself })
+    }
+
+    /// The roots that an instance was told that is to serve nobody in particular: none, but a list that is looked at
+    /// again is had of one that is there, whatever it was told, before another is started for it.
+    fn roots_for_nobody(&self, call: &Call) -> Option<Rc<str>> {
+        let none = Some(NO_ROOTS.into());
+        if !matches!(call.from, Source::Mcpool(Errand::List { .. })) {
+            return none;
+        }
+        let instances = || {
+            let all = self.server(call.server).pool.instances.values();
+            all.filter(|instance| instance.alive() && instance.profile == call.profile && instance.bound.is_none())
+        };
+        if instances().any(|instance| instance.roots == none) {
+            return none;
+        }
+        instances().find(|instance| instance.state == State::Ready).map_or(none, |instance| instance.roots.clone())
     }
 
     /// Sends a call to an instance, under a lease.

@@ -3,6 +3,8 @@
 
 mod all_endpoint;
 mod allowed;
+mod allowed_asks;
+mod allowed_callers;
 mod asks;
 mod asks_of_all;
 mod bad_input;

@@ -1,9 +1,12 @@
-//! Mistakes as they are shown, and the example file held to the keys there are.
+//! Mistakes as they are shown, and what the values of keys become.
 
-use std::collections::BTreeSet;
+mod example;
+mod hosts;
+mod secrets;
+
 use std::ffi::OsString;
 
-use crate::config::{Config, Secret, Server};
+use crate::config::{Config, Server};
 
 fn env(name: &str) -> Option<OsString> {
     (name == "TOKEN").then(|| "hunter2".into())
@@ -155,113 +158,6 @@ fn an_empty_file_is_an_empty_config_with_a_warning() -> Result<(), Box<dyn std::
 }
 
 #[test]
-fn a_hosts_own_file() -> Result<(), Box<dyn std::error::Error>> {
-    let json = "{\n\t\"mcpServers\": {\n\t\t\"files\": {\n\t\t\t\"type\": \"stdio\", \"command\": \"npx\",\n\t\t\t\"args\": [\"-p\", 80], \"env\": {\"DEBUG\": true, \"N\": 1.0}\n\t\t}\n\t}\n}\n";
-    let config = Config::parse(json, "x", &env)?;
-    let server = config.server("files").ok_or("no server")?;
-    assert_eq!(server.args, ["-p", "80"]);
-    let env: Vec<_> = server.env.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
-    assert_eq!(env, [("DEBUG", "true"), ("N", "1.0")]);
-    says("servers: {a: {type: http, url: 'https://x'}}", "reached by URL is not supported", "1:15");
-    says("servers: {a: {url: 'https://x', headers: {}}}", "reached by URL is not supported", "1:15");
-    Ok(())
-}
-
-/// The servers of a file with their command lines, and its warnings.
-#[track_caller]
-fn shared(text: &str) -> (Vec<String>, Vec<String>) {
-    let env = |name: &str| match name {
-        "HOME" => Some("/home/me".into()),
-        "SET" => Some("set".into()),
-        _ => None,
-    };
-    let config = Config::parse(text, "x", &env).unwrap_or_else(|mistakes| panic!("{text}: {mistakes}"));
-    let told = |server: &Server| {
-        let env = server.env.iter().map(|(name, value)| format!(" {name}={}", value.expose())).collect::<String>();
-        format!("{}: {} {}{env}", server.name, server.command, server.args.join(" "))
-    };
-    (config.servers.iter().map(told).collect(), config.warnings())
-}
-
-#[test]
-fn the_files_of_hosts_work_as_they_are() {
-    let entry = r#"{"command": "x", "args": ["y"]"#;
-    for (host, text) in [
-        ("Claude Desktop", format!(r#"{{"globalShortcut": "Ctrl+Space", "mcpServers": {{"s": {entry}, "env": {{}}}}}}}}"#)),
-        ("Claude Code", format!(r#"{{"numStartups": 3, "projects": {{"/p": {{"mcpServers": {{}}}}}}, "mcpServers": {{"s": {entry}, "type": "stdio"}}}}}}"#)),
-        ("Cline", format!(r#"{{"mcpServers": {{"s": {entry}, "disabled": false, "autoApprove": [], "timeout": 600}}}}}}"#)),
-        ("Cline CLI", r#"{"mcpServers": {"s": {"transport": {"type": "stdio", "command": "x", "args": ["y"]}}}}"#.to_owned()),
-        ("Gemini", format!("{{// mine\n\"theme\": \"Default\", \"mcpServers\": {{\"s\": {entry}, \"trust\": true, \"timeout\": 30000}}}}}}")),
-        ("Cursor", format!(r#"{{"mcpServers": {{"s": {entry}, "envFile": ".env"}}}}}}"#)),
-        ("VS Code", format!("{{\n  // my servers\n  \"servers\": {{\"s\": {entry}, \"type\": \"stdio\"}},}},\n}}")),
-        ("VS Code, inputs", format!(r#"{{"inputs": [{{"id": "k"}}], "servers": {{"s": {entry}, "dev": {{}}}}}}}}"#)),
-        ("VS Code, settings", format!(r#"{{"editor.fontSize": 12, "mcp": {{"servers": {{"s": {entry}}}}}}}}}"#)),
-        ("Zed", format!("// Zed\n{{\"theme\": \"One\", \"context_servers\": {{\"s\": {entry}, \"source\": \"custom\", \"enabled\": true}}}}}}")),
-        ("Zed, older", r#"{"context_servers": {"s": {"command": {"path": "x", "args": ["y"], "env": null}, "settings": {}}}}"#.to_owned()),
-        ("opencode", r#"{"$schema": "x", "mcp": {"s": {"type": "local", "command": ["x", "y"], "enabled": true}}}"#.to_owned()),
-        ("opencode, newer", r#"{"mcp": {"servers": {"s": {"type": "local", "command": ["x", "y"]}}}}"#.to_owned()),
-        ("Continue", "name: A\nversion: 1\nmodels: []\nmcpServers:\n  - name: s\n    command: x\n    args: [y]\n".to_owned()),
-        ("Goose", "extensions:\n  s: {type: stdio, cmd: x, args: [y], envs: {}, env_keys: [], enabled: true, timeout: 300}\n  developer: {type: builtin, enabled: true}\n".to_owned()),
-        ("Warp", format!(r#"{{"mcpServers": {{"s": {entry}, "working_directory": "/tmp", "start_on_launch": true}}}}}}"#)),
-        ("Copilot CLI", format!(r#"{{"mcpServers": {{"s": {entry}, "type": "local", "tools": ["*"]}}}}}}"#)),
-        ("null", format!("\u{feff}{{\r\n\t\"mcpServers\": {{\r\n\t\t\"s\": {entry}, \"env\": null, \"cwd\": null}}\r\n\t}}\r\n}}\r\n")),
-    ] {
-        assert_eq!(shared(&text).0, ["s: x y"], "{host}");
-    }
-    let toml = "# mine\nmodel = \"x\"\n[mcp_servers.s]\ncommand = \"x\"\n";
-    for toml in [toml, "[mcp_servers.s]\ncommand = \"x\"\n"] {
-        says(toml, "this is TOML, as Codex and Grok write it", "1:1");
-    }
-}
-
-#[test]
-fn what_cannot_be_shared_is_left_out_of_a_hosts_file_and_told() {
-    let text = r#"{"oauthAccount": "hunter2", "mcpServers": {
-        "a": {"command": "x", "args": ["${SET}", "$SET", "${NO:-d}", "$NO"], "env": {"K": "${env:SET}"}},
-        "My Files (work)": {"command": "x"}, "My_Files [work]": {"command": "x"}, "all": {"command": "x"},
-        "awslabs.billing-cost-management-mcp-server": {"command": "x", "alwaysAllow": ["hunter2"]},
-        "off": {"command": "x", "disabled": true}, "off2": {"command": "x", "enabled": false},
-        "far": {"type": "http", "url": "https://x/?hunter2"}, "wind": {"serverUrl": "https://hunter2"},
-        "here": {"command": "x", "args": ["${workspaceFolder}"]}, "ask": {"command": "x", "env": {"K": "${input:k}"}},
-        "bad": {"command": "x", "args": "hunter2"}, "worse": "hunter2"
-    }}"#;
-    let (servers, warnings) = shared(text);
-    assert_eq!(
-        servers,
-        [
-            "a: x set set d $NO K=set",
-            "My-Files-work: x ",
-            "My_Files-work: x ",
-            "all-2: x ",
-            "awslabs-billing-cost-management: x "
-        ]
-    );
-    let said = warnings.join("\n");
-    for told in [
-        "this is a host's file: mcpool has no use for `oauthAccount`",
-        "server `My Files (work)` is called `My-Files-work` here",
-        "server `off` is disabled in this file, and left out",
-        "server `off2` is disabled in this file, and left out",
-        "server `far` is left out: it is not started by a command (`http`)",
-        "server `wind` is left out: it is reached by URL, and not started",
-        "server `here` is left out: `${workspaceFolder}` is another directory in each project",
-        "server `ask` is left out: `${input:k}` is asked by its host",
-        "server `bad` is left out: expected a list",
-        "server `worse` is left out: it has no `command`",
-        "mcpool has no use for `alwaysAllow`",
-    ] {
-        assert!(said.contains(told), "no {told:?} in:\n{said}");
-    }
-    assert!(!said.contains("hunter2"), "{said}");
-    let (servers, _) =
-        shared(r#"{"mcpServers": {"x y": {"command": "a"}, "x-y": {"command": "b"}, "x.y": {"command": "c"}}}"#);
-    assert_eq!(servers, ["x-y: a ", "x-y-2: b ", "x-y-3: c "]);
-    // Who writes for mcpool is told of mistakes as mistakes.
-    says("mcpServers: {a: {command: x, autoApprove: [], lease: shred}}", "did you mean `shared`?", "1:54");
-    says("{\"servers\": {\"a\": {\"command\": \"x\", \"autoApprove\": []}}}", "unknown key `autoApprove`", "1:36");
-}
-
-#[test]
 fn a_disabled_server_is_known_and_shown_nowhere() -> Result<(), Box<dyn std::error::Error>> {
     let text = "
 servers: {a: {command: x, disabled: true}, b: {command: y, disabled: false}}
@@ -275,36 +171,6 @@ endpoints:
     let pair = |shown: &str, disabled: &str| Some((shown.to_owned(), disabled.to_owned()));
     assert_eq!([shown("a"), shown("all"), shown("both")], [pair("", "a"), pair("b", "a"), pair("b", "a")]);
     says(&server("disabled: yes"), "expected `true` or `false`, got `yes`", "4:15");
-    Ok(())
-}
-
-#[test]
-fn no_mistake_shows_a_secret() -> Result<(), Box<dyn std::error::Error>> {
-    let filled = server("args: ['--key=${env:TOKEN}']\n    env: {KEY: '${env:TOKEN}', PLAIN: hunter2}");
-    assert_eq!(Config::parse(&filled, "x", &env)?.servers[0].args, ["--key=hunter2"]);
-    assert!(!format!("{:?}", Config::parse(&filled, "x", &env)).contains("hunter2"));
-    for line in [
-        "args: ['${env:TOKEN}${NO}']",
-        "env: {A: hunter2, B: '${NO} hunter2', ' C': x}",
-        "env: {A: [hunter2]}",
-        "env: ['A=hunter2']",
-        "env: 'A=hunter2'",
-        "env: {A: x}\n    env: {A: hunter2}",
-        "environment: {A: hunter2}",
-        "env: {A: \"hunter2\\0\"}",
-        "env: {A: hunter2, A: hunter2}",
-        "inherit_env: ['A=hun ter2']\n    x: 1",
-        "args: [--token, hunter2, null]",
-        "args: hunter2",
-        "argss: [hunter2]",
-        "api_key: hunter2",
-        "args: [--token, hunter2\n    x: 1",
-        "env: {A: hunter2",
-        "\"hunter2\": \"hunter2",
-    ] {
-        let shown = mistakes(&server(line));
-        assert!(shown.contains("error: ") && !shown.contains("hunter2"), "{shown}");
-    }
     Ok(())
 }
 
@@ -340,58 +206,6 @@ endpoints:
     Ok(())
 }
 
-const EXAMPLE: &str = include_str!("../../../config/example.yaml");
-
-#[test]
-fn the_example_shows_the_defaults() -> Result<(), Box<dyn std::error::Error>> {
-    let config = Config::parse(EXAMPLE, "example.yaml", &|_| None)?;
-    assert_eq!(config, Config::of(vec![Server::new("files", "npx")]));
-    assert_eq!(config.warnings(), Vec::<String>::new());
-    Config::parse(include_str!("../../../config/minimal.yaml"), "minimal.yaml", &|_| None)?;
-    Ok(())
-}
-
-/// A line's key and indentation, if it has one and is no comment.
-fn key(line: &str) -> Option<(usize, &str)> {
-    let indent = line.len() - line.trim_start().len();
-    let (key, _) = line[indent..].split_once(':')?;
-    (!key.starts_with('#')).then_some((indent, key))
-}
-
-/// Each map of the example gets an unknown key; the mistake tells which keys there are; all of them must stand there.
-#[test]
-fn the_example_mentions_every_key() {
-    let lines: Vec<&str> = EXAMPLE.lines().collect();
-    let opens = |line: &&&str| key(line).is_some() && line.ends_with(':');
-    let mut sections = 0;
-    for at in
-        std::iter::once(None).chain(lines.iter().enumerate().filter(|(_, line)| opens(line)).map(|(at, _)| Some(at)))
-    {
-        let indent = at.map_or(0, |at| key(lines[at]).map_or(0, |(indent, _)| indent + 2));
-        let start = at.map_or(0, |at| at + 1);
-        let within: BTreeSet<&str> = lines[start..]
-            .iter()
-            .filter_map(|line| key(line))
-            .take_while(|(depth, _)| *depth >= indent)
-            .filter_map(|(depth, key)| (depth == indent).then_some(key))
-            .collect();
-        let unknown = format!("{}zzzzzz: {{command: x, servers: [files]}}", " ".repeat(indent));
-        let text = [&lines[..start], &[unknown.as_str()], &lines[start..]].concat().join("\n");
-        let shown = mistakes(&text);
-        // Maps of names take any key.
-        let told = shown.split_once("unknown key `zzzzzz`").and_then(|(_, rest)| rest.split_once("help: known here: "));
-        let Some((_, known)) = told else { continue };
-        let known: BTreeSet<&str> =
-            known.lines().next().unwrap_or_default().split(", ").filter(|key| *key != "mcpServers").collect();
-        let name = at.map_or("the top", |at| lines[at].trim());
-        assert!(known.is_subset(&within), "under {name} there should be {:?}", known.difference(&within));
-        sections += 1;
-    }
-    // The top, a server and its nine sections, an endpoint, and seven sections of the daemon.
-    assert_eq!(sections, 19);
-    assert!(EXAMPLE.contains("mcpServers"));
-}
-
 #[test]
 fn tools_to_be_sent_again_are_a_list_or_say_how_often() {
     let read = |line: &str| Config::parse(&server(line), "x.yaml", &env).map(|config| config.servers[0].retry.clone());
@@ -404,32 +218,6 @@ fn tools_to_be_sent_again_are_a_list_or_say_how_often() {
     says(&server("retry: {tools: {search: 11}}"), "expected a whole number from 0 to 10, got `11`", "4:29");
     says(&server("retry: {tools: {search: often}}"), "expected a whole number from 0 to 10, got `often`", "4:29");
     says(&server("retry: {tools: search}"), "expected a list, got `search`", "4:20");
-}
-
-#[test]
-fn what_a_server_lacks_costs_that_server_alone() -> Result<(), Box<dyn std::error::Error>> {
-    let text = "servers:\n  a: {command: x, args: ['--key=${env:NO}'], cwd: '${env:PLACE}/x', env: {K: '${file:/no/such}'}}\n  b: {command: y}\n";
-    let config = Config::parse(text, "x", &env)?;
-    let lacks = &config.servers[0].lacks;
-    assert_eq!(lacks.len(), 3);
-    assert!(lacks.iter().any(|lack| lack.contains("variable `NO` is not set; set `NO` for the daemon")), "{lacks:?}");
-    assert!(lacks.iter().any(|lack| lack.contains("the file `/no/such` cannot be read")), "{lacks:?}");
-    assert_eq!((config.servers[0].args.len(), config.servers[0].cwd.clone()), (0, None), "half a value is none");
-    assert!(config.servers[1].lacks.is_empty());
-    assert!(config.warnings()[0].starts_with("server `a` cannot be started: "));
-    // What every server needs has no server to cost.
-    says("sockets: {dir: '/${env:NO}'}", "the environment variable `NO` is not set", "1:16");
-    Ok(())
-}
-
-#[test]
-fn what_is_filled_in_is_remembered_as_a_secret() {
-    let text = "servers:\n  a:\n    command: ${env:HOME}/a\n    args: [--token, \"x${env:TOKEN}\"]\n    cwd: /tmp/${env:PLACE}\n";
-    let env = |name: &str| Some(name.to_lowercase().into());
-    let config = Config::parse(text, "x", &env).unwrap();
-    let filled: Vec<&str> = config.servers[0].filled.iter().map(Secret::expose).collect();
-    assert_eq!(filled, ["token", "place"]);
-    assert!(!format!("{config:?}").contains("token\""), "{config:?}");
 }
 
 #[test]

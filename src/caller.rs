@@ -5,5 +5,6 @@ pub mod identity;
 pub mod listener;
 mod rarely;
 pub mod session;
+pub mod signpost;
 pub mod sockets;
 pub mod stdio;

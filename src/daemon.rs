@@ -25,7 +25,7 @@ use crate::admin::{self, Order};
 use crate::audit::Trail;
 use crate::caller::entrance::Entrance;
 use crate::caller::listener::{Listener, Taken};
-use crate::caller::sockets::Signpost;
+use crate::caller::signpost::Signpost;
 use crate::caller::{session, sockets, stdio};
 use crate::clock;
 use crate::config::strict::Distrust;

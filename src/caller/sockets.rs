@@ -1,10 +1,9 @@
 //! Called by the daemon and by those who look for it: where sockets are, and whether what lies there can be ours alone.
 //! Hosts start commands with an almost empty environment, so the place follows from the user and the config's path
-//! unless the config says otherwise. Where it does, a signpost stands in the place where one looks first.
+//! unless the config says otherwise. Where it does, a `signpost` stands in the place where one looks first.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -23,10 +22,6 @@ const OURS: [&str; 3] = [".mcpool", "run", "mcpool"];
 
 /// The name of the socket for `status`.
 pub const ADMIN: &str = "admin";
-/// The file in a config's own directory that names another one.
-const SIGNPOST: &str = "sockets";
-/// The longest path that a signpost may name.
-const LONGEST: u64 = 4096;
 
 /// The directory of the sockets.
 pub fn directory(config: &Config) -> PathBuf {
@@ -156,53 +151,6 @@ pub async fn reach(path: &Path, user: Option<u32>) -> Result<UnixStream, Unreach
     Err(Unreached::Impostor { listens, expected })
 }
 
-/// Shows those who know only a config's path to the directory where its daemon listens; gone when dropped.
-pub struct Signpost(PathBuf);
-
-impl Signpost {
-    /// Puts one up, if the daemon listens elsewhere than one would look.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub fn put(config: &Config) -> Result<Option<Signpost>, Distrust> {
-        let (Some(own), Some(elsewhere)) = (&config.sockets.own, &config.sockets.dir) else { return Ok(None) };
-        if own == elsewhere {
-            return Ok(None);
-        }
-        prepare(own, 0o700)?;
-        let post = own.join(SIGNPOST);
-        let making = post.with_extension(format!("{}", std::process::id()));
-        let written = || {
-            open(&making, OpenOptions::new().write(true).create(true).truncate(true))?
-                .write_all(elsewhere.as_os_str().as_bytes())?;
-            fs::rename(&making, &post)
-        };
-        written().map_err(Distrust::Io)?;
-        Ok(Some(Signpost(post)))
-    }
-
-    /// Whether somebody took it away.
-    pub fn is_gone(&self) -> bool {
-        !self.0.exists()
-    }
-
-    /// Where the one in a directory shows to, if there is one.
-    pub fn read(own: &Path) -> Option<PathBuf> {
-        let mut path = Vec::new();
-        let post = open(&own.join(SIGNPOST), OpenOptions::new().read(true)).ok()?;
-        post.take(LONGEST).read_to_end(&mut path).ok()?;
-        Some(PathBuf::from(std::ffi::OsString::from_vec(path))).filter(|path| path.is_absolute())
-    }
-}
-
-impl Drop for Signpost {
-    fn drop(&mut self) {
-        // A directory in which something else lies stays.
-        let _ = fs::remove_file(&self.0);
-        let _ = self.0.parent().map(fs::remove_dir);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
@@ -287,19 +235,6 @@ mod tests {
         let refused = open(&link, OpenOptions::new().write(true).create(true).truncate(true)).unwrap_err();
         assert!(refused.to_string().contains("symbolic link"), "{refused}");
         assert_eq!(fs::read_to_string(precious).unwrap(), "x");
-    }
-
-    #[test]
-    fn a_signpost_shows_where_a_daemon_listens_and_is_gone_with_it() {
-        let dir = Dir::new();
-        let mut config = Config::default();
-        config.sockets.own = Some(dir.0.join("run"));
-        assert!(Signpost::put(&config).unwrap().is_none());
-        config.sockets.dir = Some("/else/where".into());
-        let post = Signpost::put(&config).unwrap();
-        assert_eq!(Signpost::read(&dir.0.join("run")), Some("/else/where".into()));
-        drop(post);
-        assert!(!dir.0.join("run").exists());
     }
 
     #[tokio::test]

@@ -9,7 +9,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::caller::sockets::{self, Signpost, Unreached};
+use crate::caller::signpost::Signpost;
+use crate::caller::sockets::{self, Unreached};
 use crate::config::Config;
 use crate::config::place::{self, Chosen};
 use crate::text::line;

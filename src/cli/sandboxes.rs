@@ -2,9 +2,10 @@
 
 use crate::config::Config;
 use crate::daemon;
-use crate::pool::process::site::Fences;
+use crate::pool::process::{self, site::Fences};
 
-/// A line for each confined server: what it may reach, and another for what its program and preset open besides.
+/// A line for each confined server: what it may reach, and another for what its program and preset open besides. Where
+/// there are any, what this system holds of sandboxes too.
 pub fn page(config: &Config) -> String {
     let fences = Fences::new(daemon::cache(config).as_deref());
     let confined = config.servers.iter().filter_map(|server| Some((server, server.sandbox.as_ref()?)));
@@ -13,7 +14,9 @@ pub fn page(config: &Config) -> String {
         let besides = format!("  {:<20} for its program it reads: {}\n", "", opened.join(", "));
         format!("  {:<20} sandbox: {sandbox}\n{}", server.name, if opened.is_empty() { "" } else { &besides })
     });
-    told.collect()
+    let page: String = told.collect();
+    let held = || format!("  {:<20} this system holds: {}\n", "sandboxes", process::held());
+    if page.is_empty() { page } else { page + &held() }
 }
 
 /// A sentence for each server whose sandbox cannot be held here.

@@ -1,6 +1,8 @@
 //! Called by the daemon's pools: real child processes. Each leads a process group of its own and marks what it
 //! starts, so that all of that is ended with it ([decision 8](../../docs/decisions/0008-no-orphans.md)).
 
+#[cfg(target_os = "linux")]
+mod calls;
 pub mod confine;
 mod family;
 mod fence;
@@ -84,6 +86,11 @@ pub fn leave_family() {
     {
         sys::be_tagged(tags.first());
     }
+}
+
+/// What of sandboxes this system can hold, in words for people.
+pub fn held() -> String {
+    sandbox::held()
 }
 
 impl Processes {

@@ -104,7 +104,7 @@ def tried(what, on):
         elif what == "tag":
             resource.prlimit(on, 10, resource.getrlimit(10))
         elif what == "priority":
-            os.setpriority(*on, 0)
+            os.setpriority(*on, os.getpriority(*on))
         elif what == "processors":
             os.sched_setaffinity(on, os.sched_getaffinity(on))
         elif what == "scheduler":
@@ -120,6 +120,12 @@ def tried(what, on):
                 FAMILY.append(subprocess.Popen(["sleep", "600"]).pid)
         elif what == "memory":
             bytearray(on)
+        elif what == "rights":
+            # Its own, and those of a program that it runs.
+            told = [open("/proc/self/status").read(), subprocess.check_output(["cat", "/proc/self/status"], text=True)]
+            return sorted({line for text in told for line in text.splitlines() if line.startswith("Cap")})
+        elif what == "own":
+            os.chown(on, 65534, 65534)
         elif what == "temporary":
             tempfile.NamedTemporaryFile().write(b"x")
     except OSError as error:

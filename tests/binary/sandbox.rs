@@ -212,3 +212,28 @@ async fn a_server_whose_sandbox_cannot_be_held_is_not_started_and_says_why() {
     assert!(message.contains("its sandbox cannot be held") && message.contains("/no/such/place"), "{message}");
     assert_eq!(refused["error"]["data"]["mcpool"]["reason"], "start_failed");
 }
+
+#[tokio::test]
+async fn a_server_in_a_sandbox_has_none_of_the_rights_of_root() {
+    let outside = Place::new();
+    let (mine, sealed) = (outside.home().join("mine"), outside.home().join("sealed"));
+    for (file, mode) in [(&mine, 0o600), (&sealed, 0o000)] {
+        fs::write(file, "precious").expect("written");
+        fs::set_permissions(file, fs::Permissions::from_mode(mode)).expect("changed");
+    }
+    let root = rustix::process::getuid().is_root();
+    let probes = json!({ "rights": ["rights", null], "mine": ["read", mine], "own": ["own", mine], "sealed": ["read", sealed],
+        "mount": ["run", ["mount", "-t", "tmpfs", "none", outside.home()]] });
+    for sandbox in ["{ network: none }", "{ read: [/], unix_sockets: true }", "{ memory: 4GiB }"] {
+        let place = confined(sandbox, &probes);
+        let _daemon = place.serve().await;
+        let outcome = outcome(&place).await;
+        let left = ["CapAmb", "CapBnd", "CapEff", "CapInh", "CapPrm"].map(|set| format!("{set}:\t{:016x}", 0));
+        let told = outcome["rights"].as_array().expect("a list");
+        // Whoever has none cannot take them from what it is bounded by, and cannot gain them either.
+        let counts = |line: &&Value| root || !line.as_str().is_some_and(|line| line.starts_with("CapBnd"));
+        assert!(told.iter().filter(counts).all(|line| left.iter().any(|left| line == left)), "{outcome} in {sandbox}");
+        let refused = ["mine", "own", "sealed", "mount"].map(|what| outcome[what].as_str().unwrap_or_default());
+        assert_eq!(refused, ["reached", "EPERM", "EACCES", "CalledProcessError"], "in {sandbox}");
+    }
+}

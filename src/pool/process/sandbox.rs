@@ -1,6 +1,6 @@
 //! Called by `confine` in the process that is about to become a server: puts a fence around it that neither it nor
 //! anything it starts can leave. Files and signals are held by Landlock, sockets and limits of other processes by a filter of
-//! system calls, the number of processes by a user namespace. None of it needs rights.
+//! system calls, the number of processes by a user namespace. None of it needs rights, and those of root are given up.
 
 use super::fence::Fence;
 
@@ -16,8 +16,11 @@ pub fn enter(fence: &Fence) -> Result<(), String> {
     if let Some(bytes) = fence.memory {
         linux::weigh(bytes).map_err(|why| format!("`memory` cannot be held: {why}"))?;
     }
-    linux::wall(fence.files.as_ref())?;
-    linux::mute(fence.network, fence.unix_sockets).map_err(|why| format!("calls of the system cannot be held: {why}"))
+    linux::renounce().map_err(|error| format!("the rights of root cannot be given up: {error}"))?;
+    linux::wall(fence.files.as_ref(), linux::WANTED)?;
+    let keeps_contents = fence.files.is_some() && linux::version() < linux::EMPTIED;
+    super::calls::mute(fence.network, fence.unix_sockets, keeps_contents)
+        .map_err(|why| format!("calls of the system cannot be held: {why}"))
 }
 
 /// There is nothing here that would hold it.
@@ -26,38 +29,74 @@ pub fn enter(_fence: &Fence) -> Result<(), String> {
     Err("only Linux can hold it".to_owned())
 }
 
+/// What this system can hold, in words for people.
+#[cfg(target_os = "linux")]
+pub fn held() -> String {
+    linux::told(linux::version())
+}
+
+/// What this system can hold, in words for people.
+#[cfg(not(target_os = "linux"))]
+pub fn held() -> String {
+    "no sandbox: only Linux can hold one".to_owned()
+}
+
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::collections::BTreeMap;
     use std::fs;
     use std::path::PathBuf;
 
     use landlock::{
-        ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
+        ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
         RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
     };
-    use nix::libc;
     use nix::sched::{CloneFlags, unshare};
+    use rustix::io::Errno;
     use rustix::process::{Resource, Rlimit, getgid, getuid, setrlimit};
-    use seccompiler::{
-        BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-        SeccompRule,
+    use rustix::thread::{
+        CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set,
+        set_capabilities,
     };
 
     use crate::pool::process::fence::Files;
 
-    /// Below this, files that may only be read can be emptied (Linux 6.2 has it).
-    const NEEDED: ABI = ABI::V3;
+    /// Below this there is no Landlock (Linux 5.13 has it).
+    const NEEDED: ABI = ABI::V1;
+    /// Below this, files that may only be read can be emptied (6.2), which the filter of calls keeps from happening.
+    pub const EMPTIED: ABI = ABI::V3;
     /// Held where the system can: devices are not given orders (6.10).
-    const WANTED: ABI = ABI::V5;
+    pub const WANTED: ABI = ABI::V5;
     /// Held where the system can: no signals to processes outside (6.12).
     const SCOPED: ABI = ABI::V6;
-    /// Calls of the other interface of this processor have this bit.
-    const X32: i64 = 0x4000_0000;
-    /// Where the kind of a socket is in the argument that names it.
-    const SOCKET_KINDS: u64 = 0xf;
-    /// What names all processes of a user to `ioprio_set`.
-    const IOPRIO_USER: u64 = 3;
+    /// What to do where there is none.
+    const MISSING: &str =
+        "Landlock is needed, of Linux 5.13 or later, and named by `lsm=` where that is on the kernel's command line";
+
+    /// The version of this system's Landlock, as far as it makes a difference here.
+    pub fn version() -> ABI {
+        let rules = || Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+        let has = |abi: &ABI| match *abi {
+            ABI::V4 => rules().handle_access(AccessNet::from_all(*abi)).is_ok(),
+            SCOPED => rules().scope(Scope::from_all(*abi)).is_ok(),
+            _ => rules().handle_access(AccessFs::from_all(*abi)).is_ok(),
+        };
+        let all = [SCOPED, ABI::V5, ABI::V4, ABI::V3, ABI::V2, NEEDED];
+        all.into_iter().find(has).unwrap_or(ABI::Unsupported)
+    }
+
+    /// What a version holds, in words for people.
+    pub fn told(version: ABI) -> String {
+        let (limits, more) = match version {
+            ABI::Unsupported => return format!("no sandbox: {MISSING}"),
+            ABI::V1 => (" (files cannot be moved or linked from one directory to another)", ""),
+            _ => ("", if version >= SCOPED { ", signals to processes outside" } else { "" }),
+        };
+        let number = version as i32;
+        let later = if version >= SCOPED { " or later" } else { "" };
+        let emptied =
+            if version < EMPTIED { "; `truncate` and `openat2` are refused to servers with files" } else { "" };
+        format!("files{limits}, networks, tracing of others{more}; Landlock {number}{later}{emptied}")
+    }
 
     /// Counts this process and its descendants, threads among them, apart from all others of the user.
     pub fn count(most: u64) -> Result<(), String> {
@@ -86,21 +125,40 @@ mod linux {
         setrlimit(resource, Rlimit { current: most, maximum: most }).map_err(|error| error.to_string())
     }
 
-    /// Restricts files; where all may be reached, at least looking into other processes and signalling them ends here.
-    pub fn wall(files: Option<&Files>) -> Result<(), String> {
-        let failed = |error: &dyn std::fmt::Display| {
-            format!("files cannot be held: {error}. Landlock of Linux 6.2 or later is needed, and enabled at boot")
-        };
+    /// Gives up what root may do besides having files, also for programs that this one becomes: mounts, modules, devices,
+    /// the clock, other processes, files of others. Who is not root has none of it.
+    pub fn renounce() -> Result<(), Errno> {
+        for right in (0..u64::BITS).map(|bit| CapabilitySet::from_bits_retain(1 << bit)) {
+            match remove_capability_from_bounding_set(right) {
+                // Behind the last that this system knows, or of no use to who has none.
+                Ok(()) | Err(Errno::INVAL | Errno::PERM) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        match clear_ambient_capability_set() {
+            // There are none before Linux 4.3.
+            Ok(()) | Err(Errno::INVAL) => {}
+            Err(error) => return Err(error),
+        }
+        let none = CapabilitySet::empty();
+        set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+    }
+
+    /// Restricts files, by what Landlock has up to a version; where all may be reached, at least looking into other
+    /// processes and signalling them ends here.
+    pub fn wall(files: Option<&Files>, up_to: ABI) -> Result<(), String> {
+        let failed =
+            |error: &dyn std::fmt::Display| format!("other processes and files cannot be held: {error}. {MISSING}");
         let rules = Ruleset::default()
             .set_compatibility(CompatLevel::HardRequirement)
             .handle_access(AccessFs::from_all(NEEDED))
             .map_err(|error| failed(&error))?
             .set_compatibility(CompatLevel::BestEffort)
-            .handle_access(AccessFs::from_all(WANTED))
+            .handle_access(AccessFs::from_all(up_to))
             .and_then(|rules| rules.scope(Scope::from_all(SCOPED)))
             .and_then(Ruleset::create)
             .map_err(|error| failed(&error))?;
-        let (read, all) = (AccessFs::from_read(WANTED), AccessFs::from_all(WANTED));
+        let (read, all) = (AccessFs::from_read(up_to), AccessFs::from_all(up_to));
         let rules = match files {
             None => add(rules, &[PathBuf::from("/")], all, true)?,
             Some(files) => {
@@ -137,83 +195,56 @@ mod linux {
         Ok(rules)
     }
 
-    /// Has no sockets made but those that are allowed, and other processes left as they are.
-    pub fn mute(network: bool, unix_sockets: bool) -> Result<(), String> {
-        let mut calls = meddling().map_err(|error| error.to_string())?;
-        let forbidden = forbidden(network, unix_sockets).map_err(|error| error.to_string())?;
-        if !forbidden.is_empty() {
-            calls.insert(libc::SYS_socket, forbidden);
-            // It makes sockets too, past this filter.
-            calls.insert(libc::SYS_io_uring_setup, Vec::new());
-        }
-        if !unix_sockets {
-            calls.insert(libc::SYS_socketpair, addressable().map_err(|error| error.to_string())?);
-        }
-        if cfg!(target_arch = "x86_64") {
-            let others: Vec<_> = calls.iter().map(|(call, rules)| (call | X32, rules.clone())).collect();
-            calls.extend(others);
-        }
-        let refusal = SeccompAction::Errno(libc::EACCES as u32);
-        let arch = std::env::consts::ARCH.try_into().map_err(|_| "no filters for this processor".to_owned())?;
-        let filter = SeccompFilter::new(calls, SeccompAction::Allow, refusal, arch);
-        let program: Result<BpfProgram, _> = filter.and_then(BpfProgram::try_from);
-        seccompiler::apply_filter(&program.map_err(|error| error.to_string())?).map_err(|error| error.to_string())
-    }
+    #[cfg(test)]
+    mod tests {
+        use std::fs::OpenOptions;
+        use std::os::unix::fs::OpenOptionsExt;
 
-    /// Calls that change how another process of the same user runs, its limits first of all. Each names a process,
-    /// with 0 for the one that calls; only that is allowed. What reads or writes memory is held by Landlock.
-    fn meddling() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
-        let mut calls = BTreeMap::new();
-        for call in [
-            libc::SYS_prlimit64,
-            libc::SYS_sched_setaffinity,
-            libc::SYS_sched_setscheduler,
-            libc::SYS_sched_setparam,
-            libc::SYS_sched_setattr,
-        ] {
-            calls.insert(call, vec![SeccompRule::new(vec![argument(0, SeccompCmpOp::Ne, 0)?])?]);
-        }
-        // These may name all that a user runs, and then 0 is the user who calls.
-        for (call, user) in [(libc::SYS_setpriority, libc::PRIO_USER as u64), (libc::SYS_ioprio_set, IOPRIO_USER)] {
-            let other = SeccompRule::new(vec![argument(1, SeccompCmpOp::Ne, 0)?])?;
-            calls.insert(call, vec![other, SeccompRule::new(vec![argument(0, SeccompCmpOp::Eq, user)?])?]);
-        }
-        calls.insert(libc::SYS_kcmp, Vec::new());
-        Ok(calls)
-    }
+        use nix::libc;
 
-    /// When a call of `socketpair` is refused: each end of such a pair sends to any address, whoever the other end is.
-    fn addressable() -> Result<Vec<SeccompRule>, BackendError> {
-        // Between Unix sockets, raw ones are made such too. What else is in the argument are flags.
-        let kinds = [libc::SOCK_DGRAM, libc::SOCK_RAW]
-            .map(|kind| SeccompRule::new(vec![argument(1, SeccompCmpOp::MaskedEq(SOCKET_KINDS), kind as u64)?]));
-        kinds.into_iter().collect()
-    }
+        use super::*;
+        use crate::pool::process::calls;
 
-    /// A condition on an argument that is an `int`.
-    fn argument(which: u8, is: SeccompCmpOp, value: u64) -> Result<SeccompCondition, BackendError> {
-        SeccompCondition::new(which, SeccompCmpArgLen::Dword, is, value)
-    }
+        #[test]
+        fn what_each_version_holds_is_told() {
+            assert!(told(ABI::Unsupported).contains("no sandbox") && told(ABI::Unsupported).contains("lsm="));
+            assert!(told(ABI::V1).contains("cannot be moved") && told(ABI::V2).contains("`truncate`"));
+            assert!(!told(ABI::V3).contains("`truncate`") && told(SCOPED).contains("signals"));
+        }
 
-    /// When a call of `socket` is refused: any of these.
-    fn forbidden(network: bool, unix_sockets: bool) -> Result<Vec<SeccompRule>, BackendError> {
-        let domain = |is, which: libc::c_int| argument(0, is, which as u64);
-        let unix = |is| domain(is, libc::AF_UNIX);
-        if network {
-            return if unix_sockets {
-                Ok(Vec::new())
-            } else {
-                Ok(vec![SeccompRule::new(vec![unix(SeccompCmpOp::Eq)?])?])
-            };
+        #[test]
+        fn a_file_that_may_only_be_read_is_not_emptied_where_landlock_does_not_know_of_it() {
+            let dir = std::env::temp_dir().join(format!("mcpool-emptied-{:016x}", fastrand::u64(..)));
+            let (read, write) = (dir.join("read"), dir.join("write"));
+            for place in [&read, &write] {
+                fs::create_dir_all(place).unwrap();
+                fs::write(place.join("file"), "precious").unwrap();
+            }
+            let files = Files { read: vec![read.clone()], write: vec![write.clone()], ..Files::default() };
+            // Both hold a thread, and this one ends.
+            let tried = std::thread::spawn(move || {
+                rustix::thread::set_no_new_privs(true).unwrap();
+                wall(Some(&files), ABI::V2).unwrap();
+                calls::mute(true, false, true).unwrap();
+                let (read, write) = (read.join("file"), write.join("file"));
+                let flagged = |flags| OpenOptions::new().read(true).custom_flags(flags).open(&read).is_err();
+                // Such as may be opened for neither is said in the bits that `read` sets too.
+                let neither = rustix::fs::open(
+                    &read,
+                    rustix::fs::OFlags::from_bits_retain((libc::O_ACCMODE | libc::O_TRUNC) as u32),
+                    rustix::fs::Mode::empty(),
+                );
+                let refused = [
+                    flagged(libc::O_TRUNC),
+                    neither.is_err(),
+                    nix::unistd::truncate(&read, 0).is_err(),
+                    fs::write(&read, "").is_err(),
+                ];
+                (refused, fs::read_to_string(&read).unwrap(), fs::write(&write, "x").is_ok())
+            });
+            let (refused, left, written) = tried.join().unwrap();
+            assert_eq!((refused, left.as_str(), written), ([true; 4], "precious", true));
+            fs::remove_dir_all(dir).unwrap();
         }
-        let mut other = vec![domain(SeccompCmpOp::Ne, libc::AF_NETLINK)?];
-        if unix_sockets {
-            other.push(unix(SeccompCmpOp::Ne)?);
-        }
-        // Which interfaces there are may be asked: many programs do at their start.
-        let route = libc::NETLINK_ROUTE as u64;
-        let asks = argument(2, SeccompCmpOp::Ne, route)?;
-        let netlink = vec![domain(SeccompCmpOp::Eq, libc::AF_NETLINK)?, asks];
-        Ok(vec![SeccompRule::new(other)?, SeccompRule::new(netlink)?])
     }
 }

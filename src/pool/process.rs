@@ -10,6 +10,7 @@ mod household;
 pub mod inherit;
 mod missing;
 pub mod origin;
+mod reports;
 mod sandbox;
 pub mod search;
 pub mod site;

@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::io::{self, PipeWriter, Write};
+use std::io;
 use std::process::Stdio;
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use std::time::Duration;
 use rustix::process::{WaitId, WaitIdOptions, WaitOptions, getpgrp, waitid, waitpid};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use super::origin::{self, House, Known, Origin};
+use super::reports::Reports;
 use super::sys;
 use super::tag::Tags;
 use super::tree::{self, Entry};
@@ -41,10 +41,8 @@ pub struct Household {
     /// When the first server was started, in the ticks of `Entry::start`.
     since: Cell<Option<u64>>,
     servers: RefCell<HashMap<u32, Leader>>,
-    /// The warden's id, and where it is told things.
-    warden: RefCell<Option<(u32, PipeWriter)>>,
-    /// The warden does not read.
-    stuck: Notify,
+    /// The warden's id, and how it is told things.
+    warden: RefCell<Option<(u32, Rc<Reports>)>>,
 }
 
 /// A server's first process.
@@ -76,7 +74,6 @@ impl Household {
             since: Cell::new(None),
             servers: RefCell::default(),
             warden: RefCell::default(),
-            stuck: Notify::new(),
         });
         let first = household.hire();
         tasks::spawn("warden", household.clone().keep_a_warden(first));
@@ -213,15 +210,15 @@ impl Household {
     }
 
     /// Has a warden live for as long as this process does.
-    async fn keep_a_warden(self: Rc<Self>, first: io::Result<Child>) {
+    async fn keep_a_warden(self: Rc<Self>, first: io::Result<(Child, Rc<Reports>)>) {
         let (mut hired, mut pause) = (first, PAUSE.0);
         loop {
             let since = Instant::now();
             match hired {
-                Ok(mut child) => {
+                Ok((mut child, reports)) => {
                     let how = tokio::select! {
                         status = child.wait() => status.map_or_else(|error| error.to_string(), |status| status.to_string()),
-                        () = self.stuck.notified() => "it does not read".to_owned(),
+                        () = reports.deliver() => "it does not read".to_owned(),
                     };
                     // It may be gone already.
                     let _ = child.kill().await;
@@ -236,10 +233,8 @@ impl Household {
     }
 
     /// Starts a warden and tells it everything.
-    fn hire(&self) -> io::Result<Child> {
-        let (reader, writer) = io::pipe()?;
-        // One that does not read must not be waited for.
-        rustix::io::ioctl_fionbio(&writer, true)?;
+    fn hire(&self) -> io::Result<(Child, Rc<Reports>)> {
+        let (reader, reports) = Reports::open()?;
         let child = Command::new(sys::this_program()?)
             .arg0("mcpool")
             .args(["warden", &self.mark])
@@ -254,21 +249,17 @@ impl Household {
             .process_group(0)
             .spawn()?;
         let pid = child.id().ok_or_else(|| io::Error::other("it ended at once"))?;
-        *self.warden.borrow_mut() = Some((pid, writer));
-        for (pid, leader) in &*self.servers.borrow() {
-            self.tell_warden(&warden::arrival(*pid, leader.start));
-        }
-        Ok(child)
+        let reports = Rc::new(reports);
+        let servers = self.servers.borrow();
+        reports.tell(&servers.iter().map(|(pid, leader)| warden::arrival(*pid, leader.start)).collect::<String>());
+        *self.warden.borrow_mut() = Some((pid, reports.clone()));
+        Ok((child, reports))
     }
 
     fn tell_warden(&self, line: &str) {
-        let told = match &mut *self.warden.borrow_mut() {
-            Some((_, pipe)) => pipe.write_all(line.as_bytes()),
-            // The next one is told everything.
-            None => Ok(()),
-        };
-        if told.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-            self.stuck.notify_one();
+        // Where there is none, the next one is told everything.
+        if let Some((_, reports)) = &*self.warden.borrow() {
+            reports.tell(line);
         }
     }
 }

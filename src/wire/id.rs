@@ -72,9 +72,23 @@ pub struct WireId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AskId(pub u64);
 
-/// The number that a peer echoes: plain digits, nothing else.
+/// The number that a peer echoes: plain digits, or what peers make of them that keep ids as texts or as floating-point
+/// numbers.
 pub fn digits(json: &str) -> Option<u64> {
-    json.bytes().all(|byte| byte.is_ascii_digit()).then(|| json.parse().ok()).flatten()
+    if json.bytes().all(|byte| byte.is_ascii_digit()) { json.parse().ok() } else { retyped(json) }
+}
+
+/// A number of ours that a peer wrote as a text or with zeros behind a point.
+#[cold]
+fn retyped(json: &str) -> Option<u64> {
+    let whole = match json.strip_prefix('"') {
+        Some(text) => text.strip_suffix('"')?,
+        None => {
+            json.split_once('.').filter(|(_, zeros)| !zeros.is_empty() && zeros.bytes().all(|byte| byte == b'0'))?.0
+        }
+    };
+    let plain = whole.bytes().all(|byte| byte.is_ascii_digit()) && (whole == "0" || !whole.starts_with('0'));
+    plain.then(|| whole.parse().ok()).flatten()
 }
 
 #[cfg(test)]
@@ -94,10 +108,27 @@ mod tests {
     }
 
     #[test]
-    fn only_digits_are_a_number_of_ours() {
-        assert_eq!(digits("17"), Some(17));
-        assert_eq!(digits("1.0"), None);
-        assert_eq!(digits("\"17\""), None);
-        assert_eq!(digits(""), None);
+    fn a_number_of_ours_may_come_back_as_a_text_or_a_float() {
+        for same in ["17", "\"17\"", "17.0", "17.000"] {
+            assert_eq!(digits(same), Some(17), "{same}");
+        }
+        assert_eq!((digits("0"), digits("\"0\""), digits("0.0")), (Some(0), Some(0), Some(0)));
+        for other in [
+            "",
+            "\"\"",
+            "\"17",
+            "\"017\"",
+            "\" 17\"",
+            "17.5",
+            "17.",
+            ".0",
+            "-17",
+            "-17.0",
+            "\"17.0\"",
+            "1e1",
+            "\"99999999999999999999\"",
+        ] {
+            assert_eq!(digits(other), None, "{other}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{legacy, modern, play, proxy, script, seconds, settled};
+use crate::support::{legacy, modern, play, proxy, sampling, script, seconds, settled};
 
 /// Sends a call under an id as written and gives the id of the answer as written.
 async fn echoed(id: &str) -> String {
@@ -35,6 +35,36 @@ fn an_id_of_any_form_comes_back_to_the_letter() {
             r#""0""#,
         ] {
             assert_eq!(echoed(id).await, id);
+        }
+    });
+}
+
+#[test]
+fn an_answer_may_bring_our_id_as_a_text_or_a_float() {
+    play(async {
+        let forms: [fn(&str) -> String; 2] = [|id| format!("\"{id}\""), |id| format!("{id}.0")];
+        for form in forms {
+            let server = script()
+                .on("tools/call", |_, say| say.ask("q", "sampling/createMessage", json!({"messages": [], "maxTokens": 1})))
+                .on("", move |answer, say| {
+                    if answer.id() == "q" {
+                        let id = form("2");
+                        let content = answer.value.to_string().replace('"', "'");
+                        say.line(&format!(
+                            r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[{{"type":"text","text":"{content}"}}]}}}}"#
+                        ));
+                    }
+                });
+            let proxy = proxy().server("s", server.into()).start().await;
+            let caller = proxy.legacy("2025-06-18").with(sampling()).connect("s").await;
+            let call = caller.begin("x", json!({}));
+            let ask = caller.asked("sampling/createMessage").await;
+            let id = form(&ask.request["id"].to_string());
+            let call_id = proxy.got("s", "tools/call")[0]["id"].clone();
+            assert_eq!(call_id, 2, "the script answers under this id");
+            caller.send(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"role":"assistant","model":"m","content":{{"type":"text","text":"x"}}}}}}"#));
+            let answer = call.answer().await;
+            assert!(answer.text().contains("assistant"), "{}", answer.raw);
         }
     });
 }

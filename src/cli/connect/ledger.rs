@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 
 use super::glance::{Glance, glance};
 use crate::error::Error;
-use crate::wire::id::RawId;
+use crate::wire::id::{RawId, digits};
 use crate::wire::message::Message;
 use crate::wire::scan::Field;
 use crate::wire::skim::{self, Shape, Skim};
@@ -114,7 +114,9 @@ impl Ledger {
                 }
             }
             // What a daemon asked that is gone is no business of the next one, which may use the same id.
-            (Some(id), None) if seen.answers && !self.asks.remove(&id) => return Said::Drop,
+            (Some(id), None) if seen.answers && !self.asks.remove(&id) && !self.asks.remove(&as_asked(&id)) => {
+                return Said::Drop;
+            }
             _ => {}
         }
         Said::PassOn
@@ -124,7 +126,8 @@ impl Ledger {
     pub fn answers(&self, line: &[u8]) -> bool {
         !self.asks.is_empty()
             && glance(line).is_some_and(|seen| {
-                let asked = || seen.id.and_then(RawId::new).is_some_and(|id| self.asks.contains(&id));
+                let is_one = |id: &RawId| self.asks.contains(id) || self.asks.contains(&as_asked(id));
+                let asked = || seen.id.and_then(RawId::new).is_some_and(|id| is_one(&id));
                 seen.answers && seen.method.is_none() && asked()
             })
     }
@@ -349,6 +352,11 @@ fn error_of(line: &[u8]) -> Option<String> {
     let answer: serde_json::Value = serde_json::from_slice(line).ok()?;
     let error = answer.get("error").filter(|error| !error.is_null())?;
     Some(error["message"].as_str().unwrap_or("an error without a message").to_owned())
+}
+
+/// An id as the daemon wrote it, if the host gives it back as a text or a float.
+fn as_asked(id: &RawId) -> RawId {
+    digits(id.as_str()).and_then(|number| RawId::new(&number.to_string())).unwrap_or_else(|| id.clone())
 }
 
 /// What the host is told of a line that is no message: the one who waits for its answer, if that can be found out.

@@ -33,9 +33,10 @@ pub fn fault(answer: &Message, method: &str) -> Option<String> {
     }
 }
 
-/// The same for the answer of a caller to what it was asked. A result may be anything: it is for the server to judge.
+/// The same for the answer of a caller to what it was asked. What stands in a result is for the server to judge.
 pub fn fault_of_ask(answer: &Message) -> Option<String> {
-    fault(answer, "")
+    let object = answer.raw(Field::Result).is_none_or(|result| result.starts_with('{'));
+    fault(answer, "").or_else(|| (!object).then(|| "its result is no object".to_owned()))
 }
 
 /// What an answer that cannot be read says.

@@ -16,7 +16,7 @@ use crate::wire::message::{members, unquote};
 use crate::wire::scan::plain;
 
 /// Members that tell one tool from another.
-const PINNED: [&str; 6] = ["name", "title", "description", "inputSchema", "outputSchema", "annotations"];
+const PINNED: [&str; 7] = ["name", "title", "description", "inputSchema", "outputSchema", "annotations", "_meta"];
 /// Of those, the ones that a model reads as text.
 const READ: [&str; 3] = ["name", "title", "description"];
 /// How many versions of a tool are kept: servers offer different ones to different clients.

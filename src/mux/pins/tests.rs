@@ -33,12 +33,22 @@ fn the_first_list_is_approved_and_what_changes_or_appears_later_is_not() {
 #[test]
 fn the_order_of_members_and_what_is_not_pinned_are_no_change() {
     let mut pins = pins(Pin::Refuse, None);
-    look(&mut pins, "a", &[r#"{"name":"x","inputSchema":{"type":"object","a":1},"_meta":{"n":1}}"#.into()]);
+    look(&mut pins, "a", &[r#"{"name":"x","inputSchema":{"type":"object","a":1},"icons":[],"_meta":{"n":1}}"#.into()]);
     assert_eq!(
-        look(&mut pins, "a", &[r#"{"inputSchema":{"a":1,"type":"object"},"name":"x","_meta":{"n":2}}"#.into()]),
+        look(
+            &mut pins,
+            "a",
+            &[r#"{"_meta":{"n":1},"inputSchema":{"a":1,"type":"object"},"name":"x","icons":[1]}"#.into()]
+        ),
         []
     );
-    assert_eq!(look(&mut pins, "a", &[r#"{"name":"x","inputSchema":{"type":"object","a":2}}"#.into()]).len(), 1);
+    let (schema, meta) = (
+        r#"{"name":"x","inputSchema":{"type":"object","a":2},"_meta":{"n":1}}"#,
+        r#"{"name":"x","inputSchema":{"type":"object","a":1},"_meta":{"n":2}}"#,
+    );
+    for changed in [schema, meta] {
+        assert_eq!(look(&mut pins, "a", &[changed.into()]).len(), 1, "{changed}");
+    }
 }
 
 #[test]

@@ -85,8 +85,9 @@ enum Command {
     },
     /// Connect stdin and stdout to an endpoint of the daemon, starting the daemon if none runs (for hosts)
     Connect {
-        /// The endpoint: a server's name, or `all`
-        name: String,
+        /// The endpoint: a server's name, or `all`; not needed with --socket
+        #[arg(required_unless_present = "socket")]
+        name: Option<String>,
         /// Connect to this socket and start nothing
         #[arg(long, value_name = "PATH")]
         socket: Option<PathBuf>,
@@ -218,6 +219,7 @@ fn run(command: Command, config: Option<&Path>) -> Result<ExitCode, String> {
             served
         }
         Command::Connect { name, socket, peer_uid } => {
+            let name = name.unwrap_or_else(|| "NAME".to_owned());
             let target = match socket {
                 Some(path) => Ok(reach::Target::Socket { path, user: peer_uid }),
                 None => choose(config).map(|chosen| reach::Target::Endpoint { chosen, name: name.clone() }),

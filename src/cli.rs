@@ -63,7 +63,7 @@ const SIGNALS: &str = "\
 Signals: SIGTERM and SIGINT let running calls end for as long as `drain` in the config says, and then end everything; \
 a second one ends everything at once. SIGHUP reads the config anew.
 
-Exit codes: 0 ended by a signal or by `mcpool drain`; 1 could not start, or the config has mistakes; 2 wrong usage.";
+Exit codes: 0 ended by a signal or by `mcpool drain`; 1 could not start, the config has mistakes, or, with --stdio, a request was not answered; 2 wrong usage.";
 
 #[derive(Subcommand)]
 enum Command {

@@ -7,7 +7,7 @@ mod reload;
 mod vigil;
 mod watch;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::Write;
 use std::path::PathBuf;
@@ -58,6 +58,8 @@ pub enum Failure {
     Signals(std::io::Error),
     #[error("cannot use stdin and stdout: {0}")]
     Stdio(std::io::Error),
+    #[error("nobody reads stdout any more, and calls were not answered")]
+    Unheard,
     #[error("the system gives no random key: {0}")]
     Key(getrandom::Error),
     #[error("cannot serve metrics on {0}: {1}; give `admin.metrics` another place; a port 0 is any that is free")]
@@ -230,15 +232,22 @@ pub async fn serve_stdio(config: Config, inherited: Inherited, endpoint: &str, f
         // A task of its own, so that it goes on while everything is ended: running calls are answered still.
         let (input, output) = stdio::input().and_then(|input| Ok((input, stdio::output()?))).map_err(Failure::Stdio)?;
         let session = session::serve(mux.clone(), shown, peer, input, output, |_| false);
-        let session = tasks::spawn("caller", session);
+        let heard = Rc::new(Cell::new(true));
+        let told = heard.clone();
+        let mut session = tasks::spawn("caller", async move { told.set(session.await) });
         tokio::select! {
-            _ = session => {}
+            _ = &mut session => {}
             () = ends.next() => {}
-            // Whatever it says from here on, it would hear no answer.
-            () = stdio::closed() => {}
+            // Whatever it says from here on, it would hear no answer: what it waits for is cancelled.
+            () = stdio::closed() => {
+                if mux.with(|mux| mux.running() > 0) {
+                    heard.set(false);
+                }
+                session.abort();
+            }
         }
         end(&mux, async || ends.next().await).await;
-        Ok(())
+        if heard.get() { Ok(()) } else { Err(Failure::Unheard) }
     })
     .await
 }

@@ -35,7 +35,8 @@ const RATE: f64 = 16.0 * 1024.0;
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Serves one caller until it or mcpool ends. After the end of its input its last calls are answered still, each within
-/// its own limits, until `left` says of its streams that it reads nothing more.
+/// its own limits, until `left` says of its streams that it reads nothing more. Returns whether it took what was said to it,
+/// up to the end.
 pub async fn serve<R, W, L>(
     mux: Handle,
     endpoint: Rc<Endpoint>,
@@ -43,7 +44,8 @@ pub async fn serve<R, W, L>(
     reader: R,
     mut writer: W,
     left: L,
-) where
+) -> bool
+where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
     L: Fn(&R) -> bool,
@@ -54,7 +56,7 @@ pub async fn serve<R, W, L>(
     let outbox = Outbox::counted(config.limits.outgoing, metrics.bytes.to_callers.clone());
     let Some(key) = mux.with(|mux| mux.connect(endpoint.clone(), outbox.clone(), principal)) else {
         tracing::warn!(pid, "refused a caller: the endpoint has as many as it may, or mcpool is ending");
-        return;
+        return false;
     };
     let caller = key.data().as_ffi();
     tracing::debug!(caller, pid, uid, endpoint = endpoint.name, program, "a caller came");
@@ -84,9 +86,10 @@ pub async fn serve<R, W, L>(
     }
     drop(guard);
     outbox.close();
-    if !matches!(ended, Ended::Write(_)) {
-        // What was said last is worth a moment; there is nobody to tell if it was not enough.
-        let _ = writing.await;
+    match ended {
+        Ended::Write(written) => written.is_ok(),
+        // What was said last is worth a moment.
+        _ => writing.await.is_ok(),
     }
 }
 
@@ -176,6 +179,10 @@ impl<R: AsyncRead + Unpin> Session<R> {
             };
             match read {
                 Ok(0) => {
+                    // A whole message without a line end is one. No connection need be closed for what it is otherwise.
+                    if let Some(rest) = self.lines.rest() {
+                        let _ = self.take(rest);
+                    }
                     // What comes at the end only is not in the memory of all those who stay.
                     Box::pin(self.linger(left)).await;
                     return Ended::Closed;

@@ -138,7 +138,7 @@ impl Shim {
             self.look_for_the_daemon();
             self.write();
             if self.is_over() {
-                let well = !self.failed && self.carrier.is_served();
+                let well = !self.failed && self.carrier.is_served() && !self.carrier.has_lost_one();
                 return Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
             }
             let came = self.wait()?;

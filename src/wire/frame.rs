@@ -111,6 +111,16 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         &self.partial
     }
 
+    /// At the end of the stream: what came of a line without its end, unless that is blank.
+    pub fn rest(&mut self) -> Option<Line> {
+        let rest = std::mem::take(&mut self.partial);
+        self.searched = 0;
+        if let Some((length, skim)) = self.skipping.take() {
+            return Some(Line::TooLong(length, skim));
+        }
+        (!rest.trim_ascii().is_empty()).then(|| Line::Whole(rest.freeze()))
+    }
+
     /// The next line of what was already read.
     pub fn take(&mut self) -> Option<Line> {
         loop {

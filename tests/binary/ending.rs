@@ -4,15 +4,19 @@ use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
+use std::time::Duration;
 
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::PATIENCE;
 use crate::connect::place;
+
+/// How long a drain waits for what runs, as it is where the config does not say.
+const DRAIN: Duration = Duration::from_secs(10);
 
 const BOTH: [&[&str]; 2] = [&["connect", "s"], &["serve", "--stdio", "s"]];
 
@@ -57,8 +61,91 @@ async fn a_closed_output_is_the_end_whatever_stdin_does() {
         let mut host = place.host(command);
         host.open().await;
         host.call("length", json!({ "text": "" })).await;
-        host.deafen().await;
+        assert_eq!(host.deafen().await.code(), Some(0), "{command:?}");
     }
+}
+
+#[tokio::test]
+async fn whoever_reads_no_more_ends_it_with_1_where_a_request_was_not_answered() {
+    for command in BOTH {
+        let place = place("");
+        let mut host = place.host(command);
+        host.open().await;
+        host.request(json!(1), "tools/call", json!({ "name": "hang", "arguments": {} }));
+        host.call("length", json!({ "text": "" })).await;
+        let clock = Instant::now();
+        assert_eq!(host.deafen().await.code(), Some(1), "{command:?}");
+        // Nobody waits for what hangs, as at a drain.
+        assert!(clock.elapsed() < DRAIN, "{command:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_last_line_without_its_end_is_carried_out_if_whole_and_answered_if_cut_off() {
+    let whole = r#"{"jsonrpc":"2.0","id":"last","method":"ping"}"#;
+    let opening = opening("2025-03-26");
+    for (last, id, code) in [
+        (whole, json!("last"), json!(null)),
+        (&whole[..whole.len() - 1], json!("last"), json!(-32700)),
+        (r#"{"method":"tools/call","params":{"name":"x"},"id":"last","jsonrpc":"2.0"#, json!("last"), json!(-32700)),
+        (
+            r#"[{"jsonrpc":"2.0","id":"last","method":"ping"},{"jsonrpc":"2.0","method":"notifications/x","par"#,
+            json!("last"),
+            json!(-32700),
+        ),
+    ] {
+        for command in BOTH {
+            let (code_of, answers) = fed(command, &format!("{opening}\n{last}")).await;
+            let of_last: Vec<_> = answers.iter().filter(|answer| answer["id"] == id).collect();
+            assert_eq!(of_last.len(), 1, "{command:?} {last}: {answers:?}");
+            assert_eq!((&of_last[0]["error"]["code"], code_of), (&code, Some(0)), "{command:?} {last}");
+        }
+    }
+    // A batch without its line end is a batch.
+    for command in BOTH {
+        let (code, answers) = fed(command, &format!("{opening}\n[{whole}]")).await;
+        let is_its = |answer: &Value| answer[0]["id"] == "last" && answer[0].get("result").is_some();
+        assert!(answers.iter().any(is_its) && code == Some(0), "{command:?} {answers:?}");
+    }
+    // Whoever waits for this cannot be told; what is no request, nobody waits for.
+    for (last, code, count) in [
+        (r#"{"jsonrpc":"2.0","method":"ping","id":"#, 1, 2),
+        (r#"{"jsonrpc":"2.0","method":"notifications/x","par"#, 0, 1),
+    ] {
+        let (ended, answers) = fed(&["connect", "s"], &format!("{opening}\n{last}")).await;
+        assert_eq!((ended, answers.len()), (Some(code), count), "{answers:?}");
+    }
+}
+
+fn opening(version: &str) -> Value {
+    let info = json!({ "name": "host", "version": "1" });
+    let params = json!({ "protocolVersion": version, "capabilities": {}, "clientInfo": info });
+    json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params })
+}
+
+/// Runs it on this input: its exit code, and what it said.
+async fn fed(command: &[&str], input: &str) -> (Option<i32>, Vec<Value>) {
+    let place = place("");
+    let file = place.home().join("input");
+    std::fs::write(&file, input).expect("written");
+    let stdin = std::fs::File::open(file).expect("a file");
+    let output = place.mcpool(command).stdin(stdin).output();
+    let output = timeout(PATIENCE, output).await.expect("it does not end").expect("it ended");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.code(), said.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect())
+}
+
+#[tokio::test]
+async fn a_socket_needs_no_name() {
+    let place = place("");
+    let _daemon = place.serve().await;
+    let socket = place.socket("s").display().to_string();
+    let mut host = place.host(&["connect", "--socket", &socket]);
+    host.open().await;
+    assert_eq!(host.close().await.code(), Some(0));
+    let told = place.mcpool(&["connect"]).output().await.expect("it runs");
+    assert_eq!(told.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&told.stderr).contains("<NAME>"), "{told:?}");
 }
 
 #[tokio::test]

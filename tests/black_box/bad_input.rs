@@ -276,6 +276,26 @@ fn a_caller_that_closes_its_side_is_let_go_with_all_its_calls() {
 }
 
 #[test]
+fn a_request_that_is_cut_off_at_the_end_is_answered_and_a_whole_one_is_carried_out() {
+    play(async {
+        let proxy = echo().await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        caller.send_bytes(br#"{"jsonrpc":"2.0","id":"cut","method":"tools/ca"#);
+        settled().await;
+        caller.end_input();
+        let answer = caller.line().await;
+        assert_eq!((&answer.value["id"], answer.code()), (&json!("cut"), -32700), "{}", answer.raw);
+        caller.closed().await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        caller.send_bytes(br#"{"jsonrpc":"2.0","id":"whole","method":"ping"}"#);
+        settled().await;
+        caller.end_input();
+        assert_eq!(caller.line().await.value["id"], "whole");
+        caller.closed().await;
+    });
+}
+
+#[test]
 fn an_idle_caller_is_left_in_peace() {
     play(async {
         let proxy = echo().await;

@@ -27,6 +27,8 @@ pub struct Carrier {
     ledger: Ledger,
     link: Link,
     host_ended: bool,
+    /// The host's last request was cut off so early that nobody knows its id.
+    lost_one: bool,
 }
 
 /// How it stands with the daemon.
@@ -89,11 +91,22 @@ impl Carrier {
     pub fn host_ended(&mut self) {
         self.host_ended = true;
         let mut last = self.from_host.end();
-        // Half a line is nothing; a whole message without a line end is one.
-        if super::glance::glance(&last).is_some() {
-            last.push(b'\n');
-            self.host_line(Cut::Gathered(last));
+        if last.trim_ascii().is_empty() {
+            return;
         }
+        // A whole message without a line end is one. Half of one waits for an answer all the same.
+        if super::ledger::is_whole(&last) {
+            last.push(b'\n');
+            return self.host_line(Cut::Gathered(last));
+        }
+        let (replies, all) = super::ledger::cut_off(&last);
+        replies.iter().for_each(|reply| self.tell(reply));
+        self.lost_one = !all;
+    }
+
+    /// Whether the host's last request was answered to nobody, because it was cut off before its id.
+    pub fn has_lost_one(&self) -> bool {
+        self.lost_one
     }
 
     fn host_line(&mut self, line: Cut<'_>) {

@@ -365,6 +365,22 @@ fn no_message(line: &[u8]) -> Option<Vec<u8>> {
     refused(&first, &Error::Parse("a line of the host is no JSON object, and was left out".into()))
 }
 
+/// Whether a last line without its end is a message, or several, all the same.
+pub fn is_whole(line: &[u8]) -> bool {
+    match Message::is_batch(line) {
+        true => Message::batch(&Bytes::copy_from_slice(line), DEPTH, BATCH).is_ok(),
+        false => glance(line).is_some(),
+    }
+}
+
+/// What the host is told of a last line that is cut off, and whether all who wait for an answer to it are told.
+pub fn cut_off(line: &[u8]) -> (Vec<Vec<u8>>, bool) {
+    let error = Error::Parse("the input ended in the middle of this line".into());
+    let begun = if Message::is_batch(line) { skim::messages(line) } else { vec![Skim::over(line)] };
+    let all = begun.iter().all(|skim| skim.id().is_some() || refused(skim, &error).is_none());
+    (begun.iter().filter_map(|skim| refused(skim, &error)).collect(), all)
+}
+
 /// What the host is told of a line that cannot be carried: nobody waits for an answer to an answer or a notification.
 pub fn refused(skim: &Skim, error: &Error) -> Option<Vec<u8>> {
     match skim.shape() {

@@ -3,15 +3,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Stdio;
 
 use serde_json::json;
 use tokio::process::Command;
-use tokio::time::timeout;
 
-use crate::PATIENCE;
 use crate::daemon::Place;
 use crate::host::Host;
+use crate::said::run;
 
 /// The environments of three hosts, besides HOME.
 fn hosts() -> [Vec<(&'static str, &'static str)>; 3] {
@@ -46,10 +44,9 @@ fn with(place: &Place, args: &[&str], variables: &[(&str, &str)]) -> Command {
 }
 
 /// Runs it to its end: its exit code and all that it printed.
-async fn said(mut command: Command) -> (Option<i32>, String) {
-    let output = timeout(PATIENCE, command.stdin(Stdio::null()).output()).await;
-    let output = output.expect("it does not end").expect("it runs");
-    (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+async fn said(command: Command) -> (Option<i32>, String) {
+    let said = run(command).await;
+    (said.code, said.out + &said.err)
 }
 
 /// The variables of a server whose daemon was started by somebody with these.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -11,12 +11,12 @@ use tokio::time::timeout;
 use crate::PATIENCE;
 use crate::daemon::Place;
 use crate::family::place;
+use crate::said::run;
 
 async fn logs(place: &Place, args: &[&str]) -> String {
-    let output = place.mcpool(&[&["logs"], args].concat()).stdin(Stdio::null()).output();
-    let Output { stdout, stderr, status } = timeout(PATIENCE, output).await.expect("it does not end").expect("it runs");
-    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
-    String::from_utf8(stdout).expect("UTF-8")
+    let said = run(place.mcpool(&[&["logs"], args].concat())).await;
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    said.out
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ mod people;
 mod pinned;
 mod places;
 mod reload;
+mod said;
 mod sandbox;
 mod starts;
 mod stderr;

@@ -1,29 +1,13 @@
 //! What people type: `status`, `tools`, `call` and `demo`, by their output and exit status.
 
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tokio::process::Command;
-use tokio::time::timeout;
 
-use crate::PATIENCE;
 use crate::daemon::Place;
 use crate::host::Host;
-
-/// What a command left behind.
-struct Said {
-    out: String,
-    err: String,
-    code: Option<i32>,
-}
-
-/// Runs a command to its end, without a terminal.
-async fn run(mut command: Command) -> Said {
-    let output = timeout(PATIENCE, command.stdin(Stdio::null()).kill_on_drop(true).output());
-    let Output { stdout, stderr, status } = output.await.expect("it does not end").expect("it runs");
-    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    Said { out: text(stdout), err: text(stderr), code: status.code() }
-}
+use crate::said::{Said, run};
 
 async fn mcpool(place: &Place, args: &[&str]) -> Said {
     run(place.mcpool(args)).await

@@ -7,25 +7,10 @@ use std::process::Stdio;
 
 use serde_json::json;
 use tokio::process::Command;
-use tokio::time::timeout;
 
-use crate::PATIENCE;
 use crate::daemon::Place;
 use crate::host::Host;
-
-/// What a command printed and its exit code.
-struct Said {
-    out: String,
-    err: String,
-    code: Option<i32>,
-}
-
-async fn run(mut command: Command) -> Said {
-    let output = timeout(PATIENCE, command.stdin(Stdio::null()).kill_on_drop(true).output());
-    let output = output.await.expect("it does not end").expect("it runs");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Said { out: text(&output.stdout), err: text(&output.stderr), code: output.status.code() }
-}
+use crate::said::run;
 
 /// The binary as somebody types it in a directory: without a config that is named, and with nothing of the environment.
 fn typed(place: &Place, cwd: &Path, args: &[&str]) -> Command {

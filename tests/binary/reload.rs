@@ -2,22 +2,18 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::process::Output;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
-use crate::PATIENCE;
 use crate::daemon::{self, Place};
 use crate::host::Host;
+use crate::said::run;
 
 /// Runs a command to its end; its output and exit code.
 async fn mcpool(place: &Place, args: &[&str]) -> (String, String, Option<i32>) {
-    let output = timeout(PATIENCE, place.mcpool(args).output());
-    let Output { stdout, stderr, status } = output.await.expect("it does not end").expect("it runs");
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    (text(stdout), text(stderr), status.code())
+    let said = run(place.mcpool(args)).await;
+    (said.out, said.err, said.code)
 }
 
 fn slow(ms: u64) -> Value {

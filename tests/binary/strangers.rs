@@ -8,11 +8,10 @@ use std::process::Stdio;
 
 use serde_json::json;
 use tokio::process::Command;
-use tokio::time::timeout;
 
-use crate::PATIENCE;
 use crate::daemon::Place;
 use crate::host::Host;
+use crate::said::run;
 
 /// Two users that own nothing.
 const ANN: u32 = 65_534;
@@ -45,10 +44,10 @@ fn by(user: u32, place: &Place, program: &PathBuf, args: &[&str]) -> Command {
     command
 }
 
-async fn refused(mut command: Command) -> String {
-    let output = timeout(PATIENCE, command.output()).await.expect("it does not end").expect("it runs");
-    assert_eq!(output.status.code(), Some(1));
-    String::from_utf8_lossy(&output.stderr).into_owned()
+async fn refused(command: Command) -> String {
+    let said = run(command).await;
+    assert_eq!(said.code, Some(1));
+    said.err
 }
 
 #[tokio::test]

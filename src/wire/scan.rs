@@ -6,6 +6,7 @@ mod alike;
 use std::fmt;
 
 use super::json::{Fault, Reader};
+use alike::first;
 pub use alike::{alike, plain};
 
 /// A range of bytes of a line. `end == 0` says that the member is absent; it is as good as absent where it is `null`,
@@ -66,7 +67,8 @@ macro_rules! fields {
                     if !of_length && key.iter().all(|byte| matches!(byte, 1..0x80)) {
                         return Known::Not;
                     }
-                    $(if alike(key, $key) { return Known::Alike(Field::$name); })*
+                    let (begins, _) = first(key);
+                    $(if begins == $key[0] && alike(key, $key) { return Known::Alike(Field::$name); })*
                     Known::Not
                 }
             }

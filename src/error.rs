@@ -84,11 +84,12 @@ pub enum Error {
     },
     /// There are no descriptors left for more callers.
     #[error(
-        "mcpool has room for {limit} callers and has as many; close some, or raise the limit on open files (`ulimit -n`) and start it anew"
+        "mcpool has no room for more callers{}; close some, or raise the limit on open files (`ulimit -n`) and start it anew",
+        limit.map(|limit| format!(" than the {limit} that it has")).unwrap_or_default()
     )]
     NoRoom {
-        /// Callers that there is room for.
-        limit: usize,
+        /// Callers that there is room for, where that is why.
+        limit: Option<usize>,
     },
     /// Nothing is used that this endpoint would show.
     #[error("server `{server}` is disabled: take `disabled: true` out of the configuration to use it")]

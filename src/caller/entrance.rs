@@ -103,7 +103,7 @@ impl Entrance {
                     "there is no room for more callers: raise the limit on open files"
                 );
             }
-            return Err(Error::NoRoom { limit: room });
+            return Err(Error::NoRoom { limit: Some(room) });
         }
         self.inside.set(inside + 1);
         Ok(Place(self.inside.clone()))
@@ -150,7 +150,7 @@ impl Entrance {
         self.mux.with(|mux| mux.metrics.callers_refused.one());
         let turns = self.refusals.clone();
         let turn = match error {
-            Error::OwnServer { .. } => turns.try_acquire_owned().ok(),
+            Error::OwnServer { .. } | Error::OthersServer { .. } => turns.try_acquire_owned().ok(),
             // Never closed.
             _ => turns.acquire_owned().await.ok(),
         };

@@ -182,7 +182,7 @@ impl Listener {
         drop(self.spare.take());
         let taken = poll_fn(|context| Poll::Ready(self.inner.poll_accept(context))).await;
         let turned = if let Poll::Ready(Ok((stream, _))) = taken {
-            let mut line = Error::NoRoom { limit: 0 }.reply(None);
+            let mut line = Error::NoRoom { limit: None }.reply(None);
             line.push(b'\n');
             // Into the socket's buffer; who connects and leaves at once is not told.
             let _ = stream.try_write(&line);

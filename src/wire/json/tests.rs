@@ -72,11 +72,15 @@ fn depth_is_bounded() {
 #[test]
 fn the_judgement_is_that_of_serde_json_on_random_texts() {
     let mut random = fastrand::Rng::with_seed(7);
-    let alphabet =
-        ["{", "}", "[", "]", ",", ":", "\"", "\"a\"", "1", "-", ".5", "e3", "true", "null", " ", "\\", "\\u00e9", "0"];
+    let alphabet = [
+        "{", "}", "[", "]", ",", ":", "\"", "\"a\"", "1", "-", ".5", "e3", "true", "null", " ", "\\", "\\u00e9", "0",
+        "\r",
+    ];
     for _ in 0..200_000 {
         let text: String = (0..random.usize(1..9)).map(|_| alphabet[random.usize(..alphabet.len())]).collect();
         let judged = check(&text).is_ok();
-        assert_eq!(judged, serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok(), "{text}");
+        // But for a carriage return, which is white space to serde_json.
+        let sound = !text.contains('\r') && serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
+        assert_eq!(judged, sound, "{text:?}");
     }
 }

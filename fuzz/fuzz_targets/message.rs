@@ -352,6 +352,7 @@ const PLACES: &[(Option<Field>, &str, Field)] = &[
     (Some(Field::Params), "mode", Field::Mode),
     (Some(Field::Params), "inputResponses", Field::InputResponses),
     (Some(Field::Params), "clientInfo", Field::ClientInfo),
+    (Some(Field::Params), "arguments", Field::Arguments),
     (Some(Field::Meta), "progressToken", Field::MetaProgressToken),
     (Some(Field::Meta), "io.modelcontextprotocol/protocolVersion", Field::MetaVersion),
     (Some(Field::Meta), "io.modelcontextprotocol/clientInfo", Field::MetaClientInfo),

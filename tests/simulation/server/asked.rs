@@ -40,7 +40,7 @@ impl Server {
         if method.ends_with("/list") && self.by_chance(self.habits.never_answers) {
             return;
         }
-        self.check_quiet(&method);
+        self.check_quiet(&method, id);
         // Of what mcpool sends itself, lists and introductions tell that a server works.
         if method.ends_with("/list") || self.era.get().is_none() {
             self.world.breaker_closes(self.which);

@@ -17,6 +17,9 @@ use super::pipe::Output;
 use crate::simulation::truth::Truth;
 use crate::simulation::world::{ID, NOBODY};
 
+/// The id of what a server is asked first.
+const FIRST: &str = "1";
+
 /// What can be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -149,13 +152,13 @@ impl Server {
     }
 
     /// Whoever is probed must have nothing to do: a busy server proves itself by answering.
-    pub(super) fn check_quiet(&self, method: &str) {
+    pub(super) fn check_quiet(&self, method: &str, id: &str) {
         let works = |flag: &Rc<super::Flag>| {
             let open = |truth: &mut Truth| truth.is_with(self.no);
             flag.cancelled.get().is_none() && self.world.truth(&flag.cause, open) == Some(true)
         };
-        // One that took its time to answer what it was asked first, and was initialised meanwhile.
-        if method == "server/discover" && self.era.get() == Some(false) {
+        // It took its time with what it was asked first, and was opened otherwise meanwhile.
+        if id == FIRST {
             return;
         }
         if method == "ping" && self.met.get() {

@@ -14,7 +14,7 @@ use super::scan::{Doubt, Field, Fields, Span};
 use super::skim::{self, Shape};
 use super::splice::Splice;
 
-/// A message that was received, checked and not changed.
+/// A message that was received and checked. Nothing is changed in it but that nulls are left out.
 #[derive(Clone, Debug)]
 pub struct Message {
     line: ByteString,
@@ -70,11 +70,22 @@ impl Malformed {
 }
 
 impl Message {
-    /// Reads a line, refusing what is nested deeper than `depth`.
+    /// Reads a line, refusing what is nested deeper than `depth`. Members that mcpool knows and that are `null` are left
+    /// out, of the message itself and of its parameters: there are peers that take no such message.
     ///
     /// # Errors
     /// A line that is not one JSON-RPC 2.0 message.
     pub fn read(line: Bytes, depth: usize) -> Result<Message, Malformed> {
+        let message = Message::read_as_it_is(line, depth)?;
+        // In doubt it stays as it is: of two members of one name the second would become the only one.
+        let clear = message.fields.doubt.is_none();
+        if message.fields.nulls && clear {
+            return Message::read_as_it_is(nulls::leave_out(&message), depth);
+        }
+        Ok(message)
+    }
+
+    fn read_as_it_is(line: Bytes, depth: usize) -> Result<Message, Malformed> {
         let fields = Fields::of(&line, depth).map_err(|fault| Malformed::of(&line, fault.code(), fault.to_string()))?;
         match classify(&line, &fields) {
             Err(why) => Err(Malformed::of(&line, -32600, why)),
@@ -116,7 +127,7 @@ impl Message {
         self.kind
     }
 
-    /// The line as it was received.
+    /// The line as it was received, without the nulls that were left out.
     pub fn line(&self) -> &Bytes {
         self.line.as_bytes()
     }
@@ -152,14 +163,9 @@ impl Message {
         self.fields.doubt
     }
 
-    /// The line, to be forwarded with some ranges replaced. Members that mcpool knows and that are `null` are left out, of
-    /// the message itself and of its parameters: there are peers that take no such message.
+    /// The line, to be forwarded with some ranges replaced.
     pub fn splice(&self) -> Splice {
-        let mut splice = Splice::new(self.line.as_bytes().clone());
-        if self.fields.nulls {
-            nulls::leave_out(self, &mut splice);
-        }
-        splice
+        Splice::new(self.line.as_bytes().clone())
     }
 }
 

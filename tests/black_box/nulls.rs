@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Caller, Proxy, legacy, modern, play, proxy, script, seconds, settled};
+use crate::support::{
+    Behaviour, Caller, Proxy, Say, elicitation, legacy, modern, play, proxy, script, seconds, settled,
+};
 
 const REVISION: &str = "2025-06-18";
 
@@ -222,5 +224,75 @@ fn a_request_whose_id_is_null_is_no_notification() {
         tokio::time::timeout(seconds(1), caller.closed())
             .await
             .expect("whoever waits for its answer would wait for ever");
+    });
+}
+
+/// What a server says of its own accord during a call, in which some members are `null`.
+fn talkative(says: fn(&Say)) -> Behaviour {
+    let server = script().capable(json!({"tools": {}, "resources": {"subscribe": true}}));
+    let server = server
+        .on("resources/list", |it, say| say.result(it, json!({"resources": [{"uri": "x://r", "name": "r"}]})))
+        .on("resources/templates/list", |it, say| say.result(it, json!({"resourceTemplates": []})))
+        .on("resources/subscribe", |it, say| say.result(it, json!({})))
+        .on("tools/call", move |it, say| {
+            says(say);
+            say.text(it, "said");
+        });
+    server.into()
+}
+
+#[test]
+fn a_question_under_one_roof_may_have_null_beside_what_is_changed_in_it() {
+    play(async {
+        let server = talkative(|say| {
+            for (id, nulls) in [
+                ("a", json!({"_meta": null})),
+                ("b", json!({"_meta": {"progressToken": null}, "task": null})),
+                ("c", json!({"mode": null, "cursor": null, "_meta": {"progressToken": null, "k": 1}})),
+            ] {
+                let mut params = json!({"message": "?", "requestedSchema": {"type": "object", "properties": {}}});
+                params.as_object_mut().expect("an object").extend(nulls.as_object().cloned().expect("an object"));
+                say.ask(id, "elicitation/create", params);
+            }
+        });
+        let proxy = proxy().server("s", server).server("other", legacy(|_| {})).start().await;
+        let caller = proxy.legacy("2025-11-25").with(elicitation()).connect("all").await;
+        let call = caller.begin("s__x", json!({}));
+        for _ in 0..3 {
+            let asked = caller.asked("elicitation/create").await;
+            assert_eq!(asked.request["params"]["message"], "[s] ?");
+            asked.answer(json!({"action": "cancel"}));
+        }
+        assert_eq!(call.answer().await.text(), "said");
+    });
+}
+
+#[test]
+fn an_update_may_have_null_where_a_listener_has_its_tag_put_in() {
+    play(async {
+        let server = talkative(|say| {
+            for nulls in [
+                r#""_meta":null,"uri":"x://r""#,
+                r#""uri":"x://r","_meta":null"#,
+                r#""cursor":null,"uri":"x://r""#,
+                r#""name":null,"_meta":{"progressToken":null},"uri":"x://r""#,
+                r#""_meta":{"progressToken":null,"k":1},"uri":"x://r""#,
+            ] {
+                say.line(&format!(
+                    r#"{{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{{{nulls}}}}}"#
+                ));
+            }
+        });
+        let proxy = proxy().server("s", server).start().await;
+        let caller = proxy.modern().connect("s").await;
+        let _listening =
+            caller.request("subscriptions/listen", json!({"notifications": {"resourceSubscriptions": ["x://r"]}}));
+        caller.heard("notifications/subscriptions/acknowledged").await;
+        assert_eq!(caller.call("x", json!({})).await.text(), "said");
+        for _ in 0..5 {
+            let update = caller.heard("notifications/resources/updated").await;
+            assert_eq!(update["params"]["uri"], "x://r");
+            assert!(!update["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"].is_null(), "{update}");
+        }
     });
 }

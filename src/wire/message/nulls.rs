@@ -1,10 +1,11 @@
 //! Called by `wire::message` for the few lines that hold `null` for members that could be left out, as serialisers of
 //! Rust, Java, C#, PHP and Go write them.
 
+use bytes::Bytes;
+
 use super::{Kind, Message};
 use crate::wire::json::{DEEPEST, Reader};
 use crate::wire::scan::{Field, Span};
-use crate::wire::splice::Splice;
 
 /// A member: where it begins, with its key, and ends, and whether it goes.
 struct Member {
@@ -13,13 +14,15 @@ struct Member {
     goes: bool,
 }
 
-/// Leaves the members out that are `null`, of the message itself and of its parameters.
+/// The line of a message without the members that are `null`, of the message itself and of its parameters.
 #[cold]
-pub fn leave_out(message: &Message, splice: &mut Splice) {
-    // The result of an answer without an error is its outcome.
+pub fn leave_out(message: &Message) -> Bytes {
+    let mut splice = message.splice();
+    // The result of an answer without an error is its outcome, and a set of no capabilities is a set.
     let outcome = message.span(Field::Result).place().filter(|_| message.kind() == Kind::Result);
-    let outcome = outcome.map(|place| place.start as usize);
-    let nulls: Vec<usize> = message.fields.nulls().filter(|at| Some(*at) != outcome).collect();
+    let stay =
+        [outcome, message.span(Field::Capabilities).place()].map(|place| place.map(|place| place.start as usize));
+    let nulls: Vec<usize> = message.fields.nulls().filter(|at| !stay.contains(&Some(*at))).collect();
     let whole = Span { start: 0, end: message.line().len() as u32 };
     for object in [whole, message.span(Field::Params), message.span(Field::Meta)] {
         // With each run of members one comma goes: the one behind it, or before it at the end.
@@ -35,6 +38,7 @@ pub fn leave_out(message: &Message, splice: &mut Splice) {
             at = next;
         }
     }
+    splice.to_bytes()
 }
 
 fn members(message: &Message, object: Span, nulls: &[usize]) -> Vec<Member> {
@@ -59,7 +63,7 @@ mod tests {
 
     fn left(line: &str) -> String {
         let message = Message::read(line.to_owned().into(), 64).unwrap();
-        String::from_utf8(message.splice().to_bytes().to_vec()).unwrap()
+        String::from_utf8(message.line().to_vec()).unwrap()
     }
 
     #[test]

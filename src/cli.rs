@@ -293,6 +293,7 @@ fn serve(config: Option<&Path>, mode: Mode) -> Result<ExitCode, String> {
     };
     let journal = journal.map_err(|error| format!("no thread for the log: {error}"))?;
     let relevel = log(&config, journal.lines());
+    journal.lines().end_at_panic();
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }

@@ -2,6 +2,8 @@
 //! then no call is to wait for it: a thread writes, and what it cannot keep up with is left out and counted.
 
 use std::io::{self, Write};
+use std::panic;
+use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -49,12 +51,28 @@ impl Journal {
 }
 
 impl Drop for Journal {
-    /// Waits until everything is written, but not for long.
     fn drop(&mut self) {
+        self.0.written();
+    }
+}
+
+impl Lines {
+    /// Waits until everything is written, but not for long.
+    fn written(&self) {
         let (tell, written) = sync_channel(1);
-        if self.0.entries.try_send(Entry::Written(tell)).is_ok() {
+        if self.entries.try_send(Entry::Written(tell)).is_ok() {
             let _ = written.recv_timeout(LAST);
         }
+    }
+
+    /// Lets a panic end the process once it is logged. What all tasks share may be changed half, and a daemon whose
+    /// alarm is gone would be silent for ever; one that ended is started again.
+    pub fn end_at_panic(self) {
+        panic::set_hook(Box::new(move |panicked| {
+            tracing::error!(why = %panicked, "mcpool panicked, which is a bug of mcpool: it ends, and its servers with it");
+            self.written();
+            process::abort();
+        }));
     }
 }
 
@@ -87,6 +105,7 @@ fn write(mut out: impl Write, entries: &Receiver<Entry>, left_out: &AtomicU64) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
     use std::sync::mpsc::{Sender, channel};
 
     use super::*;
@@ -119,5 +138,29 @@ mod tests {
         let count = written.lines().filter(|line| line.parse::<usize>().is_ok()).count();
         assert!((WAITING..=WAITING + 1).contains(&count), "{count}");
         assert!(written.contains(&format!("[{} lines of the log left out", 2 * WAITING - count)), "{written}");
+    }
+
+    /// Run by itself this does nothing: the test below runs it in a process of its own.
+    #[test]
+    fn a_process_that_panics() {
+        if std::env::var_os("MCPOOL_TEST_PANICS").is_some() {
+            let journal = Journal::start(io::stderr()).unwrap();
+            let lines = journal.lines();
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || lines.clone()).init();
+            journal.lines().end_at_panic();
+            let panicked = thread::spawn(|| panic!("on purpose")).join();
+            println!("went on after {panicked:?}");
+        }
+    }
+
+    #[test]
+    fn a_panic_on_any_thread_is_logged_and_ends_the_process() {
+        let mut again = process::Command::new(std::env::current_exe().unwrap());
+        again.args(["cli::journal::tests::a_process_that_panics", "--exact", "--nocapture"]);
+        let ended = again.env("MCPOOL_TEST_PANICS", "1").output().unwrap();
+        assert_eq!(ended.status.signal(), Some(rustix::process::Signal::ABORT.as_raw()));
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(said.contains("a bug of mcpool") && said.contains("on purpose"), "{said}");
+        assert!(!String::from_utf8_lossy(&ended.stdout).contains("went on"));
     }
 }

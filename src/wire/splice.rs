@@ -24,6 +24,17 @@ impl Splice {
     /// Replaces `span` by `text`; an empty span inserts. Spans must not overlap.
     pub fn put(&mut self, span: Span, text: impl Into<CompactString>) {
         let place = self.edits.partition_point(|(other, _)| other.start <= span.start);
+        let (before, behind) = self.edits.split_at(place);
+        debug_assert!(
+            before.last().is_none_or(|(other, _)| other.end <= span.start),
+            "{span:?} overlaps {other:?}",
+            other = before.last()
+        );
+        debug_assert!(
+            behind.first().is_none_or(|(other, _)| span.end <= other.start),
+            "{span:?} overlaps {other:?}",
+            other = behind.first()
+        );
         self.edits.insert(place, (span, text.into()));
     }
 

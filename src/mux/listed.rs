@@ -1,5 +1,6 @@
 //! Where an endpoint allows only what it names, a tool or prompt must also be one that its server lists, by the name
-//! that it is listed under: what a server does for a name that it never told of, nobody decided about.
+//! that it is listed under: what a server does for a name that it never told of, nobody decided about. Where tools are
+//! pinned and changes refused, a call waits until the list was seen that tells whether its tool has changed.
 
 use super::Mux;
 use super::call::Place;
@@ -9,6 +10,7 @@ use super::offer::declared;
 use super::request::Accepted;
 use super::route::Route;
 use crate::clock;
+use crate::config::Pin;
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::pool::instance::ServerId;
@@ -19,26 +21,42 @@ use crate::wire::scan::Field;
 /// Whether what a request names is listed.
 pub(super) enum Listed {
     Yes,
-    /// It is not; what it is.
-    No(String),
+    /// It is not.
+    No(Error),
     /// The list that tells is not there yet, or old.
     Unknown(ListKind),
 }
 
 impl Mux {
-    /// Whether the tool or prompt that a request names is listed by its server, where that matters.
+    /// Whether the tool or prompt that a request names is listed by its server, and as it was approved, where that matters.
     pub(super) fn listed(&self, accepted: &Accepted, own: &Profile, route: &Route) -> Listed {
         let request = &accepted.request;
-        let Some(caller) = self.callers.get(accepted.caller).filter(|caller| caller.access.named.is_some()) else {
+        let Some(caller) = self.callers.get(accepted.caller) else { return Listed::Yes };
+        let server = self.server(route.server);
+        let (named, pinned) = (caller.access.named.is_some(), server.config.pin == Pin::Refuse);
+        if !named && !pinned {
             return Listed::Yes;
-        };
+        }
         let kind = match request.method().as_ref() {
             "tools/call" => ListKind::Tools,
-            "prompts/get" => ListKind::Prompts,
+            "prompts/get" if named => ListKind::Prompts,
             _ => return Listed::Yes,
         };
-        let (server, name) = (self.server(route.server), request.text(Field::Name).unwrap_or_default());
+        let name = request.text(Field::Name).unwrap_or_default();
         let offer = self.offer(route.server, own, declared(request));
+        if pinned && kind == ListKind::Tools {
+            if !accepted.looked_up() && self.is_to_be_looked_at(route.server, &offer) {
+                return Listed::Unknown(kind);
+            }
+            if !server.pins.has_begun() {
+                // There was none to be had: nobody knows what the tool was.
+                let (server, tool) = (server.config.name.clone(), name.into_owned());
+                return Listed::No(Error::ChangedTool { server, tool });
+            }
+        }
+        if !named {
+            return Listed::Yes;
+        }
         let list = server.catalogue.variant(&offer.variant).and_then(|variant| variant.list(kind));
         let exposes = |real: &str| names::exposed(&server.config.name, real) == name;
         let listed = |list: &List| match names::split(&name).filter(|_| caller.endpoint.prefix) {
@@ -52,7 +70,7 @@ impl Mux {
         if !accepted.looked_up() && !self.believes(route.server, &offer, kind, caller.peer.uid) {
             return Listed::Unknown(kind);
         }
-        Listed::No(format!("`{name}`, which server `{}` does not list", server.config.name))
+        Listed::No(Error::Forbidden { what: format!("`{name}`, which server `{}` does not list", server.config.name) })
     }
 
     /// Lets a request wait for the list that decides about it.

@@ -1,10 +1,9 @@
 //! Called when a list of tools comes, when a tool is called or listed, and by `admin`: what the tools of a server were when
-//! they were approved. The first list counts as approved. A tool that changes later, or appears later, is marked, and with
-//! `pin: refuse` neither shown nor called until the operator approves it.
+//! they were approved. The first list counts as approved. A tool that changes later, appears later, or is another one for
+//! another kind of clients is marked, and with `pin: refuse` neither shown nor called until the operator approves it.
 
 mod store;
 
-use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -13,6 +12,7 @@ use super::Mux;
 use super::callers::Endpoint;
 use super::catalogue::VariantKey;
 use super::lists::ListKind;
+use super::offer::Offer;
 use crate::config::{self, Pin};
 use crate::error::Error;
 use crate::pool::instance::ServerId;
@@ -44,64 +44,52 @@ impl Pins {
         self.pin != Pin::Off
     }
 
+    /// Whether it was seen what the server offers, so that there is something to hold it to.
+    pub fn has_begun(&self) -> bool {
+        self.store.has_begun()
+    }
+
+    /// Takes what was seen of the server until now for approved. What other kinds of clients are offered later is no more
+    /// approved than what changes: a server could show a text of its choice to each new kind.
+    pub fn begin<'a>(&mut self, items: impl Iterator<Item = &'a str>) {
+        items.filter_map(Version::of).for_each(|(name, version)| self.store.approve(name, version));
+        self.store.begin();
+        self.store.save(false);
+    }
+
     /// Looks at the tools that are offered to one kind of clients; the names of those that are news, with `new` or `changed`.
     pub fn look<'a>(&mut self, variant: &str, items: impl Iterator<Item = &'a str>) -> Vec<(String, &'static str)> {
-        let marked = self.store.marks.clone();
-        let told: HashSet<String> =
-            self.store.marks.values().flatten().map(|mark| mark.version.digest.clone()).collect();
-        for marks in self.store.marks.values_mut() {
-            for mark in marks.iter_mut() {
-                mark.variants.remove(variant);
-            }
-            marks.retain(|mark| !mark.variants.is_empty());
+        if !self.has_begun() {
+            self.begin(items);
+            return Vec::new();
         }
-        let first = self.store.meets(variant);
-        let before: HashSet<String> = self.store.names().map(str::to_owned).collect();
-        let mut news = Vec::new();
-        for item in items {
-            let Some((name, version)) = Version::of(item) else { continue };
+        let marked = self.store.marked();
+        self.store.unmark(variant);
+        let (mut news, mut room) = (Vec::new(), self.store.room());
+        for (name, version) in items.filter_map(Version::of) {
             let what = match self.store.versions(&name) {
                 versions if versions.iter().any(|known| known.digest == version.digest) => continue,
-                // What other clients are offered is no change, and neither is another form of what a model reads.
-                _ if first && !before.contains(&name) => "",
-                versions if first && versions.iter().any(|known| known.reads_like(&version)) => "",
                 [] => "new",
                 _ => "changed",
             };
-            if what.is_empty() {
-                self.store.approve(name, version);
-                continue;
-            }
-            if !told.contains(&version.digest) {
+            let told = |marks: &Vec<(String, _)>| marks.iter().any(|(digest, _)| *digest == version.digest);
+            if !marked.get(&name).is_some_and(told) {
                 news.push((name.clone(), what));
             }
-            let marks = self.store.marks.entry(name).or_default();
-            match marks.iter_mut().find(|mark| mark.version.digest == version.digest) {
-                Some(mark) => {
-                    mark.variants.insert(variant.to_owned());
-                }
-                None => {
-                    marks.push(Mark { version, new: what == "new", variants: BTreeSet::from([variant.to_owned()]) })
-                }
-            }
+            self.store.mark((variant, &mut room), name, version, what == "new");
         }
-        self.store.marks.retain(|_, marks| !marks.is_empty());
-        self.store.save(marked != self.store.marks);
+        self.store.save(marked != self.store.marked());
         news
     }
 
     /// Whether a tool of this name may neither be called nor shown.
     pub fn refuses(&self, name: &str) -> bool {
-        self.pin == Pin::Refuse
-            && !self.store.is_empty()
-            && (self.store.marks.contains_key(name) || self.store.versions(name).is_empty())
+        self.pin == Pin::Refuse && self.has_begun() && self.store.is_off(name)
     }
 
     /// Whether an item of a list of tools is to be left out.
     pub fn hides(&self, item: &str) -> bool {
-        self.pin == Pin::Refuse
-            && !self.store.marks.is_empty()
-            && names_of(item).iter().any(|name| self.store.marks.contains_key(name))
+        self.pin == Pin::Refuse && self.has_begun() && names_of(item).iter().any(|name| self.store.is_off(name))
     }
 
     /// What is not as it was approved, and how it was.
@@ -153,19 +141,33 @@ impl Mux {
         let list = server.catalogue.variant(key).and_then(|variant| variant.list(ListKind::Tools));
         let Some(list) = list.filter(|_| server.pins.is_on()) else { return };
         let news = server.pins.look(&store::of_variant(key), list.items.iter().map(|item| item.get()));
-        for (tool, what) in news {
+        // The rest is in `status`: a list of thousands is no reason to fill the log.
+        for (tool, what) in news.into_iter().take(TOLD) {
             let (server, refused) = (&server.config.name, server.pins.refuses(&tool));
             tracing::warn!(server, tool, what, refused, "a tool is not as it was approved: see `mcpool approve`");
         }
     }
 
-    /// Looks at the tools that were remembered before anybody looked; from then on marks are kept as they were found.
+    /// Takes the tools that were remembered before anybody looked for approved, whatever kind of clients they were offered to.
     pub(super) fn look_at_all_tools(&mut self, id: ServerId) {
-        if self.server(id).pins.is_on() && self.server(id).pins.store.is_empty() {
-            let keys: Vec<VariantKey> =
-                self.server(id).catalogue.variants().map(|variant| variant.key.clone()).collect();
-            keys.iter().for_each(|key| self.look_at_tools(id, key));
+        let server = self.server_mut(id);
+        if !server.pins.is_on() || server.pins.has_begun() {
+            return;
         }
+        let lists: Vec<_> = server.catalogue.variants().filter_map(|variant| variant.list(ListKind::Tools)).collect();
+        if !lists.is_empty() {
+            server.pins.begin(lists.into_iter().flat_map(|list| &list.items).map(|item| item.get()));
+        }
+    }
+
+    /// Whether the tools of a server are to be looked at before a call of one of them can be judged: none that runs has
+    /// shown this kind of clients its list since it was started, or since it said that its list has changed.
+    pub(super) fn is_to_be_looked_at(&self, id: ServerId, offer: &Offer) -> bool {
+        let server = self.server(id);
+        let list = server.catalogue.variant(&offer.variant).and_then(|variant| variant.list(ListKind::Tools));
+        let Some(fetched) = list.filter(|list| !list.stale).and_then(|list| list.fetched) else { return true };
+        let mut instances = server.pool.instances.values();
+        !instances.any(|it| it.alive() && it.profile == offer.profile && it.born <= fetched)
     }
 
     /// Whether the tool that a request calls is as it was approved, where that is to be so.

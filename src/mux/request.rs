@@ -275,7 +275,7 @@ impl Mux {
         if known.is_some() {
             match self.listed(&accepted, &profile, &route) {
                 Listed::Yes => {}
-                Listed::No(what) => return accepted.refuse(&Error::Forbidden { what }),
+                Listed::No(error) => return accepted.refuse(&error),
                 Listed::Unknown(kind) => {
                     // The list may have been asked for before a breaker opened, and never come from a server that hangs:
                     // the call would wait long for what it is refused then anyway.

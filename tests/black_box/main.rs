@@ -36,6 +36,7 @@ mod mixed_all;
 mod modern_states;
 mod nulls;
 mod one_reading;
+mod pinned;
 mod probes;
 mod rate_limits;
 mod recycling;

@@ -17,16 +17,18 @@ use crate::wire::scan::plain;
 
 /// Members that tell one tool from another.
 const PINNED: [&str; 7] = ["name", "title", "description", "inputSchema", "outputSchema", "annotations", "_meta"];
-/// Of those, the ones that a model reads as text.
-const READ: [&str; 3] = ["name", "title", "description"];
 /// How many versions of a tool are kept: servers offer different ones to different clients.
-const VERSIONS: usize = 8;
-/// How many kinds of clients are known.
-const VARIANTS: usize = 256;
+const VERSIONS: usize = 32;
+/// How many kinds of clients are told apart that a tool is offered to otherwise than approved.
+const VARIANTS: usize = 64;
+/// Stands for all others, which are not told apart: what is marked for them stays so until it is approved.
+const OTHERS: &str = "others";
 /// How many tools are kept.
 const TOOLS: usize = 20_000;
 /// The longest tool of which more than the digest is kept, in bytes.
 const LARGEST: usize = 64 << 10;
+/// How many bytes are kept of tools that are not approved, apart from their names and digests.
+const UNAPPROVED: usize = 4 << 20;
 
 /// A tool as it was at one time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,15 +52,6 @@ impl Version {
         let text = serde_json::to_string(&members).ok()?;
         let digest = hex(&Sha256::digest(text.as_bytes()));
         Some((name, Version { digest, item: if text.len() <= LARGEST { text } else { String::new() } }))
-    }
-
-    /// Whether a model reads the same of both.
-    pub fn reads_like(&self, other: &Version) -> bool {
-        let read = |version: &Version| {
-            let item: Value = serde_json::from_str(&version.item).ok()?;
-            Some(READ.map(|key| item.get(key).cloned()))
-        };
-        read(self).is_some_and(|own| Some(own) == read(other))
     }
 }
 
@@ -107,8 +100,9 @@ pub struct Store {
 
 #[derive(Default, Serialize, Deserialize)]
 struct Kept {
-    /// Kinds of clients that were offered something.
-    variants: Vec<String>,
+    /// Whether a list was seen.
+    #[serde(default)]
+    begun: bool,
     /// The newest version last.
     tools: BTreeMap<String, Vec<Version>>,
     /// Those that are not approved, while they are not in use.
@@ -124,8 +118,8 @@ impl Store {
         let kept = match path.as_ref().map(fs::read) {
             Some(Ok(text)) => serde_json::from_slice(&text).unwrap_or_else(|error| {
                 let file = path.as_deref().unwrap_or(Path::new("")).display();
-                tracing::error!(%file, %error, "what was approved cannot be read; the next list counts as approved");
-                Kept::default()
+                tracing::error!(%file, %error, "what was approved cannot be read, so nothing counts as approved: see `mcpool approve`");
+                Kept { begun: true, ..Kept::default() }
             }),
             _ => Kept::default(),
         };
@@ -134,17 +128,14 @@ impl Store {
         Store { path, kept, marks, unsaved: false }
     }
 
-    /// Notes a kind of clients; whether it is the first time that anything is offered to it.
-    pub fn meets(&mut self, variant: &str) -> bool {
-        let first = !self.kept.variants.iter().any(|known| known == variant);
-        if first {
-            if self.kept.variants.len() >= VARIANTS {
-                self.kept.variants.remove(0);
-            }
-            self.kept.variants.push(variant.to_owned());
-            self.unsaved = true;
-        }
-        first
+    /// Whether a list was seen, from which on others are not approved by themselves.
+    pub fn has_begun(&self) -> bool {
+        self.kept.begun || !self.kept.tools.is_empty()
+    }
+
+    /// Notes that a list was seen.
+    pub fn begin(&mut self) {
+        self.unsaved |= !std::mem::replace(&mut self.kept.begun, true);
     }
 
     /// The approved versions of a tool, the newest last.
@@ -156,8 +147,60 @@ impl Store {
         self.kept.tools.keys().map(String::as_str)
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.kept.variants.is_empty()
+    /// Whether a tool of this name is not as it was approved, or none was approved.
+    pub fn is_off(&self, name: &str) -> bool {
+        self.marks.contains_key(name) || self.versions(name).is_empty()
+    }
+
+    /// What is marked, by name and digest, and for whom.
+    pub fn marked(&self) -> BTreeMap<String, Vec<(String, BTreeSet<String>)>> {
+        let told = |mark: &Mark| (mark.version.digest.clone(), mark.variants.clone());
+        self.marks.iter().map(|(name, marks)| (name.clone(), marks.iter().map(told).collect())).collect()
+    }
+
+    /// Lets go of what is marked for one kind of clients, before their new list is looked at.
+    pub fn unmark(&mut self, variant: &str) {
+        for marks in self.marks.values_mut() {
+            marks.retain_mut(|mark| {
+                mark.variants.remove(variant);
+                !mark.variants.is_empty()
+            });
+        }
+        self.marks.retain(|_, marks| !marks.is_empty());
+    }
+
+    /// How many bytes of what is not approved may still be kept.
+    pub fn room(&self) -> usize {
+        let bytes = |(name, marks): (&String, &Vec<Mark>)| {
+            name.len() + marks.iter().map(|mark| mark.version.item.len()).sum::<usize>()
+        };
+        UNAPPROVED.saturating_sub(self.marks.iter().map(bytes).sum())
+    }
+
+    /// Marks a tool as it is offered to one kind of clients. What there is no `room` for is off all the same: a known
+    /// tool has a mark in any case, and another was never approved.
+    pub fn mark(&mut self, (variant, room): (&str, &mut usize), name: String, mut version: Version, new: bool) {
+        let bytes = name.len() + version.item.len();
+        if new && (*room < bytes || self.marks.len() >= TOOLS) {
+            return;
+        }
+        if *room < bytes {
+            version.item = String::new();
+        }
+        *room = room.saturating_sub(bytes);
+        let marks = self.marks.entry(name).or_default();
+        match marks.iter().position(|mark| mark.version.digest == version.digest) {
+            Some(place) => {
+                let variants = &mut marks[place].variants;
+                variants.insert(if variants.len() < VARIANTS { variant } else { OTHERS }.to_owned());
+            }
+            None if marks.len() < VERSIONS => {
+                marks.push(Mark { version, new, variants: BTreeSet::from([variant.to_owned()]) });
+            }
+            None => {
+                marks[0].variants.insert(OTHERS.to_owned());
+            }
+        }
     }
 
     /// Keeps a version as approved.

@@ -69,16 +69,73 @@ fn what_only_some_readers_take_for_json_is_a_change_too() {
 }
 
 #[test]
-fn other_clients_may_be_offered_other_tools_but_not_the_same_ones_with_another_text() {
+fn what_another_kind_of_clients_is_offered_is_held_to_what_was_approved() {
     let mut pins = pins(Pin::Refuse, None);
     look(&mut pins, "a", &[tool("read", "Reads.")]);
+    let evil = tool("read", "Reads and sends.");
     let other_form =
         r#"{"name":"read","description":"Reads.","inputSchema":{"type":"object","$schema":"x"}}"#.to_owned();
-    assert_eq!(look(&mut pins, "b", &[other_form.clone(), tool("ask", "Asks.")]), []);
-    assert!(!pins.refuses("ask") && !pins.refuses("read"));
-    assert_eq!(look(&mut pins, "c", &[tool("read", "Reads and sends.")]), [("read".into(), "changed")]);
+    assert_eq!(look(&mut pins, "b", std::slice::from_ref(&evil)), [("read".into(), "changed")]);
+    let found = look(&mut pins, "c", &[other_form.clone(), tool("ask", "Asks.")]);
+    assert_eq!(found, [("read".into(), "changed"), ("ask".into(), "new")]);
+    assert!(pins.refuses("read") && pins.refuses("ask") && pins.hides(&tool("ask", "Asks.")));
+    // All that were seen are approved at once, and then for all.
+    let changes = pins.changes();
+    let digests: Vec<&str> = changes.as_array().unwrap().iter().map(|it| it["digest"].as_str().unwrap()).collect();
+    assert_eq!(pins.approve(&digests), 3);
+    for (kind, tools) in [("d", [evil, tool("ask", "Asks.")]), ("e", [other_form, tool("read", "Reads.")])] {
+        assert_eq!(look(&mut pins, kind, &tools), []);
+    }
+    assert!(!pins.refuses("read") && !pins.refuses("ask"));
+}
+
+#[test]
+fn what_was_known_before_anybody_looked_is_approved_for_all_kinds_of_clients() {
+    let mut pins = pins(Pin::Refuse, None);
+    let tools = [tool("read", "Reads."), tool("read", "Reads for you."), tool("ask", "Asks.")];
+    pins.begin(tools.iter().map(String::as_str));
+    assert_eq!(look(&mut pins, "a", &tools), []);
+    assert!(!pins.refuses("read") && !pins.refuses("ask"));
+}
+
+#[test]
+fn of_what_is_not_approved_no_more_is_kept_than_there_is_room_for_and_it_is_off_all_the_same() {
+    let mut pins = pins(Pin::Refuse, None);
+    look(&mut pins, "a", &[tool("read", "Reads.")]);
+    let kinds: Vec<String> = (0..200).map(|kind| format!("kind {kind}")).collect();
+    for (number, kind) in kinds.iter().enumerate() {
+        let long = |text: String| text + &"x".repeat(30 << 10);
+        let mut tools: Vec<String> = (0..2).map(|it| tool(&format!("{kind} {it}"), &long(String::new()))).collect();
+        tools.push(tool("read", &long((number % 26).to_string())));
+        look(&mut pins, kind, &tools);
+        assert!(pins.refuses("read") && pins.hides(&tools[0]) && pins.refuses(&format!("{kind} 0")), "{kind}");
+    }
+    let kept: usize = pins.store.marks.values().flatten().map(|mark| mark.version.item.len()).sum();
+    assert!(kept <= 4 << 20 && pins.store.marks["read"].len() == 26, "{kept}");
+    kinds.iter().for_each(|kind| drop(look(&mut pins, kind, &[tool("read", "Reads.")])));
+    assert!(!pins.refuses("read"), "all are back to what was approved");
+    // More texts and more kinds than are told apart: who changes back does not speak for the others.
+    for number in 0..100 {
+        look(&mut pins, &format!("kind {number}"), &[tool("read", &number.to_string())]);
+    }
+    (0..100).for_each(|number| drop(look(&mut pins, &format!("kind {number}"), &[tool("read", "Reads.")])));
     assert!(pins.refuses("read"));
-    assert_eq!(look(&mut pins, "a", &[other_form]), [], "approved is approved for all");
+    let digests: Vec<String> =
+        pins.changes().as_array().unwrap().iter().map(|it| it["digest"].as_str().unwrap().to_owned()).collect();
+    pins.approve(&digests.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(!pins.refuses("read"));
+}
+
+#[test]
+fn where_it_cannot_be_read_what_was_approved_nothing_is() {
+    let dir = std::env::temp_dir().join(format!("mcpool-pins-{}-{:x}", std::process::id(), fastrand::u64(..)));
+    look(&mut pins(Pin::Refuse, Some(&dir)), "a", &[tool("read", "Reads.")]);
+    let file = std::fs::read_dir(&dir).unwrap().next().unwrap().unwrap().path();
+    std::fs::write(file, "").unwrap();
+    let mut pins = pins(Pin::Refuse, Some(&dir));
+    assert_eq!(look(&mut pins, "a", &[tool("read", "Reads.")]), [("read".into(), "new")]);
+    assert!(pins.refuses("read"));
+    std::fs::remove_dir_all(dir).unwrap();
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod reply;
 use std::time::Duration;
 
 use crate::clock::rounded;
+use crate::plural::plural;
 use reply::own_server;
 
 /// Why mcpool, and not a server, answers a request with an error.
@@ -118,21 +119,28 @@ pub enum Error {
         limit: usize,
     },
     /// More calls in flight than one caller may have.
-    #[error("{limit} calls of this connection are in flight already; wait for answers, or raise `limits.in_flight`")]
+    #[error(
+        "this connection has {} in flight already; wait for answers, or raise `limits.in_flight`",
+        plural(limit, "call")
+    )]
     CallerOverloaded {
         /// Calls that are allowed.
         limit: usize,
     },
     /// More calls in flight than all callers together may have.
     #[error(
-        "{limit} calls are in flight already, of all callers together; try again, or raise `limits.in_flight_total`"
+        "all callers together have {} in flight already; try again, or raise `limits.in_flight_total`",
+        plural(limit, "call")
     )]
     Overloaded {
         /// Calls that are allowed.
         limit: usize,
     },
     /// More tasks work than one caller, or all at a server, may have.
-    #[error("{limit} tasks work already; wait for one to end, or raise `limits.tasks` or `limits.tasks_total`")]
+    #[error(
+        "there is room for {} and as many work; wait for one to end, or raise `limits.tasks` or `limits.tasks_total`",
+        plural(limit, "task")
+    )]
     TooManyTasks {
         /// Tasks that are allowed.
         limit: usize,

@@ -1,6 +1,6 @@
 //! mcpool: a resilient proxy multiplexer for the Model Context Protocol.
 //!
-//! A map for readers: `clock` tells the time, `text` makes words of others harmless, `wire` reads and writes lines, `guard` admits, `era` knows how the
+//! A map for readers: `clock` tells the time, `text` makes words of others harmless, `plural` counts in words, `wire` reads and writes lines, `guard` admits, `era` knows how the
 //! protocol's two eras differ, `pool` keeps the instances of one server, `mux` tells the story of a call, `caller` is the
 //! side of the clients, `daemon` puts it all together and `cli` is what people type. Imports point that way and never back.
 #![forbid(unsafe_code)]
@@ -18,6 +18,7 @@ pub mod error;
 pub mod guard;
 pub mod metrics;
 pub mod mux;
+pub mod plural;
 pub mod pool;
 pub mod reply;
 pub mod tasks;

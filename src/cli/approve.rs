@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::orders;
 use super::print::page;
 use super::status::units::rows;
+use crate::plural::plural;
 use crate::text::line;
 
 /// Digests in one order to the daemon, whose length is bounded.
@@ -39,10 +40,7 @@ pub async fn run(directory: &Path, server: &str, tool: Option<&str>, yes: bool) 
         let said = orders::ask(directory, &format!("approve {server} {}", some.join(" "))).await?;
         approved += said["approved"].as_u64().ok_or_else(|| orders::error(&said))?;
     }
-    page(&match approved {
-        1 => format!("approved 1 tool of {server}"),
-        count => format!("approved {count} tools of {server}"),
-    })?;
+    page(&format!("approved {} of {server}", plural(approved, "tool")))?;
     if approved < digests.len() as u64 {
         return Err(format!("the others have changed once more meanwhile: say `mcpool approve {server}` again"));
     }

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use super::{permits, print, sandboxes};
 use crate::caller::sockets;
 use crate::config::{Config, Server};
+use crate::plural::plural;
 use crate::pool::lease::{self, Evidence};
 
 /// How many bytes a socket's path may have: what `sockaddr_un` holds, less the NUL at its end.
@@ -84,6 +85,6 @@ fn page(file: &Path, config: &Config, fine: bool) -> String {
 fn meaning(server: &Server) -> String {
     let (kind, why) = lease::lease(server.lease, Evidence { known: server.known(), has_asked: false }, true);
     let max = server.instances.max;
-    let plural = if max == 1 { "" } else { "s" };
-    format!("  {:<20} lease {} ({why}), at most {max} instance{plural}\n", server.name, kind.as_str())
+    let most = plural(max, "instance");
+    format!("  {:<20} lease {} ({why}), at most {most}\n", server.name, kind.as_str())
 }

@@ -17,6 +17,7 @@ use tokio::time::{Instant, interval, sleep_until};
 
 use super::{orders, print};
 use crate::caller::sockets;
+use crate::plural::plural;
 use crate::tasks;
 use crowd::{OF_EACH, Tally};
 use place::Place;
@@ -81,7 +82,7 @@ async fn watch(place: &Place, began: Instant, tally: &Rc<RefCell<Tally>>) -> Res
             worked = &mut work => break worked,
             () = sleep_until(began + WORK + PATIENCE) => break Err(format!("calls were not answered within {PATIENCE:?}")),
             _ = ticks.tick() => {
-                bar.set_message(format!("{} calls", tally.borrow().calls));
+                bar.set_message(plural(tally.borrow().calls, "call"));
                 bar.set_position(began.elapsed().as_millis() as u64);
             }
         }

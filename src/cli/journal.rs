@@ -10,6 +10,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use crate::plural::plural;
+
 /// Lines that may wait to be written.
 const WAITING: usize = 1024;
 /// How long the last lines may take to be written.
@@ -98,7 +100,7 @@ fn write(mut out: impl Write, entries: &Receiver<Entry>, left_out: &AtomicU64) {
         };
         let count = left_out.swap(0, Ordering::Relaxed);
         if count > 0 {
-            let _ = writeln!(out, "[{count} lines of the log left out: they were not read fast enough]");
+            let _ = writeln!(out, "[{} of the log left out: it was not read fast enough]", plural(count, "line"));
         }
     }
 }
@@ -137,7 +139,10 @@ mod tests {
         let written: String = written.iter().collect();
         let count = written.lines().filter(|line| line.parse::<usize>().is_ok()).count();
         assert!((WAITING..=WAITING + 1).contains(&count), "{count}");
-        assert!(written.contains(&format!("[{} lines of the log left out", 2 * WAITING - count)), "{written}");
+        assert!(
+            written.contains(&format!("[{} of the log left out", plural(2 * WAITING - count, "line"))),
+            "{written}"
+        );
     }
 
     /// Run by itself this does nothing: the test below runs it in a process of its own.

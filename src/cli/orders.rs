@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::print::page;
 use crate::caller::sockets;
+use crate::plural::plural;
 
 /// How long a daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -24,8 +25,7 @@ pub async fn drain(directory: &Path) -> Result<(), String> {
     while let Some(said) = talk.next().await? {
         match said["draining"]["calls"].as_u64() {
             Some(0) => page("no calls running, ending the servers...")?,
-            Some(1) => page("1 call running...")?,
-            Some(calls) => page(&format!("{calls} calls running..."))?,
+            Some(calls) => page(&format!("{} running...", plural(calls, "call")))?,
             None => return Err(error(&said)),
         }
     }
@@ -41,8 +41,7 @@ pub async fn restart(directory: &Path, server: &str) -> Result<(), String> {
     let count = said["restarted"].as_u64().ok_or_else(|| error(&said))?;
     page(&match count {
         0 => format!("{server}: no instance was running; the next is started when it is needed"),
-        1 => format!("{server}: 1 instance is replaced"),
-        count => format!("{server}: {count} instances are replaced"),
+        count => format!("{server}: replacing {}", plural(count, "instance")),
     })
 }
 

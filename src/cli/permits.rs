@@ -7,6 +7,7 @@ use super::print;
 use crate::caller::{identity, sockets};
 use crate::config::{Access, Config, Endpoint, Named, Roots};
 use crate::mux::access::{Principal, faults, rule_for};
+use crate::plural::plural;
 use crate::text;
 
 /// Explains what a process could do.
@@ -35,8 +36,8 @@ pub fn told(endpoint: &Endpoint) -> String {
         told += &format!("    may use {}\n", text::line(&said.join("; ")));
     }
     if !endpoint.callers.is_empty() {
-        let (rules, name) = (endpoint.callers.len(), &endpoint.name);
-        told += &format!("    {rules} rules for some callers; `check --as PID {name}` explains\n");
+        let (rules, name) = (plural(endpoint.callers.len(), "rule"), &endpoint.name);
+        told += &format!("    {rules} for some callers; `check --as PID {name}` explains\n");
     }
     told
 }

@@ -9,10 +9,11 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{orders, print};
+use crate::plural::plural;
 use crate::text::line;
 use page::{width, wrapped};
 use tables::{caller_table, instance_table, server_table};
-use units::{age, bytes, count, milliseconds, plural, rows, text};
+use units::{age, bytes, count, milliseconds, rows, text};
 
 /// What `mcpool status` prints.
 ///
@@ -135,12 +136,8 @@ fn room(descriptors: &Value) -> String {
     if count("callers") * 10 < count("room") * 8 || count("room") == 0 {
         return String::new();
     }
-    format!(
-        "There is room for {} callers, and {} are there: raise the limit on open files, which is {}.\n",
-        count("room"),
-        count("callers"),
-        descriptors["limit"]
-    )
+    let (room, there, limit) = (plural(count("room"), "caller"), count("callers"), &descriptors["limit"]);
+    format!("There is room for {room}, and {there} came: raise the limit on open files, which is {limit}.\n")
 }
 
 fn standing(what: &str, breaker: &Value) -> String {

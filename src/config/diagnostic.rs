@@ -8,6 +8,7 @@ use std::fmt;
 use super::Surroundings;
 use super::substitute::Env;
 use super::yaml::{Node, Place, Value};
+use crate::plural::plural;
 use crate::text;
 
 /// How many mistakes are kept: whoever pastes the wrong file needs no more.
@@ -78,9 +79,8 @@ impl fmt::Display for Mistakes {
             writeln!(f, "{mistake}\n")?;
         }
         match self.0.len() {
-            1 => write!(f, "1 mistake"),
             MOST => write!(f, "{MOST} mistakes or more"),
-            count => write!(f, "{count} mistakes"),
+            count => f.write_str(&plural(count, "mistake")),
         }
     }
 }

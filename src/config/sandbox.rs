@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use super::units;
 
+use crate::plural::plural;
+
 /// What a server may reach. What is not named is not restricted; of files, what is not named cannot be reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sandbox {
@@ -70,7 +72,7 @@ impl fmt::Display for Sandbox {
         if self.unix_sockets {
             parts.push("Unix sockets".to_owned());
         }
-        parts.extend(self.processes.map(|count| format!("at most {count} processes and threads")));
+        parts.extend(self.processes.map(|count| format!("at most {}, threads included", plural(count, "process"))));
         parts.extend(self.memory.map(|bytes| format!("{} of memory a process", units::written_size(bytes))));
         f.write_str(&parts.join("; "))
     }

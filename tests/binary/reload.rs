@@ -181,7 +181,7 @@ async fn restart_replaces_the_instances_of_one_server() {
     host.call("echo", json!({})).await;
     let before = place.servers().await;
     let (said, error, code) = mcpool(&place, &["restart", "echo"]).await;
-    assert_eq!((said.as_str(), error.as_str(), code), ("echo: 1 instance is replaced\n", "", Some(0)));
+    assert_eq!((said.as_str(), error.as_str(), code), ("echo: replacing 1 instance\n", "", Some(0)));
     host.call("echo", json!({})).await;
     for server in &before {
         daemon::gone(*server).await;

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::plural::plural;
 use crate::text::{line, lines};
 
 #[derive(Deserialize)]
@@ -65,13 +66,13 @@ fn shown(block: &Value) -> String {
     let word = |key: &str| line(block[key].as_str().unwrap_or_default()).into_owned();
     match block["type"].as_str() {
         Some("text") => block["text"].as_str().unwrap_or_default().to_owned(),
-        Some("image" | "audio") => format!("[{}, {} bytes]", word("mimeType"), decoded(&block["data"])),
+        Some("image" | "audio") => format!("[{}, {}]", word("mimeType"), decoded(&block["data"])),
         Some("resource_link") => format!("[{} {}]", word("name"), word("uri")),
         Some("resource") => match block["resource"]["text"].as_str() {
             Some(text) => text.to_owned(),
             None => {
                 let uri = line(block["resource"]["uri"].as_str().unwrap_or_default());
-                format!("[{uri}, {} bytes]", decoded(&block["resource"]["blob"]))
+                format!("[{uri}, {}]", decoded(&block["resource"]["blob"]))
             }
         },
         _ => block.to_string(),
@@ -79,8 +80,8 @@ fn shown(block: &Value) -> String {
 }
 
 /// How many bytes a Base64 text stands for.
-fn decoded(base64: &Value) -> usize {
-    base64.as_str().map_or(0, |text| text.trim_end_matches('=').len() * 3 / 4)
+fn decoded(base64: &Value) -> String {
+    plural(base64.as_str().map_or(0, |text| text.trim_end_matches('=').len() * 3 / 4), "byte")
 }
 
 /// Writes for a reader; a terminal gets nothing that does more than be seen.

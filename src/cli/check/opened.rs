@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 use super::super::client::{Client, Failure, PERSON};
 use crate::clock;
 use crate::config::{Config, LeaseChoice, Server};
+use crate::plural::plural;
 use crate::pool::lease::signs;
 use crate::text::line;
 
@@ -83,7 +84,8 @@ async fn look(server: &Server, stdin: ChildStdin, stdout: ChildStdout) -> Result
     let tools = listed(&mut client, "tools/list", "tools").await?;
     let prompts = listed(&mut client, "prompts/list", "prompts").await?;
     let resources = listed(&mut client, "resources/list", "resources").await?;
-    let counts = [count(&tools, "tool"), count(&prompts, "prompt"), count(&resources, "resource")].join(", ");
+    let counts =
+        [plural(tools.len(), "tool"), plural(prompts.len(), "prompt"), plural(resources.len(), "resource")].join(", ");
     let mut said = format!("opened in {took}: {counts}\n");
     let names: Vec<_> = tools.iter().filter_map(|tool| Some(line(tool["name"].as_str()?))).collect();
     if !names.is_empty() {
@@ -100,13 +102,6 @@ async fn listed(client: &mut Client<ChildStdout, ChildStdin>, method: &str, key:
     match client.list(method, key).await {
         Err(Failure::Refused { code: -32601, .. }) => Ok(Vec::new()),
         list => list,
-    }
-}
-
-fn count(items: &[Value], what: &str) -> String {
-    match items.len() {
-        1 => format!("1 {what}"),
-        many => format!("{many} {what}s"),
     }
 }
 

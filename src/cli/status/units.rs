@@ -24,15 +24,6 @@ pub fn count(value: &Value) -> u64 {
     value.as_u64().unwrap_or(0)
 }
 
-/// So many of something, in English.
-pub fn plural(count: u64, noun: &str) -> String {
-    match count {
-        1 => format!("1 {noun}"),
-        _ if noun.ends_with('s') => format!("{count} {noun}es"),
-        _ => format!("{count} {noun}s"),
-    }
-}
-
 /// Bytes in the largest unit of which there is one.
 pub fn bytes(value: &Value) -> String {
     let bytes = value.as_u64().unwrap_or(0) as f64;

@@ -12,6 +12,7 @@ use crate::mux::Mux;
 use crate::mux::call::{Call, Pin, Place};
 use crate::mux::callers::Asked;
 use crate::mux::roots::fixed;
+use crate::plural::plural;
 use crate::pool::instance::{InstanceRef, ServerId};
 use crate::reply::{CallKey, CallerKey};
 use crate::wire::id::AskId;
@@ -60,7 +61,7 @@ impl Mux {
         let wrong = if !may_ask_in(&call.request.method()) {
             Some(format!("it asks in the middle of `{}`, which it may not", call.request.method()))
         } else if legacy.rounds > most {
-            Some(format!("it asked {most} times in one call (see `limits.rounds`)"))
+            Some(format!("it asked {} in one call (see `limits.rounds`)", plural(most + 1, "time")))
         } else {
             None
         };

@@ -252,13 +252,13 @@ impl Config {
             }
         }
         for endpoint in &self.endpoints {
-            if !endpoint.users.is_empty() && !endpoint.grants().names_something() {
+            if !endpoint.users.is_empty() && !endpoint.grants.names_something() {
                 warnings.push(format!(
                     "endpoint `{}`: `users` lets others in and nothing says what they may use, so they may use nothing; add `tools: \"*\"`, or what is wanted",
                     endpoint.name
                 ));
             }
-            if endpoint.tools.as_ref().is_some_and(Vec::is_empty) {
+            if endpoint.grants.tools.as_ref().is_some_and(Vec::is_empty) {
                 warnings.push(format!(
                     "endpoint `{}`: `tools` is an empty list, so no tool may be used; leave it out to allow all",
                     endpoint.name

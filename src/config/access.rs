@@ -38,11 +38,17 @@ pub enum Roots {
 /// What was written about access, of an endpoint or of a rule for some of its callers; None: not written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants {
+    /// The tools that may be used, by the names that callers see here, `*` standing for any characters.
     pub tools: Option<Vec<String>>,
+    /// The same for prompts.
     pub prompts: Option<Vec<String>>,
+    /// The same for resources, by URI.
     pub resources: Option<Vec<String>>,
+    /// The same for methods that none of these decides.
     pub methods: Option<Vec<String>>,
+    /// Which roots servers are told; None: as follows from the rest.
     pub roots: Option<Roots>,
+    /// Whether servers may ask its callers; None: as follows from the rest.
     pub asks: Option<bool>,
 }
 

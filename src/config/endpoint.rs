@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Server;
-use super::access::{Access, Grants, Roots, Rule};
+use super::access::{Access, Grants, Rule};
 
 /// The endpoint that shows every server.
 pub const ALL: &str = "all";
@@ -22,18 +22,8 @@ pub struct Endpoint {
     pub disabled: Vec<String>,
     /// Whether tools and prompts are called SERVER__NAME here: on `all`, and where there are several servers.
     pub prefix: bool,
-    /// The tools that may be used, by the names that callers see here, `*` standing for any characters.
-    pub tools: Option<Vec<String>>,
-    /// The same for prompts.
-    pub prompts: Option<Vec<String>>,
-    /// The same for resources, by URI.
-    pub resources: Option<Vec<String>>,
-    /// The same for methods that none of these decides.
-    pub methods: Option<Vec<String>>,
-    /// Which roots servers are told; None: as follows from the rest.
-    pub roots: Option<Roots>,
-    /// Whether servers may ask its callers; None: as follows from the rest.
-    pub asks: Option<bool>,
+    /// What it says about access, for callers to whom no rule applies.
+    pub grants: Grants,
     /// User ids that may connect besides the daemon's own.
     pub users: Vec<u32>,
     /// Rules for some of its callers: the first that fits counts.
@@ -52,36 +42,17 @@ impl Endpoint {
             socket: None,
             servers,
             disabled: Vec::new(),
-            tools: None,
-            prompts: None,
-            resources: None,
-            methods: None,
-            roots: None,
-            asks: None,
+            grants: Grants::default(),
             users: Vec::new(),
             callers: Vec::new(),
             patience: Duration::from_secs(2),
         }
     }
 
-    /// What is written about access, apart from the rules.
-    pub fn grants(&self) -> Grants {
-        Grants {
-            tools: self.tools.clone(),
-            prompts: self.prompts.clone(),
-            resources: self.resources.clone(),
-            methods: self.methods.clone(),
-            roots: self.roots.clone(),
-            asks: self.asks,
-        }
-    }
-
     /// What callers may do to whom no rule applies. An endpoint that names something, or other users, allows what it
     /// names and nothing else (decision 11).
     pub fn access(&self) -> Access {
-        let grants = self.grants();
-        let restricted = grants.names_something() || !self.users.is_empty();
-        grants.access(restricted)
+        self.grants.access(self.grants.names_something() || !self.users.is_empty())
     }
 
     /// The endpoints that exist without being configured: one for each server, then `all`.

@@ -47,7 +47,7 @@ struct Found {
     value: String,
     is_secret: bool,
     /// Others can read it where it is from.
-    exposed: bool,
+    exposed: Option<Fault>,
 }
 
 /// Fills in every `${...}` of `text`; `$${` stands for a plain `${`.
@@ -77,10 +77,7 @@ pub(super) fn expand(text: &str, env: Env<'_>, secret: &mut dyn FnMut(&str), fau
                 if found.is_secret {
                     secret(&found.value);
                 }
-                if found.exposed {
-                    let message = format!("other users can read what `${{{}}}` stands for", &inside[..end]);
-                    fault(Fault { message, help: "`chmod go-r` that file".to_owned(), kind: Kind::Exposed });
-                }
+                found.exposed.into_iter().for_each(&mut *fault);
             }
             Err(found) => fault(found),
         }
@@ -92,7 +89,7 @@ pub(super) fn expand(text: &str, env: Env<'_>, secret: &mut dyn FnMut(&str), fau
 
 /// Looks up what a reference stands for.
 fn look_up(reference: &str, env: Env<'_>) -> Result<Found, Fault> {
-    let mut exposed = false;
+    let mut exposed = None;
     let (value, is_secret) = match reference.split_once(':') {
         Some(("env", inside)) => match inside.split_once(":-") {
             Some((name, default)) => with_default(name, default, env)?,
@@ -100,7 +97,7 @@ fn look_up(reference: &str, env: Env<'_>) -> Result<Found, Fault> {
         },
         Some(("file", path)) => {
             let text = contents(path)?;
-            exposed = strict::others_can_read(Path::new(path));
+            exposed = exposure(Path::new(path), &format!("what `${{{reference}}}` stands for"));
             (text, true)
         }
         _ => {
@@ -150,6 +147,13 @@ fn variable(name: &str, env: Env<'_>) -> Result<String, Fault> {
     value
         .into_string()
         .map_err(|_| Fault::missing(format!("the environment variable `{name}` is not UTF-8"), "set it to UTF-8 text"))
+}
+
+/// What is to be told of a file that may hold secrets, if others can read it. `what`: the file as the config has it.
+pub(super) fn exposure(path: &Path, what: &str) -> Option<Fault> {
+    let help = format!("`chmod go-r {}`", path.display());
+    let fault = Fault { message: format!("other users can read {what}"), help, kind: Kind::Exposed };
+    strict::others_can_read(path).then_some(fault)
 }
 
 /// The text of a file, without the newline at its end.

@@ -57,12 +57,35 @@ fn a_file_that_cannot_be_read_is_one_mistake() -> Done {
 }
 
 #[test]
+fn whatever_holds_secrets_and_can_be_read_by_others_is_told_of() -> Done {
+    use std::os::unix::fs::PermissionsExt;
+
+    let dir = Dir::new("exposed")?;
+    let mode = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode));
+    mode(&dir.0, 0o755)?;
+    let (keys, more) = (dir.file("keys", b"A=1\n")?, dir.file("more", b"B=2\n")?);
+    let text = b"environment: {env_file: keys}\nservers: {a: {command: x, env_file: more}}";
+    let config = dir.file("a.yaml", text)?;
+    for (modes, told) in [([0o644, 0o600], vec![&keys]), ([0o600, 0o604], vec![&more]), ([0o600, 0o640], vec![])] {
+        mode(&keys, modes[0])?;
+        mode(&more, modes[1])?;
+        let warnings = Config::load(&config)?.warnings();
+        let said = |path: &&PathBuf| {
+            let path = path.display();
+            format!("other users can read the variables in `{path}`: `chmod go-r {path}`")
+        };
+        assert_eq!(warnings, told.iter().map(said).collect::<Vec<_>>(), "{modes:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn warnings_about_times_that_cannot_be_meant() {
     let mut server = Server::new("a", "x");
     server.timeout.ask = server.timeout.max * 2;
     server.timeout.discover = server.timeout.start * 2;
     let mut config = Config::of(vec![server]);
-    config.endpoints[0].tools = Some(Vec::new());
+    config.endpoints[0].grants.tools = Some(Vec::new());
     assert_eq!(config.warnings().len(), 3);
 }
 

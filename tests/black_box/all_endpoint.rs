@@ -227,7 +227,7 @@ fn what_an_endpoint_may_not_use_is_neither_shown_nor_called() {
             .config(|config| {
                 let patterns = |patterns: &[&str]| Some(patterns.iter().map(|it| (*it).to_owned()).collect());
                 for endpoint in &mut config.endpoints {
-                    endpoint.tools = match endpoint.name.as_str() {
+                    endpoint.grants.tools = match endpoint.name.as_str() {
                         "all" => patterns(&["one__*", "two__add"]),
                         "two" => patterns(&["ec*"]),
                         _ => None,

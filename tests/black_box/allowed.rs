@@ -30,7 +30,7 @@ pub fn forbidden(answer: &Answer) {
 }
 
 async fn only_echo() -> Proxy {
-    proxy().server("echo", legacy(|_| {})).config(published(|it| it.tools = patterns(&["echo"]))).start().await
+    proxy().server("echo", legacy(|_| {})).config(published(|it| it.grants.tools = patterns(&["echo"]))).start().await
 }
 
 #[test]
@@ -77,8 +77,8 @@ fn what_is_not_named_reaches_no_server() {
 fn what_is_named_may_be_used() {
     play(async {
         let all = |it: &mut Endpoint| {
-            (it.prompts, it.resources) = (patterns(&["plain"]), patterns(&["demo://note/*"]));
-            it.methods = patterns(&["vendor/*", "notifications/vendor"]);
+            (it.grants.prompts, it.grants.resources) = (patterns(&["plain"]), patterns(&["demo://note/*"]));
+            it.grants.methods = patterns(&["vendor/*", "notifications/vendor"]);
         };
         let proxy = proxy().server("echo", legacy(|_| {})).config(published(all)).start().await;
         let caller = proxy.legacy(REVISION).connect("pub").await;
@@ -113,7 +113,7 @@ fn a_tool_that_the_server_does_not_list_is_forbidden() {
         });
         let server = server.on("tools/call", |call, say| say.text(call, "done"));
         let proxy =
-            proxy().server("s", server.into()).config(published(|it| it.tools = patterns(&["*"]))).start().await;
+            proxy().server("s", server.into()).config(published(|it| it.grants.tools = patterns(&["*"]))).start().await;
         let caller = proxy.legacy(REVISION).connect("pub").await;
         for name in ["secret", "Good", "good ", "", "g\u{200b}ood"] {
             forbidden(&caller.call(name, json!({})).await);
@@ -133,7 +133,7 @@ fn under_one_roof_a_tool_has_one_name() {
         let server = server.on("tools/call", |call, say| say.text(call, "done"));
         let set = |config: &mut mcpool::config::Config| {
             for endpoint in config.endpoints.iter_mut().filter(|it| it.name == "all") {
-                endpoint.tools = patterns(&["s__b*"]);
+                endpoint.grants.tools = patterns(&["s__b*"]);
             }
         };
         let proxy = proxy().server("s", server.into()).server("t", legacy(|_| {})).config(set).start().await;
@@ -186,12 +186,12 @@ fn a_server_without_lists_or_that_cannot_be_asked_is_refused_once() {
     play(async {
         let server = script().on("tools/list", |list, say| say.error(list, json!({"code": -32601, "message": "no"})));
         let proxy =
-            proxy().server("s", server.into()).config(published(|it| it.tools = patterns(&["*"]))).start().await;
+            proxy().server("s", server.into()).config(published(|it| it.grants.tools = patterns(&["*"]))).start().await;
         let caller = proxy.legacy(REVISION).connect("pub").await;
         forbidden(&caller.call("x", json!({})).await);
         let mute = script().on("tools/list", |_, _| {});
         let silent =
-            crate::support::proxy().server("s", mute.into()).config(published(|it| it.tools = patterns(&["*"])));
+            crate::support::proxy().server("s", mute.into()).config(published(|it| it.grants.tools = patterns(&["*"])));
         let silent = silent.start().await;
         let caller = silent.legacy(REVISION).connect("pub").await;
         assert_eq!(caller.call("x", json!({})).await.code(), 504);
@@ -205,7 +205,7 @@ fn who_would_wait_for_a_list_is_refused_at_once_while_the_breaker_is_open() {
             say.error(call, json!({"code": -32603, "message": "sick"}));
         });
         let proxy = proxy().server("s", hangs.into()).set(|server| server.breaker.failures = NonZeroU32::new(1));
-        let proxy = proxy.config(published(|it| it.tools = patterns(&["*"]))).start().await;
+        let proxy = proxy.config(published(|it| it.grants.tools = patterns(&["*"]))).start().await;
         let caller = proxy.legacy(REVISION).connect("pub").await;
         let early = caller.begin("x", json!({}));
         settled().await;
@@ -220,7 +220,7 @@ fn who_would_wait_for_a_list_is_refused_at_once_while_the_breaker_is_open() {
 #[test]
 fn a_stream_tells_of_allowed_resources_alone() {
     play(async {
-        let set = |it: &mut Endpoint| it.resources = patterns(&["demo://note/1"]);
+        let set = |it: &mut Endpoint| it.grants.resources = patterns(&["demo://note/1"]);
         let proxy = proxy().server("new", modern(|_| {})).config(published(set)).start().await;
         let caller = proxy.modern().connect("pub").await;
         let wants = json!({"notifications": {"resourceSubscriptions": ["demo://note/1", "demo://note/2"]}});

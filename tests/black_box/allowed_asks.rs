@@ -9,7 +9,7 @@ use crate::support::{Caller, elicitation, legacy, modern, modern_script, play, p
 const REVISION: &str = "2025-11-25";
 
 async fn told_roots(roots: Option<Roots>) -> Value {
-    let set = move |it: &mut Endpoint| (it.tools, it.roots) = (patterns(&["*"]), roots);
+    let set = move |it: &mut Endpoint| (it.grants.tools, it.grants.roots) = (patterns(&["*"]), roots);
     let server = legacy(|options| options.ask_roots = true);
     let proxy = proxy().server("files", server).config(published(set)).start().await;
     let caller = proxy.legacy(REVISION).with_roots(&["file:///home/owner"]).connect("pub").await;
@@ -33,7 +33,7 @@ fn roots_of_a_restricted_caller_are_told_only_if_the_endpoint_says_so() {
 fn fixed_roots_hold_for_modern_callers_too() {
     play(async {
         let set = |it: &mut Endpoint| {
-            (it.tools, it.roots) = (patterns(&["*"]), Some(Roots::Fixed(vec!["file:///srv".into()])));
+            (it.grants.tools, it.grants.roots) = (patterns(&["*"]), Some(Roots::Fixed(vec!["file:///srv".into()])));
         };
         let server = legacy(|options| options.ask_roots = true);
         let proxy = proxy().server("files", server).config(published(set)).start().await;
@@ -61,7 +61,9 @@ fn who_may_not_be_asked_answers_nothing_unasked() {
             (Some(true), None, json!({"inputResponses": accept}), false),
             (Some(true), Some(Roots::Client), json!({"inputResponses": roots, "requestState": "approved=1"}), false),
         ] {
-            let set = move |it: &mut Endpoint| (it.tools, it.asks, it.roots) = (patterns(&["*"]), asks, told);
+            let set = move |it: &mut Endpoint| {
+                (it.grants.tools, it.grants.asks, it.grants.roots) = (patterns(&["*"]), asks, told)
+            };
             let proxy = proxy().server("s", modern(|_| {})).config(published(set)).start().await;
             let caller = proxy.modern().with(elicitation()).connect("pub").await;
             let mut params = json!({"name": "echo", "arguments": {}});
@@ -87,7 +89,7 @@ fn who_may_not_be_asked_answers_nothing_unasked() {
 async fn declared(asks: Option<bool>) -> Vec<Value> {
     let mut told = Vec::new();
     for behaviour in [legacy(|_| {}), modern(|_| {})] {
-        let set = move |it: &mut Endpoint| (it.tools, it.asks) = (patterns(&["*"]), asks);
+        let set = move |it: &mut Endpoint| (it.grants.tools, it.grants.asks) = (patterns(&["*"]), asks);
         let proxy = proxy().server("s", behaviour).config(published(set)).start().await;
         let old = proxy.legacy(REVISION).with(elicitation()).with(json!({"sampling": {}})).connect("pub").await;
         let new = proxy.modern().with(elicitation()).with(json!({"sampling": {}})).connect("pub").await;
@@ -136,7 +138,7 @@ fn a_server_that_asks_all_the_same_gets_no_answer() {
                 r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"input\u005frequired","inputRequests":{ask},"requestState":"s"}}}}"#
             ));
         });
-        let set = |it: &mut Endpoint| it.tools = patterns(&["*"]);
+        let set = |it: &mut Endpoint| it.grants.tools = patterns(&["*"]);
         let old = proxy().server("s", old.into()).config(published(set)).start().await;
         let caller = old.legacy(REVISION).with(elicitation()).connect("pub").await;
         let call = caller.begin("x", json!({}));
@@ -154,14 +156,14 @@ fn a_server_that_asks_all_the_same_gets_no_answer() {
 #[test]
 fn a_caller_that_may_not_be_asked_any_more_is_left_and_others_are_not() {
     play(async {
-        let set = |it: &mut Endpoint| (it.tools, it.asks) = (patterns(&["echo"]), Some(true));
+        let set = |it: &mut Endpoint| (it.grants.tools, it.grants.asks) = (patterns(&["echo"]), Some(true));
         let proxy = proxy().server("echo", legacy(|_| {})).config(published(set)).start().await;
         let asked = proxy.legacy(REVISION).with(elicitation()).connect("pub").await;
         let other = proxy.legacy(REVISION).connect("pub").await;
         for caller in [&asked, &other] {
             caller.call("echo", json!({})).await;
         }
-        proxy.reload_exactly(|config| config.endpoints.last_mut().expect("pub").asks = None).await;
+        proxy.reload_exactly(|config| config.endpoints.last_mut().expect("pub").grants.asks = None).await;
         asked.closed().await;
         assert_eq!(other.call("echo", json!({})).await.value["error"], json!(null));
     });

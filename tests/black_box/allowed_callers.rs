@@ -20,7 +20,7 @@ fn uid(uid: u32) -> Who {
 fn the_first_rule_that_fits_a_caller_says_what_it_may() {
     play(async {
         let set = |it: &mut Endpoint| {
-            it.tools = patterns(&["whoami"]);
+            it.grants.tools = patterns(&["whoami"]);
             it.callers = vec![rule(uid(7), &["*"]), rule(uid(1000), &["echo"]), rule(uid(1000), &["add"])];
         };
         let proxy = proxy().server("echo", legacy(|_| {})).config(published(set)).start().await;

@@ -220,7 +220,7 @@ fn an_endpoint_that_shows_other_tools_tells_its_callers() {
         let proxy = proxy().server("echo", legacy(|_| {})).start().await;
         let caller = proxy.legacy(REVISION).connect("echo").await;
         assert!(tools(&caller).await.len() > 2);
-        let only = |config: &mut Config| config.endpoints[0].tools = Some(vec!["echo".into(), "whoami".into()]);
+        let only = |config: &mut Config| config.endpoints[0].grants.tools = Some(vec!["echo".into(), "whoami".into()]);
         proxy.reload_exactly(only).await;
         told(&caller).await;
         assert_eq!(tools(&caller).await, ["echo", "whoami"]);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use mcpool::config::{
-    Breaker, Config, Endpoint, EraChoice, LeaseChoice, Life, Limits, Probe, Rate, RateLimit, Recycle, Retry, Roots,
-    Server, WhenFull,
+    Breaker, Config, Endpoint, EraChoice, Grants, LeaseChoice, Life, Limits, Probe, Rate, RateLimit, Recycle, Retry,
+    Roots, Server, WhenFull,
 };
 
 use super::scale;
@@ -69,8 +69,8 @@ pub fn config(world: &World, rng: &mut Rng) -> Config {
 /// Names all that there is, so that a tool must be listed and nothing else is other than without a word about it.
 fn name_everything(endpoint: &mut Endpoint) {
     let all = || Some(vec!["*".to_owned()]);
-    (endpoint.tools, endpoint.prompts, endpoint.resources, endpoint.methods) = (all(), all(), all(), all());
-    (endpoint.roots, endpoint.asks) = (Some(Roots::Client), Some(true));
+    let (roots, asks) = (Some(Roots::Client), Some(true));
+    endpoint.grants = Grants { tools: all(), prompts: all(), resources: all(), methods: all(), roots, asks };
 }
 
 /// As much of everything as all callers together can want, so that nothing keeps a call from being answered.

@@ -7,7 +7,7 @@ use super::{access, check_name};
 use crate::config::diagnostic::{Notes, quoted};
 use crate::config::fields::Fields;
 use crate::config::yaml::Entry;
-use crate::config::{ALL, Endpoint, Grants, name};
+use crate::config::{ALL, Endpoint, name};
 
 /// How many bytes a socket's path may have: what `sockaddr_un` holds, less the NUL at its end.
 const SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
@@ -18,15 +18,9 @@ pub(super) fn read(notes: &Notes<'_>, entry: &Entry, known: &[&str]) -> Endpoint
     let mut fields = Fields::new(notes, entry.place, &entry.node);
     let default = Endpoint::new(entry.key.as_str(), servers(&mut fields, &entry.key, known));
     let socket = socket(&mut fields);
-    let Grants { tools, prompts, resources, methods, roots, asks } = access::grants(&mut fields);
     let endpoint = Endpoint {
         socket,
-        tools,
-        prompts,
-        resources,
-        methods,
-        roots,
-        asks,
+        grants: access::grants(&mut fields),
         users: access::ids(&mut fields, "users", "a user id like 1000", "`id -u NAME` tells it").unwrap_or_default(),
         callers: access::rules(&mut fields),
         patience: fields.duration("patience", default.patience, Duration::ZERO),

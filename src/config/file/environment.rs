@@ -52,6 +52,9 @@ pub(super) fn file(fields: &mut Fields<'_>, dir: Option<&Path>) -> BTreeMap<Stri
             return BTreeMap::new();
         }
     };
+    if let Some(fault) = substitute::exposure(Path::new(path), &format!("the variables in `{path}`")) {
+        fields.fault(entry.node.place, fault);
+    }
     dotenv::read(&text).unwrap_or_else(|fault| {
         let help = "write NAME=value lines; put a value into quotes if it has blanks at its ends or several lines";
         mistake(format!("line {} of `{path}`: {}", fault.line, fault.message), help.to_owned())

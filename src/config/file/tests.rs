@@ -197,7 +197,7 @@ endpoints:
     );
     let both = config.endpoint("both").ok_or("no endpoint")?;
     assert_eq!((both.users.as_slice(), both.socket.as_deref()), ([1000].as_slice(), Some("/run/hunter2".as_ref())));
-    assert_eq!(config.endpoint("b").and_then(|b| b.tools.clone()), Some(vec!["read".to_owned()]));
+    assert_eq!(config.endpoint("b").and_then(|b| b.grants.tools.clone()), Some(vec!["read".to_owned()]));
     says(
         "servers: {a: {command: x}}\nendpoints:\n  a: {socket: /s}\n  b: {socket: /s, servers: [a]}",
         "the same `socket`",

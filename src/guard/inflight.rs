@@ -53,6 +53,11 @@ impl InFlight {
         self.all.limit.set(limit);
     }
 
+    /// Allows this holder another number of permits; those that are out stay out.
+    pub fn allow_own(&self, limit: usize) {
+        self.own.limit.set(limit);
+    }
+
     /// One permit, if one is left.
     ///
     /// # Errors
@@ -123,5 +128,8 @@ mod tests {
         let _second = one.admit().unwrap();
         all.allow(1);
         assert_eq!(one.admit().unwrap_err(), Full::All(1));
+        one.allow_own(2);
+        all.allow(9);
+        assert_eq!(one.admit().unwrap_err(), Full::Own(2));
     }
 }

@@ -203,7 +203,7 @@ impl Mux {
         self.metrics.sharing.came(counted);
         // Ask ids start anywhere: an answer to an ask of an earlier daemon then never fits one of this.
         let next_ask = self.random.borrow_mut().u64(..1 << 48);
-        let in_flight = endpoint.rule(rule).and_then(|rule| rule.in_flight).unwrap_or(self.config.limits.in_flight);
+        let in_flight = self.most_in_flight(&endpoint, rule);
         Some(self.callers.insert(Caller {
             endpoint,
             peer: Peer { uid: principal.uid, pid: principal.pid },
@@ -225,6 +225,11 @@ impl Mux {
             counted,
             who,
         }))
+    }
+
+    /// How many calls a caller may have in flight to whom this rule of an endpoint applies, or none.
+    pub(super) fn most_in_flight(&self, endpoint: &Endpoint, rule: Option<usize>) -> usize {
+        endpoint.rule(rule).and_then(|rule| rule.in_flight).unwrap_or(self.config.limits.in_flight)
     }
 
     /// A caller is gone: its calls are cancelled, and what was kept for it is let go.

@@ -170,6 +170,7 @@ impl Mux {
                 continue;
             };
             let (access, rule) = endpoint.access_of(&caller.principal);
+            caller.bound.allow_own(self.most_in_flight(&endpoint, rule));
             if is_told_too_much(caller, &access) {
                 // What servers were told about it cannot be taken back.
                 self.part_from(key, until);

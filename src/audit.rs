@@ -22,6 +22,10 @@ pub use line::Line;
 
 /// Lines that may wait to be written.
 const WAITING: usize = 4096;
+/// Of these, what all callers may fill whose calls are not on their way yet, in equal shares.
+const SHARED: usize = WAITING / 2;
+/// The least that a caller may have waiting, however many there are.
+const LEAST: usize = 16;
 /// How long the last lines may take to be written.
 const LAST: Duration = Duration::from_secs(1);
 /// The most bytes of a text that a peer chose.
@@ -38,7 +42,8 @@ pub struct Trail {
 
 /// What the writer is handed.
 enum Entry {
-    Line(Box<Line>),
+    /// With how many of its caller's lines wait.
+    Line(Box<Line>, Arc<AtomicUsize>),
     /// Everything before was written, or will not be: whoever waits for that may go on.
     Flushed(SyncSender<()>),
 }
@@ -48,8 +53,9 @@ enum Entry {
 struct Shared {
     written: AtomicU64,
     lost: AtomicU64,
-    /// Lines that the writer has not taken yet.
+    /// Lines that the writer has not taken yet, and of how many callers they are.
     waiting: AtomicUsize,
+    callers: AtomicUsize,
     /// Whether the last attempt to write failed.
     fails: AtomicBool,
 }
@@ -64,6 +70,8 @@ pub struct Who {
     pub endpoint: String,
     /// How it named itself.
     pub client: RefCell<String>,
+    /// How many of its lines the writer has not taken yet.
+    pub waiting: Arc<AtomicUsize>,
 }
 
 /// A request on its way.
@@ -74,6 +82,8 @@ pub struct Request {
     method: String,
     target: Option<String>,
     digest: Option<Digest>,
+    /// Whether it was let through, so that it may have had an effect.
+    passed: bool,
 }
 
 /// How the audit log does.
@@ -102,10 +112,10 @@ impl Trail {
         Ok(Some(Rc::new(Trail { lines, shared, key, file, required: config.required })))
     }
 
-    /// Whether calls are to be refused, since they could not be told of.
-    pub fn refuses(&self) -> bool {
+    /// Whether calls of a caller are to be refused, since they could not be told of.
+    pub fn refuses(&self, who: &Who) -> bool {
         // A file that takes nothing for a while fails with no error; lines of calls on their way are still to come.
-        let hangs = || self.shared.waiting.load(Ordering::Relaxed) >= WAITING / 2;
+        let hangs = || self.shared.waiting.load(Ordering::Relaxed) >= SHARED || self.shared.is_used_up(&who.waiting);
         self.required && (self.shared.fails.load(Ordering::Relaxed) || hangs())
     }
 
@@ -124,6 +134,7 @@ impl Trail {
             method: bounded(method),
             target: target.map(bounded),
             digest: arguments.map(|arguments| self.key.digest(arguments.as_bytes())),
+            passed: false,
         }
     }
 
@@ -149,10 +160,44 @@ impl Drop for Trail {
     }
 }
 
+impl Shared {
+    /// Whether a caller has as many lines waiting as it may: an equal share, with one more left for whoever comes next.
+    fn is_used_up(&self, waiting: &AtomicUsize) -> bool {
+        let callers = self.callers.load(Ordering::Relaxed);
+        waiting.load(Ordering::Relaxed) >= (SHARED / (callers + 1)).max(LEAST)
+    }
+
+    /// A line of a caller waits.
+    fn begin(&self, waiting: &AtomicUsize) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        if waiting.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.callers.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// It waits no longer.
+    fn end(&self, waiting: &AtomicUsize) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        if waiting.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.callers.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Request {
+    /// It was let through: where lines are required, this one is kept as long as there is any room.
+    pub fn passes(&mut self) {
+        self.passed = true;
+    }
+
     /// It ended after that many milliseconds; `reason` in a word or two.
     pub fn ended(&self, server: &str, outcome: &'static str, reason: &str, took: Duration) {
-        let caller = self.caller;
+        let (caller, shared) = (self.caller, &self.trail.shared);
+        // Who asks for what is refused at once, or for nothing that matters, takes no room of others.
+        if shared.is_used_up(&self.who.waiting) && !(self.passed && self.trail.required) {
+            shared.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         let line = Line {
             time: SystemTime::now(),
             caller,
@@ -169,10 +214,10 @@ impl Request {
             reason: bounded(reason),
             took,
         };
-        let shared = &self.trail.shared;
-        shared.waiting.fetch_add(1, Ordering::Relaxed);
-        if self.trail.lines.try_send(Entry::Line(Box::new(line))).is_err() {
-            shared.waiting.fetch_sub(1, Ordering::Relaxed);
+        shared.begin(&self.who.waiting);
+        let entry = Entry::Line(Box::new(line), self.who.waiting.clone());
+        if self.trail.lines.try_send(entry).is_err() {
+            shared.end(&self.who.waiting);
             shared.lost.fetch_add(1, Ordering::Relaxed);
         }
     }

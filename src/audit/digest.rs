@@ -1,15 +1,17 @@
 //! The digests of arguments: HMAC-SHA-256 (RFC 2104) under a key of this installation's own, so that whoever reads the log
 //! can tell equal arguments from others, and cannot find out by trying what they were.
 
-use std::fs::OpenOptions;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
 use super::file::beside;
+
+use crate::plural::plural;
 
 /// Bytes of arguments that are looked at, so that nobody waits for long; then their length counts.
 const LOOKED_AT: usize = 1 << 20;
@@ -30,19 +32,29 @@ impl Key {
     /// It cannot be read or made, or is no key.
     pub fn beside(log: &Path) -> io::Result<Key> {
         let path = beside(log, "key");
+        match kept(&path)? {
+            Some(key) => return Ok(Key(key)),
+            // A daemon of before was ended before it had written it: nothing was told with that one.
+            None => drop(fs::remove_file(&path)),
+        }
+        if let Some(directory) = path.parent() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        }
         let mut key = [0; 32];
-        let open = |options: &mut OpenOptions| {
-            options.mode(0o600).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(&path)
-        };
-        match open(OpenOptions::new().write(true).create_new(true)) {
-            Ok(mut file) => {
-                getrandom::fill(&mut key).map_err(io::Error::other)?;
-                file.write_all(&key)?;
-            }
+        getrandom::fill(&mut key).map_err(io::Error::other)?;
+        // It is there whole or not at all, whenever this daemon is ended.
+        let making = beside(log, &format!("key.{}", std::process::id()));
+        let _ = fs::remove_file(&making);
+        let made = open(OpenOptions::new().write(true).create_new(true), &making)
+            .and_then(|mut file| file.write_all(&key).and_then(|()| file.sync_all()))
+            .and_then(|()| fs::hard_link(&making, &path));
+        let _ = fs::remove_file(&making);
+        match made {
+            // Another daemon was quicker.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                open(OpenOptions::new().read(true))?.read_exact(&mut key)?
+                key = kept(&path)?.ok_or_else(|| no_key(&path, 0))?;
             }
-            Err(error) => return Err(error),
+            made => made?,
         }
         Ok(Key(key))
     }
@@ -71,9 +83,60 @@ impl Key {
     }
 }
 
+/// The key in a file; none if there is no file, or nothing in it.
+fn kept(path: &Path) -> io::Result<Option<[u8; 32]>> {
+    let file = match open(OpenOptions::new().read(true), path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let there = file.metadata()?;
+    if !there.is_file() {
+        return Err(io::Error::other(format!("{} is no plain file", path.display())));
+    }
+    let mut read = Vec::new();
+    file.take(BLOCK as u64).read_to_end(&mut read)?;
+    if read.is_empty() {
+        return Ok(None);
+    }
+    <[u8; 32]>::try_from(read).map(Some).map_err(|read| no_key(path, read.len()))
+}
+
+fn no_key(path: &Path, bytes: usize) -> io::Error {
+    let (path, bytes) = (path.display(), plural(bytes, "byte"));
+    io::Error::other(format!(
+        "{path} has {bytes} and not the 32 of a key: put the old one back, or remove it to have another made, with which digests differ from those of before"
+    ))
+}
+
+fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    options.mode(0o600).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed()).open(path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_one_that_was_never_written_is_made_anew() {
+        let place = std::env::temp_dir().join(format!("mcpool-key-{}-{:x}", std::process::id(), fastrand::u64(..)));
+        let log = place.join("deep/audit.log");
+        let made = Key::beside(&log).unwrap();
+        assert_eq!(Key::beside(&log).unwrap().0, made.0);
+        let path = beside(&log, "key");
+        assert_eq!(fs::read(&path).unwrap(), made.0);
+        assert_eq!(fs::read_dir(place.join("deep")).unwrap().count(), 1, "nothing else is left");
+        fs::write(&path, "").unwrap();
+        let other = Key::beside(&log).unwrap();
+        assert_ne!(other.0, made.0);
+        assert_eq!(fs::read(&path).unwrap(), other.0);
+        for bytes in [1, 31, 33, 1000] {
+            fs::write(&path, "x".repeat(bytes)).unwrap();
+            let refused = Key::beside(&log).err().unwrap().to_string();
+            assert!(refused.contains(path.to_str().unwrap()) && refused.contains("remove it"), "{refused}");
+            assert_eq!(fs::read(&path).unwrap().len(), bytes, "it is left as it was");
+        }
+        fs::remove_dir_all(place).unwrap();
+    }
 
     #[test]
     fn it_is_the_hmac_that_others_make() {

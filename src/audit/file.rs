@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -67,16 +67,18 @@ impl Log {
     /// FILE becomes FILE.1, and so on; the last one goes.
     fn turn(&self) -> io::Result<()> {
         let number = |count: usize| beside(&self.path, &count.to_string());
+        // What is gone meanwhile need not be moved.
+        let unless_gone = |done: io::Result<()>| match done {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        };
         if self.keep == 0 {
-            return fs::remove_file(&self.path);
+            return unless_gone(fs::remove_file(&self.path));
         }
         for count in (1..self.keep).rev() {
-            match fs::rename(number(count), number(count + 1)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            unless_gone(fs::rename(number(count), number(count + 1)))?;
         }
-        fs::rename(&self.path, number(1))
+        unless_gone(fs::rename(&self.path, number(1)))
     }
 }
 
@@ -88,9 +90,17 @@ pub fn beside(file: &Path, extension: &str) -> PathBuf {
     name.into()
 }
 
+/// Opens it, and makes its directory anew if that is gone.
 fn open(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let file = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(path)?;
+    let open = || OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(path);
+    let file = match (open(), path.parent()) {
+        (Err(error), Some(directory)) if error.kind() == io::ErrorKind::NotFound => {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+            open()?
+        }
+        (file, _) => file?,
+    };
     let there = file.metadata()?;
     if !there.is_file() || there.nlink() > 1 {
         return Err(io::Error::other("it is no plain file of one name"));

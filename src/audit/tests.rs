@@ -34,10 +34,21 @@ impl Drop for Place {
     }
 }
 
-fn call(trail: &Rc<Trail>, tool: &str) {
+fn somebody() -> Rc<Who> {
     let who = Rc::new(Who { uid: 7, pid: Some(9), endpoint: "files".into(), ..Who::default() });
     who.client.replace("evil\n\u{1b}[2J".into());
-    let request = trail.request((&who, 3), "tools/call", Some(tool), Some(r#"{"path":"/secret"}"#));
+    who
+}
+
+fn call(trail: &Rc<Trail>, tool: &str) {
+    call_by(&somebody(), trail, tool, true);
+}
+
+fn call_by(who: &Rc<Who>, trail: &Rc<Trail>, tool: &str, passes: bool) {
+    let mut request = trail.request((who, 3), "tools/call", Some(tool), Some(r#"{"path":"/secret"}"#));
+    if passes {
+        request.passes();
+    }
     request.ended("files", "refused", "forbidden", Duration::from_micros(1500));
 }
 
@@ -120,7 +131,7 @@ fn what_cannot_be_written_is_counted_and_goes_on_later() {
     let trail = Trail::start(&place.config()).unwrap().unwrap();
     call(&trail, "lost");
     until(|| trail.state().lost == 1);
-    assert!(trail.state().fails && !trail.refuses(), "nobody has to do without");
+    assert!(trail.state().fails && !trail.refuses(&somebody()), "nobody has to do without");
     fs::remove_dir(place.0.join("audit.log")).unwrap();
     until(|| !trail.state().fails);
     call(&trail, "kept");
@@ -133,10 +144,10 @@ fn where_it_is_required_calls_are_refused_and_no_line_is_lost() {
     let place = Place::new();
     fs::create_dir(place.0.join("audit.log")).unwrap();
     let trail = Trail::start(&config::Audit { required: true, ..place.config() }).unwrap().unwrap();
-    until(|| trail.refuses());
+    until(|| trail.refuses(&somebody()));
     call(&trail, "first");
     fs::remove_dir(place.0.join("audit.log")).unwrap();
-    until(|| !trail.refuses());
+    until(|| !trail.refuses(&somebody()));
     drop(trail);
     assert_eq!(place.lines("audit.log")[0]["tool"], "first");
 }
@@ -144,15 +155,73 @@ fn where_it_is_required_calls_are_refused_and_no_line_is_lost() {
 #[test]
 fn where_it_is_required_calls_are_refused_before_lines_are_lost_to_a_file_that_hangs() {
     let place = Place::new();
+    let (trail, taken) = hanging(&place, true);
+    for _ in 0..WAITING / 2 {
+        assert!(!trail.refuses(&somebody()));
+        call(&trail, "x");
+    }
+    assert!(trail.refuses(&somebody()));
+    assert_eq!((trail.state().lost, taken.try_iter().count()), (0, WAITING / 2));
+}
+
+/// One whose lines nobody writes.
+fn hanging(place: &Place, required: bool) -> (Rc<Trail>, std::sync::mpsc::Receiver<Entry>) {
     let (lines, taken) = sync_channel(WAITING);
     let (shared, file) = (Arc::new(Shared::default()), place.0.join("audit.log"));
     let key = Key::beside(&file).unwrap();
-    // Nobody writes.
-    let trail = Rc::new(Trail { lines, shared, key, file, required: true });
-    for _ in 0..WAITING / 2 {
-        assert!(!trail.refuses());
-        call(&trail, "x");
+    (Rc::new(Trail { lines, shared, key, file, required }), taken)
+}
+
+#[test]
+fn callers_that_flood_are_refused_before_others_are_and_their_refusals_take_no_room_of_others() {
+    let place = Place::new();
+    let (trail, taken) = hanging(&place, true);
+    let (floods, other) = ([somebody(), somebody(), somebody()], somebody());
+    for _ in 0..WAITING {
+        for flood in &floods {
+            let refused = trail.refuses(flood);
+            call_by(flood, &trail, "x", !refused);
+        }
+        assert!(!trail.refuses(&other), "others are served");
     }
-    assert!(trail.refuses());
-    assert_eq!((trail.state().lost, taken.try_iter().count()), (0, WAITING / 2));
+    assert!(floods.iter().all(|flood| trail.refuses(flood)));
+    // What was let through before is told of all the same.
+    let lost = trail.state().lost;
+    (0..100).for_each(|_| call_by(&floods[0], &trail, "on its way", true));
+    call_by(&other, &trail, "another's", true);
+    assert_eq!(trail.state().lost, lost);
+    // Once they are written everybody has as much room as before.
+    for entry in taken.try_iter() {
+        let Entry::Line(_, of) = entry else { panic!("lines alone") };
+        trail.shared.end(&of);
+    }
+    assert!(!trail.refuses(&floods[0]));
+    assert_eq!((trail.shared.waiting.load(Ordering::Relaxed), trail.shared.callers.load(Ordering::Relaxed)), (0, 0));
+}
+
+#[test]
+fn lines_of_one_caller_are_lost_before_those_of_others_where_none_is_required() {
+    let place = Place::new();
+    let (trail, taken) = hanging(&place, false);
+    let (flood, other) = (somebody(), somebody());
+    (0..2 * WAITING).for_each(|_| call_by(&flood, &trail, "x", true));
+    let lost = trail.state().lost;
+    assert!(lost > WAITING as u64);
+    call_by(&other, &trail, "another's", true);
+    assert_eq!(trail.state().lost, lost);
+    assert_eq!(taken.try_iter().count() as u64, 2 * WAITING as u64 - lost + 1);
+}
+
+#[test]
+fn a_directory_that_vanished_is_made_anew_at_a_turn_too() {
+    let place = Place::new();
+    let dir = place.0.join("logs");
+    let mut log = file::Log::new(dir.join("audit.log"), 100, 2);
+    for _ in 0..5 {
+        log.append("x".repeat(60).as_bytes()).unwrap();
+        fs::remove_dir_all(&dir).unwrap();
+        log.append("y".repeat(60).as_bytes()).unwrap();
+        assert_eq!(fs::read_to_string(dir.join("audit.log")).unwrap(), "y".repeat(60));
+    }
+    assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
 }

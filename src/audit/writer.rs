@@ -4,13 +4,13 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::Duration;
 
 use super::file::Log;
-use super::{Entry, Shared};
+use super::{Entry, Line, Shared};
 use crate::config;
 
 /// Lines that are written at once.
@@ -49,8 +49,10 @@ impl Writer {
             let mut flushed = None;
             match next {
                 // What is to be kept is kept where it is, behind what could not be written.
-                Ok(Entry::Line(line)) if !(fails && self.required) => self.gather(*line, entries, &mut flushed),
-                Ok(Entry::Line(line)) => self.take(&line),
+                Ok(Entry::Line(line, of)) if !(fails && self.required) => {
+                    self.gather((&line, &of), entries, &mut flushed)
+                }
+                Ok(Entry::Line(line, of)) => self.take((&line, &of)),
                 Ok(Entry::Flushed(tell)) => flushed = Some(tell),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -63,19 +65,25 @@ impl Writer {
         }
     }
 
-    fn gather(&mut self, first: super::Line, entries: &Receiver<Entry>, flushed: &mut Option<SyncSender<()>>) {
-        self.take(&first);
+    fn gather(
+        &mut self,
+        first: (&Line, &AtomicUsize),
+        entries: &Receiver<Entry>,
+        flushed: &mut Option<SyncSender<()>>,
+    ) {
+        self.take(first);
         for _ in 1..AT_ONCE {
             match entries.try_recv() {
-                Ok(Entry::Line(line)) => self.take(&line),
+                Ok(Entry::Line(line, of)) => self.take((&line, &of)),
                 Ok(Entry::Flushed(tell)) => return *flushed = Some(tell),
                 Err(_) => return,
             }
         }
     }
 
-    fn take(&mut self, line: &super::Line) {
-        self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+    /// Takes a line in, with how many of its caller's wait.
+    fn take(&mut self, (line, of): (&Line, &AtomicUsize)) {
+        self.shared.end(of);
         line.write(&mut self.text);
         self.lines += 1;
     }

@@ -47,6 +47,11 @@ impl Account {
         self.audit = Some(Box::new(request));
     }
 
+    /// It was let through, which the audit log is told for sure where that must be.
+    pub fn passes(&mut self) {
+        self.audit.iter_mut().for_each(|audit| audit.passes());
+    }
+
     /// It is a server's.
     pub fn is_for(&mut self, server: &Rc<ServerMetrics>) {
         if !Rc::ptr_eq(&self.server, server) {

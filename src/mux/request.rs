@@ -161,9 +161,13 @@ impl Mux {
             Err(Full::Own(limit)) => return reply.refuse(&Error::CallerOverloaded { limit }),
             Err(Full::All(limit)) => return reply.refuse(&Error::Overloaded { limit }),
         };
-        let accepted = Accepted { caller: key, request, reply, permit, repeated: None };
-        if self.metrics.audit.get().is_some_and(|trail| trail.refuses()) && !is_harmless(&accepted.request.method()) {
-            return accepted.refuse(&Error::AuditUnavailable);
+        let untold = self.metrics.audit.get().zip(caller.who.as_ref()).is_some_and(|(trail, who)| trail.refuses(who));
+        let mut accepted = Accepted { caller: key, request, reply, permit, repeated: None };
+        if self.metrics.audit.get().is_some() && !is_harmless(&accepted.request.method()) {
+            if untold {
+                return accepted.refuse(&Error::AuditUnavailable);
+            }
+            accepted.reply.account().passes();
         }
         if self.draining && !self.is_comeback(&accepted) {
             return accepted.refuse(&Error::Draining);

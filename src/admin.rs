@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::caller::entrance::Entrance;
@@ -20,7 +20,8 @@ use crate::caller::listener::Listener;
 use crate::caller::sockets;
 use crate::config::Config;
 use crate::error::Error;
-use crate::mux::Handle;
+use crate::mux::{Handle, Mux};
+use crate::pool::process;
 use crate::tasks;
 
 /// The longest question.
@@ -90,7 +91,10 @@ async fn answer(
         (Some("where"), endpoint) => mux.with(|mux| place(&mux.config, endpoint)),
         _ if refused.is_some() => told::<()>("", Err(refused.map_or_else(String::new, |error| error.to_string()))),
         (Some("status"), None) => {
-            let mut status = mux.with(|mux| with_places(mux.status(), &mux.config));
+            let pids = mux.with(|mux| mux.pids());
+            // It reads much of /proc, which may take long on a busy machine.
+            let trees = spawn_blocking(move || process::trees(&pids)).await.unwrap_or_default();
+            let mut status = mux.with(|mux| with_places(mux.status_with(&trees), mux));
             status["descriptors"] = entrance.descriptors();
             status["strangers"] = json!(entrance.strangers());
             status
@@ -117,14 +121,12 @@ async fn answer(
 }
 
 /// Adds where callers connect, and how many have.
-fn with_places(mut status: Value, config: &Config) -> Value {
-    let callers = |name: &str| {
-        let there = status["callers"].as_array().map_or(&[][..], Vec::as_slice);
-        there.iter().filter(|caller| caller["endpoint"] == name).count()
-    };
-    let told = config.endpoints.iter().map(|endpoint| {
+fn with_places(mut status: Value, mux: &Mux) -> Value {
+    let config = &mux.config;
+    let names: Vec<&str> = config.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
+    let told = config.endpoints.iter().zip(mux.callers_at(&names)).map(|(endpoint, callers)| {
         let (name, socket) = (&endpoint.name, sockets::path(config, &endpoint.name));
-        json!({ "name": name, "socket": socket, "servers": endpoint.servers, "callers": callers(name) })
+        json!({ "name": name, "socket": socket, "servers": endpoint.servers, "callers": callers })
     });
     let endpoints: Vec<Value> = told.collect();
     status["endpoints"] = endpoints.into();

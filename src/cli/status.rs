@@ -49,9 +49,7 @@ fn page(status: &Value, width: usize) -> String {
     let callers = rows(&status["callers"]);
     if !callers.is_empty() {
         page += &format!("\n{}", caller_table(callers, width));
-        if callers.len() > tables::SHOWN {
-            page += &format!("  and {} more (see --json)\n", callers.len() - tables::SHOWN);
-        }
+        page += &more(callers.len() as u64, count(&status["callers_left_out"]));
     }
     let told = [
         audit(&status["audit"]),
@@ -66,6 +64,16 @@ fn page(status: &Value, width: usize) -> String {
         totals(&status["totals"]),
     ];
     page + "\n" + &wrapped(&told.concat(), width)
+}
+
+/// How many callers the table leaves out, of so many that the daemon told of, and others.
+fn more(told: u64, left_out: u64) -> String {
+    let more = (told + left_out).saturating_sub(tables::SHOWN as u64);
+    match (more, left_out) {
+        (0, _) => String::new(),
+        (more, 0) => format!("  and {more} more (see --json)\n"),
+        (more, _) => format!("  and {more} more (--json has the first {told})\n"),
+    }
 }
 
 /// Which config it is, and whether a later one was refused.

@@ -12,10 +12,10 @@ use crate::reply::CallKey;
 impl Mux {
     /// Counts what is there: callers, instances, calls on their way.
     pub fn measure(&self) -> Measured {
-        let callers = |name: &String| self.callers.values().filter(|caller| caller.endpoint.name == *name).count();
+        let crowd = self.crowd();
         let endpoints = self.config.endpoints.iter().map(|endpoint| &endpoint.name);
         Measured {
-            callers: endpoints.map(|name| (name.clone(), callers(name))).collect(),
+            callers: endpoints.map(|name| (name.clone(), crowd.of(name))).collect(),
             held: self.held.count(),
             buffered: self.callers.values().map(|caller| caller.outbox.waiting()).sum(),
             draining: self.draining,

@@ -1,26 +1,40 @@
 //! Called by `admin` for `mcpool status`: what is there, as one JSON object.
 
+mod crowd;
 mod hosts;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use slotmap::Key;
 
 use super::Mux;
 use super::servers::{Server, Standing};
 use crate::clock;
-use crate::pool::instance::Instance;
+use crate::pool::instance::{Instance, ServerId};
 use crate::pool::mishap::Mishap;
-use crate::pool::process::{self, Tree};
+use crate::pool::process::Tree;
+use crowd::Crowd;
+use hosts::Hosts;
+
+/// What all servers are told with.
+struct Seen<'a> {
+    trees: &'a HashMap<u32, Tree>,
+    crowd: Crowd<'a>,
+    hosts: Hosts<'a>,
+}
 
 impl Mux {
-    /// Servers, instances, callers, queues, and what sharing saves.
+    /// Servers, instances, callers, queues, and what sharing saves; without the memory of processes.
     pub fn status(&self) -> Value {
-        let trees = process::trees(&self.pids());
+        self.status_with(&HashMap::new())
+    }
+
+    /// The same, with the memory of the processes of all instances.
+    pub fn status_with(&self, trees: &HashMap<u32, Tree>) -> Value {
+        let seen = Seen { trees, crowd: self.crowd(), hosts: self.hosts() };
         let ids = self.configured().into_iter().chain(self.retired());
-        let servers: Vec<Value> = ids.map(|id| self.server_status(id, &trees)).collect();
+        let servers: Vec<Value> = ids.map(|id| self.server_status(id, &seen)).collect();
         let sum = |key: &str| servers.iter().filter_map(|server| server[key].as_u64()).sum::<u64>();
         let (processes, without) = (sum("processes"), sum("processes_without"));
         let (memory, saved) = (sum("memory"), sum("memory_saved"));
@@ -47,20 +61,8 @@ impl Mux {
                 })),
             },
             "draining": self.draining,
-            "callers": self.callers.iter().map(|(key, caller)| json!({
-                "number": key.data().as_ffi(),
-                "endpoint": caller.endpoint.name,
-                "pid": caller.peer.pid,
-                "uid": caller.peer.uid,
-                "rule": caller.rule.map(|place| place + 1),
-                "client": caller.client.as_ref().map(|(name, _)| name),
-                "revision": caller.client.as_ref().map(|(_, revision)| revision),
-                "in_flight": caller.bound.count(),
-                "buffered": caller.outbox.waiting(),
-                "buffered_bytes": caller.outbox.waiting(),
-                "asks": caller.asks.len(),
-                "held": self.held_for(key).len(),
-            })).collect::<Vec<_>>(),
+            "callers": self.callers_told(),
+            "callers_left_out": self.callers.len().saturating_sub(crowd::TOLD),
             "calls": self.calls.len(),
             "held": self.held.count(),
             "servers": servers,
@@ -100,22 +102,21 @@ impl Mux {
     }
 
     /// The processes of all instances.
-    fn pids(&self) -> Vec<u32> {
+    pub fn pids(&self) -> Vec<u32> {
         let instances = self.servers.iter().flat_map(|server| server.pool.instances.values());
         instances.filter_map(|instance| instance.pid).collect()
     }
 
-    fn server_status(&self, id: crate::pool::instance::ServerId, trees: &HashMap<u32, Tree>) -> Value {
-        let server = self.server(id);
-        let (hosts, none) = (self.hosts_of(id), BTreeSet::new());
+    fn server_status(&self, id: ServerId, seen: &Seen<'_>) -> Value {
+        let (server, none) = (self.server(id), BTreeSet::new());
         let instances = server.pool.instances.iter();
         let instances: Vec<Value> = instances
-            .map(|(key, instance)| instance_status(instance, trees, hosts.get(&key).unwrap_or(&none)))
+            .map(|(key, instance)| instance_status(instance, seen.trees, seen.hosts.get(&(id, key)).unwrap_or(&none)))
             .collect();
         let sum = |key: &str| instances.iter().filter_map(|instance| instance[key].as_u64()).sum::<u64>();
         let (memory, count) = (sum("memory"), instances.len() as u64);
         // Without mcpool every connected caller would run a process of its own.
-        let callers = self.callers_of(id).count() as u64;
+        let callers = seen.crowd.seeing(id) as u64;
         let each = memory.checked_div(count).unwrap_or(0);
         let metrics = &server.pool.metrics;
         let (counts, probes): (BTreeMap<_, _>, BTreeMap<_, _>) = (metrics.counts().into(), metrics.probes().collect());

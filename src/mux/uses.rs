@@ -21,6 +21,11 @@ impl Uses {
         self.0.iter().find(|known| known.server == server)?.last
     }
 
+    /// The instances that were used last, one of each server.
+    pub fn all(&self) -> impl Iterator<Item = (ServerId, InstanceKey)> {
+        self.0.iter().filter_map(|known| Some((known.server, known.last?)))
+    }
+
     /// Notes which instance of a server is used.
     pub fn note(&mut self, server: ServerId, instance: InstanceKey) {
         self.of(server).last = Some(instance);

@@ -233,3 +233,21 @@ impl<'a> MakeWriter<'a> for Log {
         self.clone()
     }
 }
+
+#[test]
+fn of_a_crowd_the_first_are_told_of_one_by_one_and_all_are_counted() {
+    play(async {
+        let proxy = proxy().server("echo", legacy(|_| {})).server("other", legacy(|_| {})).start().await;
+        let mut callers = vec![proxy.legacy(REVISION).connect("all").await];
+        for _ in 0..520 {
+            callers.push(proxy.legacy(REVISION).connect("echo").await);
+        }
+        callers.last().expect("a caller").call("whoami", json!({})).await;
+        let status = proxy.status();
+        assert_eq!(status["callers"].as_array().map(Vec::len), Some(500));
+        assert_eq!(status["callers_left_out"], 21);
+        assert_eq!([&proxy.server("echo")["callers"], &proxy.server("other")["callers"]], [521, 1]);
+        assert_eq!(proxy.instances("echo")[0]["hosts"], json!(["test"]));
+        assert_eq!(proxy.mux.with(|mux| mux.callers_at(&["echo", "all", "other"])), [520, 1, 0]);
+    });
+}

@@ -11,16 +11,17 @@ use crate::pool::instance::{InstanceKey, ServerId};
 /// Names of hosts, or of capabilities, that are told of one instance.
 const TOLD: usize = 16;
 
-/// The names of the clients that used each instance of a server last.
-pub type Hosts<'a> = HashMap<InstanceKey, BTreeSet<&'a str>>;
+/// The names of the clients that used each instance last.
+pub type Hosts<'a> = HashMap<(ServerId, InstanceKey), BTreeSet<&'a str>>;
 
 impl Mux {
-    /// Who uses which instance of a server, of those who are connected.
-    pub(super) fn hosts_of(&self, server: ServerId) -> Hosts<'_> {
+    /// Who uses which instance, of those who are connected.
+    pub(super) fn hosts(&self) -> Hosts<'_> {
         let mut hosts = Hosts::new();
-        for (_, caller) in self.callers_of(server) {
-            if let (Some(instance), Some((name, _))) = (caller.uses.last(server), &caller.client) {
-                let names = hosts.entry(instance).or_default();
+        for caller in self.callers.values() {
+            let Some((name, _)) = &caller.client else { continue };
+            for used in caller.uses.all() {
+                let names = hosts.entry(used).or_default();
                 if names.len() < TOLD {
                     names.insert(name);
                 }

@@ -3,7 +3,7 @@
 pub mod entrance;
 pub mod identity;
 pub mod listener;
-mod rarely;
+pub mod rarely;
 pub mod session;
 pub mod signpost;
 pub mod sockets;

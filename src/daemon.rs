@@ -21,7 +21,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
-use crate::admin::{self, Order};
+use crate::admin::Order;
+use crate::admin::http::Readers;
 use crate::audit::Trail;
 use crate::caller::entrance::Entrance;
 use crate::caller::listener::{Listener, Taken};
@@ -125,9 +126,10 @@ async fn run<E: AsyncFn(), R: AsyncFn()>(
     });
     let (orders, mut ordered) = mpsc::channel(1);
     let mut desk = Desk::open(admin, Visitors { entrance, most: budget.visitors }, mux.clone(), orders);
-    if let Some(at) = &config.admin.metrics {
-        admin::http::start(at, &mux).await.map_err(|error| Failure::Metrics(at.to_string(), error))?;
-    }
+    let mut readers = match &config.admin.metrics {
+        Some(at) => Some(Readers::invite(at, &mux).await.map_err(|error| Failure::Metrics(at.to_string(), error))?),
+        None => None,
+    };
     doors.open(&config, ajar).await;
     let mut watch = config.file.clone().map(|file| Watch::new(file, config.digest.clone()));
     mux.with(|mux| mux.prestart());
@@ -149,7 +151,12 @@ async fn run<E: AsyncFn(), R: AsyncFn()>(
             }
             () = vigil.time() => {
                 let config = mux.with(|mux| mux.config.clone());
-                if vigil.goes_on(renew(&config, &mut doors, &mut desk, &mut signpost)) {
+                let mut renewed = renew(&config, &mut doors, &mut desk, &mut signpost);
+                if let Some(readers) = &mut readers {
+                    let count = usize::from(readers.renew().await);
+                    renewed = renewed.map(|others| others + count);
+                }
+                if vigil.goes_on(renewed) {
                     continue;
                 }
                 Order::Drain

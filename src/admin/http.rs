@@ -7,6 +7,7 @@ mod door;
 
 use std::convert::Infallible;
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -17,8 +18,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::time::{sleep, timeout};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
+use crate::caller::rarely::Rarely;
 use crate::config::MetricsAt;
 use crate::mux::Handle;
 use crate::tasks;
@@ -31,38 +34,72 @@ const HEAD: Duration = Duration::from_secs(5);
 const ALTOGETHER: Duration = Duration::from_secs(30);
 /// How many bytes of a request are read; the least that hyper takes.
 const REQUEST: usize = 8192;
-/// How often an address is tried that is in use.
-const AGAIN: Duration = Duration::from_secs(1);
 /// Version 0.0.4 is the text format's.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Listens and answers for as long as the daemon runs, also while it drains. If the place is in use, by a daemon that
-/// drains perhaps, it is listened on as soon as it is free.
-///
-/// # Errors
-/// The place cannot be listened on, and not because it is in use.
-pub async fn start(at: &MetricsAt, mux: &Handle) -> io::Result<()> {
-    let door = Door::open(at).await?;
-    if door.is_none() {
-        tracing::warn!(address = %at, "metrics are not served yet: another program has the address; it is tried again");
-    }
-    tasks::spawn("metrics", listen(door, at.clone(), mux.clone()));
-    Ok(())
+/// The place where readers of metrics come in, and whoever serves them.
+pub struct Readers {
+    at: MetricsAt,
+    mux: Handle,
+    /// None: another program has the place.
+    open: Option<(Rc<Door>, JoinHandle<()>)>,
+    lost: Rarely,
 }
 
-/// Takes the place as soon as it is to be had, and accepts readers.
-async fn listen(door: Option<Door>, at: MetricsAt, mux: Handle) {
-    let mut open = door;
-    let door = loop {
-        if let Some(door) = open {
-            break door;
+impl Readers {
+    /// Listens and answers for as long as the daemon runs, also while it drains. If the place is in use, by a daemon that
+    /// drains perhaps, it is to be had with `renew` as soon as it is free.
+    ///
+    /// # Errors
+    /// The place cannot be listened on, and not because it is in use.
+    pub async fn invite(at: &MetricsAt, mux: &Handle) -> io::Result<Readers> {
+        let door = Door::open(at).await?;
+        if door.is_none() {
+            tracing::warn!(address = %at, "metrics are not served yet: another program has the address; it is tried again");
         }
-        sleep(AGAIN).await;
-        open = Door::open(&at).await.ok().flatten();
-    };
-    let place = door.place(&at);
-    tracing::info!(address = place, "serving metrics");
-    mux.with(|mux| mux.metrics.address.replace(Some(place)));
+        let mut readers = Readers { at: at.clone(), mux: mux.clone(), open: None, lost: Rarely::default() };
+        door.into_iter().for_each(|door| readers.let_in_by(door));
+        Ok(readers)
+    }
+
+    /// Takes the place if it is free by now, or takes it anew if its socket is not there any more; whether one was gone.
+    /// Callers are served without it, so a place that cannot be had is tried again and nothing more.
+    pub async fn renew(&mut self) -> bool {
+        let renewed = match &self.open {
+            None => Door::open(&self.at).await,
+            Some((door, _)) => door.renewed(),
+        };
+        match renewed {
+            Ok(Some(door)) => {
+                let gone = self.open.is_some();
+                self.let_in_by(door);
+                gone
+            }
+            Ok(None) => false,
+            Err(error) => {
+                self.mux.with(|mux| mux.metrics.address.replace(None));
+                if let Some(times) = self.lost.say() {
+                    tracing::warn!(address = %self.at, %error, times, "metrics are not served; it is tried again");
+                }
+                false
+            }
+        }
+    }
+
+    fn let_in_by(&mut self, door: Door) {
+        let place = door.place(&self.at);
+        tracing::info!(address = place, "serving metrics");
+        self.mux.with(|mux| mux.metrics.address.replace(Some(place)));
+        let door = Rc::new(door);
+        let task = tasks::spawn("metrics", listen(door.clone(), self.mux.clone()));
+        if let Some((_, before)) = self.open.replace((door, task)) {
+            before.abort();
+        }
+    }
+}
+
+/// Accepts readers.
+async fn listen(door: Rc<Door>, mux: Handle) {
     let (clients, guarded) = (Clients::default(), door.is_open_to_browsers());
     loop {
         let stream = door.accept().await;

@@ -156,6 +156,59 @@ async fn metrics_can_be_served_on_a_socket_for_its_user_alone() {
 }
 
 #[tokio::test]
+async fn a_socket_of_metrics_that_is_swept_away_is_there_again() {
+    let place = Place::new();
+    let directory = place.home().join("metrics");
+    let socket = directory.join("metrics.sock");
+    configure(&place, &format!("unix:{}", socket.display()));
+    let _daemon = place.serve().await;
+    let with_lock = || std::fs::remove_dir_all(&directory).expect("removed");
+    let alone = || std::fs::remove_file(&socket).expect("removed");
+    for sweep in [&alone as &dyn Fn(), &with_lock] {
+        // Who reads at that moment is served to the end.
+        let mut reading = UnixStream::connect(&socket).await.expect("it listens");
+        reading.write_all(b"GET /live HTTP/1.1\r\n").await.expect("written");
+        sweep();
+        let there = async {
+            while !socket.exists() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, there).await.expect("it is not there again");
+        assert_eq!(std::fs::metadata(&socket).expect("a socket").permissions().mode() & 0o777, 0o600);
+        let mut next = UnixStream::connect(&socket).await.expect("it listens");
+        next.write_all(b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("written");
+        reading.write_all(b"Host: x\r\n\r\n").await.expect("written");
+        for stream in [&mut reading, &mut next] {
+            let mut answer = String::new();
+            timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("it closes").expect("UTF-8");
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        }
+    }
+    assert_eq!(place.status().await["metrics"], format!("unix:{}", socket.display()));
+}
+
+#[tokio::test]
+async fn a_socket_of_metrics_that_another_has_by_now_costs_no_caller_anything() {
+    let place = Place::new();
+    let socket = place.home().join("metrics.sock");
+    configure(&place, &format!("unix:{}", socket.display()));
+    let daemon = place.serve().await;
+    daemon.signal(Signal::STOP);
+    std::fs::remove_file(&socket).expect("removed");
+    let other = std::os::unix::net::UnixListener::bind(&socket).expect("bound");
+    daemon.signal(Signal::CONT);
+    place.until(|status| status["metrics"].is_null()).await;
+    drop(other);
+    place.until(|status| status["metrics"] == format!("unix:{}", socket.display())).await;
+    let mut stream = UnixStream::connect(&socket).await.expect("it listens");
+    stream.write_all(b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("written");
+    let mut answer = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("it closes").expect("UTF-8");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_port_that_is_taken_is_served_on_as_soon_as_it_is_free() {
     let place = Place::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -44,6 +44,20 @@ impl Door {
         }
     }
 
+    /// One in the place of this, if its socket is not there any more; an address cannot vanish.
+    ///
+    /// # Errors
+    /// Somebody else has the place by now, or it cannot be had.
+    pub fn renewed(&self) -> io::Result<Option<Door>> {
+        match self {
+            Door::Tcp(_) => Ok(None),
+            Door::Unix(listener) => {
+                let renewed = listener.renewed().map_err(io::Error::other)?;
+                Ok(renewed.map(|listener| Door::Unix(Box::new(listener))))
+            }
+        }
+    }
+
     /// Where it is, with the port that was given to it.
     pub fn place(&self, at: &MetricsAt) -> String {
         match self {

@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use crate::config::strict::{self, Distrust};
 use crate::error::Error;
 use crate::mux::callers::Peer;
 
+/// How often a lock is taken anew that was given up at the same moment.
+const TRIES: usize = 100;
 /// How long nobody is taken in when there are no descriptors at all.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -36,7 +39,8 @@ pub struct Listener {
     spare: RefCell<Option<File>>,
     failures: Rarely,
     strangers: Rarely,
-    lock: RefCell<File>,
+    /// One with the listener that takes this one's place, if its socket alone was gone.
+    lock: RefCell<Rc<Lock>>,
 }
 
 /// Why a socket could not be listened on.
@@ -73,11 +77,11 @@ impl Listener {
         }
         // An endpoint's own `socket` may lie in `/tmp`, where others can make what was not there, and no more.
         strict::way(path).map_err(|why| Taken::Distrusted(path.to_owned(), why))?;
-        Listener::make(path, users, lock(path)?)
+        Listener::make(path, users, Rc::new(Lock::take(path)?))
     }
 
     /// Listens on `path`, of which the lock is held.
-    fn make(path: &Path, users: &[u32], lock: File) -> Result<Listener, Taken> {
+    fn make(path: &Path, users: &[u32], lock: Rc<Lock>) -> Result<Listener, Taken> {
         let io = |error| Taken::Io(path.to_owned(), error);
         clear(path)?;
         // Made under a name of its own and then moved into place, so that nobody ever connects before the mode is set.
@@ -106,23 +110,16 @@ impl Listener {
     /// Somebody else was quicker, or it cannot be made.
     pub fn renewed(&self) -> Result<Option<Listener>, Taken> {
         let there = identity(&self.path).is_ok_and(|there| there == self.own);
-        let locked = self.holds_its_lock();
+        let locked = self.lock.borrow().is_there();
         match (there, locked) {
             (true, true) => return Ok(None),
-            (true, false) => drop(self.lock.replace(lock(&self.path)?)),
+            (true, false) => drop(self.lock.replace(Rc::new(Lock::take(&self.path)?))),
             (false, false) => return Listener::bind(&self.path, &self.users.borrow()).map(Some),
             (false, true) => {
-                let lock = self.lock.borrow().try_clone().map_err(|error| Taken::Io(self.path.clone(), error))?;
-                return Listener::make(&self.path, &self.users.borrow(), lock).map(Some);
+                return Listener::make(&self.path, &self.users.borrow(), self.lock.borrow().clone()).map(Some);
             }
         }
         Ok(None)
-    }
-
-    /// Whether the lock that is held is the one that others would try to take.
-    fn holds_its_lock(&self) -> bool {
-        let held = self.lock.borrow().metadata().map(|held| (held.dev(), held.ino()));
-        matches!((held, identity(&beside(&self.path))), (Ok(held), Ok(there)) if held == there)
     }
 
     /// Takes the socket away at once: nobody finds it any more. It is given up when this is dropped.
@@ -254,18 +251,56 @@ fn beside(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.lock"))
 }
 
-fn lock(path: &Path) -> Result<File, Taken> {
-    let io = |error| Taken::Io(path.to_owned(), error);
-    let mut lock = OpenOptions::new();
-    lock.read(true).write(true).create(true).truncate(false);
-    let mut lock = sockets::open(&beside(path), &mut lock).map_err(io)?;
-    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-        let mut pid = String::new();
-        lock.read_to_string(&mut pid).map_err(io)?;
-        return Err(Taken::Daemon { path: path.to_owned(), pid: pid.trim().to_owned() });
+/// The lock of a socket, held until this is dropped, and then gone.
+struct Lock {
+    file: File,
+    path: PathBuf,
+}
+
+impl Lock {
+    /// Takes the lock of a socket.
+    ///
+    /// # Errors
+    /// Another daemon holds it, or it cannot be made.
+    fn take(socket: &Path) -> Result<Lock, Taken> {
+        for _ in 0..TRIES {
+            let lock = Lock::open(socket)?;
+            // Who gave it up took it away; whoever opened it before that would hold one that nobody else looks at.
+            if lock.is_there() {
+                return Ok(lock);
+            }
+        }
+        Err(Taken::Io(socket.to_owned(), io::Error::other("its lock comes and goes")))
     }
-    lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(io)?;
-    Ok(lock)
+
+    fn open(socket: &Path) -> Result<Lock, Taken> {
+        let (path, io) = (beside(socket), |error| Taken::Io(socket.to_owned(), error));
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = sockets::open(&path, &mut options).map_err(io)?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let mut pid = String::new();
+            file.read_to_string(&mut pid).map_err(io)?;
+            return Err(Taken::Daemon { path: socket.to_owned(), pid: pid.trim().to_owned() });
+        }
+        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(io)?;
+        Ok(Lock { file, path })
+    }
+
+    /// Whether it is the one that others would try to take.
+    fn is_there(&self) -> bool {
+        let held = self.file.metadata().map(|held| (held.dev(), held.ino()));
+        matches!((held, identity(&self.path)), (Ok(held), Ok(there)) if held == there)
+    }
+}
+
+impl Drop for Lock {
+    /// Takes it away while it is held still, so that nobody else can hold it at that moment.
+    fn drop(&mut self) {
+        if self.is_there() {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -365,14 +400,61 @@ mod tests {
         for sweep in [&socket as &dyn Fn(), &all, &replaced] {
             sweep();
             listener = listener.renewed().unwrap().unwrap();
-            assert!(knock(&path).is_ok() && listener.holds_its_lock());
+            assert!(knock(&path).is_ok() && listener.lock.borrow().is_there());
             assert!(matches!(Listener::bind(&path, &[]), Err(Taken::Daemon { .. })));
         }
         fs::remove_file(&lock).unwrap();
-        assert!(listener.renewed().unwrap().is_none() && listener.holds_its_lock());
+        assert!(listener.renewed().unwrap().is_none() && listener.lock.borrow().is_there());
         assert!(matches!(Listener::bind(&path, &[]), Err(Taken::Daemon { .. })));
         drop(listener);
         fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_of_a_socket_that_is_given_up_and_its_lock_is_held_until_then() {
+        let path = place();
+        let (dir, lock) = (path.parent().unwrap().to_owned(), beside(&path));
+        let first = Listener::bind(&path, &[]).unwrap();
+        fs::remove_file(&path).unwrap();
+        let second = first.renewed().unwrap().unwrap();
+        drop(first);
+        assert!(lock.exists() && path.exists(), "the second has both");
+        assert!(matches!(Listener::bind(&path, &[]), Err(Taken::Daemon { .. })));
+        drop(second);
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+        // Who had opened it before it was taken away sees that it is not the one any more.
+        let old = Lock::open(&path).unwrap();
+        fs::remove_file(&lock).unwrap();
+        let new = Lock::take(&path).unwrap();
+        assert!(!old.is_there() && new.is_there());
+        drop(old);
+        assert!(new.is_there(), "that is another's");
+        drop(new);
+        fs::remove_dir(dir).unwrap();
+    }
+
+    #[test]
+    fn of_many_that_take_a_lock_and_give_it_up_one_holds_it_at_a_time() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+
+        let path = place();
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let (holders, taken) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..2000 {
+                        let Ok(lock) = Lock::take(&path) else { continue };
+                        assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0);
+                        taken.fetch_add(1, Ordering::SeqCst);
+                        holders.fetch_sub(1, Ordering::SeqCst);
+                        drop(lock);
+                    }
+                });
+            }
+        });
+        assert!(taken.into_inner() > 0);
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 
     #[tokio::test]

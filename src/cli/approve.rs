@@ -63,7 +63,7 @@ fn told(change: &Value) -> String {
         return format!("{name}: too long to be shown, or not JSON to every reader\n");
     }
     let mut page = format!("{name} {}\n", if change["what"] == "new" { "is new" } else { "has changed" });
-    for key in ["title", "description", "inputSchema", "outputSchema", "annotations"] {
+    for key in ["title", "description", "inputSchema", "outputSchema", "annotations", "_meta"] {
         if before[key] == now[key] {
             continue;
         }

@@ -15,7 +15,7 @@ use super::{Measured, MeasuredServer, Metrics, NO_SERVER};
 /// The histogram of waits.
 pub const QUEUE: &str = "mcpool_queue_seconds";
 /// The histogram of calls.
-pub const CALL: &str = "mcpool_call_seconds";
+const CALL: &str = "mcpool_call_seconds";
 /// Ends of instances that somebody may want to be told of the first time.
 const STOPS: [&str; 5] = ["deaf", "ended", "gives_way", "misbehaved", "unresponsive"];
 /// Refusals of calls of a server, likewise.

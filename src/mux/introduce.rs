@@ -209,7 +209,7 @@ impl Mux {
     }
 
     /// Answers with what is known by now.
-    pub(crate) fn answer_introduction(&mut self, key: CallKey) {
+    fn answer_introduction(&mut self, key: CallKey) {
         let Some(call) = self.calls.get(key) else { return };
         let Some(caller) = self.callers.get(call.caller) else { return };
         let known = |server: &ServerId| {

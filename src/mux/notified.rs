@@ -38,7 +38,7 @@ impl Mux {
     }
 
     /// Passes a notification to the one caller that it can be about.
-    pub(crate) fn pass_to_owner(&mut self, at: InstanceRef, message: &Message) {
+    fn pass_to_owner(&mut self, at: InstanceRef, message: &Message) {
         let owner = self.instance(at).map(|instance| instance.owner(clock::now()));
         match owner.map(|owner| (owner, self.callers_with(owner))) {
             Some((InFlightOf::One(caller), Some(outbox))) => {

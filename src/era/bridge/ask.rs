@@ -34,7 +34,7 @@ pub fn legacy_params(method: &str, params: Option<&str>, elicitation_id: &str) -
 
 /// A question that goes to a client of several servers: whose it is stands at the front of what people read, whatever
 /// key a client may take for that.
-pub fn fronted(params: &str, server: &str) -> String {
+fn fronted(params: &str, server: &str) -> String {
     let mut out = params.to_owned();
     let is = |key: &[u8]| *key == *b"message" || alike(key, b"message");
     let texts = members(params).into_iter().filter(|(key, value)| value.starts_with('"') && is(&plain(key.as_bytes())));

@@ -66,7 +66,7 @@ pub fn without_roots(declared: &str) -> String {
 }
 
 /// A server's capabilities without those that a revision does not have.
-pub fn server_for(capabilities: &str, revision: &str) -> String {
+fn server_for(capabilities: &str, revision: &str) -> String {
     let mut lacking = lacking(revision);
     if revision != modern::REVISION {
         lacking.push("extensions");

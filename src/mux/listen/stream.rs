@@ -135,7 +135,7 @@ impl Mux {
         }
     }
 
-    pub(super) fn note_change(&mut self, at: InstanceRef, method: &str) {
+    fn note_change(&mut self, at: InstanceRef, method: &str) {
         let kind = method.strip_prefix("notifications/").and_then(|rest| rest.strip_suffix("/list_changed"));
         let changed = |list: &ListKind| Some(list.capability()) == kind;
         for variant in self
@@ -150,7 +150,7 @@ impl Mux {
         }
     }
 
-    pub(super) fn fan_out(&mut self, at: InstanceRef, message: &Message) {
+    fn fan_out(&mut self, at: InstanceRef, message: &Message) {
         let (method, uri) = (message.method(), message.text(Field::Uri).unwrap_or_default());
         let mut delivered = self.tell_sessions(at.server, message);
         for listener in self.listeners.values().filter(|listener| listener.acknowledged) {
@@ -170,7 +170,7 @@ impl Mux {
     }
 
     /// Gives the listeners that wait for a server what its stream grants.
-    pub(super) fn grant(&mut self, server: ServerId) {
+    fn grant(&mut self, server: ServerId) {
         let Some(granted) = self.server(server).upstream.current.as_ref().and_then(|stream| stream.granted.clone())
         else {
             return;
@@ -228,7 +228,7 @@ impl Mux {
     }
 
     /// No stream to a server can be had: its listeners get to know.
-    pub(super) fn end_stream(&mut self, server: ServerId, refusal: Option<&Message>) {
+    fn end_stream(&mut self, server: ServerId, refusal: Option<&Message>) {
         // While an older stream lives, only those are affected who wait for the wider one that could not be had.
         let alive = self.server(server).upstream.current.is_some();
         let affected = |listener: &Listener| match alive {

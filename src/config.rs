@@ -33,14 +33,13 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use file::Origin;
 use sha2::{Digest, Sha256};
 use strict::Distrust;
 
 pub use access::{Access, Grants, Named, Roots, Rule, Who};
 pub use daemon::{Admin, Audit, Catalogue, Life, Limits, Log, MetricsAt, Sockets};
 pub use diagnostic::{Mistake, Mistakes, Spot};
-use file::Origin;
-
 pub use endpoint::{ALL, Endpoint};
 pub use environment::{Environment, INHERITED, Surroundings};
 pub use known::{Keeps, Known};

@@ -58,9 +58,9 @@ pub struct Server {
     pub recycle: Recycle,
     /// How idle instances are asked whether they still answer.
     pub probe: Probe,
-    /// When its calls are refused at once.
-    /// Between starts that fail, or instances that end by themselves.
+    /// How long lies between starts that fail, or instances that end by themselves.
     pub backoff: Backoff,
+    /// When its calls are refused at once.
     pub breaker: Breaker,
     /// How many calls are let through to it.
     pub rate_limit: RateLimit,
@@ -188,9 +188,7 @@ impl Server {
             stdout_errors: 100,
         }
     }
-}
 
-impl Server {
     /// Whether it is started as another one is, so that running instances of the one serve as the other's.
     pub fn starts_like(&self, other: &Server) -> bool {
         (&self.command, &self.args, self.variables(), &self.cwd, self.era)
@@ -256,6 +254,7 @@ impl fmt::Debug for Server {
             .field("sandbox", &self.sandbox)
             .field("era", &self.era)
             .field("lease", &self.lease)
+            .field("pin", &self.pin)
             .field("instances", &self.instances)
             .field("concurrency", &self.concurrency)
             .field("queue", &self.queue)

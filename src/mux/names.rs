@@ -124,8 +124,10 @@ pub fn is_taken(kind: ListKind, item: &str, shown: &HashSet<String>, templates: 
 
 /// Whether a template keeps a URI from servers behind it: it fits, and says at least of which kind its URIs are.
 pub fn claims(template: &str, uri: &str) -> bool {
-    let kind = template.split('{').next().and_then(|start| start.split_once(':'));
-    kind.is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.trim_matches('/').is_empty())
+    let start = template.split('{').next().unwrap_or_default();
+    // Each resource of a list is held against each template, so what begins otherwise costs a comparison and no more.
+    (uri.starts_with(start) || start.contains('*'))
+        && start.split_once(':').is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.trim_matches('/').is_empty())
         && fits_template(template, uri)
 }
 

@@ -162,6 +162,15 @@ pub fn variables(sandbox: &Sandbox, own: &Path) -> Vec<(&'static str, PathBuf)> 
     variables
 }
 
+/// What tells a preset's program that there is no network, unless the config does: it takes its package from where it was
+/// put by an earlier start, at once, and else says so instead of trying for minutes.
+pub fn offline(sandbox: &Sandbox) -> Option<(&'static str, &'static str)> {
+    match sandbox.preset.filter(|_| sandbox.network == Network::None)? {
+        Preset::Npx => Some(("npm_config_offline", "true")),
+        Preset::Uvx => Some(("UV_OFFLINE", "1")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,6 +223,17 @@ mod tests {
         let (programs, home) = (vec![PathBuf::from("/home/bin/start.sh")], Some(Path::new("/home/bin")));
         let fence = Fence::new(&npx, &Site { programs, home, own: Path::new("/cache/files") });
         assert!(!lists(&fence.files.expect("restricted").usual, "/home/bin"));
+    }
+
+    #[test]
+    fn a_presets_program_is_told_that_there_is_no_network() {
+        let confined = |preset, network| Sandbox { preset, network, ..Sandbox::default() };
+        for (preset, told) in
+            [(Some(Preset::Npx), Some("npm_config_offline")), (Some(Preset::Uvx), Some("UV_OFFLINE")), (None, None)]
+        {
+            assert_eq!(offline(&confined(preset, Network::None)).map(|(name, _)| name), told);
+            assert_eq!(offline(&confined(preset, Network::Any)), None);
+        }
     }
 
     #[test]

@@ -38,11 +38,15 @@ impl Fences {
         let Some(sandbox) = &server.sandbox else { return Ok(None) };
         let own = self.place.as_ref().map(|place| place.join(&server.name));
         let own = own.ok_or_else(|| Error::other("its sandbox needs a directory: set `catalogue.dir`"))?;
-        for (name, value) in fence::variables(sandbox, &own) {
-            DirBuilder::new().recursive(true).mode(0o700).create(&value)?;
+        let places = fence::variables(sandbox, &own);
+        for (_, place) in &places {
+            DirBuilder::new().recursive(true).mode(0o700).create(place)?;
+        }
+        let places = places.into_iter().map(|(name, place)| (name, place.into_os_string()));
+        for (name, value) in places.chain(fence::offline(sandbox).map(|(name, value)| (name, value.into()))) {
             // What the daemon itself was given is of a place that the server does not reach.
             if !server.env.contains_key(name) && !server.inherit_env.iter().any(|inherited| inherited == name) {
-                variables.insert(name.into(), value.into());
+                variables.insert(name.into(), value);
             }
         }
         let path = variables.get(OsStr::new("PATH")).map(|path| path.as_os_str());

@@ -21,10 +21,22 @@ async fn carelessly(place: &Place) -> crate::daemon::Daemon {
     let mut shell = tokio::process::Command::new("sh");
     let precious = place.home().join("precious");
     fs::write(&precious, "").expect("written");
-    let script = "exec 7<\"$1\"; umask 0; ulimit -S -n 150; ulimit -S -c 0; shift; exec \"$@\"";
-    shell.args(["-c", script, "sh"]).arg(&precious).arg(env!("CARGO_BIN_EXE_mcpool"));
+    let deaf = "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR2]); os.execvp(sys.argv[1], sys.argv[1:])";
+    let script = format!(
+        "exec 7<\"$1\"; umask 0; ulimit -S -n 150; ulimit -S -c 0; trap '' CHLD USR1 INT; shift; exec python3 -c '{deaf}' \"$@\""
+    );
+    shell.args(["-c", &script, "sh"]).arg(&precious).arg(env!("CARGO_BIN_EXE_mcpool"));
     shell.args(["serve", "--config"]).arg(place.config()).env("HOME", place.home()).kill_on_drop(true);
     place.ready(shell.stdin(Stdio::null())).await
+}
+
+#[tokio::test]
+async fn a_daemon_and_its_servers_hear_the_signals_that_whoever_started_it_was_deaf_to() {
+    let place = place("", "");
+    let mut daemon = carelessly(&place).await;
+    let state = Caller::new(&place).await.told("state").await;
+    assert_eq!(state["deaf to"], json!({ "SigBlk": 0, "SigIgn": 0 }));
+    assert!(daemon.terminate().await.success());
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use rustix::process::{Resource, getrlimit, setrlimit, umask};
 use serde::{Deserialize, Serialize};
 
 use super::fence::Fence;
-use super::inherit::{Inherited, close_inherited};
+use super::inherit::{Inherited, close_inherited, hear_signals};
 use super::missing::explained;
 use super::{sandbox, sys};
 use crate::config;
@@ -68,6 +68,7 @@ impl Confinement {
     /// Restricts this process, for good.
     fn enter(&self) -> Result<(), String> {
         close_inherited();
+        hear_signals();
         umask(Mode::from_raw_mode(self.umask));
         for (resource, soft) in [(Resource::Nofile, self.files), (Resource::Core, self.core)] {
             let limit = getrlimit(resource);

@@ -2,10 +2,13 @@
 //! others of the same user could read of it is closed to them. Servers get the limits and the mask as they were.
 
 use std::fs;
+use std::sync::Arc;
 
+use nix::sys::signal::SigSet;
 use nix::unistd::close;
 use rustix::fs::Mode;
 use rustix::process::{Resource, getrlimit, setrlimit, umask};
+use signal_hook::consts::{FORBIDDEN, SIGPIPE};
 
 use super::sys;
 
@@ -13,6 +16,8 @@ use super::sys;
 const STANDARD: i32 = 3;
 /// Where open descriptors are not listed, so many are tried.
 const TRIED: i32 = 65_536;
+/// The last signal that is not one of those which programs agree upon among themselves.
+const LAST_SIGNAL: i32 = 31;
 /// What nobody but the user may write, whatever the mask was.
 const OTHERS_WRITE: u32 = 0o022;
 
@@ -32,6 +37,7 @@ impl Inherited {
     /// process. To be called before anything is opened.
     pub fn shed() -> Inherited {
         close_inherited();
+        hear_signals();
         let inherited = Inherited::kept();
         umask(Mode::from_raw_mode(0o077));
         let core = getrlimit(Resource::Core);
@@ -52,6 +58,29 @@ impl Inherited {
             umask: mask.as_raw_mode() | OTHERS_WRITE,
         }
     }
+}
+
+/// Has no signal blocked or ignored, in this process or in the program that it becomes: whoever started it may have done so for
+/// itself, and then a daemon does not end when it is told to, and a server does not hear of the end of its children.
+pub fn hear_signals() {
+    // Fails for no set that there is.
+    let _ = SigSet::empty().thread_set_mask();
+    let ignored = ignored();
+    for signal in 1..=LAST_SIGNAL {
+        // These cannot be handled, and that one is seen to by whatever starts a program.
+        let is_left = FORBIDDEN.contains(&signal) || signal == SIGPIPE;
+        if !is_left && ignored >> (signal - 1) & 1 == 1 {
+            // What is handled here is as usual again in another program; whether it was heard is of no interest.
+            let _ = signal_hook::flag::register(signal, Arc::default());
+        }
+    }
+}
+
+/// The signals that this process ignores, the first in the lowest bit; none where the system does not tell.
+fn ignored() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let told = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    told.and_then(|told| u64::from_str_radix(told.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// Closes every descriptor but the standard ones: a host's pipe that stays open here never ends for the host.

@@ -77,9 +77,10 @@ async fn a_server_of_one_daemon_calls_nobody_behind_another_and_gives_it_no_orde
 
 #[tokio::test]
 async fn a_process_that_a_server_tagged_from_outside_is_not_ended_with_it() {
-    let mut sleep = Command::new("sleep");
-    let mut stranger = sleep.arg("600").process_group(0).kill_on_drop(true).spawn().expect("it runs");
     for killed in [false, true] {
+        // Another each time: whoever bears a tag cannot be given a higher one.
+        let mut sleep = Command::new("sleep");
+        let mut stranger = sleep.arg("600").process_group(0).kill_on_drop(true).spawn().expect("it runs");
         let probes = json!({ "tag": ["tag", stranger.id()] });
         let env = json!({ "PROBES": probes.to_string() });
         let place = serving(&format!("command: python3\n    args: [{:?}, child]\n    env: {env}", script()));

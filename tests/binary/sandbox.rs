@@ -237,3 +237,26 @@ async fn a_server_in_a_sandbox_has_none_of_the_rights_of_root() {
         assert_eq!(refused, ["reached", "EPERM", "EACCES", "CalledProcessError"], "in {sandbox}");
     }
 }
+
+#[cfg(target_arch = "x86_64")]
+#[tokio::test]
+async fn a_server_reaches_nothing_that_processes_of_a_user_share_apart_from_files() {
+    let (keyctl, add_key, shmget, shmat, msgget, semget, mq_open) = (250, 248, 29, 30, 68, 64, 240);
+    let own_session = -3;
+    let probes = json!({
+        "keys": ["call", [keyctl, 0, own_session, 1]],
+        "a key": ["call", [add_key, 0, 0, 0, 0, own_session]],
+        "memory": ["call", [shmget, 0x1234, 100, 0o600]],
+        "memory of others": ["call", [shmat, 0, 0, 0]],
+        "messages": ["call", [msgget, 0x1234, 0o600]],
+        "semaphores": ["call", [semget, 0x1234, 1, 0o600]],
+        "a queue": ["call", [mq_open, 0, 0, 0, 0]],
+    });
+    for sandbox in ["{ network: none }", "{ read: [/], unix_sockets: true }"] {
+        let place = confined(sandbox, &probes);
+        let _daemon = place.serve().await;
+        for (what, how) in outcome(&place).await.as_object().expect("an object") {
+            assert_eq!(how, "EACCES", "{what} in {sandbox}");
+        }
+    }
+}

@@ -16,7 +16,27 @@ const SOCKET_KINDS: u64 = 0xf;
 /// What names all processes of a user to `ioprio_set`.
 const IOPRIO_USER: u64 = 3;
 
-/// Has no sockets made but those that are allowed, and other processes left as they are; with `keeps_contents`, files
+/// Calls that reach what all processes of a user have in common, apart from any file: keys, memory, messages, semaphores.
+const COMMON: [i64; 16] = [
+    libc::SYS_keyctl,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_msgget,
+    libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
+    libc::SYS_msgctl,
+    libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_semctl,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
+];
+
+/// Has no sockets made but those that are allowed, and other processes and what is shared with them left as they are; with `keeps_contents`, files
 /// that were not opened for writing too.
 ///
 /// # Errors
@@ -26,6 +46,7 @@ pub fn mute(network: bool, unix_sockets: bool, keeps_contents: bool) -> Result<(
     if keeps_contents {
         calls.extend(emptying().map_err(|error| error.to_string())?);
     }
+    calls.extend(COMMON.map(|call| (call, Vec::new())));
     let forbidden = forbidden(network, unix_sockets).map_err(|error| error.to_string())?;
     if !forbidden.is_empty() {
         calls.insert(libc::SYS_socket, forbidden);

@@ -40,7 +40,10 @@ impl Fences {
         let own = own.ok_or_else(|| Error::other("its sandbox needs a directory: set `catalogue.dir`"))?;
         let places = fence::variables(sandbox, &own);
         for (_, place) in &places {
-            DirBuilder::new().recursive(true).mode(0o700).create(place)?;
+            let failed = |error: Error| {
+                Error::new(error.kind(), format!("its sandbox needs the directory {}: {error}", place.display()))
+            };
+            DirBuilder::new().recursive(true).mode(0o700).create(place).map_err(failed)?;
         }
         let places = places.into_iter().map(|(name, place)| (name, place.into_os_string()));
         for (name, value) in places.chain(fence::offline(sandbox).map(|(name, value)| (name, value.into()))) {

@@ -217,8 +217,15 @@ pub enum Error {
         said: String,
     },
     /// mcpool is ending.
-    #[error("mcpool is shutting down; connect again")]
+    #[error(
+        "mcpool is ending and did not begin this; send it again in a moment, on a new connection (`mcpool connect` makes one by itself)"
+    )]
     Draining,
+    /// mcpool ends, and waits for the answer no longer.
+    #[error(
+        "mcpool was told to end before this was answered, and cancelled it; it may have been carried out, so look before you send it again"
+    )]
+    Drained,
     /// Each call is to be told of in the audit log, which cannot be written.
     #[error(
         "the audit log cannot be written, and calls are refused until it can be; `mcpool status` says where it is (see `audit` in the configuration)"
@@ -228,7 +235,9 @@ pub enum Error {
     #[error("{0}")]
     Reconfigured(String),
     /// The daemon went away under a connection.
-    #[error("the mcpool daemon went away before it answered; the call may have been carried out")]
+    #[error(
+        "the mcpool daemon went away before it answered; the call may have been carried out, so look before you send it again"
+    )]
     DaemonLost,
     /// The daemon closed a connection, and said why.
     #[error("mcpool closed the connection before it answered: {0}; the call may have been carried out")]
@@ -313,6 +322,7 @@ impl Error {
             Error::PoolExhausted { .. } => (503, Some("pool_exhausted")),
             Error::StartFailed { .. } | Error::StillStarting { .. } => (503, Some("start_failed")),
             Error::Draining
+            | Error::Drained
             | Error::Reconfigured(_)
             | Error::DaemonLost
             | Error::Disconnected(_)

@@ -41,6 +41,7 @@ impl Error {
             | Error::Overloaded { .. }
             | Error::TooManyTasks { .. }
             | Error::Draining
+            | Error::Drained
             | Error::AuditUnavailable
             | Error::Reconfigured(_)
             | Error::DaemonLost

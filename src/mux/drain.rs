@@ -54,7 +54,7 @@ impl Mux {
         (self.draining, self.ending) = (true, true);
         let calls: Vec<CallKey> = self.calls.keys().collect();
         self.end_listens();
-        calls.into_iter().for_each(|call| self.give_up(call, Error::Draining));
+        calls.into_iter().for_each(|call| self.give_up(call, Error::Drained));
         self.callers.values().for_each(|caller| caller.outbox.close());
         for server in self.server_ids() {
             self.server(server).catalogue.write();

@@ -80,7 +80,7 @@ fn what_does_not_end_in_time_is_answered_with_an_error() {
         assert!(!drained(&proxy, 10).await);
         proxy.mux.with(Mux::shut_down);
         let refused = stuck.answer().await;
-        assert_eq!((refused.code(), refused.message()), (503, Error::Draining.to_string().as_str()));
+        assert_eq!((refused.code(), refused.message()), (503, Error::Drained.to_string().as_str()));
         caller.closed().await;
     });
 }

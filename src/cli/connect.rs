@@ -8,22 +8,20 @@ mod glance;
 mod ledger;
 mod lines;
 mod pile;
+mod watch;
 mod way;
 #[cfg(test)]
 mod world;
 
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::event::PollFlags;
 use rustix::termios::isatty;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
-use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::print;
@@ -31,6 +29,7 @@ use super::reach::Target;
 use crate::caller::stdio::Descriptor;
 use crate::error::Error;
 use carrier::Carrier;
+use watch::{Came, Side, Watch, Watched};
 use way::Way;
 
 /// How much is read at once.
@@ -59,7 +58,7 @@ pub fn run(target: Result<Target, String>, name: &str) -> Result<ExitCode, Strin
             None
         }
     };
-    if way.is_some() && isatty(&shim.input) {
+    if way.is_some() && isatty(&shim.input.fd) {
         print::complain(format_args!(
             "mcpool: this is what hosts run; it reads JSON-RPC, one message a line, and ends with Ctrl-D. People may try `mcpool tools {name}`"
         ));
@@ -69,9 +68,10 @@ pub fn run(target: Result<Target, String>, name: &str) -> Result<ExitCode, Strin
 }
 
 struct Shim {
-    input: Descriptor,
-    output: Descriptor,
-    signals: UnixStream,
+    watch: Watch,
+    input: Watched<Descriptor>,
+    output: Watched<Descriptor>,
+    signals: Watched<UnixStream>,
     carrier: Carrier,
     daemon: Option<Daemon>,
     way: Option<Way>,
@@ -85,7 +85,7 @@ struct Shim {
 
 /// A connection to the daemon.
 struct Daemon {
-    stream: UnixStream,
+    stream: Watched<UnixStream>,
     /// It takes nothing more; what it has said may be there still.
     deaf: bool,
 }
@@ -103,16 +103,6 @@ enum Phase {
     Over,
 }
 
-/// What is waited for.
-#[derive(Clone, Copy)]
-enum Side {
-    Signals,
-    News,
-    Output,
-    Daemon,
-    Input,
-}
-
 impl Shim {
     fn new() -> io::Result<Shim> {
         let (signals, raised) = UnixStream::pair()?;
@@ -120,9 +110,10 @@ impl Shim {
         pipe::register(SIGINT, raised.try_clone()?)?;
         pipe::register(SIGTERM, raised)?;
         Ok(Shim {
-            input: Descriptor::input()?,
-            output: Descriptor::output()?,
-            signals,
+            watch: Watch::new()?,
+            input: Watched::new(Descriptor::input()?),
+            output: Watched::new(Descriptor::output()?),
+            signals: Watched::new(signals),
             carrier: Carrier::default(),
             daemon: None,
             way: None,
@@ -138,7 +129,7 @@ impl Shim {
             self.look_for_the_daemon();
             self.write();
             if self.is_over() {
-                let well = !self.failed && self.carrier.is_served() && !self.carrier.has_lost_one();
+                let well = !self.failed && self.carrier.is_answered();
                 return Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
             }
             let came = self.wait()?;
@@ -169,7 +160,7 @@ impl Shim {
         match found {
             None => {}
             Some(Ok(stream)) => {
-                self.daemon = Some(Daemon { stream, deaf: false });
+                self.daemon = Some(Daemon { stream: Watched::new(stream), deaf: false });
                 self.carrier.linked();
                 self.phase = Phase::Serving;
                 self.deadline = self.carrier.is_opening().then(|| now + OPENING);
@@ -197,7 +188,7 @@ impl Shim {
         self.carrier.refuse(Error::NoSession(why.to_owned()));
         self.way = None;
         self.failed = true;
-        self.phase = if isatty(&self.input) { Phase::Over } else { Phase::Failed };
+        self.phase = if isatty(&self.input.fd) { Phase::Over } else { Phase::Failed };
         self.deadline = Some(Instant::now() + TELL.0);
     }
 
@@ -208,11 +199,10 @@ impl Shim {
             if next.is_empty() {
                 break;
             }
-            match self.output.write(next) {
+            match self.output.fd.write(next) {
                 Ok(bytes) => self.carrier.to_host.wrote(bytes),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // The host is gone.
-                Err(_) => return self.phase = Phase::Over,
+                Err(error) => return self.output_failed(&error),
             }
         }
         let Some(daemon) = &mut self.daemon else { return };
@@ -221,7 +211,7 @@ impl Shim {
             if next.is_empty() || daemon.deaf {
                 break;
             }
-            match daemon.stream.write(next) {
+            match daemon.stream.fd.write(next) {
                 Ok(bytes) => self.carrier.to_daemon.wrote(bytes),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // That it is gone is seen when what it said last is read.
@@ -230,47 +220,35 @@ impl Shim {
         }
     }
 
+    /// Nothing more reaches the host, which is gone, or has a full disk in the place of a pipe.
+    fn output_failed(&mut self, error: &io::Error) {
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            print::complain(format_args!("mcpool: cannot write to stdout, so that answers are lost: {error}"));
+        }
+        self.phase = Phase::Over;
+    }
+
     /// Waits until something can be done; what that is. A side that is not wanted is not looked at: that it has ended would
     /// be told again and again.
-    fn wait(&self) -> io::Result<SmallVec<[(Side, PollFlags); 5]>> {
+    fn wait(&mut self) -> io::Result<Came> {
         let carrier = &self.carrier;
         let when = |wanted: bool, flag: PollFlags| if wanted { flag } else { PollFlags::empty() };
-        let mut sides: SmallVec<[Side; 5]> = SmallVec::new();
-        let mut asked: SmallVec<[PollFd<'_>; 5]> = SmallVec::new();
-        let mut ask = |side, one| {
-            sides.push(side);
-            asked.push(one);
-        };
-        ask(Side::Signals, PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN));
-        if let Some(news) = self.way.as_ref().and_then(Way::news) {
-            ask(Side::News, PollFd::from_borrowed_fd(news.as_fd(), PollFlags::IN));
+        let deadline = [self.deadline, self.way.as_ref().and_then(Way::deadline)].into_iter().flatten().min();
+        let mut round = self.watch.round();
+        round.ask(Side::Signals, &mut self.signals, Some(PollFlags::IN))?;
+        if let Some(news) = self.way.as_mut().and_then(Way::news) {
+            round.ask(Side::News, news, Some(PollFlags::IN))?;
         }
         // Looked at in any case: when its reader is gone, so is the host.
-        ask(
-            Side::Output,
-            PollFd::from_borrowed_fd(self.output.as_fd(), when(carrier.to_host.waiting() > 0, PollFlags::OUT)),
-        );
-        if let Some(daemon) = &self.daemon {
+        round.ask(Side::Output, &mut self.output, Some(when(carrier.to_host.waiting() > 0, PollFlags::OUT)))?;
+        if let Some(daemon) = &mut self.daemon {
             let write = carrier.to_daemon.waiting() > 0 && !daemon.deaf;
-            let events = when(carrier.wants_daemon(), PollFlags::IN) | when(write, PollFlags::OUT);
-            if !events.is_empty() {
-                ask(Side::Daemon, PollFd::from_borrowed_fd(daemon.stream.as_fd(), events));
-            }
+            let wanted = when(carrier.wants_daemon(), PollFlags::IN) | when(write, PollFlags::OUT);
+            round.ask(Side::Daemon, &mut daemon.stream, (!wanted.is_empty()).then_some(wanted))?;
         }
-        if carrier.wants_host() && self.phase != Phase::Leaving {
-            ask(Side::Input, PollFd::from_borrowed_fd(self.input.as_fd(), PollFlags::IN));
-        }
-        let deadline = [self.deadline, self.way.as_ref().and_then(Way::deadline)].into_iter().flatten().min();
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        // Rounded up, so that it is past when it is looked at.
-        let left = left.and_then(|left| Timespec::try_from(left + Duration::from_micros(50)).ok());
-        match poll(&mut asked, left.as_ref()) {
-            Ok(_) => {}
-            Err(Errno::INTR) => return Ok(SmallVec::new()),
-            Err(error) => return Err(error.into()),
-        }
-        let came = sides.into_iter().zip(asked.iter().map(PollFd::revents));
-        Ok(came.filter(|(_, how)| !how.is_empty()).collect())
+        let input = carrier.wants_host() && self.phase != Phase::Leaving;
+        round.ask(Side::Input, &mut self.input, input.then_some(PollFlags::IN))?;
+        round.wait(deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())))
     }
 
     fn came(&mut self, side: Side, how: PollFlags) {
@@ -287,19 +265,19 @@ impl Shim {
 
     fn signalled(&mut self) {
         let mut signals = [0; 16];
-        let count = self.signals.read(&mut signals).unwrap_or(0);
+        let count = self.signals.fd.read(&mut signals).unwrap_or(0);
         if self.phase == Phase::Leaving || count > 1 {
             return self.phase = Phase::Over;
         }
         // To close the connection is to cancel what is in flight.
         (self.daemon, self.way) = (None, None);
-        self.carrier.refuse(Error::Draining);
+        self.carrier.refuse(Error::Drained);
         (self.phase, self.deadline) = (Phase::Leaving, Some(Instant::now() + FAREWELL));
     }
 
     fn read_daemon(&mut self) {
         let Some(daemon) = &mut self.daemon else { return };
-        let done = match daemon.stream.read(&mut self.scratch) {
+        let done = match daemon.stream.fd.read(&mut self.scratch) {
             Ok(0) => Err("it ended the connection".to_owned()),
             Ok(bytes) => self.carrier.daemon_said(&self.scratch[..bytes]),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(()),
@@ -325,7 +303,7 @@ impl Shim {
     }
 
     fn read_host(&mut self) {
-        match self.input.read(&mut self.scratch) {
+        match self.input.fd.read(&mut self.scratch) {
             Ok(0) => self.carrier.host_ended(),
             Ok(bytes) => {
                 self.carrier.host_said(&self.scratch[..bytes]);

@@ -17,6 +17,7 @@ mod people;
 mod pinned;
 mod places;
 mod reload;
+mod reopening;
 mod said;
 mod sandbox;
 mod starts;

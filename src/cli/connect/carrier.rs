@@ -8,15 +8,25 @@ use super::lines::{Cut, Lines};
 use super::pile::Pile;
 use crate::error::Error;
 
-/// The host is not read from while more than this waits for the daemon.
-const UNSENT: usize = 1 << 20;
-/// The daemon is not read from while more than this waits for the host. It is so much because the daemon cuts off who leaves
-/// `limits.outgoing` unread, and a host may do something else for a while.
-const UNREAD: usize = 256 << 20;
+/// How much may wait for a side before the other is not read from.
+pub struct Marks {
+    /// For the daemon.
+    pub unsent: usize,
+    /// For the host. It is so much because the daemon cuts off who leaves `limits.outgoing` unread, and a host may do
+    /// something else for a while.
+    pub unread: usize,
+}
+
+impl Default for Marks {
+    fn default() -> Marks {
+        Marks { unsent: 1 << 20, unread: 256 << 20 }
+    }
+}
 
 /// The lines between a host and a daemon.
 #[derive(Default)]
 pub struct Carrier {
+    pub marks: Marks,
     from_host: Lines,
     from_daemon: Lines,
     /// What is to be written.
@@ -27,8 +37,6 @@ pub struct Carrier {
     ledger: Ledger,
     link: Link,
     host_ended: bool,
-    /// The host's last request was cut off so early that nobody knows its id.
-    lost_one: bool,
 }
 
 /// How it stands with the daemon.
@@ -48,16 +56,16 @@ impl Carrier {
     /// Whether the host is to be read from.
     pub fn wants_host(&self) -> bool {
         let room = match self.link {
-            Link::Open => self.to_daemon.waiting() < UNSENT,
-            Link::Away | Link::Opening => self.held.waiting() < UNSENT,
+            Link::Open => self.to_daemon.waiting() < self.marks.unsent,
+            Link::Away | Link::Opening => self.held.waiting() < self.marks.unsent,
             Link::Refusing(_) => true,
         };
-        room && !self.host_ended && self.to_host.waiting() < UNREAD
+        room && !self.host_ended && self.to_host.waiting() < self.marks.unread
     }
 
     /// Whether the daemon is to be read from.
     pub fn wants_daemon(&self) -> bool {
-        self.to_host.waiting() < UNREAD
+        self.to_host.waiting() < self.marks.unread
     }
 
     /// Whether everything that the host asked was answered, it says no more, and it was told everything.
@@ -68,6 +76,11 @@ impl Carrier {
     /// Whether all requests that the host has sent so far are answered, and the answers written.
     pub fn is_served(&self) -> bool {
         self.ledger.is_served() && self.held.waiting() == 0 && self.to_host.waiting() == 0
+    }
+
+    /// Whether each request that the host has sent so far is answered under its id, and the answers written.
+    pub fn is_answered(&self) -> bool {
+        self.is_served() && !self.ledger.is_unaddressed()
     }
 
     /// Whether the session with the daemon is not yet what it was.
@@ -99,21 +112,14 @@ impl Carrier {
             last.push(b'\n');
             return self.host_line(Cut::Gathered(last));
         }
-        let (replies, all) = super::ledger::cut_off(&last);
-        replies.iter().for_each(|reply| self.tell(reply));
-        self.lost_one = !all;
-    }
-
-    /// Whether the host's last request was answered to nobody, because it was cut off before its id.
-    pub fn has_lost_one(&self) -> bool {
-        self.lost_one
+        self.ledger.cut_off(&last).iter().for_each(|reply| self.tell(reply));
     }
 
     fn host_line(&mut self, line: Cut<'_>) {
         let said = match (&line, &self.link) {
             (Cut::TooLong(size, skim), _) => {
                 let error = Error::TooLarge { size: *size, limit: *size };
-                return super::ledger::refused(skim, &error).iter().for_each(|reply| self.tell(reply));
+                return self.ledger.refused(skim, &error).iter().for_each(|reply| self.tell(reply));
             }
             (Cut::Here(_) | Cut::Gathered(_), Link::Refusing(error)) => {
                 let reply = self.ledger.refuse(text(&line), error);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 
-use super::glance::{Glance, glance};
+use super::glance::{Glance, answered, glance};
 use crate::error::Error;
 use crate::wire::id::{RawId, digits};
 use crate::wire::message::Message;
@@ -38,6 +38,8 @@ pub struct Ledger {
     subscriptions: BTreeMap<String, Message>,
     /// The last error that this daemon addressed to nobody: why it closes the connection, if it does.
     complaint: Option<String>,
+    /// Something that the host may have asked was answered to nobody, since nobody knows under which id.
+    unaddressed: bool,
     numbers: u64,
 }
 
@@ -92,7 +94,7 @@ impl Ledger {
         }
         match glance(line) {
             Some(seen) => self.note(&seen, line, None),
-            None => no_message(line).map_or(Said::Drop, Said::Reply),
+            None => self.no_message(line).map_or(Said::Drop, Said::Reply),
         }
     }
 
@@ -107,8 +109,10 @@ impl Ledger {
                     more: 0,
                 });
             }
-            (None, Some("notifications/initialized")) => self.initialized = true,
-            (None, Some("notifications/cancelled")) => {
+            // The daemon would close the connection, and calls that can be answered would be lost with it.
+            (None, Some(_)) if seen.id.is_some() && batch.is_none() => return Said::Reply(self.told_nobody()),
+            (None, Some(b"notifications/initialized")) => self.initialized = true,
+            (None, Some(b"notifications/cancelled")) => {
                 if let Some(id) = cancelled(line) {
                     self.in_flight.remove(&id);
                 }
@@ -134,10 +138,15 @@ impl Ledger {
 
     /// The daemon sent a line.
     pub fn daemon_said(&mut self, line: &[u8]) -> Heard {
+        if let Some(id) = answered(line).and_then(RawId::new) {
+            return self.answer_came(&id, line);
+        }
         if Message::is_batch(line) {
             for element in elements(line) {
-                if let Some(id) = glance(&element).and_then(|seen| seen.id.and_then(RawId::new)) {
-                    self.answered(&id, false);
+                let Some(seen) = glance(&element) else { continue };
+                match seen.id.and_then(RawId::new) {
+                    Some(id) => self.answered(&id, false),
+                    None => self.unaddressed |= seen.answers,
                 }
             }
             return self.answer();
@@ -148,29 +157,35 @@ impl Ledger {
                 self.asks.insert(id);
                 Heard::PassOn
             }
-            (None, Some("notifications/progress")) => {
+            (None, Some(b"notifications/progress")) => {
                 self.talked = true;
                 Heard::PassOn
             }
-            (None, Some("notifications/cancelled")) => {
+            (None, Some(b"notifications/cancelled")) => {
                 if let Some(id) = cancelled(line) {
                     self.asks.remove(&id);
                 }
                 Heard::PassOn
             }
             (None, Some(_)) => Heard::PassOn,
-            (Some(id), None) if self.ours.remove(&id) => Heard::Ours(error_of(line).map_or(Ok(()), Err)),
-            (Some(id), None) => {
-                // Whether it is a success matters to few of them.
-                let waits = self.in_flight.get(&id).is_some_and(|waiting| waiting.meaning.is_remembered());
-                self.answered(&id, waits && error_of(line).is_none());
-                self.answer()
-            }
+            (Some(id), None) => self.answer_came(&id, line),
             (None, None) => {
                 self.complaint = error_of(line);
+                // While the session is opened anew it is about the connection.
+                self.unaddressed |= seen.answers && self.ours.is_empty();
                 Heard::PassOn
             }
         }
+    }
+
+    fn answer_came(&mut self, id: &RawId, line: &[u8]) -> Heard {
+        if !self.ours.is_empty() && self.ours.remove(id) {
+            return Heard::Ours(error_of(line).map_or(Ok(()), Err));
+        }
+        // Whether it is a success matters to few of them.
+        let waits = self.in_flight.get(id).is_some_and(|waiting| waiting.meaning.is_remembered());
+        self.answered(id, waits && error_of(line).is_none());
+        self.answer()
     }
 
     fn answer(&mut self) -> Heard {
@@ -204,6 +219,11 @@ impl Ledger {
         self.in_flight.values().all(|waiting| matches!(waiting.meaning, Meaning::Stream))
     }
 
+    /// Whether something that the host may have asked was answered to nobody.
+    pub fn is_unaddressed(&self) -> bool {
+        self.unaddressed
+    }
+
     /// The daemon is gone: what the host is told in its place. What it owes is answered with an error, but not what is
     /// among `unsent`, since not one byte of that was sent; what it asked is withdrawn.
     pub fn daemon_lost(&mut self, unsent: &HashSet<RawId>, error: &Error) -> Vec<Vec<u8>> {
@@ -224,7 +244,7 @@ impl Ledger {
         }
         // What is unsent is said, and noted, once more.
         self.in_flight.clear();
-        told.extend(batches.into_values().map(|replies| [b"[", replies.join(&b","[..]).as_slice(), b"]"].concat()));
+        told.extend(batches.into_values().filter_map(joined));
         told.extend(self.asks.drain().map(|id| {
             let params = format!(r#"{{"requestId":{}}}"#, id.as_str());
             format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{params}}}"#).into_bytes()
@@ -236,21 +256,61 @@ impl Ledger {
 
     /// What the host is told in answer to a line that is sent to nobody.
     pub fn refuse(&mut self, line: &[u8], error: &Error) -> Option<Vec<u8>> {
-        let reply = |line: &[u8]| {
-            let seen = glance(line)?;
-            let id = seen.id.and_then(RawId::new)?;
-            seen.method.map(|_| error.reply(Some(&id)))
-        };
         if Message::is_batch(line) {
-            let replies: Vec<_> = elements(line).iter().filter_map(|element| reply(element)).collect();
-            return (!replies.is_empty()).then(|| [b"[", replies.join(&b","[..]).as_slice(), b"]"].concat());
+            return joined(
+                elements(line).iter().filter_map(|element| self.refuse_one(&glance(element)?, error)).collect(),
+            );
         }
         match glance(line) {
             Some(seen) => {
-                self.initialized |= seen.method == Some("notifications/initialized");
-                reply(line)
+                self.initialized |= seen.method == Some(b"notifications/initialized");
+                self.refuse_one(&seen, error)
             }
-            None => no_message(line),
+            None => self.no_message(line),
+        }
+    }
+
+    fn refuse_one(&mut self, seen: &Glance<'_>, error: &Error) -> Option<Vec<u8>> {
+        seen.method?;
+        match seen.id.map(RawId::new)? {
+            Some(id) => Some(error.reply(Some(&id))),
+            None => Some(self.told_nobody()),
+        }
+    }
+
+    /// What the host is told of a request whose id is none.
+    fn told_nobody(&mut self) -> Vec<u8> {
+        self.unaddressed = true;
+        let why = "the id of a request is a text or a number; this one was left out, since no answer could be addressed to it";
+        Error::InvalidRequest(why.into()).reply(None)
+    }
+
+    /// What the host is told of a line that is no message: those who wait for answers, as far as that can be found out.
+    fn no_message(&mut self, line: &[u8]) -> Option<Vec<u8>> {
+        let error = Error::Parse("a line of the host is no JSON object, and was left out".into());
+        let mut found = skim::messages(line);
+        if found.is_empty() {
+            found.push(Skim::default());
+        }
+        let told: Vec<_> = found.iter().filter_map(|skim| self.refused(skim, &error)).collect();
+        (!told.is_empty()).then(|| told.join(&b"\n"[..]))
+    }
+
+    /// What the host is told of a last line that is cut off: those who wait for an answer to it, as far as they are known.
+    pub fn cut_off(&mut self, line: &[u8]) -> Vec<Vec<u8>> {
+        let error = Error::Parse("the input ended in the middle of this line".into());
+        let begun = if Message::is_batch(line) { skim::messages(line) } else { vec![Skim::over(line)] };
+        begun.iter().filter_map(|skim| self.refused(skim, &error)).collect()
+    }
+
+    /// What the host is told of a line that cannot be carried: nobody waits for an answer to an answer or a notification.
+    pub fn refused(&mut self, skim: &Skim, error: &Error) -> Option<Vec<u8>> {
+        match skim.shape() {
+            Shape::Answer | Shape::Notification => None,
+            Shape::Request | Shape::Empty | Shape::Nothing => {
+                self.unaddressed |= skim.id().is_none();
+                Some(error.reply(skim.id()))
+            }
         }
     }
 
@@ -265,7 +325,7 @@ impl Ledger {
                     true
                 }
                 // It is said anew when the session is opened.
-                (None, Some("notifications/initialized")) => self.initialize.is_none(),
+                (None, Some(b"notifications/initialized")) => self.initialize.is_none(),
                 (None, Some(_)) => true,
                 (_, None) => false,
             }
@@ -319,16 +379,16 @@ impl Meaning {
     }
 }
 
-fn meaning(method: &str, line: &[u8]) -> Meaning {
+fn meaning(method: &[u8], line: &[u8]) -> Meaning {
     let message = || read(line).map(Box::new);
     let known = match method {
-        "initialize" => message().map(Meaning::Opened),
-        "logging/setLevel" => message().map(Meaning::Level),
-        "resources/subscribe" => message().map(Meaning::Subscribed),
-        "resources/unsubscribe" => {
+        b"initialize" => message().map(Meaning::Opened),
+        b"logging/setLevel" => message().map(Meaning::Level),
+        b"resources/subscribe" => message().map(Meaning::Subscribed),
+        b"resources/unsubscribe" => {
             message().map(|message| Meaning::Unsubscribed(message.text(Field::Uri).unwrap_or_default().into_owned()))
         }
-        "subscriptions/listen" => Some(Meaning::Stream),
+        b"subscriptions/listen" => Some(Meaning::Stream),
         _ => None,
     };
     known.unwrap_or(Meaning::Nothing)
@@ -359,12 +419,6 @@ fn as_asked(id: &RawId) -> RawId {
     digits(id.as_str()).and_then(|number| RawId::new(&number.to_string())).unwrap_or_else(|| id.clone())
 }
 
-/// What the host is told of a line that is no message: the one who waits for its answer, if that can be found out.
-fn no_message(line: &[u8]) -> Option<Vec<u8>> {
-    let first = skim::messages(line).into_iter().next().unwrap_or_default();
-    refused(&first, &Error::Parse("a line of the host is no JSON object, and was left out".into()))
-}
-
 /// Whether a last line without its end is a message, or several, all the same.
 pub fn is_whole(line: &[u8]) -> bool {
     match Message::is_batch(line) {
@@ -373,18 +427,7 @@ pub fn is_whole(line: &[u8]) -> bool {
     }
 }
 
-/// What the host is told of a last line that is cut off, and whether all who wait for an answer to it are told.
-pub fn cut_off(line: &[u8]) -> (Vec<Vec<u8>>, bool) {
-    let error = Error::Parse("the input ended in the middle of this line".into());
-    let begun = if Message::is_batch(line) { skim::messages(line) } else { vec![Skim::over(line)] };
-    let all = begun.iter().all(|skim| skim.id().is_some() || refused(skim, &error).is_none());
-    (begun.iter().filter_map(|skim| refused(skim, &error)).collect(), all)
-}
-
-/// What the host is told of a line that cannot be carried: nobody waits for an answer to an answer or a notification.
-pub fn refused(skim: &Skim, error: &Error) -> Option<Vec<u8>> {
-    match skim.shape() {
-        Shape::Answer | Shape::Notification => None,
-        Shape::Request | Shape::Empty | Shape::Nothing => Some(error.reply(skim.id())),
-    }
+/// The answers to a batch, as one line; none if there are none.
+fn joined(replies: Vec<Vec<u8>>) -> Option<Vec<u8>> {
+    (!replies.is_empty()).then(|| [b"[", replies.join(&b","[..]).as_slice(), b"]"].concat())
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::watch::Watched;
 use crate::cli::reach::Target;
 
 /// The shortest and the longest pause between attempts to reach the daemon again.
@@ -32,7 +33,7 @@ pub struct Way {
 struct Search {
     found: Receiver<Result<UnixStream, String>>,
     /// Its other side is closed when there is something to know.
-    news: UnixStream,
+    news: Watched<UnixStream>,
 }
 
 impl Way {
@@ -43,8 +44,8 @@ impl Way {
     }
 
     /// What becomes readable when there is something to know.
-    pub fn news(&self) -> Option<&UnixStream> {
-        self.search.as_ref().map(|search| &search.news)
+    pub fn news(&mut self) -> Option<&mut Watched<UnixStream>> {
+        self.search.as_mut().map(|search| &mut search.news)
     }
 
     /// When to ask again without news.
@@ -105,7 +106,7 @@ impl Search {
             let _ = tell.send(reach(&target));
             drop(done);
         })?;
-        Ok(Search { found, news })
+        Ok(Search { found, news: Watched::new(news) })
     }
 }
 

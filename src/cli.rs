@@ -20,7 +20,6 @@ mod sandboxes;
 mod status;
 mod tools;
 
-use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -364,12 +363,22 @@ fn runtime() -> Result<Runtime, String> {
     Builder::new_current_thread().enable_all().build().map_err(|error| format!("no runtime: {error}"))
 }
 
+/// What `MCPOOL_LOG` says, or why it is of no use.
+fn filter() -> Option<Result<String, String>> {
+    let said = std::env::var_os("MCPOOL_LOG")?;
+    let level = said.to_str().filter(|said| Log::is_filter(said)).map(str::to_owned);
+    Some(level.ok_or_else(|| {
+        let said = said.to_string_lossy();
+        format!("MCPOOL_LOG={said:?} is ignored: levels are error, warn, info, debug and trace, or TARGET=LEVEL; say one like MCPOOL_LOG=info,mcpool::pool=debug, or unset it")
+    }))
+}
+
 /// Logs go to stderr; stdout belongs to the protocol. What is logged can be changed with what is returned, unless
 /// `MCPOOL_LOG` says it.
 fn log(config: &Config, lines: Lines) -> impl Fn(&str) + use<> {
-    let said = std::env::var_os("MCPOOL_LOG");
-    let level = said.as_deref().and_then(OsStr::to_str).filter(|said| Log::is_filter(said));
-    let (fixed, ignored) = (level.is_some(), said.is_some() && level.is_none());
+    let said = filter();
+    let level = said.as_ref().and_then(|said| said.as_deref().ok());
+    let fixed = level.is_some();
     let filter = EnvFilter::new(level.unwrap_or(&config.log.level));
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let colours = rustix::termios::isatty(std::io::stderr()) && !is_set("NO_COLOR");
@@ -377,9 +386,9 @@ fn log(config: &Config, lines: Lines) -> impl Fn(&str) + use<> {
     let subscriber = subscriber.fmt_fields(logged::Fields).with_ansi(colours).with_filter_reloading();
     let handle = subscriber.reload_handle();
     subscriber.init();
-    if ignored {
+    if let Some(Err(why)) = &said {
         let level = &config.log.level;
-        tracing::warn!(level, "MCPOOL_LOG is ignored: levels are error, warn, info, debug and trace, or TARGET=LEVEL");
+        tracing::warn!(level, "{why}");
     }
     move |level| {
         if !fixed && let Err(error) = handle.reload(EnvFilter::new(level)) {

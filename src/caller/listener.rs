@@ -61,8 +61,13 @@ pub enum Taken {
     #[error("cannot listen on {0}: {1}; {help}", help = .1.help())]
     Distrusted(PathBuf, Distrust),
     /// It cannot be made.
-    #[error("cannot listen on {0}: {1}")]
+    #[error("cannot listen on {0}: {1}{help}", help = shorter(.1))]
     Io(PathBuf, io::Error),
+}
+
+/// What to do if a path has more bytes than the system allows.
+fn shorter(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::InvalidInput { "; choose a shorter `sockets.dir`" } else { "" }
 }
 
 impl Listener {

@@ -76,6 +76,7 @@ fn page(file: &Path, config: &Config, fine: bool) -> String {
     }
     let _ = writeln!(page, "\nVariables of servers come from {}.", config.environment);
     let others = sandboxes::warnings(config).into_iter().chain(permits::warnings(config));
+    let others = others.chain(super::filter().and_then(Result::err));
     for warning in config.warnings().into_iter().chain(others).chain(look::warnings(config)) {
         let _ = writeln!(page, "\nwarning: {warning}");
     }

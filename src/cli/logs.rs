@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use super::print;
 use super::running::Running;
 use crate::caller::sockets;
 use crate::config::Config;
@@ -103,7 +104,7 @@ fn old(log: &Path) -> PathBuf {
 /// Prints the last lines of the log of a config's daemon, and with `follow` those that come; or only where it is.
 ///
 /// # Errors
-/// In words for people: there is no log.
+/// In words for people: there is no log, or it cannot be printed.
 pub async fn run(chosen: &Chosen, only_path: bool, count: usize, follow: bool) -> Result<(), String> {
     let directory = match Running::find_any(chosen).await {
         Ok(running) => running.directory,
@@ -116,8 +117,7 @@ pub async fn run(chosen: &Chosen, only_path: bool, count: usize, follow: bool) -
     let shown = log.display();
     let mut out = io::stdout();
     if only_path {
-        let _ = writeln!(out, "{shown}");
-        return Ok(());
+        return print::page(&shown.to_string());
     }
     let nothing = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => {
@@ -133,19 +133,19 @@ pub async fn run(chosen: &Chosen, only_path: bool, count: usize, follow: bool) -
     }
     let mut at = file.seek(SeekFrom::End(0)).map_err(nothing)?;
     for line in lines {
-        if writeln!(out, "{}", text::lines(&line)).is_err() {
+        if !print::is_read(writeln!(out, "{}", text::lines(&line)))? {
             return Ok(());
         }
     }
     if !follow {
-        return Ok(());
+        return print::is_read(out.flush()).map(drop);
     }
     loop {
         sleep(LOOK).await;
         let Ok(now) = reading(&log) else { continue };
         let same = |one: &File, other: &File| Ok::<_, io::Error>(one.metadata()?.ino() == other.metadata()?.ino());
         let more = rest(&mut file, &mut at).map_err(nothing)?;
-        if write!(out, "{}", text::lines(&more)).and_then(|()| out.flush()).is_err() {
+        if !print::is_read(write!(out, "{}", text::lines(&more)).and_then(|()| out.flush()))? {
             return Ok(());
         }
         if !same(&file, &now).unwrap_or(true) {

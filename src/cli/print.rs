@@ -14,9 +14,18 @@ use crate::text;
 /// In words for people: it could not be written, so what was to be printed is lost.
 pub fn page(text: &str) -> Result<(), String> {
     let mut out = io::stdout();
-    match writeln!(out, "{}", text::lines(text.trim_end())).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("cannot write to stdout: {error}")),
-        _ => Ok(()),
+    is_read(writeln!(out, "{}", text::lines(text.trim_end())).and_then(|()| out.flush())).map(drop)
+}
+
+/// Whether somebody reads on, by what became of a write to stdout.
+///
+/// # Errors
+/// In words for people, as [`page`].
+pub fn is_read(written: io::Result<()>) -> Result<bool, String> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(format!("cannot write to stdout: {error}")),
     }
 }
 

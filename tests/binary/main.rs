@@ -13,6 +13,7 @@ mod kin;
 mod logs;
 mod metrics;
 mod orphans;
+mod output;
 mod people;
 mod pinned;
 mod places;

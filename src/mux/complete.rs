@@ -99,6 +99,12 @@ impl Mux {
         if call.bridge.is_some() {
             return self.deliver_across(at, call, answer);
         }
+        if self.asks_in_vain(&call, answer) {
+            let detail = "it asks its client, which may not be asked here (see the endpoint's `asks`)".to_owned();
+            let Source::Caller(reply, _permit) = call.from else { return };
+            let server = self.server(at.server).config.name.clone();
+            return reply.refuse(&Error::ServerMisbehaved { server, detail });
+        }
         let mut splice = answer.splice();
         let result = answer.kind() == Kind::Result;
         match &call.then {
@@ -108,12 +114,6 @@ impl Mux {
             Then::ShowOwnTasks if result => self.hide_foreign_tasks(at, call.caller, answer, &mut splice),
             Then::MayCreate => self.note_elicitations(at, call.caller, answer),
             _ => {}
-        }
-        if result && self.asks_in_vain(&call, answer) {
-            let detail = "it asks its client, which may not be asked here (see the endpoint's `asks`)".to_owned();
-            let Source::Caller(reply, _permit) = call.from else { return };
-            let server = self.server(at.server).config.name.clone();
-            return reply.refuse(&Error::ServerMisbehaved { server, detail });
         }
         if result {
             self.wrap_state(at, &call, answer, &mut splice);

@@ -6,6 +6,7 @@ use super::call::{Place, Source};
 use super::callers::Asked;
 use super::lists::ListKind;
 use crate::clock;
+use crate::era::is_ask;
 use crate::era::profile::Profile;
 use crate::pool::instance::{InstanceRef, ServerId, State};
 use crate::pool::pending::InFlightOf;
@@ -14,10 +15,19 @@ use crate::wire::id::{AskId, RawId, WireId, digits};
 use crate::wire::message::Message;
 use crate::wire::scan::Field;
 
+/// Whether a method is one of those by which servers ask something of their clients, which clients answer.
+fn wants_an_answer(method: &str) -> bool {
+    is_ask(method) || method == "ping" || method.starts_with("tasks/")
+}
+
 impl Mux {
     /// A notification of a server.
     pub(crate) fn heard_notification(&mut self, at: InstanceRef, message: &Message) {
         let method = message.method();
+        if wants_an_answer(&method) {
+            // A client that looks at the method alone would do or show what is asked, past all that was decided about asking.
+            return self.drop_from(at, "ambiguous", &method);
+        }
         if message.span(Field::MetaSubscription).found() {
             return self.heard_on_stream(at, message);
         }

@@ -10,11 +10,12 @@ use super::call::{Call, Pin};
 use crate::clock;
 use crate::era::bridge::ask;
 use crate::era::bridge::seal::Purpose;
+use crate::era::legacy::URL_ELICITATION_REQUIRED;
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::pool::instance::{InstanceRef, ServerId};
 use crate::reply::CallerKey;
-use crate::wire::message::Message;
+use crate::wire::message::{Kind, Message};
 use crate::wire::scan::Field;
 use crate::wire::splice::Splice;
 
@@ -69,9 +70,14 @@ impl Mux {
         Ok(issuer.map(|instance| Pin { to: instance.at.key, or_any: true }))
     }
 
-    /// Whether a modern server answers with questions to a caller that may not be asked.
+    /// Whether a server answers with questions to a caller that may not be asked: a modern one in its result, a legacy one
+    /// in an error that wants a web page to be visited.
     pub(super) fn asks_in_vain(&self, call: &Call, answer: &Message) -> bool {
-        let asks = call.profile == Profile::Modern && is_question(answer);
+        let asks = match (&call.profile, answer.kind()) {
+            (Profile::Modern, Kind::Result) => is_question(answer),
+            (Profile::Legacy(_), Kind::Error) => answer.raw(Field::ErrorCode) == Some(URL_ELICITATION_REQUIRED),
+            _ => false,
+        };
         asks && self.callers.get(call.caller).is_some_and(|caller| !caller.access.asks)
     }
 

@@ -168,3 +168,63 @@ fn a_caller_that_may_not_be_asked_any_more_is_left_and_others_are_not() {
         assert_eq!(other.call("echo", json!({})).await.value["error"], json!(null));
     });
 }
+
+#[test]
+fn a_web_page_that_a_server_wants_visited_is_a_question_too() {
+    play(async {
+        let page = json!({"mode": "url", "elicitationId": "e1", "url": "https://a.example", "message": "sign in"});
+        let error = json!({"code": -32042, "message": "sign in first", "data": {"elicitations": [page]}});
+        let server = || {
+            let error = error.clone();
+            let tool = json!({"tools": [{"name": "t", "inputSchema": {"type": "object"}}]});
+            let lists = script().on("tools/list", move |list, say| say.result(list, tool.clone()));
+            lists.on("tools/call", move |call, say| say.error(call, error.clone()))
+        };
+        for (asks, passes) in [(None, false), (Some(false), false), (Some(true), true)] {
+            let set = move |it: &mut Endpoint| (it.grants.tools, it.grants.asks) = (patterns(&["*"]), asks);
+            let proxy = proxy().server("s", server().into()).config(published(set)).start().await;
+            for (endpoint, passes) in [("pub", passes), ("s", true)] {
+                let caller = proxy.legacy(REVISION).with(elicitation()).connect(endpoint).await;
+                let answer = caller.call("t", json!({})).await;
+                assert_eq!(answer.raw.contains("a.example"), passes, "{endpoint} {asks:?}: {}", answer.raw);
+                assert_eq!(answer.reason(), (!passes).then_some("server_misbehaved"), "{}", answer.raw);
+            }
+            let able = json!({"elicitation": {"form": {}, "url": {}}});
+            let modern = proxy.modern().with(able).connect("pub").await.call("t", json!({})).await;
+            assert_eq!(modern.raw.contains("a.example"), passes, "{asks:?}: {}", modern.raw);
+        }
+    });
+}
+
+#[test]
+fn a_question_without_an_id_is_passed_on_to_nobody() {
+    play(async {
+        let methods =
+            ["sampling/createMessage", "elicitation/create", "elicitation\\/create", "roots/list", "ping", "tasks/get"];
+        let server = || {
+            script().on("tools/call", move |call, say| {
+                for method in methods {
+                    say.line(&format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"message":"password?"}}}}"#));
+                }
+                say.notify("vendor/news", json!({}));
+                say.text(call, "done");
+            })
+        };
+        let set = |it: &mut Endpoint| it.grants.methods = patterns(&["*"]);
+        for asks in [None, Some(true)] {
+            let set = move |it: &mut Endpoint| {
+                set(it);
+                it.grants.asks = asks;
+            };
+            let proxy = proxy().server("s", server().into()).config(published(set)).start().await;
+            for (done, endpoint) in ["s", "all"].into_iter().enumerate() {
+                let caller = proxy.legacy(REVISION).with(elicitation()).connect(endpoint).await;
+                let name = if endpoint == "all" { "s__t" } else { "t" };
+                caller.call(name, json!({})).await.text();
+                let heard = caller.leftovers().await;
+                assert!(heard.iter().all(|line| line.contains("vendor/news")), "{heard:?}");
+                assert_eq!(proxy.dropped("ambiguous"), (methods.len() * (done + 1)) as u64);
+            }
+        }
+    });
+}

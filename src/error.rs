@@ -28,10 +28,12 @@ pub enum Error {
     #[error("internal error: {0}")]
     Internal(String),
     /// No server of the endpoint lists or matches the resource.
-    #[error("resource not found: {uri}")]
+    #[error("resource not found: {uri}{why}")]
     ResourceNotFound {
         /// The URI that was asked for.
         uri: String,
+        /// What is known of it all the same.
+        why: String,
         /// Whether the caller's revision is a modern one: the code differs.
         modern: bool,
     },

@@ -59,6 +59,7 @@ fn page(status: &Value, width: usize) -> String {
         adopted(&status["strangers"]),
         room(&status["descriptors"]),
         changed(servers),
+        odd_items(servers),
         counted(status),
         saved(&status["sharing"]),
         totals(&status["totals"]),
@@ -166,6 +167,17 @@ fn changed(servers: &[Value]) -> String {
         let meanwhile = if pins["pin"] == "refuse" { "they are refused" } else { "they are used all the same" };
         let tools = tools.collect::<Vec<_>>().join(", ");
         format!("Tools of {name} are not as they were approved: {tools}; {meanwhile}. See `mcpool approve {name}`.\n")
+    });
+    told.collect()
+}
+
+/// What servers list so that clients could not read it.
+fn odd_items(servers: &[Value]) -> String {
+    let told = servers.iter().filter(|server| !rows(&server["odd_items"]).is_empty()).map(|server| {
+        let item = |odd: &Value| format!("{} {} {}", text(&odd["list"]), text(&odd["item"]), text(&odd["why"]));
+        let items = rows(&server["odd_items"]).iter().map(item).collect::<Vec<_>>().join("; ");
+        let name = text(&server["name"]);
+        format!("Where several servers are shown, what is wrong in lists of {name} is left out: {items}.\n")
     });
     told.collect()
 }

@@ -3,6 +3,7 @@
 
 mod fetch;
 mod kind;
+mod legible;
 mod rendered;
 
 use std::collections::HashSet;
@@ -30,6 +31,7 @@ use crate::wire::message::{Message, member, unquote};
 use crate::wire::scan::Field;
 pub use fetch::Request;
 pub use kind::{List, ListKind, Page};
+pub use legible::Told;
 use rendered::{Freshness, Rendered};
 
 /// How long a caller may take from one page of a list to the next.
@@ -192,13 +194,21 @@ impl Mux {
                 page.leave_room(self.server_info(*id, &offer.introduction()).len());
             }
             page.leave_room(rest.len());
-            for item in list.items.iter().filter(|item| kind != ListKind::Tools || !server.pins.hides(item.get())) {
-                if endpoint.prefix && names::is_taken(kind, item.get(), &shown, &templates) {
-                    self.collisions.tell(&server.config.name, kind, item.get());
+            let era = variant.key.era;
+            if endpoint.prefix && !list.told.replace(true) {
+                let odd = list.odd(kind, era).iter();
+                self.collisions.tell_odd(&server.config.name, kind, odd.filter_map(|odd| list.told_of(kind, odd)));
+            }
+            for item in list.shown(kind, endpoint.prefix.then_some(era)) {
+                if kind == ListKind::Tools && server.pins.hides(item) {
+                    continue;
+                }
+                if endpoint.prefix && names::is_taken(kind, item, &shown, &templates) {
+                    self.collisions.tell(&server.config.name, kind, item);
                     continue;
                 }
                 if let Some(item) =
-                    names::shown(&caller.access, endpoint.prefix, &server.config.name, kind, item.get(), &mut shown)
+                    names::shown(&caller.access, endpoint.prefix, &server.config.name, kind, item, &mut shown)
                 {
                     fit_item(kind.member(), &item, revision, offer.bridged)
                         .into_iter()
@@ -206,9 +216,9 @@ impl Mux {
                 }
             }
             if endpoint.prefix && kind == ListKind::Resources {
-                let own = variant.list(ListKind::Templates).into_iter().flat_map(|list| &list.items);
-                templates
-                    .extend(own.filter_map(|item| Some(unquote(member(item.get(), "uriTemplate")?)?.into_owned())));
+                let own = variant.list(ListKind::Templates).into_iter();
+                let own = own.flat_map(|list| list.legible(ListKind::Templates, era));
+                templates.extend(own.filter_map(|item| Some(unquote(member(item, "uriTemplate")?)?.into_owned())));
             }
         }
         if endpoint.prefix {

@@ -38,8 +38,8 @@ pub fn split(exposed: &str) -> Option<(&str, &str)> {
     exposed.split_once(BETWEEN)
 }
 
-/// An item as a caller sees it: under its exposed name, left out if it may not be used, or if an earlier one has the
-/// same name or URI (`shown` remembers those).
+/// An item as a caller sees it: as it stands where its server is alone and nothing is named; under its exposed name, left
+/// out if it may not be used, or if an earlier one has the same name or URI (`shown` remembers those).
 pub fn shown<'a>(
     access: &Access,
     prefix: bool,
@@ -48,9 +48,11 @@ pub fn shown<'a>(
     item: &'a str,
     shown: &mut HashSet<String>,
 ) -> Option<Cow<'a, str>> {
+    if !prefix && access.named.is_none() {
+        return Some(Cow::Borrowed(item));
+    }
     if !kind.named() {
-        let key = if kind == ListKind::Resources { "uri" } else { "uriTemplate" };
-        let raw = member(item, key).unwrap_or_default();
+        let raw = member(item, kind.id()).unwrap_or_default();
         if access.named.is_some() {
             let uri = unquote(raw)?;
             let thing = if kind == ListKind::Resources { Thing::Resource(&uri) } else { Thing::Template(&uri) };
@@ -116,8 +118,7 @@ pub fn is_taken(kind: ListKind, item: &str, shown: &HashSet<String>, templates: 
     if kind.named() {
         return false;
     }
-    let key = if kind == ListKind::Resources { "uri" } else { "uriTemplate" };
-    let raw = member(item, key).unwrap_or_default();
+    let raw = member(item, kind.id()).unwrap_or_default();
     let covered = |uri: &str| templates.iter().any(|template| claims(template, uri));
     shown.contains(raw) || !templates.is_empty() && unquote(raw).is_some_and(|uri| covered(&uri))
 }
@@ -162,6 +163,10 @@ mod tests {
         let renamed = shown(&access(None), true, "s", ListKind::Tools, item, &mut HashSet::new()).unwrap();
         assert_eq!(renamed, r#"{"description":"name", "name" : "s__ab" ,"x":1.0}"#);
         assert_eq!(shown(&access(None), false, "s", ListKind::Tools, item, &mut HashSet::new()).unwrap(), item);
+        let odd = r#"{"title":"no name"}"#;
+        assert_eq!(shown(&access(None), false, "s", ListKind::Tools, odd, &mut HashSet::new()).unwrap(), odd);
+        assert!(shown(&access(None), true, "s", ListKind::Tools, odd, &mut HashSet::new()).is_none());
+        assert!(shown(&access(Some(&["*"])), false, "s", ListKind::Tools, odd, &mut HashSet::new()).is_none());
         assert!(shown(&access(Some(&["t__*"])), true, "s", ListKind::Tools, item, &mut HashSet::new()).is_none());
     }
 

@@ -2,8 +2,9 @@
 
 use super::Mux;
 use super::callers::{Caller, Endpoint};
-use super::lists::ListKind;
+use super::lists::{List, ListKind};
 use super::names;
+use crate::era::Era;
 use crate::error::Error;
 use crate::pool::instance::ServerId;
 use crate::wire::message::{Message, member, unquote};
@@ -50,7 +51,7 @@ impl Mux {
             }
             "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
                 let uri = request.text(Field::Uri).unwrap_or_default();
-                self.owner_of(endpoint, &uri).ok_or_else(|| Error::ResourceNotFound { uri: uri.into_owned(), modern })
+                self.owner_of(endpoint, &uri).ok_or_else(|| self.resource_not_found(endpoint, &uri, modern))
             }
             "completion/complete" => self.route_completion(endpoint, request, modern, splice),
             _ if endpoint.servers.len() == 1 => Ok(endpoint.servers[0]),
@@ -69,9 +70,7 @@ impl Mux {
     ) -> Result<ServerId, Error> {
         let reference = request.raw(Field::Ref).unwrap_or("{}");
         if let Some(uri) = member(reference, "uri").and_then(unquote) {
-            return self
-                .owner_of(endpoint, &uri)
-                .ok_or_else(|| Error::ResourceNotFound { uri: uri.into_owned(), modern });
+            return self.owner_of(endpoint, &uri).ok_or_else(|| self.resource_not_found(endpoint, &uri, modern));
         }
         let raw = member(reference, "name").unwrap_or_default();
         let (server, real) = self.named(endpoint, ListKind::Prompts, &unquote(raw).unwrap_or_default())?;
@@ -98,35 +97,54 @@ impl Mux {
         let server =
             endpoint.servers.iter().copied().find(|id| self.server(*id).config.name == name).ok_or_else(unknown)?;
         // A name that had to be shortened is found by what it was shortened from.
-        let items = self
-            .server(server)
-            .catalogue
-            .variants()
-            .filter_map(|variant| variant.list(kind))
-            .flat_map(|list| &list.items);
-        let mut real = items
-            .filter_map(|item| unquote(member(item.get(), "name")?))
-            .filter(|real| names::exposed(name, real) == exposed);
-        Ok((server, real.next().map_or_else(|| rest.to_owned(), |real| real.into_owned())))
+        let lists = || self.known_lists(server, kind);
+        let fits = |real: &str| names::exposed(name, real) == exposed;
+        let items = lists().flat_map(|(list, era)| list.legible(kind, era));
+        let mut real = items.filter_map(|item| unquote(member(item, "name")?)).filter(|real| fits(real));
+        if let Some(real) = real.next() {
+            return Ok((server, real.into_owned()));
+        }
+        match lists().find_map(|(list, era)| list.why_left_out(kind, era, fits)) {
+            None => Ok((server, rest.to_owned())),
+            Some(why) => Err(Error::InvalidParams(format!(
+                "{exposed:?} is not shown here, because clients could not read it: as server `{name}` lists it, it {why}; \
+                 mend the server, or call it at the server's own endpoint"
+            ))),
+        }
+    }
+
+    /// What is known of a kind of list of a server, with the eras in which it was told.
+    fn known_lists(&self, server: ServerId, kind: ListKind) -> impl Iterator<Item = (&List, Era)> {
+        let variants = self.server(server).catalogue.variants();
+        variants.filter_map(move |variant| Some((variant.list(kind)?, variant.key.era)))
+    }
+
+    /// That nobody has a resource, and why, if somebody lists it so that it is not shown.
+    fn resource_not_found(&self, endpoint: &Endpoint, uri: &str, modern: bool) -> Error {
+        let kind = ListKind::Resources;
+        let why = endpoint.servers.iter().find_map(|id| {
+            let mut lists = self.known_lists(*id, kind);
+            let why = lists.find_map(|(list, era)| list.why_left_out(kind, era, |listed| listed == uri))?;
+            let server = &self.server(*id).config.name;
+            Some(format!(
+                "; it is not shown here, because clients could not read it: as server `{server}` lists it, it {why}"
+            ))
+        });
+        Error::ResourceNotFound { uri: uri.to_owned(), why: why.unwrap_or_default(), modern }
     }
 
     /// The first server, in the order of the configuration, that lists a resource or covers it by a template; a template
     /// for everything takes nothing from those behind that list it.
     pub(crate) fn owner_of(&self, endpoint: &Endpoint, uri: &str) -> Option<ServerId> {
-        let has = |id: &ServerId, kind, key, fits: &dyn Fn(&str) -> bool| {
-            let lists = self.server(*id).catalogue.variants().filter_map(|variant| variant.list(kind));
-            lists
-                .flat_map(|list| &list.items)
-                .any(|item| member(item.get(), key).and_then(unquote).is_some_and(|text| fits(&text)))
+        let has = |id: &ServerId, kind: ListKind, fits: &dyn Fn(&str) -> bool| {
+            let mut items = self.known_lists(*id, kind).flat_map(|(list, era)| list.legible(kind, era));
+            items.any(|item| member(item, kind.id()).and_then(unquote).is_some_and(|text| fits(&text)))
         };
-        let lists = |id: &&ServerId| has(id, ListKind::Resources, "uri", &|listed| listed == uri);
+        let lists = |id: &&ServerId| has(id, ListKind::Resources, &|listed| listed == uri);
         let matches = |id: &&ServerId| {
-            has(id, ListKind::Templates, "uriTemplate", &|template| {
-                template == uri || names::fits_template(template, uri)
-            })
+            has(id, ListKind::Templates, &|template| template == uri || names::fits_template(template, uri))
         };
-        let covers =
-            |id: &&ServerId| has(id, ListKind::Templates, "uriTemplate", &|template| names::claims(template, uri));
+        let covers = |id: &&ServerId| has(id, ListKind::Templates, &|template| names::claims(template, uri));
         let owner = endpoint.servers.iter().find(|id| lists(id) || covers(id));
         owner.or_else(|| endpoint.servers.iter().find(matches)).copied()
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use super::Mux;
+use super::lists::Told;
 use super::servers::{Server, Standing};
 use crate::clock;
 use crate::pool::instance::{Instance, ServerId};
@@ -23,6 +24,9 @@ struct Seen<'a> {
     crowd: Crowd<'a>,
     hosts: Hosts<'a>,
 }
+
+/// How many odd items of a server are shown.
+const ODD_ITEMS: usize = 20;
 
 impl Mux {
     /// Servers, instances, callers, queues, and what sharing saves; without the memory of processes.
@@ -155,6 +159,7 @@ impl Mux {
             "memory_bytes": memory,
             "memory_saved": (callers * each).saturating_sub(memory),
             "pins": server.pins.status(),
+            "odd_items": odd_items(server),
             "last_failure": server.pool.mishap.as_ref().map(mishap_status),
             "instances": instances,
         })
@@ -164,6 +169,24 @@ impl Mux {
 /// A time as people and programs read it.
 fn moment(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
+}
+
+/// What is left out of its lists, or of items in them, on endpoints of several servers.
+fn odd_items(server: &Server) -> Vec<Value> {
+    let lists = server.catalogue.variants().flat_map(|variant| &variant.lists);
+    let told = lists.flat_map(|(kind, list)| list.odd_told(*kind).map(|told| (*kind, told)));
+    let mut items = Vec::new();
+    for (kind, Told { item, why, left_out }) in told {
+        let one = json!({ "list": kind.member(), "item": item, "why": why, "left_out": left_out });
+        // What a server tells one kind of clients it mostly tells all.
+        if !items.contains(&one) {
+            items.push(one);
+        }
+        if items.len() == ODD_ITEMS {
+            break;
+        }
+    }
+    items
 }
 
 fn mishap_status(mishap: &Mishap) -> Value {

@@ -35,6 +35,7 @@ mod logging;
 mod mixed_all;
 mod modern_states;
 mod nulls;
+mod odd_items;
 mod one_reading;
 mod pinned;
 mod probes;

@@ -1,6 +1,6 @@
 //! How a list gets into the catalogue: all its pages, on behalf of one of those who wait for it.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 
 use super::kind::{List, ListKind, Page, read_page};
 use crate::clock;
@@ -100,6 +100,8 @@ impl Mux {
             stale: variant.generation != generation,
             task_only: OnceCell::new(),
             known_names: OnceCell::new(),
+            odd: OnceCell::new(),
+            told: Cell::new(false),
         };
         variant.fetching.retain(|other| *other != kind);
         let double = list.double(kind);

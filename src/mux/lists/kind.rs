@@ -1,7 +1,7 @@
 //! The four lists and a page of one, as a server answered it.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::HashSet;
 use std::fmt::Write;
 
@@ -9,8 +9,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
+use super::legible::Odd;
 use crate::era::bridge::items::demands_a_task;
 use crate::wire::message::{elements, member, members, unquote};
+
+/// The longest time in milliseconds that every client can hold.
+const LONGEST: u64 = (1 << 53) - 1;
 
 /// One of the lists that a server offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +62,15 @@ impl ListKind {
         }
     }
 
+    /// The member by which an item is told apart from others.
+    pub fn id(self) -> &'static str {
+        match self {
+            ListKind::Tools | ListKind::Prompts => "name",
+            ListKind::Resources => "uri",
+            ListKind::Templates => "uriTemplate",
+        }
+    }
+
     /// Whether items are told apart by name, which an endpoint of several servers prefixes.
     pub fn named(self) -> bool {
         matches!(self, ListKind::Tools | ListKind::Prompts)
@@ -85,6 +98,12 @@ pub struct List {
     /// The names of its items, likewise: who calls is looked up in them.
     #[serde(skip)]
     pub(super) known_names: OnceCell<HashSet<Box<str>>>,
+    /// The items that are shown otherwise among several servers, once it was shown there.
+    #[serde(skip)]
+    pub(super) odd: OnceCell<Vec<Odd>>,
+    /// Whether the log has those.
+    #[serde(skip)]
+    pub(super) told: Cell<bool>,
 }
 
 impl List {
@@ -148,8 +167,11 @@ pub(super) fn read_page(kind: ListKind, result: &str) -> Page {
     Page {
         items: elements(member(result, kind.member()).unwrap_or("[]")).into_iter().filter_map(raw).collect(),
         rest,
-        cursor: member(result, "nextCursor").filter(|cursor| cursor.starts_with('"')).map(str::to_owned),
-        ttl: member(result, "ttlMs").filter(|ttl| *ttl != "null").map(|ttl| ttl.parse().unwrap_or(0)),
+        // An empty one is how some servers say that there is no more; asked with it they begin anew.
+        cursor: member(result, "nextCursor")
+            .filter(|cursor| cursor.len() > 2 && cursor.starts_with('"'))
+            .map(str::to_owned),
+        ttl: member(result, "ttlMs").filter(|ttl| *ttl != "null").map(|ttl| ttl.parse().unwrap_or(0).min(LONGEST)),
         private: member(result, "cacheScope") == Some(r#""private""#),
     }
 }
@@ -171,5 +193,19 @@ mod tests {
         let page = read_page(ListKind::Tools, nulls);
         assert!(page.items.is_empty() && page.rest.is_empty() && !page.private);
         assert_eq!((page.cursor, page.ttl), (None, None));
+    }
+
+    #[test]
+    fn a_page_of_odd_members_is_the_last_and_old_at_once() {
+        for (odd, ttl) in [("-1", 0), ("5.5", 0), (r#""9""#, 0), ("{}", 0), ("18446744073709551615", (1 << 53) - 1)] {
+            let page = read_page(ListKind::Tools, &format!(r#"{{"tools":[],"ttlMs":{odd},"nextCursor":""}}"#));
+            assert_eq!((page.cursor, page.ttl), (None, Some(ttl)), "{odd}");
+        }
+        for odd in ["{}", "5", r#""text""#, r#"{"a":{}}"#] {
+            assert!(
+                read_page(ListKind::Tools, &format!(r#"{{"tools":{odd},"nextCursor":5}}"#)).items.is_empty(),
+                "{odd}"
+            );
+        }
     }
 }

@@ -16,7 +16,13 @@ impl Server {
             let name = if key == "uri" { uri(self.which, n) } else { format!("{}{n}", &kind[..1]) };
             let safe = self.habits.hints && name == SAFE;
             let hints = if safe { r#","annotations":{"title":"x","readOnlyHint":true}"# } else { "" };
-            format!(r#"{{"{key}":"{name}","n":1.{}{hints}}}"#, self.version.get())
+            // What clients could not read would not be shown among several servers.
+            let needed = match kind {
+                "tools" => r#","inputSchema":{"type":"object"}"#,
+                "resources" => r#","name":"r""#,
+                _ => "",
+            };
+            format!(r#"{{"{key}":"{name}","n":1.{}{hints}{needed}}}"#, self.version.get())
         };
         let (items, next) =
             if second { (vec![item(2)], "") } else { (vec![item(0), item(1)], r#","nextCursor":"more""#) };

@@ -26,6 +26,7 @@ pub mod measure;
 pub mod names;
 pub mod notified;
 pub mod offer;
+mod own_roots;
 pub mod owned;
 pub mod pins;
 pub mod probe;

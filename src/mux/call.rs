@@ -9,6 +9,7 @@ use super::bridge::Bridge;
 use super::errand::Errand;
 use super::gate::Trials;
 use super::lists::ListKind;
+use super::own_roots::Rooted;
 use crate::config;
 use crate::era::level::Level;
 use crate::era::profile::Profile;
@@ -48,6 +49,8 @@ pub struct Call {
     pub trials: Trials,
     /// How often it was sent again.
     pub repeats: u8,
+    /// What is kept of one whose server was told roots by mcpool.
+    pub rooted: Option<Box<Rooted>>,
 }
 
 /// Who wants the answer.
@@ -138,6 +141,11 @@ impl Call {
     /// Whether it is a caller's request, as opposed to an errand.
     pub fn is_callers(&self) -> bool {
         matches!(self.from, Source::Caller(..))
+    }
+
+    /// Whether its request is worded as the server reads it, and not as its caller wrote it.
+    pub(super) fn is_worded(&self) -> bool {
+        self.bridge.is_some() || self.rooted.is_some()
     }
 
     /// Whether its caller is to come back for it.

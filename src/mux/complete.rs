@@ -7,9 +7,11 @@ use super::Mux;
 use super::call::{Call, Place, Source, Then};
 use super::errand::Outcome;
 use super::readable;
+use super::states::is_question;
 use crate::clock;
 use crate::era::bridge::content;
 use crate::era::legacy;
+use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::pool::instance::{InstanceRef, State};
 use crate::pool::pending::{Entry, Load};
@@ -90,7 +92,7 @@ impl Mux {
     }
 
     /// Passes the server's answer on, noting what else it means.
-    pub(crate) fn deliver(&mut self, at: InstanceRef, call: Box<Call>, answer: &Message) {
+    pub(crate) fn deliver(&mut self, at: InstanceRef, mut call: Box<Call>, answer: &Message) {
         let limit = self.config.limits.message;
         if answer.line().len() > limit {
             let Source::Caller(reply, _permit) = call.from else { return };
@@ -98,6 +100,13 @@ impl Mux {
         }
         if call.bridge.is_some() {
             return self.deliver_across(at, call, answer);
+        }
+        let left;
+        let mut answer = answer;
+        if call.profile == Profile::Modern && is_question(answer) {
+            let Some((same, rest)) = self.tell_own_roots(at, call, answer) else { return };
+            (call, left) = (same, rest);
+            answer = left.as_ref().unwrap_or(answer);
         }
         if self.asks_in_vain(&call, answer) {
             let detail = "it asks its client, which may not be asked here (see the endpoint's `asks`)".to_owned();

@@ -83,6 +83,7 @@ impl Mux {
             queue_until: None,
             trials: Trials::default(),
             repeats: 0,
+            rooted: None,
         }));
         self.place(key);
         Some(key)

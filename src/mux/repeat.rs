@@ -77,10 +77,10 @@ impl Mux {
         tracing::info!(server = name, method = %call.request.method(), %error, "sends a call again");
         // On its way out the line had names and states of the server in it.
         let modern = call.profile == crate::era::profile::Profile::Modern;
-        let routed = self.callers.get(call.caller).filter(|_| call.is_callers() && call.bridge.is_none());
+        let routed = self.callers.get(call.caller).filter(|_| call.is_callers() && !call.is_worded());
         let worded = routed.map(|caller| {
             let mut route = self.route(caller, &call.request, modern)?;
-            self.word_for_modern(call.server, call.caller, &call.request, modern, &mut route.splice)?;
+            self.unwrap_state(call.server, call.caller, &call.request, modern, &mut route.splice)?;
             Ok(route.splice)
         });
         let splice = match worded {

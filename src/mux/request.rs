@@ -8,15 +8,14 @@ use tokio::time::Instant;
 
 use super::Mux;
 use super::access;
-use super::call::{Call, Pin, Place, Source, Then};
+use super::call::{Call, Place, Source, Then};
 use super::gate::Trials;
 use super::listed::Listed;
 use super::lists::ListKind;
 use super::offer::{declared, restrained};
-use super::roots;
+use super::own_roots::is_owed;
 use crate::audit::{self, Trail, Who};
 use crate::clock;
-use crate::era::bridge::capabilities::without_roots;
 use crate::era::level::Level;
 use crate::era::modern;
 use crate::era::profile::Profile;
@@ -28,7 +27,6 @@ use crate::reply::{Batch, CallKey, CallerKey, Reply};
 use crate::wire::id::RawId;
 use crate::wire::message::{Kind, Message};
 use crate::wire::scan::Field;
-use crate::wire::splice::Splice;
 
 /// A request that was admitted.
 pub struct Accepted {
@@ -116,6 +114,7 @@ impl Accepted {
             queue_until: None,
             trials: Trials::default(),
             repeats,
+            rooted: None,
         }
     }
 }
@@ -303,38 +302,16 @@ impl Mux {
         {
             return accepted.refuse(&error);
         }
-        let (request, splice) = (&accepted.request, &mut route.splice);
-        let pin = match self.word_for_modern(route.server, accepted.caller, request, modern, splice) {
+        let then = if verb == Verb::Create { Then::MayCreate } else { Then::Nothing };
+        if modern && is_owed(&accepted.request) {
+            return self.forward_owed(accepted, &route, then);
+        }
+        let pin = match self.unwrap_state(route.server, accepted.caller, &accepted.request, modern, &mut route.splice) {
             Ok(pin) => pin,
             Err(error) => return accepted.refuse(&error),
         };
-        let then = if verb == Verb::Create { Then::MayCreate } else { Then::Nothing };
         let key = self.submit(Call { splice: route.splice, pin, then, ..accepted.call(route.server, profile) });
         self.place(key);
-    }
-
-    /// Words a modern caller's request as a modern server is to read it: with the server's own state, and without
-    /// capabilities that the endpoint keeps from it. Returns the instance that the state binds it to.
-    ///
-    /// # Errors
-    /// The state is sealed, and not for this caller and request.
-    pub(super) fn word_for_modern(
-        &self,
-        server: ServerId,
-        caller: CallerKey,
-        request: &Message,
-        modern: bool,
-        splice: &mut Splice,
-    ) -> Result<Option<Pin>, Error> {
-        if !modern {
-            return Ok(None);
-        }
-        let pin = self.unwrap_state(server, caller, request, splice)?;
-        if self.callers.get(caller).is_some_and(|caller| roots::fixed(&caller.access).is_some()) {
-            // A modern server would ask the client itself.
-            splice.put_if(request.span(Field::MetaCapabilities), without_roots(declared(request)));
-        }
-        Ok(pin)
     }
 }
 

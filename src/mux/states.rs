@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use super::Mux;
 use super::bridge::fingerprint;
 use super::call::{Call, Pin};
+use super::own_roots::sealed;
 use crate::clock;
 use crate::era::bridge::ask;
 use crate::era::bridge::seal::Purpose;
@@ -16,7 +17,7 @@ use crate::error::Error;
 use crate::pool::instance::{InstanceRef, ServerId};
 use crate::reply::CallerKey;
 use crate::wire::message::{Kind, Message};
-use crate::wire::scan::Field;
+use crate::wire::scan::{Field, Span};
 use crate::wire::splice::Splice;
 
 /// What every token of mcpool's begins with.
@@ -29,12 +30,18 @@ impl Mux {
             return;
         }
         self.sign_questions(at, call, answer, splice);
-        let (Some(state), Some(instance)) = (answer.raw(Field::ResultState), self.instance(at)) else { return };
-        let Some(inner) = state.strip_prefix('"').and_then(|state| state.strip_suffix('"')) else { return };
+        let Some(instance) = self.instance(at) else { return };
+        let state = answer.raw(Field::ResultState).filter(|state| state.starts_with('"'));
         let until = clock::now() + self.server(at.server).config.timeout.ask;
-        let whose = (call.caller, self.belongs(at.server, &call.request));
+        let request = call.rooted.as_ref().map_or_else(|| fingerprint(&call.request), |rooted| rooted.request);
+        let whose = (call.caller, self.belongs(at.server, request));
+        if let Some(owed) = call.rooted.as_ref().map(|rooted| &rooted.owed).filter(|owed| !owed.is_empty()) {
+            let token = self.tokens.give(Purpose::Owing, instance.serial, whose, &sealed(owed, state), until);
+            return put_state(answer, &token, splice);
+        }
+        let Some(inner) = state.and_then(|state| state.strip_prefix('"')?.strip_suffix('"')) else { return };
         let token = self.tokens.give(Purpose::Asked, instance.serial, whose, inner, until);
-        splice.put(answer.span(Field::ResultState), format!("\"{token}\""));
+        put_state(answer, &token, splice);
     }
 
     /// On an endpoint of several servers, lets questions say whose they are.
@@ -55,19 +62,34 @@ impl Mux {
         server: ServerId,
         caller: CallerKey,
         request: &Message,
+        modern: bool,
         splice: &mut Splice,
     ) -> Result<Option<Pin>, Error> {
-        let Some(text) = request.text(Field::RequestState).filter(|text| text.starts_with(OURS)) else {
-            return Ok(None);
-        };
-        let wrong = |why: &str| Error::InvalidParams(format!("requestState {why}; send the request anew without it"));
-        let whose = (caller, self.belongs(server, request));
-        let (serial, inner) = self.tokens.take(Purpose::Asked, &text, whose).map_err(wrong)?;
+        let ours = request.text(Field::RequestState).filter(|text| modern && text.starts_with(OURS));
+        let Some(text) = ours else { return Ok(None) };
+        let (pin, inner) = self.unsealed(Purpose::Asked, server, caller, (request, &text))?;
         splice.put(request.span(Field::RequestState), format!("\"{inner}\""));
+        Ok(pin)
+    }
+
+    /// What is hidden in a state that a caller brings back, and the instance that issued it.
+    ///
+    /// # Errors
+    /// It is not for this caller and request.
+    pub(super) fn unsealed(
+        &self,
+        purpose: Purpose,
+        server: ServerId,
+        caller: CallerKey,
+        (request, text): (&Message, &str),
+    ) -> Result<(Option<Pin>, String), Error> {
+        let wrong = |why: &str| Error::InvalidParams(format!("requestState {why}; send the request anew without it"));
+        let whose = (caller, self.belongs(server, fingerprint(request)));
+        let (serial, inner) = self.tokens.take(purpose, text, whose).map_err(wrong)?;
         let mut instances = self.server(server).pool.instances.values();
         // If it is gone, another one has its own words for a state that it did not issue.
         let issuer = instances.find(|instance| instance.serial == serial);
-        Ok(issuer.map(|instance| Pin { to: instance.at.key, or_any: true }))
+        Ok((issuer.map(|instance| Pin { to: instance.at.key, or_any: true }), inner))
     }
 
     /// Whether a server answers with questions to a caller that may not be asked: a modern one in its result, a legacy one
@@ -82,13 +104,22 @@ impl Mux {
     }
 
     /// A digest of what a state belongs to.
-    fn belongs(&self, server: ServerId, request: &Message) -> [u8; 32] {
+    fn belongs(&self, server: ServerId, request: [u8; 32]) -> [u8; 32] {
         let name = self.server(server).config.name.as_bytes();
-        Sha256::new().chain_update(name).chain_update([0]).chain_update(fingerprint(request)).finalize().into()
+        Sha256::new().chain_update(name).chain_update([0]).chain_update(request).finalize().into()
     }
 }
 
 /// Whether a modern server ends a call with questions, however it writes the word.
-fn is_question(answer: &Message) -> bool {
+pub(super) fn is_question(answer: &Message) -> bool {
     answer.text(Field::ResultType).is_some_and(|kind| kind == "input_required")
+}
+
+/// Puts a token in place of a server's state, which need not have written one.
+fn put_state(answer: &Message, token: &str, splice: &mut Splice) {
+    let (span, inputs) = (answer.span(Field::ResultState), answer.span(Field::ResultInputs));
+    match span.found() {
+        true => splice.put(span, format!("\"{token}\"")),
+        false => splice.put(Span { start: inputs.end, end: inputs.end }, format!(r#","requestState":"{token}""#)),
+    }
 }

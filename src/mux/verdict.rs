@@ -134,7 +134,7 @@ impl Mux {
 
     /// The server's own name for the tool that a call is for.
     pub(super) fn tool_called(&self, call: &Call) -> Option<String> {
-        if call.bridge.is_none() {
+        if !call.is_worded() {
             return self.tool_of(call.caller, &call.request);
         }
         // What was translated has it already.

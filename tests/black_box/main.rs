@@ -24,6 +24,7 @@ mod crashes;
 mod drain;
 mod eras;
 mod first_contact;
+mod fixed_roots;
 mod full_pools;
 mod held_calls;
 mod held_ends;

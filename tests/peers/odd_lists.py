@@ -9,6 +9,7 @@ answer. Then an endpoint shows the same server beside a good one, and every SDK 
 import argparse
 import asyncio
 import json
+import logging
 import os
 import shutil
 import signal
@@ -178,6 +179,7 @@ def main() -> int:
     parser.add_argument("--mcpool", required=True)
     parser.add_argument("--verbose", action="store_true")
     args = parser.parse_args()
+    logging.disable(logging.ERROR)  # of lines that the SDK cannot parse, which is the point
     peers = Path(os.environ.get("MCPOOL_PEERS", "target/peers")).resolve()
     directory = Path(tempfile.mkdtemp(prefix="mcpool-odd-"))
     server = directory / "server.py"

@@ -68,6 +68,11 @@ pub fn all_fronted(requests: &str, server: &str) -> String {
     format!("{{{}}}", each.collect::<Vec<_>>().join(","))
 }
 
+/// Whether a value in `inputRequests` asks for roots.
+pub fn is_for_roots(request: &str) -> bool {
+    is_text(Object::of(request).get("method"), "roots/list")
+}
+
 /// Whether a client with these capabilities takes this ask.
 pub fn declared(capabilities: &str, method: &str, params: Option<&str>) -> bool {
     let params = Object::of_member(params);

@@ -60,11 +60,6 @@ pub fn restrained(declared: &str, roots: Keep, asks: bool) -> Option<String> {
     (is_object(declared) && kept != before).then(|| format!("{{{}}}", told()))
 }
 
-/// A client's capabilities without roots.
-pub fn without_roots(declared: &str) -> String {
-    restrained(declared, Keep::Not, true).unwrap_or_else(|| declared.to_owned())
-}
-
 /// A server's capabilities without those that a revision does not have.
 fn server_for(capabilities: &str, revision: &str) -> String {
     let mut lacking = lacking(revision);

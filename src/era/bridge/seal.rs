@@ -16,6 +16,8 @@ pub enum Purpose {
     Held,
     /// To come back to the instance of a modern server that asked.
     Asked,
+    /// The same, where mcpool owes that server roots.
+    Owing,
     /// To go on with a list.
     Page,
     /// Nothing comes back with it: it names an elicitation.
@@ -28,6 +30,7 @@ impl Purpose {
         match self {
             Purpose::Held => "mcpool.held.",
             Purpose::Asked => "mcpool.asked.",
+            Purpose::Owing => "mcpool.owing.",
             Purpose::Page => "mcpool.page.",
             Purpose::Elicitation => "mcpool.elicitation.",
         }

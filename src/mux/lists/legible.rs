@@ -2,6 +2,8 @@
 //! against the specification would hide all tools of all servers. Decided once for each list, as it was fetched.
 
 mod moment;
+mod output;
+mod pattern;
 mod shape;
 
 use std::borrow::Cow;

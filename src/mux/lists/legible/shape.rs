@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use super::moment::is_moment;
+use super::output;
 use crate::era::Era;
 use crate::mux::lists::ListKind;
 use crate::wire::message::{elements, members, unquote};
@@ -33,6 +34,8 @@ enum Shape {
     All(&'static Shape),
     /// The schemas of the members of an object.
     Properties,
+    /// An object of these members that is a schema as clients compile it.
+    Compiled(&'static [Member]),
 }
 
 /// A member of an object that clients know.
@@ -91,8 +94,8 @@ const ICONS: Member = Member(
 );
 const INPUT: Member = Member("inputSchema", Must, Shape::Of(&[OBJECT, DIALECT, PROPERTIES, REQUIRED]));
 /// In the legacy era a tool returns an object or has no such schema.
-const OUTPUT_OF_OBJECT: Member = Member("outputSchema", May, Shape::Of(&[OBJECT, DIALECT, PROPERTIES, REQUIRED]));
-const OUTPUT: Member = Member("outputSchema", May, Shape::Of(&[DIALECT, PROPERTIES, REQUIRED]));
+const OUTPUT_OF_OBJECT: Member = Member("outputSchema", May, Shape::Compiled(&[OBJECT, DIALECT, PROPERTIES, REQUIRED]));
+const OUTPUT: Member = Member("outputSchema", May, Shape::Compiled(&[DIALECT, PROPERTIES, REQUIRED]));
 const OBJECT: Member = Member("type", Must, Shape::OneOf(&["object"]));
 const DIALECT: Member = Member("$schema", Right, Shape::Text);
 const PROPERTIES: Member = Member("properties", Right, Shape::Properties);
@@ -168,6 +171,10 @@ impl Walk {
             Shape::Some(shape) => self.list(shape, value, true),
             Shape::All(shape) => self.list(shape, value, false),
             Shape::Properties => properties(value),
+            Shape::Compiled(known) => match value.starts_with('{').then(|| output::fault(value)).flatten() {
+                Some(fault) => Err(fault),
+                None => self.object(known, value),
+            },
         }
     }
 

@@ -65,6 +65,8 @@ fn what_an_item_can_do_without_is_left_out_of_it_where_it_is_wrong() {
         (r#""execution":{"taskSupport":"maybe"}"#, r#","execution":{}"#),
         (r#""outputSchema":true"#, ""),
         (r#""outputSchema":{"type":"object","properties":[]}"#, ""),
+        (r#""outputSchema":{"type":"object","properties":{"x":{"pattern":"(?P<a>x)"}}}"#, ""),
+        (r##""outputSchema":{"type":"object","properties":{"x":{"$ref":"#/$defs/none"}}}"##, ""),
         (r#""_meta":[]"#, ""),
     ] {
         let odd = odd(ListKind::Tools, Era::Legacy, 0, &GOOD.replace("}}", &format!("}},{members}}}"))).unwrap();

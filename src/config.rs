@@ -42,7 +42,7 @@ pub use daemon::{Admin, Audit, Catalogue, Life, Limits, Log, MetricsAt, Sockets}
 pub use diagnostic::{Mistake, Mistakes, Spot};
 pub use endpoint::{ALL, Endpoint};
 pub use environment::{Environment, INHERITED, Surroundings};
-pub use known::{Keeps, Known};
+pub use known::{Basis, Keeps, Known};
 pub use record::{Record, wanted};
 pub use resilience::{Backoff, Breaker, Probe, Rate, RateLimit, Recycle, Retry, WhenFull};
 pub use sandbox::{Network, Preset, Sandbox};

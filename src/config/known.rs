@@ -25,6 +25,15 @@ pub enum Keeps {
     State,
 }
 
+/// What an entry rests on: a version, or a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// It was called by two clients.
+    Run(&'static str),
+    /// It was searched for what it keeps and asks.
+    Source(&'static str),
+}
+
 /// What the table says of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
@@ -34,6 +43,8 @@ pub struct Known {
     pub keeps: Keeps,
     /// What it keeps or asks, in a few words.
     pub why: &'static str,
+    /// The version that was looked at, and how; None: the entry goes by the documentation.
+    pub basis: Option<Basis>,
 }
 
 /// Where a name counts: the same one may be two servers on two registries.
@@ -58,6 +69,10 @@ impl Server {
 fn find(run: Run<'_>) -> Option<Known> {
     match run {
         Run::Npm(name) => entry(Registry::Npm, |known| known == name),
+        Run::Scoped(scope, name) => {
+            let parts = |known: &str| known.strip_prefix('@')?.split_once('/').map(|parts| parts == (scope, name));
+            entry(Registry::Npm, |known| parts(known) == Some(true))
+        }
         Run::Pypi(name) => entry(Registry::Pypi, |known| folds_to(known, name)),
         Run::Image(name) => entry(Registry::Docker, |known| known == name),
         Run::Program(name) => program(name),
@@ -116,10 +131,18 @@ fn table() -> impl Iterator<Item = (Registry, Known)> {
     })
 }
 
-/// Reads `  "NAME": KIND, why`.
+/// Reads `  "NAME": KIND, why [BASIS]`.
 fn read(line: &'static str) -> Option<Known> {
     let (package, rest) = line.strip_prefix("  \"")?.split_once("\": ")?;
     let (kind, why) = rest.split_once(", ")?;
+    let (why, basis) = match why.strip_suffix(']').and_then(|why| why.rsplit_once(" [")) {
+        Some((why, basis)) => match basis.split_once(' ')? {
+            ("run", version) => (why, Some(Basis::Run(version))),
+            ("source", version) => (why, Some(Basis::Source(version))),
+            _ => return None,
+        },
+        None => (why, None),
+    };
     let keeps = match kind {
         "reads" => Keeps::Nothing,
         "outside" => Keeps::Outside,
@@ -128,7 +151,7 @@ fn read(line: &'static str) -> Option<Known> {
         "state" => Keeps::State,
         _ => return None,
     };
-    Some(Known { package, keeps, why })
+    Some(Known { package, keeps, why, basis })
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ impl std::fmt::Display for Why {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Why::Configured => f.write_str("configured"),
-            Why::Known(Known { package, keeps, why }) => match keeps {
+            Why::Known(Known { package, keeps, why, .. }) => match keeps {
                 Keeps::Nothing => write!(f, "`{package}` keeps nothing: {why}"),
                 Keeps::Outside => write!(f, "`{package}` keeps what it has outside the process: {why}"),
                 Keeps::Directory => write!(f, "`{package}` has one subject: {why}"),
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     fn known(keeps: Keeps) -> Option<Known> {
-        Some(Known { package: "p", keeps, why: "so" })
+        Some(Known { package: "p", keeps, why: "so", basis: None })
     }
 
     #[test]

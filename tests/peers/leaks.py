@@ -2,7 +2,7 @@
 without an account are called by two clients, directly (a process each) and through mcpool in its default configuration. The
 second client must be told the same both times.
 
-    target/peers/venv/bin/python tests/peers/leaks.py --mcpool PATH [--only NAME]
+    target/peers/venv/bin/python tests/peers/leaks.py --mcpool PATH [--only PACKAGE]
 
 Prints what differs, and `N passed, N failed`; exits with 1 on any failure.
 """
@@ -15,6 +15,7 @@ import sys
 import tempfile
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from servers import NODE, PEERS, Server, repository, server
 MARK = "left-by-the-first"
 SECONDS = 90  # for a server, both ways
 KNOWN = PEERS / "known" / "bin"
+TABLE = Path(__file__).resolve().parents[2] / "config" / "known-servers.yaml"
 Calls = list[tuple[str, dict[str, Any]]]
 
 
@@ -36,64 +38,163 @@ Calls = list[tuple[str, dict[str, Any]]]
 class Case:
     """A server, what the first client does with it, and what the second one looks at."""
 
+    package: str  # its entry in config/known-servers.yaml
     server: Server
+    lease: str  # that `mcpool status` must show
     leaves: Calls
     looks: Calls
-    lease: str  # that `mcpool status` must show
 
 
-def thought(**more: Any) -> tuple[str, dict[str, Any]]:
-    plan = {"thought": MARK, "thoughtNumber": 2, "totalThoughts": 3, "nextThoughtNeeded": True}
-    return "sequentialthinking", plan | more
+def thought(tool: str = "sequentialthinking", **more: Any) -> tuple[str, dict[str, Any]]:
+    plan = {"thought": MARK, "thought_number": 2, "total_thoughts": 3, "next_thought_needed": True}
+    camel = {"thoughtNumber": 2, "totalThoughts": 3, "nextThoughtNeeded": True}
+    return tool, plan | camel | {"available_mcp_tools": []} | more
 
 
 def cases(directory: Path) -> dict[str, Case]:
-    def node(package: str, *args: str) -> Server:
-        return Server(NODE, [str(PEERS / "node_modules" / package), *args], {"MCP_LOG_LEVEL": "error"})
+    def node(package: str, script: str, *args: str, **env: str) -> Server:
+        return Server(NODE, [str(PEERS / "node_modules" / package / script), *args], {"MCP_LOG_LEVEL": "error"} | env)
 
-    one, two = directory / "one", directory / "two"
+    def known(program: str, *args: str, **env: str) -> Server:
+        return Server(str(KNOWN / program), list(args), env)
+
+    one, two, vault = (directory / name for name in ("one", "two", "vault"))
     for repo in (one, two):
         repo.mkdir()
         repository(repo)
-    thoughts = node("@modelcontextprotocol/server-sequential-thinking/dist/index.js")
-    git = node("@cyanheads/git-mcp-server/dist/index.js")
-    database = str(directory / "a.db")
+    (vault / ".obsidian").mkdir(parents=True)
+    (vault / "a.md").write_text("a note\n")
+    page = '<diagram name="a"><mxGraphModel><root><mxCell id="0"/></root></mxGraphModel></diagram>'
+    (directory / "a.drawio").write_text(f"<mxfile>{page}</mxfile>")
+
+    official = "@modelcontextprotocol/server-"
+    book, document = str(directory / "a.xlsx"), str(directory / "a.docx")
     note = {"path": str(directory / f"{MARK}.txt"), "content": "x"}
     zones = {"source_timezone": "Etc/GMT+3", "time": "12:30", "target_timezone": "Etc/GMT-2"}
-    return {
-        "thinking": Case(thoughts, [thought(branchFromThought=1, branchId=MARK)], [thought(thought="mine")], "session"),
-        "git-session": Case(
-            git, [("git_set_working_dir", {"path": str(one)})], [("git_log", {"maxCount": 1})], "session"
+    entity = {"name": MARK, "entityType": "mark", "observations": ["left"]}
+    rows = {"filepath": book, "sheet_name": "Sheet1"}
+    everything = [
+        # Keeps something for its client.
+        Case(
+            f"{official}sequential-thinking", node(f"{official}sequential-thinking", "dist/index.js"), "session",
+            [thought(branchFromThought=1, branchId=MARK)], [thought(thought="mine")],
         ),
-        "sqlite": Case(
-            Server(str(KNOWN / "mcp-server-sqlite"), ["--db-path", database]),
-            [("append_insight", {"insight": MARK})], [("list_tables", {})], "session",
+        Case(
+            "mcp-sequentialthinking-tools", node("mcp-sequentialthinking-tools", "dist/index.js"), "session",
+            [thought("sequentialthinking_tools")], [thought("sequentialthinking_tools", thought="mine")],
         ),
-        "powerpoint": Case(
-            Server(str(KNOWN / "ppt_mcp_server"), []),
-            [("create_presentation", {"id": MARK})], [("list_presentations", {})], "session",
+        Case(
+            "@cyanheads/git-mcp-server", node("@cyanheads/git-mcp-server", "dist/index.js"), "session",
+            [("git_set_working_dir", {"path": str(one)})], [("git_log", {"maxCount": 1})],
         ),
-        "code-index": Case(
-            Server(str(KNOWN / "code-index-mcp"), []),
-            [("set_project_path", {"path": str(one)})], [("find_files", {"pattern": "*"})], "session",
+        Case(
+            "terminal-mcp", known("terminal-mcp"), "session",
+            [("session_create", {"command": "cat", "label": MARK})], [("session_list", {})],
         ),
-        "fetch": Case(Server(str(KNOWN / "mcp-server-fetch"), []), [], [], "shared"),
-        "calculator": Case(
-            Server(str(KNOWN / "mcp-server-calculator"), []),
-            [("calculate", {"expression": "40 + 1"})], [("calculate", {"expression": "1 + 1"})], "shared",
+        Case(
+            "mcp-alchemy", known("mcp-alchemy", DB_URL=f"sqlite:///{directory}/alchemy.db"), "session",
+            [("execute_query", {"query": "CREATE TEMP TABLE marks (a)"})],
+            [("execute_query", {"query": "SELECT name FROM sqlite_temp_master"})],
         ),
-        "time": Case(server("time", directory), [], [("convert_time", zones)], "shared"),
-        "git": Case(
-            server("git", one), [("git_status", {"repo_path": str(one)})], [("git_log", {"repo_path": str(one)})], "shared"
+        Case(
+            "mcp-server-sqlite", known("mcp-server-sqlite", "--db-path", str(directory / "a.db")), "session",
+            [("append_insight", {"insight": MARK})], [("list_tables", {})],
         ),
-        "filesystem": Case(
-            server("filesystem", directory), [("write_file", note)],
-            [("list_directory", {"path": str(directory)})], "shared",
+        Case(
+            "office-powerpoint-mcp-server", known("ppt_mcp_server"), "session",
+            [("create_presentation", {"id": MARK})], [("list_presentations", {})],
         ),
-        "everything": Case(
-            server("everything", directory), [("toggle-simulated-logging", {})], [("echo", {"message": "hello"})], "call"
+        Case(
+            "code-index-mcp", known("code-index-mcp"), "session",
+            [("set_project_path", {"path": str(one)})], [("find_files", {"pattern": "*"})],
         ),
-    }
+        # Asks.
+        Case(
+            f"{official}everything", server("everything", directory), "call",
+            [("toggle-simulated-logging", {})], [("echo", {"message": "hello"})],
+        ),
+        # Keeps what it has outside, or takes its subject from its directory.
+        Case(
+            f"{official}filesystem", server("filesystem", directory), "shared",
+            [("write_file", note)], [("list_directory", {"path": str(directory)})],
+        ),
+        Case(
+            f"{official}memory", server("memory", directory), "shared",
+            [("create_entities", {"entities": [entity]})], [("read_graph", {})],
+        ),
+        Case(
+            "mcp-server-git", server("git", one), "shared",
+            [("git_status", {"repo_path": str(one)})], [("git_log", {"repo_path": str(one)})],
+        ),
+        Case(
+            "excel-mcp-server", known("excel-mcp-server", "stdio"), "shared",
+            [("create_workbook", {"filepath": book}), ("write_data_to_excel", rows | {"data": [[MARK]]})],
+            [("read_data_from_excel", rows)],
+        ),
+        Case(
+            "office-word-mcp-server", known("word_mcp_server"), "shared",
+            [("create_document", {"filename": document}), ("add_paragraph", {"filename": document, "text": MARK})],
+            [("get_document_text", {"filename": document})],
+        ),
+        Case(
+            "mcp-shell-server", known("mcp-shell-server", ALLOW_COMMANDS="echo,pwd"), "shared",
+            [("shell_execute", {"command": ["echo", MARK], "directory": str(two)})],
+            [("shell_execute", {"command": ["pwd"], "directory": str(one)})],
+        ),
+        Case(
+            "cli-mcp-server", known("cli-mcp-server", ALLOWED_DIR=str(one), ALLOWED_COMMANDS="all", ALLOWED_FLAGS="all"), "shared",
+            [("run_command", {"command": f"echo {MARK}"})], [("run_command", {"command": "pwd"})],
+        ),
+        Case(
+            "mcp-server-code-runner", node("mcp-server-code-runner", "dist/cli.js"), "shared",
+            [("run-code", {"code": f"globalThis.left = '{MARK}'", "languageId": "javascript"})],
+            [("run-code", {"code": "console.log(globalThis.left)", "languageId": "javascript"})],
+        ),
+        # Reads.
+        Case("mcp-server-fetch", known("mcp-server-fetch"), "shared", [], []),
+        Case("duckduckgo-mcp-server", known("duckduckgo-mcp-server"), "shared", [], []),
+        Case(
+            "mcp-server-calculator", known("mcp-server-calculator"), "shared",
+            [("calculate", {"expression": "40 + 1"})], [("calculate", {"expression": "1 + 1"})],
+        ),
+        Case("mcp-server-time", server("time", directory), "shared", [], [("convert_time", zones)]),
+        Case(
+            "time-mcp", node("time-mcp", "dist/index.js"), "shared",
+            [("days_in_month", {"date": "2024-02-01"})], [("days_in_month", {"date": "2025-02-01"})],
+        ),
+        Case(
+            "mcp-obsidian", node("mcp-obsidian", "dist/index.js", str(vault)), "shared",
+            [("read_notes", {"paths": ["a.md"]})], [("search_notes", {"query": "a"})],
+        ),
+        Case(
+            "howtocook-mcp", node("howtocook-mcp", "build/index.js"), "shared",
+            [("mcp_howtocook_getRecipesByCategory", {"category": "\u6c64"})],
+            [("mcp_howtocook_getRecipesByCategory", {"category": "\u4e3b\u98df"})],
+        ),
+        Case(
+            "@drawio/mcp", node("@drawio/mcp", "src/index.js"), "shared",
+            [("get_page", {"path": str(directory / "a.drawio"), "page": "0"})],
+            [("list_pages", {"path": str(directory / "a.drawio")})],
+        ),
+    ]
+    return {case.package: case for case in everything}
+
+
+def installed(package: str) -> str:
+    """The version that the peers have of it."""
+    manifest = PEERS / "node_modules" / package / "package.json"
+    if manifest.exists():
+        return json.loads(manifest.read_text())["version"]
+    places = [str(place) for venv in ("known", "venv") for place in (PEERS / venv / "lib").glob("python*/site-packages")]
+    return next(metadata.distributions(name=package, path=places)).version
+
+
+def entry(case: Case) -> list[str]:
+    """What the table lacks: each server that is run here says so, with its version."""
+    want = f"[run {installed(case.package)}]"
+    lines = TABLE.read_text().splitlines()
+    found = [line for line in lines if line.startswith(f'  "{case.package}": ') and line.endswith(want)]
+    return [] if found else [f"no entry of {TABLE.name} for it ends with {want}"]
 
 
 async def told(client: Client, calls: Calls) -> list[Any]:
@@ -139,7 +240,7 @@ async def check(name: str, case: Case, mcpool: str, directory: Path) -> list[str
     directly = await two_clients(["env", *env, case.server.command, *case.server.args], case)
     (directory / "default").mkdir()
     pooled, lease = await through(Pooled(mcpool, directory / "default", {name: case.server}), name, case)
-    faults = [] if lease == case.lease else [f"its lease is {lease}, not {case.lease}"]
+    faults = entry(case) + ([] if lease == case.lease else [f"its lease is {lease}, not {case.lease}"])
     for here, there in zip(directly, pooled, strict=True):
         if here != there:
             faults.append(f"directly {json.dumps(here)[:300]}\n      through mcpool {json.dumps(there)[:300]}")
@@ -166,17 +267,17 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="mcpool-leaks-") as place:
         work = Path(place) / "work"
         work.mkdir()
-        for name, case in cases(work).items():
-            if args.only not in (None, name):
+        for at, (package, case) in enumerate(cases(work).items()):
+            if args.only not in (None, package):
                 continue
-            own = Path(place) / name
+            name, own = f"s{at}", Path(place) / str(at)
             own.mkdir()
             try:
                 faults = asyncio.run(in_time(name, case, os.path.abspath(args.mcpool), own))
             except Exception as error:
                 faults = [f"{type(error).__name__}: {error}"]
             passed, failed = passed + (not faults), failed + bool(faults)
-            print(f"{name}: {'; '.join(faults) or 'nothing leaks'}")
+            print(f"{package}: {'; '.join(faults) or 'nothing leaks'}", flush=True)
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 

@@ -38,7 +38,7 @@ use sha2::{Digest, Sha256};
 use strict::Distrust;
 
 pub use access::{Access, Grants, Named, Roots, Rule, Who};
-pub use daemon::{Admin, Audit, Catalogue, Life, Limits, Log, MetricsAt, Sockets};
+pub use daemon::{Admin, Audit, Catalogue, Life, Limits, Log, MetricsAt, SOCKET_PATH, Sockets};
 pub use diagnostic::{Mistake, Mistakes, Spot};
 pub use endpoint::{ALL, Endpoint};
 pub use environment::{Environment, INHERITED, Surroundings};

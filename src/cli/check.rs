@@ -13,9 +13,6 @@ use crate::config::{Config, Server};
 use crate::plural::plural;
 use crate::pool::lease::{self, Evidence};
 
-/// How many bytes a socket's path may have: what `sockaddr_un` holds, less the NUL at its end.
-const SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
-
 /// Checks a config file; with `start`, opens each server too.
 pub async fn run(file: &Path, start: bool) -> Result<ExitCode, String> {
     let config = match Config::load(file) {
@@ -47,15 +44,8 @@ fn wrong(config: &Config) -> Vec<String> {
         wrong.push("no server is configured: write one under `servers:`".to_owned());
     }
     let sockets = config.endpoints.iter().map(|endpoint| sockets::path(config, &endpoint.name));
-    if let Some(longest) =
-        sockets.max_by_key(|path| path.as_os_str().len()).filter(|path| path.as_os_str().len() > SOCKET_PATH)
-    {
-        wrong.push(format!(
-            "the path of the socket {} has {} bytes; the system allows {SOCKET_PATH}: choose a shorter `sockets.dir`",
-            longest.display(),
-            longest.as_os_str().len()
-        ));
-    }
+    let longest = sockets.max_by_key(|path| path.as_os_str().len());
+    wrong.extend(longest.and_then(|path| sockets::too_long(&path)));
     wrong
 }
 

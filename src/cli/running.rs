@@ -174,6 +174,9 @@ fn places(chosen: &Chosen, own: PathBuf) -> impl Iterator<Item = PathBuf> {
 async fn ask(directory: &Path, endpoint: &str) -> Asked {
     use std::io::ErrorKind::{ConnectionRefused, ConnectionReset, NotADirectory, NotFound, WouldBlock};
     let path = sockets::named(directory, sockets::ADMIN);
+    if let Some(why) = sockets::too_long(&path) {
+        return Asked::Failed(why);
+    }
     let reached = loop {
         match sockets::reach(&path, None).await {
             // So many ask at once that there is no room to wait; whoever calls this bounds how long it is tried.

@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// How many bytes a socket's path may have: what `sockaddr_un` holds, less the NUL at its end.
+pub const SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+
 /// Where callers find the daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sockets {

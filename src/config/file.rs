@@ -18,7 +18,7 @@ use super::diagnostic::{Mistakes, Notes, quoted};
 use super::fields::Fields;
 use super::hosts::{self, Adapted};
 use super::substitute::Env;
-use super::yaml::{self, Entry, Node, Place};
+use super::yaml::{self, Entry, Node, Place, Value};
 use super::{Admin, Audit, Catalogue, Config, Life, Limits, Log, MetricsAt, Record, Server, Sockets, jsonc, name};
 
 /// For durations that may not be zero.
@@ -63,12 +63,34 @@ pub(super) fn read_what_can_be(text: &str, origin: &Origin<'_>) -> Option<Config
 
 fn tree(text: &str, notes: &Notes<'_>, origin: &Origin<'_>) -> Option<Config> {
     let (root, json) = parsed(text, notes)?;
-    let Adapted { root, foreign } = hosts::adapt(root, json);
+    let Adapted { mut root, foreign, doubtful, of_projects } = hosts::adapt(root, json);
+    for section in doubtful {
+        keep_if_ours(section, &mut root, notes, origin);
+    }
+    if of_projects {
+        let told = "servers of single projects are left out: move those to be shared from `projects` to `mcpServers`";
+        notes.warn(told.to_owned());
+    }
     let mut fields = Fields::new(notes, Place::new(1, 1, 1), &root);
     if foreign {
         fields = fields.beside_others("this is a host's file");
     }
     Some(config(fields, origin))
+}
+
+/// Puts a section back into a host's file if mcpool can read it: hosts have sections of these names, too.
+fn keep_if_ours(section: Entry, root: &mut Node, notes: &Notes<'_>, origin: &Origin<'_>) {
+    let trial = notes.trial();
+    let alone = Node { place: section.place, value: Value::Map(vec![section.clone()]) };
+    config(Fields::new(&trial, section.place, &alone), origin);
+    match (trial.first(), &mut root.value) {
+        (None, Value::Map(entries)) => entries.push(section),
+        (Some(why), _) => {
+            notes.absorb(trial, false);
+            notes.warn(format!("`{}` is taken for the host's own: {why}", section.key));
+        }
+        (None, _) => {}
+    }
 }
 
 /// The tree of a text, and whether it is JSON. What begins as JSON may be YAML all the same.

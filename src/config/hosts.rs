@@ -12,22 +12,14 @@ const OWN: &str = "servers";
 /// What the others become.
 const HOSTED: &str = "mcpServers";
 /// Keys of a server that no host has: who writes one writes for mcpool.
-const OWN_KEYS: [&str; 14] = [
-    "era",
-    "lease",
-    "instances",
-    "concurrency",
-    "when_full",
-    "queue",
-    "recycle",
-    "probe",
-    "backoff",
-    "breaker",
-    "rate_limit",
-    "retry",
-    "stdout_errors",
-    "inherit_env",
-];
+const OWN_KEYS: [&str; 6] = ["era", "lease", "concurrency", "when_full", "stdout_errors", "inherit_env"];
+/// Keys of a server that are mcpool's where they hold a map, and may be a host's where they hold anything else.
+const OWN_MAPS: [&str; 9] =
+    ["timeout", "instances", "queue", "recycle", "probe", "backoff", "breaker", "rate_limit", "retry"];
+/// Keys of the sandboxes of hosts, which mcpool's does not have.
+const THEIR_SANDBOX: [&str; 3] = ["filesystem", "enabled", "mode"];
+/// Sections that hosts have too, for themselves. None of them allows or forbids anything.
+const SHARED_SECTIONS: [&str; 5] = ["log", "environment", "catalogue", "drain", "reload"];
 /// What hosts call what mcpool calls otherwise.
 const RENAMED: [(&str, &str); 7] = [
     ("cmd", "command"),
@@ -48,14 +40,21 @@ pub(super) struct Adapted {
     pub(super) root: Node,
     /// It is a host's: keys that mcpool does not know are others'.
     pub(super) foreign: bool,
+    /// Its sections that may be the host's though mcpool has some of that name.
+    pub(super) doubtful: Vec<Entry>,
+    /// There are servers of single projects in it, which are left out.
+    pub(super) of_projects: bool,
 }
 
 /// Finds the servers of a host's file, whatever it calls them.
 pub(super) fn adapt(mut root: Node, json: bool) -> Adapted {
-    let Value::Map(entries) = &mut root.value else { return Adapted { root, foreign: false } };
+    let Value::Map(entries) = &mut root.value else {
+        return Adapted { root, foreign: false, doubtful: Vec::new(), of_projects: false };
+    };
     let has = |entries: &[Entry], key: &str| entries.iter().any(|entry| entry.key == key);
     let own = has(entries, OWN) && !(json && is_vs_code(entries));
     let mut foreign = has(entries, HOSTED) && !own;
+    let mut of_projects = false;
     if !own {
         let mut found = Vec::new();
         for entry in &mut *entries {
@@ -64,6 +63,8 @@ pub(super) fn adapt(mut root: Node, json: bool) -> Adapted {
                 foreign = true;
             }
         }
+        of_projects = json && entries.iter().any(keeps_servers_of_projects);
+        foreign |= of_projects;
         if foreign {
             entries.retain(|entry| !matches!(entry.key.as_str(), OWN | "context_servers"));
             let place = entries.first().map_or(Place::new(1, 1, 1), |entry| entry.place);
@@ -77,7 +78,16 @@ pub(super) fn adapt(mut root: Node, json: bool) -> Adapted {
             }
         }
     }
-    Adapted { root, foreign }
+    let doubtful = if foreign && json { take_doubtful(&mut root) } else { Vec::new() };
+    Adapted { root, foreign, doubtful, of_projects }
+}
+
+fn take_doubtful(root: &mut Node) -> Vec<Entry> {
+    let Value::Map(entries) = &mut root.value else { return Vec::new() };
+    let doubtful = |entry: &Entry| SHARED_SECTIONS.contains(&entry.key.as_str());
+    let (doubtful, others) = std::mem::take(entries).into_iter().partition(doubtful);
+    *entries = others;
+    doubtful
 }
 
 /// Takes the servers out of a key that some host keeps them under.
@@ -105,6 +115,13 @@ fn servers_in(key: &str, node: &mut Node, json: bool) -> Option<Vec<Entry>> {
     }
 }
 
+/// Whether servers of single projects stand here, as Claude Code keeps them.
+fn keeps_servers_of_projects(entry: &Entry) -> bool {
+    let Value::Map(projects) = &entry.node.value else { return false };
+    let any = |project: &Entry| matches!(get(&project.node, HOSTED), Some(Node { value: Value::Map(servers), .. }) if !servers.is_empty());
+    entry.key == "projects" && projects.iter().any(any)
+}
+
 fn is_server(entry: &Entry) -> bool {
     ["command", "url", "type"].iter().any(|key| get(&entry.node, key).is_some())
 }
@@ -127,8 +144,32 @@ fn listed(node: Node) -> Option<Entry> {
 
 /// Whether a server has keys that are mcpool's alone, so that its mistakes are meant for whoever wrote them.
 pub(super) fn is_own(node: &Node) -> bool {
-    let timeout = get(node, "timeout").is_some_and(|node| matches!(node.value, Value::Map(_)));
-    timeout || OWN_KEYS.iter().any(|key| get(node, key).is_some())
+    let map = |key: &str| get(node, key).is_some_and(|node| matches!(node.value, Value::Map(_)));
+    OWN_MAPS.iter().any(|key| map(key)) || OWN_KEYS.iter().any(|key| get(node, key).is_some())
+}
+
+/// Whether a sandbox is a host's. Of any other a mistake is told: a server is not to run without what was meant for it.
+fn is_theirs(sandbox: &Node) -> bool {
+    match &sandbox.value {
+        Value::Map(entries) => entries.iter().any(|entry| THEIR_SANDBOX.contains(&entry.key.as_str())),
+        Value::Scalar { text, .. } => matches!(text.as_str(), "true" | "false" | "docker"),
+        Value::List(_) => false,
+    }
+}
+
+/// Leaves out what is `null`, wherever it stands: hosts that keep all kinds of servers in one type write it.
+fn without_nulls(node: &mut Node) {
+    match &mut node.value {
+        Value::Map(entries) => {
+            entries.retain(|entry| !entry.node.is_null());
+            entries.iter_mut().for_each(|entry| without_nulls(&mut entry.node));
+        }
+        Value::List(items) => {
+            items.retain(|item| !item.is_null());
+            items.iter_mut().for_each(without_nulls);
+        }
+        Value::Scalar { .. } => {}
+    }
 }
 
 fn get<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
@@ -141,7 +182,9 @@ fn get<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
 /// # Errors
 /// It has to be left out, and why.
 pub(super) fn fit(notes: &Notes<'_>, entry: Entry, taken: &mut Vec<String>) -> Result<Entry, String> {
-    let Entry { key, place, node, repeated } = entry;
+    let Entry { key, place, mut node, repeated } = entry;
+    let own = is_own(&node);
+    without_nulls(&mut node);
     let mut node = flat(node);
     if let Some(kind) = ["type", "transport", "transportType", "source"].iter().find_map(|key| get(&node, key)?.text())
         && !LOCAL.contains(&kind)
@@ -161,9 +204,13 @@ pub(super) fn fit(notes: &Notes<'_>, entry: Entry, taken: &mut Vec<String>) -> R
             false
         }
         ("type" | "transport" | "transportType" | "source" | "enabled" | "disabled" | "name", Some(_)) => false,
-        // A map is mcpool's.
-        ("timeout", Some(_)) => {
-            unused.push("timeout".to_owned());
+        (key, text) if REMOTE.contains(&key) && text == Some("") => false,
+        (key, _) if !own && OWN_MAPS.contains(&key) => {
+            unused.push(key.to_owned());
+            false
+        }
+        ("sandbox", _) if is_theirs(&entry.node) => {
+            unused.push("the sandbox of its host, and has one of its own".to_owned());
             false
         }
         ("env_file", Some(path)) if !path.starts_with('/') => {

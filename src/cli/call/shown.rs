@@ -14,11 +14,9 @@ use crate::text::{line, lines};
 #[serde(rename_all = "camelCase")]
 struct ToolResult {
     result_type: Option<String>,
-    #[serde(default)]
-    content: Vec<Value>,
+    content: Option<Vec<Value>>,
     structured_content: Option<Box<RawValue>>,
-    #[serde(default)]
-    is_error: bool,
+    is_error: Option<bool>,
 }
 
 /// Prints a result: on stdout with success, on stderr with 1 if the tool says that it failed.
@@ -26,8 +24,8 @@ struct ToolResult {
 /// # Errors
 /// In words for people: it is no tool result, or one that needs more than this command can give.
 pub fn result(raw: &RawValue) -> Result<ExitCode, String> {
-    let result: ToolResult =
-        serde_json::from_str(raw.get()).map_err(|error| format!("the result is no tool result: {error}"))?;
+    let result = read(raw.get()).map_err(|error| format!("the result is no tool result: {error}"))?;
+    let failed = result.is_error.unwrap_or_default();
     match result.result_type.as_deref() {
         None | Some("complete") => {}
         Some("input_required") => {
@@ -38,7 +36,7 @@ pub fn result(raw: &RawValue) -> Result<ExitCode, String> {
         }
     }
     let text = page(&result);
-    let written = if result.is_error {
+    let written = if failed {
         write(io::stderr(), rustix::termios::isatty(io::stderr()), &text)
     } else {
         write(io::stdout(), rustix::termios::isatty(io::stdout()), &text)
@@ -49,12 +47,40 @@ pub fn result(raw: &RawValue) -> Result<ExitCode, String> {
     {
         return Err(format!("the tool was called, but its result cannot be written: {error}"));
     }
-    Ok(if result.is_error { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn read(json: &str) -> serde_json::Result<ToolResult> {
+    serde_json::from_str(json).or_else(|_| serde_json::from_str(&without_halves(json)))
+}
+
+/// JSON allows an escape that is half a character, as of a text that was cut off in its middle; no Rust text can hold it.
+fn without_halves(json: &str) -> String {
+    let unit = |at: usize| u16::from_str_radix(json.get(at + 2..at + 6)?, 16).ok();
+    let (mut whole, mut rest) = (String::with_capacity(json.len()), 0);
+    while let Some(at) = json[rest..].find('\\').map(|found| rest + found) {
+        whole.push_str(&json[rest..at]);
+        let escapes = |at: usize| json[at..].starts_with("\\u").then(|| unit(at)).flatten();
+        let (text, length) = match escapes(at) {
+            Some(0xd800..=0xdbff) if matches!(escapes(at + 6), Some(0xdc00..=0xdfff)) => (&json[at..at + 12], 12),
+            Some(0xd800..=0xdfff) => ("\\ufffd", 6),
+            // What is escaped may be of several bytes where this is no JSON.
+            _ => (&json[at..at + 1], 1),
+        };
+        whole.push_str(text);
+        rest = at + length;
+        if length == 1 && json[rest..].starts_with('\\') {
+            whole.push('\\');
+            rest += 1;
+        }
+    }
+    whole + &json[rest..]
 }
 
 fn page(result: &ToolResult) -> String {
-    let mut page: Vec<String> = result.content.iter().map(shown).collect();
-    let has_text = result.content.iter().any(|block| block["type"] == "text");
+    let content = result.content.as_deref().unwrap_or_default();
+    let mut page: Vec<String> = content.iter().map(shown).collect();
+    let has_text = content.iter().any(|block| block["type"] == "text");
     if let Some(structured) = result.structured_content.as_ref().filter(|_| !has_text) {
         page.push(pretty(structured.get()));
     }
@@ -130,7 +156,17 @@ mod tests {
     use super::*;
 
     fn paged(json: &str) -> String {
-        page(&serde_json::from_str(json).unwrap())
+        page(&read(json).unwrap())
+    }
+
+    #[test]
+    fn what_is_null_is_left_out_and_half_a_character_is_shown_as_none() {
+        let null =
+            r#"{"content":[{"type":"text","text":"a"}],"isError":null,"structuredContent":null,"resultType":null}"#;
+        assert_eq!(paged(null), "a");
+        assert_eq!(paged(r#"{"content":null,"structuredContent":{"a":1}}"#), "{\n  \"a\": 1\n}");
+        let halves = r#"{"content":[{"type":"text","text":"\ud83d\ude00 \ud83d \\ud83d \udc00\ud83d"}]}"#;
+        assert_eq!(paged(halves), "\u{1f600} \u{fffd} \\ud83d \u{fffd}\u{fffd}");
     }
 
     #[test]

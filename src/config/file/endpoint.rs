@@ -7,10 +7,7 @@ use super::{access, check_name};
 use crate::config::diagnostic::{Notes, quoted};
 use crate::config::fields::Fields;
 use crate::config::yaml::Entry;
-use crate::config::{ALL, Endpoint, name};
-
-/// How many bytes a socket's path may have: what `sockaddr_un` holds, less the NUL at its end.
-const SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+use crate::config::{ALL, Endpoint, SOCKET_PATH, name};
 
 /// Reads one endpoint; `known` are the names of all servers.
 pub(super) fn read(notes: &Notes<'_>, entry: &Entry, known: &[&str]) -> Endpoint {

@@ -53,6 +53,10 @@ fn the_files_of_hosts_work_as_they_are() {
         ("Goose", "extensions:\n  s: {type: stdio, cmd: x, args: [y], envs: {}, env_keys: [], enabled: true, timeout: 300}\n  developer: {type: builtin, enabled: true}\n".to_owned()),
         ("Warp", format!(r#"{{"mcpServers": {{"s": {entry}, "working_directory": "/tmp", "start_on_launch": true}}}}}}"#)),
         ("Copilot CLI", format!(r#"{{"mcpServers": {{"s": {entry}, "type": "local", "tools": ["*"]}}}}}}"#)),
+        ("a host's own log", format!(r#"{{"log": {{"project": "info"}}, "reload": "never", "mcpServers": {{"s": {entry}}}}}}}"#)),
+        ("keys with other meanings", format!(r#"{{"mcpServers": {{"s": {entry}, "retry": 3, "queue": true, "probe": false, "instances": 2}}}}}}"#)),
+        ("VS Code, sandbox", format!(r#"{{"servers": {{"s": {entry}, "type": "stdio", "sandboxEnabled": true, "sandbox": {{"filesystem": {{"allowWrite": []}}}}}}}}}}"#)),
+        ("nulls of a type for all servers", format!(r#"{{"mcpServers": {{"s": {entry}, "url": null, "serverUrl": "", "env": {{"A": null}}, "sandbox": false}}}}}}"#)),
         ("null", format!("\u{feff}{{\r\n\t\"mcpServers\": {{\r\n\t\t\"s\": {entry}, \"env\": null, \"cwd\": null}}\r\n\t}}\r\n}}\r\n")),
     ] {
         assert_eq!(shared(&text).0, ["s: x y"], "{host}");
@@ -105,6 +109,12 @@ fn what_cannot_be_shared_is_left_out_of_a_hosts_file_and_told() {
     let (servers, _) =
         shared(r#"{"mcpServers": {"x y": {"command": "a"}, "x-y": {"command": "b"}, "x.y": {"command": "c"}}}"#);
     assert_eq!(servers, ["x-y: a ", "x-y-2: b ", "x-y-3: c "]);
+    let (servers, warnings) =
+        shared(r#"{"numStartups": 3, "projects": {"/p": {"mcpServers": {"s": {"command": "x"}}}}}"#);
+    assert!(
+        servers.is_empty() && warnings.join("\n").contains("move those to be shared from `projects` to `mcpServers`"),
+        "{warnings:?}"
+    );
     // Who writes for mcpool is told of mistakes as mistakes.
     says("mcpServers: {a: {command: x, autoApprove: [], lease: shred}}", "did you mean `shared`?", "1:54");
     says("{\"servers\": {\"a\": {\"command\": \"x\", \"autoApprove\": []}}}", "unknown key `autoApprove`", "1:36");

@@ -172,7 +172,7 @@ fn places(chosen: &Chosen, own: PathBuf) -> impl Iterator<Item = PathBuf> {
 }
 
 async fn ask(directory: &Path, endpoint: &str) -> Asked {
-    use std::io::ErrorKind::{ConnectionRefused, ConnectionReset, NotADirectory, NotFound, WouldBlock};
+    use std::io::ErrorKind::{ConnectionRefused, ConnectionReset, InvalidInput, NotADirectory, NotFound, WouldBlock};
     let path = sockets::named(directory, sockets::ADMIN);
     if let Some(why) = sockets::too_long(&path) {
         return Asked::Failed(why);
@@ -186,7 +186,10 @@ async fn ask(directory: &Path, endpoint: &str) -> Asked {
     };
     let stream = match reached {
         Ok(stream) => stream,
-        Err(Unreached::Io(error)) if matches!(error.kind(), NotFound | NotADirectory | ConnectionRefused) => {
+        // Nor does anybody listen where the path is too long, and whoever starts a daemon there is told what to do.
+        Err(Unreached::Io(error))
+            if matches!(error.kind(), NotFound | NotADirectory | ConnectionRefused | InvalidInput) =>
+        {
             return Asked::Nobody;
         }
         Err(Unreached::Io(error)) if error.kind() == ConnectionReset => return Asked::Gone,

@@ -146,7 +146,8 @@ impl Mux {
     pub(crate) fn answer_list(&mut self, key: CallKey, kind: ListKind) {
         let Some(call) = self.calls.get(key) else { return };
         let cursor = match call.request.raw(Field::Cursor) {
-            None | Some("null") => 0,
+            // Servers take an empty one for none.
+            None | Some(r#""""#) => 0,
             Some(_) => {
                 let text = call.request.text(Field::Cursor).unwrap_or_default();
                 match self.tokens.take(Purpose::Page, &text, (call.caller, digest_of(kind))) {

@@ -80,8 +80,11 @@ impl Mux {
                 "is cut off: it is too long"
             );
         }
-        let more = page.cursor.is_some() && !known && within;
-        request.pages.push(page);
+        let again = request.pages.iter().any(|before| page.repeats(before));
+        let more = page.cursor.is_some() && !known && !again && within;
+        if !again {
+            request.pages.push(page);
+        }
         if more { self.fetch_page(request, profile) } else { self.list_fetched(request, &profile) }
     }
 

@@ -155,6 +155,15 @@ pub struct Page {
     pub(super) private: bool,
 }
 
+impl Page {
+    /// Whether it holds what another page held, so that nothing new is to be had behind it. An empty one may be followed
+    /// by others.
+    pub(super) fn repeats(&self, before: &Page) -> bool {
+        let same = || self.items.iter().zip(&before.items).all(|(one, two)| one.get() == two.get());
+        !self.items.is_empty() && self.items.len() == before.items.len() && same()
+    }
+}
+
 /// Reads a page out of a result.
 pub(super) fn read_page(kind: ListKind, result: &str) -> Page {
     let mut rest = String::new();

@@ -57,7 +57,6 @@ fn an_item_that_no_client_could_read_hides_nothing_of_others() {
             r#"{"name":"odd","inputSchema":{}}"#,
             r#"{"name":"odd","inputSchema":{"type":["object","null"]}}"#,
             r#"{"name":7,"inputSchema":{"type":"object"}}"#,
-            r#"{"name":"","inputSchema":{"type":"object"}}"#,
             r#"{"name":"odd","description":"\ud800","inputSchema":{"type":"object"}}"#,
             r#"{"name":"odd","name":"other__good","inputSchema":{"type":"object"}}"#,
         ] {
@@ -67,6 +66,21 @@ fn an_item_that_no_client_could_read_hides_nothing_of_others() {
             assert_eq!(all.names(), ["odd__good", "other__good"], "{odd}");
             assert_eq!(caller.call("odd__good", json!({})).await.text(), "a tool", "{odd}");
         }
+    });
+}
+
+/// Clients take it, and model APIs take the name that it gets here.
+#[test]
+fn a_tool_without_any_letter_in_its_name_can_be_called() {
+    play(async {
+        let proxy = beside_a_good_one(r#"{"name":"","inputSchema":{"type":"object"}}"#).await;
+        let caller = proxy.legacy(REVISION).connect("all").await;
+        let list = caller.ask("tools/list", json!({})).await;
+        let names = list.names();
+        let [nameless, good] = &names[..] else { panic!("{names:?}") };
+        assert!(nameless.starts_with("odd_") && *good == "other__good", "{names:?}");
+        assert_eq!(caller.call(nameless, json!({})).await.text(), "a tool");
+        assert_eq!(proxy.got("odd", "tools/call")[0]["params"]["name"], "");
     });
 }
 

@@ -13,8 +13,6 @@ use crate::wire::scan::{alike, plain};
 /// What a value has to be.
 enum Shape {
     Text,
-    /// A text that is not empty.
-    Name,
     /// A text that begins as a URI does.
     Uri,
     Flag,
@@ -70,13 +68,13 @@ fn table(kind: ListKind, era: Era) -> &'static Shape {
             const { &Shape::Of(&[URI, LABEL, TITLE, TEXT, TYPE, ICONS, META, NOTES, SIZE]) }
         }
         (ListKind::Templates, _) => {
-            const TEMPLATE: Member = Member("uriTemplate", Must, Shape::Name);
+            const TEMPLATE: Member = Member("uriTemplate", Must, Shape::Text);
             const { &Shape::Of(&[TEMPLATE, LABEL, TITLE, TEXT, TYPE, ICONS, META, NOTES]) }
         }
     }
 }
 
-const NAME: Member = Member("name", Must, Shape::Name);
+const NAME: Member = Member("name", Must, Shape::Text);
 const LABEL: Member = Member("name", Must, Shape::Text);
 const TITLE: Member = Member("title", May, Shape::Text);
 const TEXT: Member = Member("description", May, Shape::Text);
@@ -156,7 +154,6 @@ impl Walk {
         let text = || unquote(value);
         match shape {
             Shape::Text => is(value.starts_with('"'), "text"),
-            Shape::Name => is(text().is_some_and(|text| !text.is_empty()), "text that is not empty"),
             Shape::Uri => is(text().is_some_and(|text| has_scheme(&text)), "URI"),
             Shape::Flag => is(matches!(value, "true" | "false"), "`true` or `false`"),
             Shape::Whole => is(number(value).is_some_and(|number| number.fract() == 0.0), "whole number"),

@@ -26,12 +26,14 @@ impl Mux {
         match line {
             Line::TooLong(size, skim) => {
                 let error = Error::TooLarge { size, limit: self.config.limits.message };
-                let asks = skim.id().filter(|_| skim.shape() == Shape::Request);
+                let awaited = skim.is_echo() && skim.id().is_some_and(|id| instance.awaits(id));
+                let answers = awaited || skim.shape().answers();
+                let asks = skim.id().filter(|_| skim.shape() == Shape::Request && !awaited);
                 if let Some(id) = asks {
                     // It waits for an answer, as callers do.
                     instance.refuse(id, &error);
                 }
-                if asks.is_some() || !skim.shape().answers() || !self.fail_answer(at, skim.id(), error) {
+                if asks.is_some() || !answers || !self.fail_answer(at, skim.id(), error) {
                     self.drop_from(at, "too_large", &format!("{size} bytes"));
                 }
             }
@@ -127,18 +129,21 @@ impl Mux {
         let Some(instance) = self.instance_mut(at) else { return };
         instance.garbage += 1;
         let hopeless = instance.garbage >= limit;
-        let Malformed { why, id, shape, begins, further, .. } = malformed;
+        let Malformed { why, id, shape, echo, begins, further, .. } = malformed;
+        // No request has a result: it was sent back with its answer in it, if one of ours has its id.
+        let awaited = *echo && id.as_ref().is_some_and(|id| instance.awaits(id));
+        let answers = awaited || shape.answers();
         match id {
             // Elsewhere it is quoted only, as in a log.
-            Some(id) if *shape == Shape::Request && *begins => {
+            Some(id) if *shape == Shape::Request && *begins && !awaited => {
                 instance.refuse(id, &Error::malformed(malformed.code, why.clone()));
             }
             // What stands in a line with other messages may be another caller's.
-            Some(id) if shape.answers() && *begins && further.is_empty() && malformed.code == -32600 => {
+            Some(id) if answers && *begins && further.is_empty() && malformed.code == -32600 => {
                 let said = instance.stderr.shown(&String::from_utf8_lossy(line));
                 self.fail_garbled(at, id, &format!("{why}; it wrote: {said}"));
             }
-            Some(id) if shape.answers() => self.fail_garbled(at, id, why),
+            Some(id) if answers => self.fail_garbled(at, id, why),
             _ => {}
         }
         further.iter().for_each(|id| self.fail_garbled(at, id, why));

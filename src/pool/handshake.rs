@@ -105,6 +105,12 @@ impl Instance {
         }
     }
 
+    /// Whether a request of ours that is not answered has this id.
+    pub fn awaits(&self, id: &RawId) -> bool {
+        let opening = matches!(self.stage, Stage::Opening(opening) if self.state == State::Starting && digits(id.as_str()) == Some(opening.0));
+        opening || digits(id.as_str()).is_some_and(|id| self.pending.get(WireId(id)).is_some())
+    }
+
     /// Hears that what would have been the answer to its opening cannot be read.
     pub fn hear_garbled(&self, id: &RawId, why: &str) -> Option<Failure> {
         let opening = matches!(self.stage, Stage::Opening(opening) if digits(id.as_str()) == Some(opening.0));

@@ -47,6 +47,8 @@ pub struct Malformed {
     pub id: Option<RawId>,
     /// What the message would have been.
     pub shape: Shape,
+    /// Whether it has a method and a result or an error too.
+    pub echo: bool,
     /// Whether the line begins with it: otherwise it may be quoted only, as in a log.
     pub begins: bool,
     /// The ids of further answers in the same line.
@@ -57,12 +59,13 @@ impl Malformed {
     fn of(line: &[u8], code: i64, why: String) -> Malformed {
         let mut found = skim::messages(line).into_iter();
         let first = found.next().unwrap_or_default();
-        let answers = found.filter(|skim| skim.shape().answers());
+        let answers = found.filter(|skim| skim.shape().answers() || skim.is_echo());
         Malformed {
             why,
             code,
             id: first.id().cloned(),
             shape: first.shape(),
+            echo: first.is_echo(),
             begins: line.trim_ascii_start().first() == Some(&b'{'),
             further: answers.filter_map(|skim| skim.id().cloned()).collect(),
         }

@@ -71,6 +71,8 @@ pub struct Skim {
     /// Whether the method is one that wants no answer.
     notifies: bool,
     outcome: bool,
+    /// Whether there is one that is not null.
+    has_outcome: bool,
 }
 
 /// The messages that a line seems to hold which is not one: with text around them, glued together, or cut short.
@@ -119,6 +121,12 @@ impl Skim {
     /// Whether the message would have answered what its id says.
     pub fn is_answer(&self) -> bool {
         self.id.is_some() && self.shape() == Shape::Answer
+    }
+
+    /// Whether the message has a result or an error beside its method, as no message has: the request was sent back with
+    /// its answer in it.
+    pub fn is_echo(&self) -> bool {
+        self.id.is_some() && self.method && self.has_outcome
     }
 
     /// What the message would have been.
@@ -226,7 +234,8 @@ impl Skim {
                     self.method &= token != b"null";
                     self.notifies = token.starts_with(b"\"notifications/");
                 }
-                Key::Outcome | Key::Version | Key::Other => {}
+                Key::Outcome => self.has_outcome |= token != b"null",
+                Key::Version | Key::Other => {}
             }
         }
         if self.depth == 1 {
@@ -287,6 +296,20 @@ mod tests {
             ("hello", Shape::Nothing),
         ] {
             assert_eq!(seen(line).1, shape, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_request_with_an_answer_in_it_is_told_from_one_without() {
+        for (line, echo) in [
+            (r#"{"id":1,"method":"x","result":{"a":null}}"#, true),
+            (r#"{"error": "x", "method":"x","params":{},"id":1}"#, true),
+            (r#"{"id":1,"method":"x","params":{"result":1}}"#, false),
+            (r#"{"id":1,"method":"x","result":null}"#, false),
+            (r#"{"id":1,"method":null,"result":1}"#, false),
+            (r#"{"method":"x","result":1}"#, false),
+        ] {
+            assert_eq!(Skim::over(line.as_bytes()).is_echo(), echo, "{line}");
         }
     }
 

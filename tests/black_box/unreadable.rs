@@ -116,6 +116,46 @@ fn a_secret_in_such_an_answer_is_not_shown_and_a_long_one_is_cut() {
 }
 
 #[test]
+fn an_answer_that_has_the_request_in_it_fails_its_call_at_once() {
+    play(async {
+        let proxy = proxy().server("s", parrot().into()).start().await;
+        let caller = proxy.legacy(REVISION).connect("s").await;
+        for line in [
+            r#"{"jsonrpc":"2.0","id":ID,"method":"tools/call","result":{"content":[]}}"#,
+            r#"{"jsonrpc":"2.0","id":ID,"method":"tools/call","params":{"name":"x"},"result":{"content":[]}}"#,
+            r#"{"jsonrpc":"2.0","id":ID,"method":"tools/call","error":{"code":1,"message":"no"}}"#,
+            r#"{"jsonrpc":"2.0","id":ID,"method":5,"result":{"content":[]}}"#,
+        ] {
+            let answer = told(&caller, line).await;
+            assert_eq!((answer.code(), answer.reason()), (502, Some("server_misbehaved")), "{line}");
+            assert!(answer.message().contains("it wrote: "), "{}", answer.raw);
+        }
+    });
+}
+
+#[test]
+fn a_request_of_the_server_ends_no_call_that_has_its_id() {
+    play(async {
+        let odd =
+            script().on("tools/list", |it, say| say.result(it, json!({"tools": []}))).on("tools/call", |it, say| {
+                for of_ours in
+                    [r#""method":"vendor/ask","params":{"result":1}"#, r#""method":"vendor/ask","result":null"#]
+                {
+                    say.line(&format!(r#"{{"jsonrpc":"2.0","id":{},{of_ours}}}"#, it.id()));
+                }
+                say.line(r#"{"jsonrpc":"2.0","id":"theirs","method":"vendor/ask","result":{}}"#);
+                say.text(it, "done");
+            });
+        let proxy = proxy().server("s", odd.into()).start().await;
+        let caller = proxy.legacy(REVISION).connect("s").await;
+        assert_eq!(caller.call("x", json!({})).await.text(), "done");
+        settled().await;
+        let lines = proxy.process("s", 0).lines();
+        assert!(lines.iter().any(|line| line.contains(r#""theirs""#) && line.contains("-32600")), "{lines:?}");
+    });
+}
+
+#[test]
 fn an_answer_with_text_around_it_fails_its_call_at_once() {
     play(async {
         let proxy = proxy().server("s", parrot().into()).start().await;

@@ -125,21 +125,56 @@ impl Mux {
             matches!(call.place, Place::Lists(of, _) if of == kind)
                 && (failed || self.offer_to(server, call).variant == *variant)
         };
-        let waiting = self.waiting_for(server, waits);
+        let sees = |key: &CallKey| self.calls.get(*key).is_some_and(|call| self.may_see(server, call, kind));
+        let (served, left): (Vec<CallKey>, Vec<CallKey>) = self.waiting_for(server, waits).into_iter().partition(sees);
+        for (key, _) in self.done_waiting(server, served) {
+            self.lists_there(key, kind);
+        }
+        match failure {
+            Some(failure) => self.list_refused(server, left, kind, &failure),
+            // It came for one user, and is for that user alone.
+            None => {
+                if let Some(call) = left.first().and_then(|key| self.calls.get(*key)) {
+                    let offer = self.offer_to(server, call);
+                    self.fetch_list(server, call.caller, offer.profile, offer.variant, kind);
+                }
+            }
+        }
+    }
+
+    /// Tells those who waited for a list that cannot be had.
+    fn list_refused(
+        &mut self,
+        server: ServerId,
+        waiting: Vec<CallKey>,
+        kind: ListKind,
+        failure: &Result<Error, &Message>,
+    ) {
         for (key, alone) in self.done_waiting(server, waiting) {
-            if failure.as_ref().is_some_and(|failure| self.refuse_unlisted(key, failure)) {
+            if self.refuse_unlisted(key, failure) {
                 continue;
             }
-            match failure.as_ref().filter(|_| alone) {
-                None => self.lists_there(key, kind),
-                Some(Ok(error)) => self.fail(key, error.clone()),
-                Some(Err(answer)) => {
+            match failure {
+                _ if !alone => self.lists_there(key, kind),
+                Ok(error) => self.fail(key, error.clone()),
+                Err(answer) => {
                     if let Some(Source::Caller(reply, _permit)) = self.take_out(key).map(|call| call.from) {
                         reply.answer(answer, answer.splice());
                     }
                 }
             }
         }
+    }
+
+    /// Whether a list of a server is known that may be shown to whoever makes a call.
+    fn may_see(&self, server: ServerId, call: &Call, kind: ListKind) -> bool {
+        let variant = self.server(server).catalogue.variant(&self.offer_to(server, call).variant);
+        variant.and_then(|variant| variant.list(kind)).is_some_and(|list| list.is_for(self.uid_of(call.caller)))
+    }
+
+    /// The user of a caller; mcpool's own for errands.
+    fn uid_of(&self, caller: CallerKey) -> u32 {
+        self.callers.get(caller).map_or(rustix::process::getuid().as_raw(), |caller| caller.peer.uid)
     }
 
     /// Answers with what is known by now.
@@ -183,7 +218,7 @@ impl Mux {
         for id in &endpoint.servers {
             let (server, offer) = (self.server(*id), self.offer_to(*id, call));
             let Some(variant) = server.catalogue.variant(&offer.variant) else { continue };
-            let Some(list) = variant.list(kind) else { continue };
+            let Some(list) = variant.list(kind).filter(|list| list.is_for(caller.peer.uid)) else { continue };
             let modern = call.profile == Profile::Modern;
             if modern || !offer.bridged && !endpoint.prefix {
                 // A legacy server does not say how long; it is as long as mcpool itself would believe it.

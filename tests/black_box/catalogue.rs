@@ -328,3 +328,30 @@ fn a_list_comes_as_the_server_wrote_it() {
         assert_eq!(answer.result()["_meta"], serde_json::from_str::<Value>(r#"{"k":1e2}"#).expect("JSON"));
     });
 }
+
+#[test]
+fn a_list_that_is_private_to_a_user_is_shown_to_no_other() {
+    play(async {
+        let asked = Rc::new(Cell::new(0));
+        let count = asked.clone();
+        let server = modern_script().on("tools/list", move |it, say| {
+            count.set(count.get() + 1);
+            if count.get() > 2 {
+                return say.error(it, json!({"code": -32000, "message": "not now"}));
+            }
+            let tool = json!({"name": format!("of_{}", count.get()), "inputSchema": {"type": "object"}});
+            say.result(it, json!({"resultType": "complete", "tools": [tool], "ttlMs": 60_000, "cacheScope": "private"}));
+        });
+        let proxy = proxy().server("s", server.into()).start().await;
+        let (one, other) = (proxy.modern().connect("s").await, proxy.modern().of_user(7).connect("s").await);
+        let (first, second) = (one.request("tools/list", json!({})), other.request("tools/list", json!({})));
+        assert_eq!(first.answer().await.names(), ["of_1"]);
+        assert_eq!(second.answer().await.names(), ["of_2"], "it waited for the same list, and is of another user");
+        let all = proxy.modern().connect("all").await;
+        for caller in [one, all] {
+            let refused = caller.ask("tools/list", json!({})).await;
+            assert!(!refused.raw.contains("of_"), "what is known is the other's: {}", refused.raw);
+        }
+        assert_eq!(other.ask("tools/list", json!({})).await.names(), ["of_2"]);
+    });
+}

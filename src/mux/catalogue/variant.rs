@@ -128,7 +128,7 @@ impl Variant {
     /// server is believed to offer what it offered last.
     pub fn believes(&self, kind: ListKind, warm: bool, uid: u32, max_age: Duration, now: Instant) -> bool {
         let Some(list) = self.list(kind) else { return false };
-        if list.private && list.uid != uid {
+        if !list.is_for(uid) {
             return false;
         }
         if !warm {

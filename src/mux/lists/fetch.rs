@@ -90,7 +90,7 @@ impl Mux {
 
     pub(super) fn list_fetched(&mut self, request: Request, profile: &Profile) {
         let Request { server, caller, variant: key, kind, pages, generation } = request;
-        let uid = self.callers.get(caller).map_or(rustix::process::getuid().as_raw(), |caller| caller.peer.uid);
+        let uid = self.uid_of(caller);
         let catalogue = &mut self.server_mut(server).catalogue;
         let variant = catalogue.variant_mut(&key);
         let list = List {
@@ -137,11 +137,10 @@ impl Mux {
     pub(super) fn list_failed(&mut self, request: &Request, failure: Result<Error, &Message>) {
         let variant = self.server_mut(request.server).catalogue.variant_mut(&request.variant);
         variant.fetching.retain(|other| *other != request.kind);
-        let known = variant.list(request.kind).is_some();
         if let Some((caller, profile)) = self.other_waiting(request).filter(|_| is_its_fault(&failure)) {
             return self.fetch_list(request.server, caller, profile, request.variant.clone(), request.kind);
         }
-        self.list_settled(request.server, &request.variant, request.kind, Some(failure).filter(|_| !known));
+        self.list_settled(request.server, &request.variant, request.kind, Some(failure));
     }
 
     /// A caller besides the one on whose behalf a list was fetched that waits for it too.

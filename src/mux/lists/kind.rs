@@ -107,6 +107,11 @@ pub struct List {
 }
 
 impl List {
+    /// Whether it may be shown to a user.
+    pub fn is_for(&self, uid: u32) -> bool {
+        !self.private || self.uid == uid
+    }
+
     /// The tools that run as tasks or not at all.
     pub fn task_only(&self) -> &[Box<str>] {
         self.task_only.get_or_init(|| {

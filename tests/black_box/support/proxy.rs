@@ -78,6 +78,9 @@ pub struct Proxy {
     workshop: Rc<Workshop>,
 }
 
+/// Who callers are, where a test does not say otherwise.
+const USER: u32 = 1000;
+
 /// A caller that is about to connect.
 pub struct Client<'a> {
     proxy: &'a Proxy,
@@ -86,13 +89,14 @@ pub struct Client<'a> {
     roots: Option<Value>,
     modern: bool,
     meta: Value,
+    uid: u32,
 }
 
 impl Proxy {
     /// A caller that opens with `initialize`.
     pub fn legacy(&self, revision: &str) -> Client<'_> {
         let (capabilities, meta) = (json!({}), json!({}));
-        Client { proxy: self, revision: revision.to_owned(), capabilities, roots: None, modern: false, meta }
+        Client { proxy: self, revision: revision.to_owned(), capabilities, roots: None, modern: false, meta, uid: USER }
     }
 
     /// A caller whose every request says its version.
@@ -107,6 +111,10 @@ impl Proxy {
 
     /// The stream of a connection, on which nobody reads.
     pub fn stream(&self, endpoint: &str) -> tokio::io::DuplexStream {
+        self.stream_of(USER, endpoint)
+    }
+
+    fn stream_of(&self, uid: u32, endpoint: &str) -> tokio::io::DuplexStream {
         let (theirs, ours) = duplex(1 << 16);
         let mux = self.mux.clone();
         let config = mux.with(|mux| mux.config.clone());
@@ -115,7 +123,7 @@ impl Proxy {
         let (reader, writer) = tokio::io::split(ours);
         let link = self.workshop.wire.link(End::Caller, "a caller".to_owned());
         let (reader, writer) = (Tap::on(reader, &link), Tap::on(writer, &link));
-        let peer = Peer { uid: 1000, pid: None };
+        let peer = Peer { uid, pid: None };
         spawn_local(session::serve(mux, endpoint, peer, reader, writer, |_| true));
         theirs
     }
@@ -219,6 +227,12 @@ impl Client<'_> {
         self
     }
 
+    /// Of another user.
+    pub fn of_user(mut self, uid: u32) -> Self {
+        self.uid = uid;
+        self
+    }
+
     /// With roots, which it tells whenever it is asked.
     pub fn with_roots(mut self, uris: &[&str]) -> Self {
         let roots = uris.iter().map(|uri| json!({ "uri": uri })).collect();
@@ -245,7 +259,7 @@ impl Client<'_> {
 
     /// Connects; what `initialize` was answered with. `initialized` is left to the test.
     pub async fn open(self, endpoint: &str) -> (Caller, Option<Answer>) {
-        let stream = self.proxy.stream(endpoint);
+        let stream = self.proxy.stream_of(self.uid, endpoint);
         if self.modern {
             let mut meta = json!({
                 "io.modelcontextprotocol/protocolVersion": self.revision,

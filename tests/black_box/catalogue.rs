@@ -340,7 +340,10 @@ fn a_list_that_is_private_to_a_user_is_shown_to_no_other() {
                 return say.error(it, json!({"code": -32000, "message": "not now"}));
             }
             let tool = json!({"name": format!("of_{}", count.get()), "inputSchema": {"type": "object"}});
-            say.result(it, json!({"resultType": "complete", "tools": [tool], "ttlMs": 60_000, "cacheScope": "private"}));
+            say.result(
+                it,
+                json!({"resultType": "complete", "tools": [tool], "ttlMs": 60_000, "cacheScope": "private"}),
+            );
         });
         let proxy = proxy().server("s", server.into()).start().await;
         let (one, other) = (proxy.modern().connect("s").await, proxy.modern().of_user(7).connect("s").await);

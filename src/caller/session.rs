@@ -183,6 +183,10 @@ impl<R: AsyncRead + Unpin> Session<R> {
                     if let Some(rest) = self.lines.rest() {
                         let _ = self.take(rest);
                     }
+                    // Of a caller that has left everything is given up in any case.
+                    if !left(self.lines.inner()) {
+                        self.mux.with(|mux| mux.input_ended(self.key));
+                    }
                     // What comes at the end only is not in the memory of all those who stay.
                     Box::pin(self.linger(left)).await;
                     return Ended::Closed;

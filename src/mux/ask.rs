@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Mux;
 use super::bridge::Bridge;
 use super::call::Place;
-use super::callers::Asked;
+use super::callers::{Asked, SILENT};
 use super::readable;
 use crate::clock;
 use crate::era::bridge::ask as words;
@@ -135,6 +135,9 @@ impl Mux {
         if !caller.access.asks {
             return self.refuse_ask(at, id, "callers of this endpoint are not asked (see its `asks`)");
         }
+        if caller.silent {
+            return self.refuse_ask(at, id, SILENT);
+        }
         let ours = caller.next_ask();
         caller.asks.insert(ours, Asked::For(at, id.clone()));
         let mut splice = message.splice();
@@ -204,6 +207,17 @@ impl Mux {
             Some(Asked::Input { call, key, elicitation }) => {
                 self.input_answered(call, key, elicitation, Err(format!("its answer was unusable: {why}")));
             }
+        }
+    }
+
+    /// A caller will not answer an ask, since its input has ended.
+    pub(super) fn ask_unanswered(&mut self, key: CallerKey, ask: AskId) {
+        let Some(caller) = self.callers.get_mut(key) else { return };
+        if let Some(Asked::For(at, id)) = caller.asks.get(&ask) {
+            let (at, id) = (*at, id.clone());
+            self.refuse_ask(at, &id, SILENT);
+        } else if let Some(Asked::Input { call, key, elicitation }) = caller.asks.remove(&ask) {
+            self.input_answered(call, key, elicitation, Err(SILENT.into()));
         }
     }
 

@@ -28,6 +28,9 @@ use super::call::Place;
 use super::roots::Roots;
 use super::uses::Uses;
 
+/// Why nobody asks a caller whose input has ended.
+pub(super) const SILENT: &str = "the client's input has ended, so that it can answer nothing";
+
 /// What callers of an endpoint see.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Endpoint {
@@ -96,6 +99,8 @@ pub struct Caller {
     pub subscriptions: usize,
     /// Servers that were too late for a list of this caller.
     pub missed: Vec<ServerId>,
+    /// Its input has ended: it hears the answers to its calls still, and can be asked nothing.
+    pub silent: bool,
     /// Its endpoint is gone: it may begin nothing, and is left then at the latest.
     pub leaves: Option<Instant>,
     /// Who it is, for the audit log, if there is one.
@@ -221,6 +226,7 @@ impl Mux {
             uses: Uses::default(),
             subscriptions: 0,
             missed: Vec::new(),
+            silent: false,
             leaves: None,
             counted,
             who,
@@ -276,6 +282,22 @@ impl Mux {
             }
             self.dispatch(server);
         }
+    }
+
+    /// A caller's input has ended: what it was asked is not answered any more, and nobody comes back for its held calls.
+    pub fn input_ended(&mut self, key: CallerKey) {
+        let Some(caller) = self.callers.get_mut(key) else { return };
+        caller.silent = true;
+        let asked: Vec<AskId> = caller.asks.keys().copied().collect();
+        let untold = caller.never_tells_roots();
+        if untold {
+            caller.roots = Roots::Unknown;
+        }
+        asked.into_iter().for_each(|ask| self.ask_unanswered(key, ask));
+        if untold {
+            self.roots_settled(key);
+        }
+        self.held_for(key).into_iter().for_each(|call| self.cancel(call, Some(SILENT)));
     }
 
     /// Whether a caller speaks the one revision with JSON-RPC batches.

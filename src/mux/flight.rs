@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::Mux;
 use super::bridge::Bridge;
 use super::call::{Call, Pin, Place, Source};
+use super::callers::{Caller, SILENT};
 use super::errand::Errand;
 use super::gate::Trials;
 use super::roots::NO_ROOTS;
@@ -54,6 +55,10 @@ impl Mux {
         let Some(need) = self.need(call) else {
             if let Some(Bridge::Modern(_)) = call.bridge {
                 return self.ask_for_roots(key);
+            }
+            if self.callers.get(caller).is_some_and(Caller::never_tells_roots) {
+                // As if it had none, it would not be the same call.
+                return self.fail(key, Error::Unanswered { what: "roots/list".into(), why: SILENT.into() });
             }
             let deadline = clock::now() + super::roots::PATIENCE;
             // A client may never tell them: others may try meanwhile whether the server works.
@@ -181,7 +186,9 @@ impl Mux {
     pub(crate) fn need(&self, call: &Call) -> Option<Need> {
         let server = self.server(call.server);
         let profile = call.profile.clone();
-        let Some(caller) = self.callers.get(call.caller) else {
+        // What mcpool wants to know for a caller that tells no roots, others may want to know too.
+        let for_nobody = |caller: &&Caller| matches!(call.from, Source::Mcpool(_)) && caller.never_tells_roots();
+        let Some(caller) = self.callers.get(call.caller).filter(|caller| !for_nobody(caller)) else {
             // For nobody in particular, so nothing is kept for it either.
             let asks = profile.has_roots() && server.catalogue.known.asks_roots;
             let roots = if asks { self.roots_for_nobody(call) } else { None };

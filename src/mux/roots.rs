@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Mux;
 use super::call::Place;
-use super::callers::{Asked, Caller};
+use super::callers::{Asked, Caller, SILENT};
 use crate::clock;
 use crate::config::{self, Access};
 use crate::era::profile::{Profile, canonical};
@@ -60,6 +60,18 @@ pub fn fixed(access: &Access) -> Option<Rc<str>> {
 /// the middle of a call.
 pub const NO_ROOTS: &str =
     r#""error":{"code":-32603,"message":"this client tells its roots only in the middle of a call"}"#;
+
+/// What an instance is told that asks for the roots of a caller whose input has ended.
+fn unanswered() -> String {
+    format!(r#""error":{}"#, serde_json::json!({ "code": -32603, "message": SILENT }))
+}
+
+impl Caller {
+    /// Whether its roots are not known and never will be, since its input has ended.
+    pub(super) fn never_tells_roots(&self) -> bool {
+        self.silent && self.session.is_some() && self.roots.known().is_none()
+    }
+}
 
 impl Mux {
     /// Whether a caller can be asked for its roots at any time: it opened with `initialize`, as the profile says.
@@ -117,7 +129,9 @@ impl Mux {
     /// Answers a held ask with the roots of its owner, which the instance belongs to from then on.
     pub(crate) fn tell_roots(&mut self, at: InstanceRef, id: &RawId, key: CallerKey) {
         let Some(caller) = self.callers.get(key) else { return self.refuse_ask(at, id, "its caller is gone") };
-        let Some(roots) = caller.roots.known() else { return self.fetch_roots(key) };
+        // An instance that was told of no roots serves nobody who has some.
+        let lost = || caller.never_tells_roots().then(|| unanswered().into());
+        let Some(roots) = caller.roots.known().or_else(lost) else { return self.fetch_roots(key) };
         let Some(instance) = self.instance_mut(at) else { return };
         if let Some(ask) = instance.asks.remove(id) {
             instance.reply(&ask.message, &roots);
@@ -130,7 +144,7 @@ impl Mux {
     /// Asks a caller for its roots, as soon as that may be asked.
     pub(crate) fn fetch_roots(&mut self, key: CallerKey) {
         let Some(caller) = self.callers.get_mut(key) else { return };
-        if !matches!(caller.roots, Roots::Unknown | Roots::Wanted) {
+        if caller.silent || !matches!(caller.roots, Roots::Unknown | Roots::Wanted) {
             return;
         }
         if !caller.session.as_ref().is_some_and(|session| session.initialized) {
@@ -168,6 +182,11 @@ impl Mux {
             return self.fetch_roots(key);
         }
         caller.roots = Roots::Known(body.into());
+        self.roots_settled(key);
+    }
+
+    /// It is known what a caller's roots are, or that it will never tell: goes on with what waits for that.
+    pub(super) fn roots_settled(&mut self, key: CallerKey) {
         for server in self.server_ids() {
             let asking: Vec<InstanceRef> = self
                 .server(server)

@@ -37,6 +37,34 @@ fn a_sample_is_asked_of_the_caller_whose_call_it_is() {
 }
 
 #[test]
+fn who_says_nothing_more_is_asked_nothing_and_hears_the_answers_to_its_calls() {
+    play(async {
+        let proxy = shared().await;
+        proxy.lingers();
+        let caller = proxy.legacy(REVISION).with(sampling()).connect("echo").await;
+        caller.call("echo", json!({})).await;
+        let clock = tokio::time::Instant::now();
+        let (asked, late) =
+            (caller.begin("ask_sampling", json!({"prompt": "?"})), caller.begin("slow", json!({"ms": 3000})));
+        caller.asked("sampling/createMessage").await;
+        caller.end_input();
+        let answer = asked.answer().await;
+        assert!(answer.text().contains("input has ended") && clock.elapsed() < seconds(1), "{}", answer.raw);
+        late.answer().await.result();
+        caller.closed().await;
+
+        let caller = proxy.legacy(REVISION).with(sampling()).connect("echo").await;
+        caller.call("echo", json!({})).await;
+        // Its question comes when the input has ended already.
+        let asked = caller.begin("ask_sampling", json!({"prompt": "?"}));
+        caller.end_input();
+        let answer = asked.answer().await;
+        assert!(answer.text().contains("input has ended") && clock.elapsed() < seconds(10), "{}", answer.raw);
+        caller.hears_nothing().await;
+    });
+}
+
+#[test]
 fn a_refusal_of_the_caller_reaches_the_server_as_it_is() {
     play(async {
         let proxy = shared().await;

@@ -38,6 +38,39 @@ fn cancelled(proxy: &Proxy) -> bool {
 }
 
 #[test]
+fn nobody_comes_back_for_a_held_call_whose_input_has_ended() {
+    play(async {
+        let slow = script().on("tools/call", |call, say| {
+            if call.value["params"]["name"] == "q" {
+                say.ask("q", SAMPLE, json!({"messages": [], "maxTokens": 1}));
+            }
+        });
+        let proxy = proxy().server("old", slow.into()).start().await;
+        proxy.lingers();
+        let caller = proxy.modern().with(sampling()).connect("old").await;
+        let first = caller.call("q", json!({})).await;
+        first.asks();
+        let _other = caller.begin("never", json!({}));
+        settled().await;
+        caller.end_input();
+        settled().await;
+        assert_eq!((&proxy.status()["held"], told(&proxy).len()), (&json!(0), 1));
+        assert!(told(&proxy)[0].get("error").is_some() && cancelled(&proxy));
+
+        // A question that comes when the input has ended already is refused at once.
+        let proxy = crate::support::proxy().server("old", curious().into()).start().await;
+        proxy.lingers();
+        let caller = proxy.modern().with(sampling()).connect("old").await;
+        let late = caller.begin("q", json!({}));
+        caller.end_input();
+        after(seconds(1)).await;
+        let answers = told(&proxy);
+        assert!(answers.iter().all(|it| it.get("error").is_some()) && proxy.status()["held"] == 0, "{answers:?}");
+        drop(late);
+    });
+}
+
+#[test]
 fn a_call_whose_caller_never_comes_back_is_cancelled_in_the_end() {
     play(async {
         let proxy = proxy().server("old", legacy(|_| {})).set(|server| server.timeout.ask = seconds(100)).start().await;

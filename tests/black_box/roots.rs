@@ -2,8 +2,9 @@
 //! serves nobody with others.
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use crate::support::{Caller, legacy, play, proxy, script, settled};
+use crate::support::{Caller, legacy, play, proxy, script, seconds, settled};
 
 const REVISION: &str = "2025-06-18";
 
@@ -73,6 +74,36 @@ fn a_caller_whose_roots_change_moves_and_the_others_stay_as_they_are() {
         assert_eq!(stayed["instance"], json!(shared));
         assert_eq!(stayed["roots"]["roots"], json!([{"uri": "file:///a"}]));
         assert_eq!(proxy.process("files", 0).got("notifications/roots/list_changed").len(), 0);
+    });
+}
+
+#[test]
+fn who_says_no_more_keeps_the_roots_that_it_told_and_without_them_no_call_goes_out() {
+    play(async {
+        let proxy = proxy().server("files", legacy(|options| options.ask_roots = true)).start().await;
+        proxy.lingers();
+        let untold = async || {
+            let caller = proxy.legacy(REVISION).with(json!({"roots": {}})).connect("files").await;
+            let (clock, calls) = (Instant::now(), proxy.got("files", "tools/call").len());
+            let call = caller.begin("whoami", json!({}));
+            caller.end_input();
+            let answer = call.answer().await;
+            assert!(answer.code() == -32603 && answer.raw.contains("roots/list"), "{}", answer.raw);
+            assert!(answer.raw.contains("input has ended") && clock.elapsed() < seconds(5), "{}", answer.raw);
+            assert_eq!(proxy.got("files", "tools/call").len(), calls);
+            caller.closed().await;
+        };
+        // When the server is not known to want roots, and when it is.
+        untold().await;
+        untold().await;
+        let caller = proxy.legacy(REVISION).with_roots(&["file:///a"]).connect("files").await;
+        told(&caller).await;
+        let calls: Vec<_> = (0..100).map(|_| caller.begin("whoami", json!({}))).collect();
+        caller.end_input();
+        for call in calls {
+            assert_eq!(call.answer().await.json()["roots"]["roots"], json!([{"uri": "file:///a"}]));
+        }
+        caller.closed().await;
     });
 }
 

@@ -12,6 +12,7 @@ mod kind;
 mod late;
 mod refused;
 mod retry;
+mod silent;
 mod stall;
 mod vain;
 
@@ -64,6 +65,8 @@ pub struct Caller {
     /// How often it is about to come back with answers.
     returns: Cell<u32>,
     gone: Cell<bool>,
+    /// It reads on though it says no more.
+    pub stays: Rc<Cell<bool>>,
     /// When it connected.
     born: Duration,
     /// The connection was closed.
@@ -161,6 +164,7 @@ impl Caller {
             keys: RefCell::default(),
             returns: Cell::default(),
             gone: Cell::default(),
+            stays: Rc::default(),
             served: Cell::default(),
             born: world.now(),
             cut: Cell::default(),
@@ -196,7 +200,7 @@ impl Caller {
         if self.stalled.get() {
             self.cut.set(self.cut.get() || written.is_err());
         } else if written.is_err()
-            && !self.gone.get()
+            && self.can_speak()
             && self.world.draining().is_none()
             && self.servers.iter().all(|server| self.world.removed(*server).is_none())
         {
@@ -221,6 +225,9 @@ impl Caller {
         if self.stalled.get() {
             self.catch_up().await;
         } else if self.roll(3) > 0 {
+            if self.roll(4) == 0 {
+                self.fall_silent().await;
+            }
             let all_answered = async {
                 while self.waits() {
                     self.answered.notified().await;
@@ -241,8 +248,10 @@ impl Caller {
         }
         self.world.note(&self.name(), "hangs up");
         self.gone.set(true);
+        self.stays.set(false);
+        self.world.gone.borrow_mut().insert(self.no);
         if self.roll(2) == 0 {
-            let _ = self.writer.lock().await.shutdown().await;
+            self.end_input().await;
             self.rest(3000).await;
         }
         hearing.abort();
@@ -275,6 +284,7 @@ impl Caller {
         };
         match self.world.ended().or(removed) {
             _ if self.gone.get() || self.stalled.get() => {}
+            None if self.check_left() => {}
             Some(end) => self.check_end(end),
             // Nobody is let in any more.
             None if self.world.draining().is_some_and(|since| since <= self.born) => {}

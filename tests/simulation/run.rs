@@ -179,13 +179,15 @@ fn connect(
     let number = |name: &String| name[1..].parse().ok();
     let (servers, prefix) = (endpoint.servers.iter().filter_map(number).collect(), endpoint.prefix);
     let endpoint = mux.with(|mux| mux.endpoint(endpoint));
+    let caller = Caller::new(world, no, servers, prefix, writer);
+    let stays = caller.stays.clone();
     let session = spawn_local(async move {
         let (reader, writer) = tokio::io::split(near);
         let since = OnceCell::new();
-        let left = |_: &_| since.get_or_init(Instant::now).elapsed() >= linger;
+        let left = |_: &_| !stays.get() && since.get_or_init(Instant::now).elapsed() >= linger;
         session::serve(mux, endpoint, Peer::default(), reader, writer, left).await;
     });
-    (Caller::new(world, no, servers, prefix, writer), reader, session)
+    (caller, reader, session)
 }
 
 /// No more copies may run than are to be there at all times. Where they are replaced for their age again and again, two

@@ -42,6 +42,12 @@ pub struct World {
     pub states: RefCell<Vec<State>>,
     /// What the roots of each caller were, the latest last.
     pub roots: RefCell<HashMap<usize, Vec<Option<String>>>>,
+    /// Callers whose input has ended while they read on, and since when.
+    pub silent: RefCell<BTreeMap<usize, Duration>>,
+    /// Servers that have asked for roots.
+    pub wanted_roots: RefCell<BTreeSet<usize>>,
+    /// Callers that are gone, or about to be.
+    pub gone: RefCell<BTreeSet<usize>>,
     /// Callers that did not read for a while.
     pub stalled: RefCell<BTreeSet<usize>>,
     /// The log levels that each legacy caller set.
@@ -87,6 +93,9 @@ impl World {
             asks: RefCell::default(),
             states: RefCell::default(),
             roots: RefCell::default(),
+            silent: RefCell::default(),
+            wanted_roots: RefCell::default(),
+            gone: RefCell::default(),
             stalled: RefCell::default(),
             levels: RefCell::default(),
             running: RefCell::new(vec![0; servers.len()]),
@@ -247,6 +256,11 @@ impl World {
             return roots.is_none() || had.iter().any(|had| had.as_ref() == roots);
         }
         had[truth.roots..].iter().any(|had| had.as_ref() == roots)
+    }
+
+    /// Whether a caller's input has ended.
+    pub fn says_no_more(&self, caller: usize) -> bool {
+        self.silent.borrow().contains_key(&caller) || self.gone.borrow().contains(&caller)
     }
 
     /// Notes an ask, by its nonce, that a server is about to put.

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
+use super::Bridge;
 use super::questions::Outcome;
 use crate::clock;
 use crate::era::bridge::seal::Purpose;
 use crate::error::Error;
 use crate::mux::Mux;
 use crate::mux::call::{Place, Source};
+use crate::mux::callers::SILENT;
 use crate::mux::gate::Trials;
 use crate::pool::instance::InstanceRef;
 use crate::reply::{CallKey, CallerKey};
@@ -64,10 +66,20 @@ impl Mux {
     pub(super) fn hold(&mut self, key: CallKey) {
         let Some(call) = self.calls.get(key).filter(|call| call.is_callers()) else { return };
         let (limits, caller, server) = (&self.config.limits, call.caller, call.server);
+        if self.callers.get(caller).is_some_and(|caller| caller.silent) {
+            if self.input_requests(key).is_none() {
+                return;
+            }
+            let pages = matches!(&call.bridge, Some(Bridge::Modern(modern)) if modern.is_to_visit());
+            let what = if pages { "elicitation/create" } else { "roots/list" };
+            let error = Error::Unanswered { what: what.into(), why: SILENT.into() };
+            return self.cannot_hold(key, SILENT, error);
+        }
         let of_caller = self.held_for(caller).len();
         if of_caller >= limits.held || self.held.count() >= limits.held_total {
             let limit = if of_caller >= limits.held { limits.held } else { limits.held_total };
-            return self.cannot_hold(key, limit);
+            let why = "too many calls wait for their clients to come back (see `limits.held`)";
+            return self.cannot_hold(key, why, Error::CallerOverloaded { limit });
         }
         let Some(requests) = self.input_requests(key) else { return };
         let now = clock::now();
@@ -94,13 +106,12 @@ impl Mux {
         }
     }
 
-    /// More calls are held than may be.
-    fn cannot_hold(&mut self, key: CallKey, limit: usize) {
+    /// A call may not be held: its questions are refused, or it fails if it is not with its server yet.
+    fn cannot_hold(&mut self, key: CallKey, why: &str, error: Error) {
         if self.calls.get(key).is_some_and(|call| matches!(call.place, Place::On(..))) {
-            return self
-                .refuse_questions(key, "too many calls wait for their clients to come back (see `limits.held`)");
+            return self.refuse_questions(key, why);
         }
-        self.fail(key, Error::CallerOverloaded { limit });
+        self.fail(key, error);
     }
 
     /// A call of a caller that is away ended. The caller gets to know when it comes back.

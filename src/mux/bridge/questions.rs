@@ -76,6 +76,11 @@ impl ModernCaller {
         self.put(Question::Page(page.to_owned()));
     }
 
+    /// Whether it is to visit a web page before its call is made anew.
+    pub(super) fn is_to_visit(&self) -> bool {
+        self.questions.iter().any(|(_, question)| matches!(question, Question::Page(_)))
+    }
+
     fn put(&mut self, question: Question) {
         self.keys += 1;
         self.questions.push((format!("ask-{}", self.keys), question));

@@ -10,7 +10,7 @@ use crate::era::profile::Legacy;
 use crate::error::Error;
 use crate::mux::Mux;
 use crate::mux::call::{Call, Pin, Place};
-use crate::mux::callers::Asked;
+use crate::mux::callers::{Asked, Caller, SILENT};
 use crate::mux::roots::fixed;
 use crate::plural::plural;
 use crate::pool::instance::{InstanceRef, ServerId};
@@ -98,17 +98,18 @@ impl Mux {
         let params = member(request, "params");
         let elicitation = method == "elicitation/create";
         let takes = crate::era::is_ask(&method) && ask::declared(&legacy.capabilities, &method, params);
-        let fixed = callers.get(call.caller).and_then(|caller| fixed(&caller.access));
-        if let Some(roots) = fixed.as_deref().filter(|_| method == "roots/list") {
-            legacy.responses.push((name, roots.trim_start_matches(r#""result":"#).to_owned()));
+        // What a caller told of itself holds when it can be asked no more.
+        let told = |caller: &Caller| caller.roots.known().filter(|_| caller.silent && takes);
+        let known = callers.get(call.caller).and_then(|caller| fixed(&caller.access).or_else(|| told(caller)));
+        let known = known.as_deref().filter(|_| method == "roots/list");
+        if let Some(roots) = known.and_then(|known| known.strip_prefix(r#""result":"#)) {
+            legacy.responses.push((name, roots.to_owned()));
             return Ok(());
         }
-        let Some(caller) = callers.get_mut(call.caller).filter(|_| takes) else {
+        let Some(caller) = callers.get_mut(call.caller).filter(|caller| takes && !caller.silent) else {
             if !elicitation {
-                return Err(Error::Unanswered {
-                    what: method.into_owned(),
-                    why: "it did not declare that it can".into(),
-                });
+                let why = if takes { SILENT } else { "it did not declare that it can" };
+                return Err(Error::Unanswered { what: method.into_owned(), why: why.into() });
             }
             legacy.responses.push((name, CANCELLED.into()));
             return Ok(());

@@ -1,5 +1,6 @@
 //! The proxy under test: configured like a sentence, then connected to.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -68,7 +69,7 @@ impl Setup {
         let workshop = Rc::new(self.workshop);
         let catalogue = config.catalogue.dir.clone();
         let parts = Parts { config: Rc::new(config), launcher: workshop.clone(), catalogue, seed: 7, key: [7; 32] };
-        Proxy { mux: Handle::new(parts), workshop }
+        Proxy { mux: Handle::new(parts), workshop, lingers: Rc::default() }
     }
 }
 
@@ -76,6 +77,7 @@ impl Setup {
 pub struct Proxy {
     pub mux: Handle,
     workshop: Rc<Workshop>,
+    lingers: Rc<Cell<bool>>,
 }
 
 /// Who callers are, where a test does not say otherwise.
@@ -104,6 +106,11 @@ impl Proxy {
         Client { modern: true, ..self.legacy("2026-07-28") }
     }
 
+    /// From now on who says nothing more is taken to read still.
+    pub fn lingers(&self) {
+        self.lingers.set(true);
+    }
+
     /// A connection on which nothing was said.
     pub fn dial(&self, endpoint: &str) -> Caller {
         Caller::on(self.stream(endpoint), None, None)
@@ -124,7 +131,8 @@ impl Proxy {
         let link = self.workshop.wire.link(End::Caller, "a caller".to_owned());
         let (reader, writer) = (Tap::on(reader, &link), Tap::on(writer, &link));
         let peer = Peer { uid, pid: None };
-        spawn_local(session::serve(mux, endpoint, peer, reader, writer, |_| true));
+        let lingers = self.lingers.clone();
+        spawn_local(session::serve(mux, endpoint, peer, reader, writer, move |_| !lingers.get()));
         theirs
     }
 

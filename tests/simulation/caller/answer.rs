@@ -27,6 +27,7 @@ impl Caller {
             });
             return;
         }
+        self.check_may_be_asked(line);
         let known = mark(line, "ask").map(str::to_owned);
         if self.kind.is_modern() || !self.has(method.split('/').next().unwrap_or_default()) || !self.ready.get() {
             self.world.fault(format!("{} was asked what it did not declare, or too early: {line}", self.name()));
@@ -92,6 +93,9 @@ impl Caller {
         let caller = self.clone();
         tokio::task::spawn_local(async move {
             caller.rest(100).await;
+            if !caller.can_speak() {
+                return;
+            }
             let roots = caller.roots.borrow().clone();
             let cause = nonce.and_then(|nonce| Some(caller.world.asks.borrow().get(&nonce)?.cause.clone()));
             if let Some(cause) = cause.filter(|_| roots.is_none()) {
@@ -113,6 +117,9 @@ impl Caller {
             2..=4 => sleep(Duration::from_millis(self.roll(6000).into())).await,
             5..=9 => self.rest(100).await,
             _ => {}
+        }
+        if !self.can_speak() {
+            return;
         }
         if self.asks.borrow().get(id) == Some(&false) && self.roll(2) == 0 {
             return;

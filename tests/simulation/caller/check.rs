@@ -51,7 +51,13 @@ impl Caller {
         if result.is_none() {
             // A server may have no streams.
             let streams = matches!(request.what, What::Listen | What::Subscribe(_) | What::Unsubscribe(_));
-            let plain = if streams { &["-32601"][..] } else { &[] };
+            // Subscriptions and levels go where the roots of their client lead.
+            let rooted = streams || request.what == What::Nothing;
+            let plain = match streams {
+                _ if rooted && self.lacks_roots(answer) => &["-32601", "-32603"][..],
+                true => &["-32601"],
+                false => &[],
+            };
             self.check_refusal(answer, line, plain);
         }
     }
@@ -99,7 +105,8 @@ impl Caller {
             }
             return;
         }
-        let undeclared = modern && said.as_ref().is_some_and(|said| said.contains("-32042"));
+        let silent = self.is_unanswered(request, cause, answer, line);
+        let undeclared = silent || modern && said.as_ref().is_some_and(|said| said.contains("-32042"));
         // One call too many, or too late, may be the one that comes back for what is answered.
         let refusals = ["\"caller_overloaded\"", "\"draining\""];
         let too_many = request.hope != Hope::Fresh && refusals.contains(&reason(answer));
@@ -114,7 +121,8 @@ impl Caller {
                 self.check_service(request, cause, answer, line);
                 self.check_reason(request, cause, answer, line);
                 self.abandon(request);
-                self.check_refusal(answer, line, &codes);
+                let silence: &[&str] = if silent { &["-32603"] } else { &[] };
+                self.check_refusal(answer, line, &[&codes, silence].concat());
             }
         }
     }

@@ -52,6 +52,7 @@ impl Caller {
                 (answered, "to a call that was answered"),
             ]
         });
+        self.check_may_be_asked(line);
         let whole = !questions.is_empty() && questions.iter().all(Option::is_some);
         let own = self.kind.is_modern() && across::of_its_era_held(result);
         let wrong = wrong.into_iter().flatten().chain([(!whole, "that are not its own"), (!own, "in a strange form")]);

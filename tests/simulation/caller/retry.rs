@@ -35,7 +35,7 @@ impl Caller {
         let caller = self.clone();
         tokio::task::spawn_local(async move {
             tokio::time::sleep(wait).await;
-            if !caller.gone.get() {
+            if caller.can_speak() {
                 caller.return_with(&state, &questions, ask).await;
             }
             caller.returns.set(caller.returns.get() - 1);
@@ -49,10 +49,14 @@ impl Caller {
             let line = self.again(state, &format!("{{{}}}", spoilt.join(",")), Hope::Spoilt);
             self.say(line).await;
         }
-        if self.roll(6) == 0
+        if self.can_speak()
+            && self.roll(6) == 0
             && let Some(line) = self.spoil(state)
         {
             self.say(line).await;
+        }
+        if !self.can_speak() {
+            return;
         }
         let first_asked = |question: &Question| {
             question.nonce.as_ref().and_then(|nonce| Some(self.world.asks.borrow().get(nonce)?.since))
@@ -65,7 +69,8 @@ impl Caller {
             known.used = true;
         }
         self.say(line).await;
-        if self.roll(8) == 0
+        if self.can_speak()
+            && self.roll(8) == 0
             && let Some(line) = self.vain(state, state.raw.clone(), "", &responses)
         {
             self.say(line).await;
@@ -146,13 +151,13 @@ impl Caller {
             Some((truth.server, real, method, own_params(&truth.request)))
         });
         let Some((server, real, method, mut params)) = real.flatten() else { return };
-        if self.roll(5) == 0 || self.gone.get() {
+        if self.roll(5) == 0 || !self.can_speak() {
             return;
         }
         let caller = self.clone();
         tokio::task::spawn_local(async move {
             caller.rest(300).await;
-            if caller.gone.get() {
+            if !caller.can_speak() {
                 return;
             }
             let responses = format!(r#"{{"{nonce}":{{"action":"accept","content":{{"re":"{nonce}"}}}}}}"#);

@@ -17,6 +17,8 @@ use crate::simulation::world::{ID, NOBODY, mark};
 
 /// Longer than any ask may take.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How soon it is told that there is nobody who could answer.
+const AT_ONCE: Duration = Duration::from_millis(50);
 
 impl Server {
     pub(super) fn initialize(&self, request: &Message, id: &str) {
@@ -111,6 +113,9 @@ impl Server {
         };
         let line = format!(r#"{{"jsonrpc":"2.0","id":{ID},"method":"{method}"{params}}}"#);
         self.world.put_ask(&nonce, cause, &line, false);
+        if method == "roots/list" {
+            self.world.wanted_roots.borrow_mut().insert(self.which);
+        }
         self.world.breaker_closes(self.which);
         let (answered, answer) = oneshot::channel();
         self.asks.borrow_mut().insert(id.clone(), (nonce, answered));
@@ -188,6 +193,12 @@ impl Server {
             let (whole, result) = (&ask.answer, &ask.result);
             self.world
                 .fault(format!("{} got for its ask {nonce}\n  {line}\nand not\n  {whole:?} {result:?}", self.name()));
+        }
+        // Asks that a client had when its input ended are refused at that moment.
+        let silent = ask.delivered.and_then(|caller| self.world.silent.borrow().get(&caller).copied());
+        let late = silent.is_some_and(|since| self.world.now() > since + AT_ONCE && ask.since <= since);
+        if late && refused {
+            self.world.fault(format!("{} was told too late that its ask {nonce} has no answer: {line}", self.name()));
         }
         if across && !refused {
             self.world.count("asks of legacy servers answered by modern callers");

@@ -94,7 +94,8 @@ impl Server {
             _ => match &asks[nonce] {
                 Ask { result: Some(result), .. } => result == value,
                 Ask { answer: Some(_), .. } => method == "elicitation/create" && cancelled(),
-                _ => false,
+                // Nobody is there any more who could say something.
+                _ => method == "elicitation/create" && self.world.says_no_more(truth.caller) && cancelled(),
             },
         }
     }

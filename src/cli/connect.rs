@@ -14,6 +14,7 @@ mod way;
 mod world;
 
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -88,6 +89,8 @@ struct Daemon {
     stream: Watched<UnixStream>,
     /// It takes nothing more; what it has said may be there still.
     deaf: bool,
+    /// It was told that nothing more comes.
+    told: bool,
 }
 
 /// How far it has come.
@@ -160,7 +163,7 @@ impl Shim {
         match found {
             None => {}
             Some(Ok(stream)) => {
-                self.daemon = Some(Daemon { stream: Watched::new(stream), deaf: false });
+                self.daemon = Some(Daemon { stream: Watched::new(stream), deaf: false, told: false });
                 self.carrier.linked();
                 self.phase = Phase::Serving;
                 self.deadline = self.carrier.is_opening().then(|| now + OPENING);
@@ -217,6 +220,10 @@ impl Shim {
                 // That it is gone is seen when what it said last is read.
                 Err(_) => daemon.deaf = true,
             }
+        }
+        if self.carrier.has_said_all() && !std::mem::replace(&mut daemon.told, true) {
+            // Then it asks the host nothing that nobody would answer. If it is gone, that is seen when it is read.
+            let _ = daemon.stream.fd.shutdown(Shutdown::Write);
         }
     }
 
@@ -294,6 +301,10 @@ impl Shim {
     fn lost(&mut self, why: String) {
         let (opening, now) = (self.carrier.is_opening(), Instant::now());
         (self.daemon, self.deadline) = (None, None);
+        if self.carrier.wants_no_more() {
+            // It has answered everything, and closes what was closed already.
+            return self.way = None;
+        }
         self.carrier.link_lost();
         if opening {
             self.no_way(now, format!("the daemon did not open the session anew: {why}"));

@@ -34,6 +34,26 @@ async fn what_was_asked_before_the_end_of_input_is_answered() {
 }
 
 #[tokio::test]
+async fn a_question_that_nobody_can_answer_any_more_is_not_waited_for() {
+    for command in BOTH {
+        let place = place("");
+        let mut host = place.host(command);
+        let mut opening = opening("2025-06-18");
+        opening["params"]["capabilities"] = json!({ "roots": {} });
+        host.say(&opening.to_string());
+        assert_eq!(host.line().await["id"], 0);
+        host.say(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+        host.request(json!(1), "tools/call", json!({ "name": "roots", "arguments": {} }));
+        assert_eq!(host.line().await["method"], "roots/list");
+        let clock = Instant::now();
+        host.hush();
+        let answer = host.line().await.to_string();
+        assert!(answer.contains("input has ended") && clock.elapsed() < Duration::from_secs(5), "{command:?} {answer}");
+        assert_eq!(host.ended().await.code(), Some(0), "{command:?}");
+    }
+}
+
+#[tokio::test]
 async fn who_says_no_more_to_a_socket_has_its_answers_still() {
     let place = place("");
     let _daemon = place.serve().await;

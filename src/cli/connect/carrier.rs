@@ -115,6 +115,17 @@ impl Carrier {
         self.ledger.cut_off(&last).iter().for_each(|reply| self.tell(reply));
     }
 
+    /// Whether the daemon has got all that the host said, and nothing more comes.
+    pub fn has_said_all(&self) -> bool {
+        let open = matches!(self.link, Link::Open);
+        self.host_ended && open && self.held.waiting() == 0 && self.to_daemon.waiting() == 0
+    }
+
+    /// Whether the daemon has said all that the host waits for, and the host asks no more.
+    pub fn wants_no_more(&self) -> bool {
+        self.has_said_all() && self.ledger.is_served()
+    }
+
     fn host_line(&mut self, line: Cut<'_>) {
         let said = match (&line, &self.link) {
             (Cut::TooLong(size, skim), _) => {

@@ -18,6 +18,7 @@ pub mod gate;
 pub mod heard;
 pub mod instances;
 pub mod introduce;
+mod kept;
 mod listed;
 pub mod listen;
 pub mod lists;

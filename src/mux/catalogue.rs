@@ -6,8 +6,6 @@ mod variant;
 
 use std::cell::Cell;
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::alarm::Alarm;
+use super::kept;
 use crate::clock;
 use crate::config::{self, EraChoice};
 use crate::era::Era;
@@ -106,7 +105,7 @@ impl Catalogue {
     pub fn write(&self) {
         self.unsaved.set(false);
         if let Some(file) = &self.file
-            && let Err(error) = write(file, &self.known)
+            && let Err(error) = kept::write(file, &self.known)
         {
             tracing::warn!(file = %file.display(), %error, "cannot save the catalogue; it will be fetched anew");
         }
@@ -233,15 +232,4 @@ impl Catalogue {
     pub fn variants_mut(&mut self) -> impl Iterator<Item = &mut Variant> {
         self.known.variants.iter_mut()
     }
-}
-
-fn write(file: &Path, known: &Known) -> io::Result<()> {
-    if let Some(dir) = file.parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    }
-    // Two daemons may live side by side for a moment.
-    let new = file.with_extension(format!("{}.new", std::process::id()));
-    let mut out = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    out.write_all(&serde_json::to_vec(known)?)?;
-    fs::rename(new, file)
 }

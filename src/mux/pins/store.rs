@@ -3,8 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +10,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::mux::catalogue::VariantKey;
+use crate::mux::kept;
 use crate::wire::message::{members, unquote};
 use crate::wire::scan::plain;
 
@@ -224,22 +223,10 @@ impl Store {
         }
         let Some(path) = &self.path else { return };
         self.kept.marks = std::mem::take(&mut self.marks);
-        let written = write(path, &self.kept);
+        let written = kept::write(path, &self.kept);
         self.marks = std::mem::take(&mut self.kept.marks);
         if let Err(error) = written {
             tracing::error!(file = %path.display(), %error, "what was approved cannot be kept");
         }
     }
-}
-
-fn write(path: &Path, kept: &Kept) -> io::Result<()> {
-    if let Some(dir) = path.parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    }
-    let new = path.with_extension(format!("{}.new", std::process::id()));
-    // A link or a file of an earlier process with this id is not written into.
-    let _ = fs::remove_file(&new);
-    let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    let written = serde_json::to_vec(kept).map_err(io::Error::other).and_then(|text| out.write_all(&text));
-    written.and_then(|()| fs::rename(&new, path)).inspect_err(|_| drop(fs::remove_file(&new)))
 }

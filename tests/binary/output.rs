@@ -12,8 +12,15 @@ use crate::PATIENCE;
 use crate::daemon::Place;
 
 /// Every command that prints pages.
-const PAGES: [&[&str]; 6] =
-    [&["check"], &["status"], &["status", "--json"], &["tools", "echo"], &["logs"], &["logs", "--path"]];
+const PAGES: [&[&str]; 7] = [
+    &["check"],
+    &["status"],
+    &["status", "--json"],
+    &["tools", "echo"],
+    &["call", "echo", "echo", "{}"],
+    &["logs"],
+    &["logs", "--path"],
+];
 
 /// A place with a daemon that was started by a host, and so has a log.
 async fn place() -> Place {
@@ -41,7 +48,7 @@ async fn on_a_full_disk_each_command_fails_and_says_so_in_one_line() {
         let output = ended(place.mcpool(page).stdout(full)).await;
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{page:?}: {said}");
-        assert!(said.contains("cannot write to stdout") && said.lines().count() == 1, "{page:?}: {said}");
+        assert!(said.contains("No space left on device") && said.lines().count() == 1, "{page:?}: {said}");
     }
 }
 

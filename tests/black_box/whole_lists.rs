@@ -155,3 +155,20 @@ fn tools_that_demand_tasks_are_not_offered_where_tasks_do_not_cross() {
         assert_eq!(called, ["either", "either"]);
     });
 }
+
+#[test]
+fn a_cursor_that_one_caller_was_given_is_of_no_use_to_another_and_for_no_other_list() {
+    play(async {
+        let server = paged(400, 100, 3000).on("prompts/list", |it, say| say.result(it, json!({"prompts": []}))).into();
+        let proxy = proxy().server("a", server).config(|config| config.limits.message = 1 << 20).start().await;
+        let (one, other) = (proxy.legacy(REVISION).connect("a").await, proxy.legacy(REVISION).connect("a").await);
+        let first = one.ask("tools/list", json!({})).await;
+        let given = json!({"cursor": first.result()["nextCursor"]});
+        assert!(given["cursor"].is_string(), "there is more");
+        for (caller, list) in [(&other, "tools/list"), (&one, "prompts/list")] {
+            let refused = caller.ask(list, given.clone()).await;
+            assert_eq!(refused.code(), -32602, "{list}: {}", refused.raw);
+        }
+        assert!(!one.ask("tools/list", given).await.names().is_empty());
+    });
+}

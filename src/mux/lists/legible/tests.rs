@@ -116,7 +116,6 @@ fn an_item_that_is_nothing_without_what_is_wrong_is_left_out() {
         r#"{"name":"a","inputSchema":{"type":"object","required":[1]}}"#,
         r#"{"name":7,"inputSchema":{"type":"object"}}"#,
         r#"{"name":null,"inputSchema":{"type":"object"}}"#,
-        r#"{"name":"","inputSchema":{"type":"object"}}"#,
         r#"{"inputSchema":{"type":"object"}}"#,
     ] {
         assert_eq!(tool(item), None, "{item}");

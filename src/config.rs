@@ -37,8 +37,10 @@ use file::Origin;
 use sha2::{Digest, Sha256};
 use strict::Distrust;
 
+use crate::hex::hex;
+
 pub use access::{Access, Grants, Named, Roots, Rule, Who};
-pub use daemon::{Admin, Audit, Catalogue, Life, Limits, Log, MetricsAt, SOCKET_PATH, Sockets};
+pub use daemon::{Admin, Audit, Catalogue, Life, Limits, Log, MetricsAt, Sockets, longest_socket};
 pub use diagnostic::{Mistake, Mistakes, Spot};
 pub use endpoint::{ALL, Endpoint};
 pub use environment::{Environment, INHERITED, Surroundings};
@@ -238,9 +240,6 @@ impl Config {
                     "server `{name}`: `timeout.ask` is longer than `timeout.max`, which ends the call and its ask first"
                 ));
             }
-            if timeout.discover > timeout.start {
-                warnings.push(format!("server `{name}`: `timeout.discover` is longer than `timeout.start`, so a silent server is never tried as legacy"));
-            }
         }
         for server in &self.servers {
             for name in server.may_call.iter().filter(|name| *name != "admin" && self.endpoint(name).is_none()) {
@@ -276,7 +275,7 @@ fn text_of(file: File) -> std::io::Result<Vec<u8>> {
 
 /// Short enough to be compared by eye.
 fn digest(text: &[u8]) -> String {
-    Sha256::digest(text).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(text)[..6])
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub mod demo;
 pub mod era;
 pub mod error;
 pub mod guard;
+pub mod hex;
 pub mod metrics;
 pub mod mux;
 pub mod plural;

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::file::beside;
 
+use crate::config::strict::flags;
 use crate::plural::plural;
 
 /// Bytes of arguments that are looked at, so that nobody waits for long; then their length counts.
@@ -109,7 +110,7 @@ fn no_key(path: &Path, bytes: usize) -> io::Error {
 }
 
 fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    options.mode(0o600).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed()).open(path)
+    options.mode(0o600).custom_flags(flags(OFlags::NOFOLLOW | OFlags::NONBLOCK)).open(path)
 }
 
 #[cfg(test)]
@@ -143,7 +144,7 @@ mod tests {
         // python3 -c 'import hmac; print(hmac.new(bytes(range(32)), b"{}", "sha256").hexdigest())'
         let mut key = [0; 32];
         (0..).zip(&mut key).for_each(|(number, byte)| *byte = number);
-        let hex: String = Key(key).hmac(&[b"{}"]).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex: String = crate::hex::hex(&Key(key).hmac(&[b"{}"]));
         assert_eq!(hex, "86227fe96722a2247dcfee12c07d89c1b0567bbc9aa6a8d804838f66a3da843f");
     }
 

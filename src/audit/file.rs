@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
+use crate::config::strict::flags as system;
+
 /// An audit log that is appended to.
 pub struct Log {
     path: PathBuf,
@@ -92,7 +94,7 @@ pub fn beside(file: &Path, extension: &str) -> PathBuf {
 
 /// Opens it, and makes its directory anew if that is gone.
 fn open(path: &Path) -> io::Result<File> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let flags = system(OFlags::NOFOLLOW | OFlags::NONBLOCK);
     let open = || OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(path);
     let file = match (open(), path.parent()) {
         (Err(error), Some(directory)) if error.kind() == io::ErrorKind::NotFound => {

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::digest::Digest;
+use crate::hex::hex;
 
 /// What is told of a request that ended.
 pub struct Line {
@@ -49,7 +50,7 @@ impl Line {
     /// As JSON, with its end.
     pub fn write(&self, out: &mut Vec<u8>) {
         let is_tool = self.method == "tools/call";
-        let digest = |Digest(bytes): Digest| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = |Digest(bytes): Digest| hex(&bytes);
         let written = Written {
             time: humantime::format_rfc3339_millis(self.time).to_string(),
             caller: self.caller,

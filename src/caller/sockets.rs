@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 use tokio::net::UnixStream;
 
 use crate::config::strict::{self, Distrust};
-use crate::config::{Config, Endpoint, SOCKET_PATH, place};
+use crate::config::{Config, Endpoint, longest_socket, place};
 
 /// The mode of a directory that only its user enters, and of one in which others reach what they know the name of.
 const CLOSED: u32 = 0o700;
@@ -43,10 +43,10 @@ pub fn named(directory: &Path, name: &str) -> PathBuf {
 
 /// Why no socket can be at a path that is too long for one, in words for people.
 pub fn too_long(path: &Path) -> Option<String> {
-    let length = path.as_os_str().len();
+    let (length, most) = (path.as_os_str().len(), longest_socket(path));
     let (name, remedy) = (path.display(), "choose a shorter `sockets.dir`");
-    let why = || format!("the path of the socket {name} has {length} bytes; the system allows {SOCKET_PATH}: {remedy}");
-    (length > SOCKET_PATH).then(why)
+    let why = || format!("the path of the socket {name} has {length} bytes; the system allows {most}: {remedy}");
+    (length > most).then(why)
 }
 
 /// The mode of the directory. Others are let in by who they are; it only lets them reach the socket that is for them.

@@ -2,11 +2,16 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How many bytes a socket's path may have: what `sockaddr_un` holds, less the NUL at its end.
-pub const SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+/// How many bytes a socket's path may have: what `sockaddr_un` holds, less the NUL at its end, and less what the name is
+/// longer under which it is made, with the daemon's id for its extension.
+pub fn longest_socket(path: &Path) -> usize {
+    const SYSTEM: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+    const ID: &str = "4194304";
+    SYSTEM - path.with_extension(ID).as_os_str().len().saturating_sub(path.as_os_str().len())
+}
 
 /// Where callers find the daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -19,7 +19,9 @@ use super::fields::Fields;
 use super::hosts::{self, Adapted};
 use super::substitute::Env;
 use super::yaml::{self, Entry, Node, Place, Value};
-use super::{Admin, Audit, Catalogue, Config, Life, Limits, Log, MetricsAt, Record, Server, Sockets, jsonc, name};
+use super::{
+    Admin, Audit, Catalogue, Config, Life, Limits, Log, MetricsAt, Record, Server, Sockets, jsonc, longest_socket, name,
+};
 
 /// For durations that may not be zero.
 const MOMENT: Duration = Duration::from_millis(1);
@@ -27,8 +29,6 @@ const MOMENT: Duration = Duration::from_millis(1);
 const MANY: usize = 1_000_000;
 /// The largest buffer that may be configured, in bytes.
 const HUGE: usize = 1 << 30;
-/// The longest path of a socket, in bytes: systems take 103 or 107, and it is made under a longer name at first.
-const LONGEST_SOCKET: usize = 96;
 /// The most memory that processes may be allowed, in bytes.
 const HUGE_TREE: usize = 1 << 50;
 
@@ -287,7 +287,9 @@ fn audit(mut fields: Fields<'_>) -> Audit {
 /// A place that only this machine's users can reach: whoever can reach it can read it.
 fn metrics_at(text: &str) -> Option<MetricsAt> {
     if let Some(path) = text.strip_prefix("unix:") {
-        return (path.starts_with('/') && path.len() <= LONGEST_SOCKET).then(|| MetricsAt::Unix(path.into()));
+        let path = Path::new(path);
+        let fits = path.is_absolute() && path.as_os_str().len() <= longest_socket(path);
+        return fits.then(|| MetricsAt::Unix(path.to_owned()));
     }
     let address = text.parse().ok();
     address.filter(|address: &SocketAddr| address.ip().is_loopback()).map(MetricsAt::Tcp)

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::hex::hex;
+
 /// What a config is called in the user's config directory; the first is the one that is told to be written.
 const FILES: [&str; 3] = ["mcpool.yaml", "mcpool.yml", "mcpool.json"];
 
@@ -74,11 +76,7 @@ pub fn choose(explicit: Option<&Path>, env: Env<'_>, cwd: &Path) -> Result<Chose
 pub fn directory(file: Option<&Path>, env: Env<'_>) -> Result<PathBuf, String> {
     let usual = usual_directory(rustix::process::getuid().as_raw(), env)?;
     let Some(file) = file.filter(|file| !is_usual(file, env)) else { return Ok(usual) };
-    let digest: String = Sha256::digest(canonical(file).as_os_str().as_encoded_bytes())
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest = hex(&Sha256::digest(canonical(file).as_os_str().as_encoded_bytes())[..6]);
     let mut name = usual.file_name().unwrap_or_default().to_owned();
     name.push(format!("-{digest}"));
     Ok(usual.with_file_name(name))

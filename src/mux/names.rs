@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::access::{Thing, allows};
 use super::lists::ListKind;
 use crate::config::Access;
+use crate::hex::hex;
 use crate::wire::message::{member, unquote};
 
 /// Between the server's name and the item's. Server names do not hold it.
@@ -26,7 +27,7 @@ pub fn exposed(server: &str, real: &str) -> String {
     if whole.len() <= LONGEST && real.chars().all(plain) {
         return whole;
     }
-    let digest: String = Sha256::digest(real.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex(&Sha256::digest(real.as_bytes()));
     let kept = LONGEST - server.len() - BETWEEN.len() - DIGEST - 1;
     let readable: String =
         real.chars().map(|character| if plain(character) { character } else { '_' }).take(kept).collect();

@@ -33,15 +33,18 @@ pub struct Pins {
 impl Pins {
     /// What is kept of a server in `dir`. `file` is the config that it stands in.
     pub fn load(dir: Option<&Path>, file: Option<&Path>, server: &config::Server) -> Pins {
-        match server.pin {
-            Pin::Off => Pins::default(),
-            pin => Pins { pin, store: Store::load(dir, file, &server.name) },
-        }
+        // Also where nothing is looked at: that may change while the daemon runs.
+        Pins { pin: server.pin, store: Store::load(dir, file, &server.name) }
     }
 
     /// Whether anything is looked at.
     pub fn is_on(&self) -> bool {
         self.pin != Pin::Off
+    }
+
+    /// Keeps nothing on disk any more: another takes its place.
+    pub fn retire(&mut self) {
+        self.store.retire();
     }
 
     /// Whether it was seen what the server offers, so that there is something to hold it to.
@@ -135,6 +138,16 @@ impl Pins {
 }
 
 impl Mux {
+    /// The config says otherwise from now on what becomes of a server's tools that are not as they were approved.
+    pub(super) fn pin_otherwise(&mut self, id: ServerId) {
+        let server = self.server_mut(id);
+        server.pins.pin = server.config.pin;
+        self.look_at_all_tools(id);
+        let kinds: Vec<VariantKey> = self.server(id).catalogue.variants().map(|variant| variant.key.clone()).collect();
+        kinds.iter().for_each(|key| self.look_at_tools(id, key));
+        self.announce_tools(id);
+    }
+
     /// Looks at the tools that a server offers to one kind of clients.
     pub(super) fn look_at_tools(&mut self, id: ServerId, key: &VariantKey) {
         let server = self.server_mut(id);
@@ -207,12 +220,20 @@ impl Mux {
         let count = self.server_mut(id).pins.approve(digests);
         if count > 0 {
             tracing::info!(server = name, count, "tools were approved");
-            let profiles = self.server(id).catalogue.variants().filter_map(|variant| variant.key.profile());
-            let mut profiles: Vec<_> = profiles.collect();
-            profiles.dedup();
-            profiles.iter().for_each(|profile| self.announce_change(id, profile, ListKind::Tools));
+            self.announce_tools(id);
         }
         Ok(count)
+    }
+
+    /// Tells every kind of clients that it may see other tools.
+    fn announce_tools(&mut self, id: ServerId) {
+        let mut profiles = Vec::new();
+        for profile in self.server(id).catalogue.variants().filter_map(|variant| variant.key.profile()) {
+            if !profiles.contains(&profile) {
+                profiles.push(profile);
+            }
+        }
+        profiles.iter().for_each(|profile| self.announce_change(id, profile, ListKind::Tools));
     }
 
     fn pinned(&self, name: &str) -> Result<ServerId, String> {

@@ -155,8 +155,11 @@ impl Mux {
                 caller.uses.forget_rate(id);
             }
         }
-        let server = self.server_mut(id);
-        server.pool.adjust(config);
+        let (was, pin) = (old.pin, config.pin);
+        self.server_mut(id).pool.adjust(config);
+        if was != pin {
+            self.pin_otherwise(id);
+        }
     }
 
     /// Gives every caller its endpoint as it is now; those that see something else than before.

@@ -30,6 +30,7 @@ impl Mux {
         }
         let server = self.server_mut(id);
         server.standing = Standing::Retired { until, successor: by };
+        server.pins.retire();
         // Nothing is kept running there for its own sake.
         let mut config = (*server.config).clone();
         config.instances.min = 0;
@@ -121,7 +122,7 @@ impl Mux {
                 Some(error) => self.refuse_introduction(key, &error),
                 None if removed && for_one => self.fail(key, self.removed(from)),
                 // It was translated already.
-                None if call.bridge.is_some() => self.place(key),
+                None if call.is_worded() => self.place(key),
                 None => {
                     if call.request.method() == "initialize"
                         && let Some(caller) = self.callers.get_mut(caller)

@@ -7,7 +7,7 @@ use super::{access, check_name};
 use crate::config::diagnostic::{Notes, quoted};
 use crate::config::fields::Fields;
 use crate::config::yaml::Entry;
-use crate::config::{ALL, Endpoint, SOCKET_PATH, name};
+use crate::config::{ALL, Endpoint, longest_socket, name};
 
 /// Reads one endpoint; `known` are the names of all servers.
 pub(super) fn read(notes: &Notes<'_>, entry: &Entry, known: &[&str]) -> Endpoint {
@@ -71,9 +71,9 @@ fn servers(fields: &mut Fields<'_>, endpoint: &str, known: &[&str]) -> Vec<Strin
 
 fn socket(fields: &mut Fields<'_>) -> Option<PathBuf> {
     let path = fields.path("socket")?;
-    let length = path.as_os_str().len();
-    if length > SOCKET_PATH {
-        let message = format!("the path of the socket has {length} bytes; the system allows {SOCKET_PATH}");
+    let (length, most) = (path.as_os_str().len(), longest_socket(&path));
+    if length > most {
+        let message = format!("the path of the socket has {length} bytes; the system allows {most}");
         fields.contradiction(["socket", "socket"], &message, "choose a shorter one");
     }
     Some(path)

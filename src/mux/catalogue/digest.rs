@@ -7,6 +7,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use crate::config;
+use crate::hex::hex;
 
 /// Raised when what is written changes its form.
 const FORM: u32 = 1;
@@ -42,7 +43,7 @@ fn of_revision(revision: &str, server: &config::Server, home: Option<&Path>, var
     let own = if server.cwd.is_none() && home.is_none() { std::env::current_dir().ok() } else { None };
     let cwd = server.cwd.as_deref().or(home).or(own.as_deref());
     words.word(cwd.map_or(b"".as_slice(), |cwd| cwd.as_os_str().as_encoded_bytes()));
-    words.0.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hex(&words.0.finalize()[..16])
 }
 
 /// What is hashed, so that no two lists of words look the same.

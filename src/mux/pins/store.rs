@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::hex::hex;
 use crate::mux::catalogue::VariantKey;
 use crate::mux::kept;
 use crate::wire::message::{members, unquote};
@@ -42,14 +43,14 @@ impl Version {
     pub fn of(item: &str) -> Option<(String, Version)> {
         let Ok(item) = serde_json::from_str::<Value>(item) else {
             // Half a letter, or a number beyond all: clients may read it all the same, so each byte of it counts.
-            let digest = hex(&Sha256::digest(item.as_bytes()));
+            let digest = digest_of(item.as_bytes());
             return Some((names_of(item).pop()?, Version { digest, item: String::new() }));
         };
         let name = item.get("name")?.as_str()?.to_owned();
         // A `BTreeMap` has one order, whatever the server's is.
         let members: BTreeMap<&str, &Value> = PINNED.iter().filter_map(|key| Some((*key, item.get(key)?))).collect();
         let text = serde_json::to_string(&members).ok()?;
-        let digest = hex(&Sha256::digest(text.as_bytes()));
+        let digest = digest_of(text.as_bytes());
         Some((name, Version { digest, item: if text.len() <= LARGEST { text } else { String::new() } }))
     }
 }
@@ -62,11 +63,12 @@ pub fn names_of(item: &str) -> Vec<String> {
 
 /// The name under which a kind of clients is known.
 pub fn of_variant(key: &VariantKey) -> String {
-    hex(&Sha256::digest(format!("{} {} {}", key.era.as_str(), key.revision, key.capabilities).as_bytes()))
+    digest_of(format!("{} {} {}", key.era.as_str(), key.revision, key.capabilities).as_bytes())
 }
 
-fn hex(digest: &[u8]) -> String {
-    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+/// Half of it is enough to tell one from another.
+fn digest_of(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes)[..16])
 }
 
 /// A tool that is not as it was approved.
@@ -113,7 +115,7 @@ impl Store {
     /// What is kept in `dir` of the server of that name in a config.
     pub fn load(dir: Option<&Path>, config: Option<&Path>, server: &str) -> Store {
         let config = config.map(|config| config.as_os_str().as_encoded_bytes()).unwrap_or_default();
-        let path = dir.map(|dir| dir.join(format!("pins-{server}-{}.json", &hex(&Sha256::digest(config))[..8])));
+        let path = dir.map(|dir| dir.join(format!("pins-{server}-{}.json", &digest_of(config)[..8])));
         let kept = match path.as_ref().map(fs::read) {
             Some(Ok(text)) => serde_json::from_slice(&text).unwrap_or_else(|error| {
                 let file = path.as_deref().unwrap_or(Path::new("")).display();
@@ -125,6 +127,11 @@ impl Store {
         let mut kept: Kept = kept;
         let marks = std::mem::take(&mut kept.marks);
         Store { path, kept, marks, unsaved: false }
+    }
+
+    /// Writes nothing any more.
+    pub fn retire(&mut self) {
+        self.path = None;
     }
 
     /// Whether a list was seen, from which on others are not approved by themselves.

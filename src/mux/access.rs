@@ -6,7 +6,7 @@ use super::states::OURS;
 use crate::config::{Access, Named, Roots, Rule, Who};
 use crate::error::Error;
 use crate::wire::message::{Message, members, unquote};
-use crate::wire::scan::{Field, alike, plain};
+use crate::wire::scan::{Field, is_read_as};
 
 /// What everybody may send: it opens and ends things, is answered by mcpool, or shows only what may be used. Tasks are
 /// looked up among the caller's own.
@@ -96,7 +96,7 @@ pub fn judge(access: &Access, request: &Message) -> Result<(), Error> {
             // Whatever a server may take for what it refers to has to be allowed.
             let mut refers = false;
             for (key, value) in members(request.raw(Field::Ref).unwrap_or("{}")) {
-                let is = |known: &[u8]| is_read_as(key, known);
+                let is = |known: &[u8]| is_read_as(key.as_bytes(), known);
                 let value = unquote(value).unwrap_or_default();
                 match () {
                     () if is(b"name") => check(Thing::Prompt(&value))?,
@@ -124,7 +124,7 @@ pub fn judge_answers(access: &Access, request: &Message) -> Result<(), Error> {
     let sealed = request.text(Field::RequestState).is_some_and(|state| state.starts_with(OURS));
     let no = |what: &str| Err(Error::InvalidParams(format!("{what}; send the request anew without it")));
     for (key, value) in members(request.raw(Field::Params).unwrap_or("{}")).into_iter().filter(|it| it.1 != "null") {
-        let is = |known: &[u8]| is_read_as(key, known);
+        let is = |known: &[u8]| is_read_as(key.as_bytes(), known);
         match () {
             () if is(b"requestState") && !sealed => {
                 return no("on this endpoint `requestState` is what mcpool gave out, and this is not");
@@ -143,13 +143,10 @@ pub fn judge_answers(access: &Access, request: &Message) -> Result<(), Error> {
 
 /// Whether one of the answers to a server's questions tells roots.
 fn tells_roots(responses: &str) -> bool {
-    members(responses).into_iter().flat_map(|(_, answer)| members(answer)).any(|(key, _)| is_read_as(key, b"roots"))
-}
-
-/// Whether the least exact reader of JSON takes a key for this one.
-fn is_read_as(key: &str, known: &[u8]) -> bool {
-    let key = plain(key.as_bytes());
-    *key == *known || alike(&key, known)
+    members(responses)
+        .into_iter()
+        .flat_map(|(_, answer)| members(answer))
+        .any(|(key, _)| is_read_as(key.as_bytes(), b"roots"))
 }
 
 /// Whether a URI says plainly where it leads: no way up, however it is escaped, and nothing that a reader would skip. Where a

@@ -6,8 +6,8 @@ mod alike;
 use std::fmt;
 
 use super::json::{Fault, Reader};
-use alike::first;
-pub use alike::{alike, plain};
+use alike::{alike, first};
+pub use alike::{is_read_as, plain};
 
 /// A range of bytes of a line. `end == 0` says that the member is absent; it is as good as absent where it is `null`,
 /// and then `start` says where that stands.

@@ -4,7 +4,7 @@
 
 use super::id::RawId;
 use super::json::Reader;
-use super::scan::{alike, plain};
+use super::scan::{is_read_as, plain};
 
 /// The longest id that is kept.
 const LONGEST: usize = 256;
@@ -198,9 +198,8 @@ impl Skim {
     fn finish_key(&mut self) {
         let key = self.token.trim_ascii_end();
         let key = key.strip_prefix(b"\"").and_then(|key| key.strip_suffix(b"\"")).unwrap_or_default();
-        let key = plain(key);
-        let named = |known: &str| key.as_ref() == known.as_bytes() || alike(&key, known.as_bytes());
-        self.exact = key.as_ref() == b"id";
+        let named = |known: &str| is_read_as(key, known.as_bytes());
+        self.exact = *plain(key) == *b"id";
         self.key = match () {
             () if named("id") => Key::Id,
             () if named("method") => Key::Method,

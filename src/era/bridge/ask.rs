@@ -4,7 +4,7 @@
 use super::capabilities::declares;
 use super::object::{Object, is_object, is_text, quote};
 use crate::wire::message::members;
-use crate::wire::scan::{alike, plain};
+use crate::wire::scan::is_read_as;
 
 /// Where a question says whose it is, for programs.
 const OWNER: &str = "mcpool/server";
@@ -36,8 +36,8 @@ pub fn legacy_params(method: &str, params: Option<&str>, elicitation_id: &str) -
 /// key a client may take for that.
 fn fronted(params: &str, server: &str) -> String {
     let mut out = params.to_owned();
-    let is = |key: &[u8]| *key == *b"message" || alike(key, b"message");
-    let texts = members(params).into_iter().filter(|(key, value)| value.starts_with('"') && is(&plain(key.as_bytes())));
+    let is = |key: &str| is_read_as(key.as_bytes(), b"message");
+    let texts = members(params).into_iter().filter(|(key, value)| value.starts_with('"') && is(key));
     // From behind, so that places stay what they are.
     for (_, value) in texts.rev() {
         let start = value.as_ptr() as usize - params.as_ptr() as usize;

@@ -8,7 +8,7 @@ use super::SERVER_INFO;
 use super::object::{Object, is_object, quote};
 use crate::era::{modern, nulls};
 use crate::wire::message::members;
-use crate::wire::scan::{alike, plain};
+use crate::wire::scan::is_read_as;
 
 /// A modern client's capabilities as a legacy server is told them.
 pub fn client_to_legacy(capabilities: &str) -> String {
@@ -40,8 +40,7 @@ pub fn restrained(declared: &str, roots: Keep, asks: bool) -> Option<String> {
     let before = members(declared);
     let (mut kept, mut known) = (before.clone(), false);
     kept.retain(|(key, value)| {
-        let plain = plain(key.as_bytes());
-        let is = |word: &str| *plain == *word.as_bytes() || alike(&plain, word.as_bytes());
+        let is = |word: &str| is_read_as(key.as_bytes(), word.as_bytes());
         match () {
             () if is("roots") => match roots {
                 Keep::AsDeclared => true,

@@ -19,6 +19,14 @@ pub fn alike(key: &[u8], known: &[u8]) -> bool {
     matches!(rest.first(), None | Some(0))
 }
 
+/// Whether the least exact reader of JSON takes a key, with its escapes, for a known one.
+pub fn is_read_as(key: &[u8], known: &[u8]) -> bool {
+    key == known || {
+        let key = plain(key);
+        *key == *known || alike(&key, known)
+    }
+}
+
 /// The first letter of a key as those read it who fold most, in lower case, and how many bytes it takes. Outside ASCII
 /// some letters are taken for one within it: Unicode folds the first two so; Java and Turkish upper and lower case take
 /// the dotted and the dotless I for the usual one.

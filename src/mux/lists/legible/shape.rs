@@ -8,7 +8,7 @@ use super::output;
 use crate::era::Era;
 use crate::mux::lists::ListKind;
 use crate::wire::message::{elements, members, unquote};
-use crate::wire::scan::{alike, plain};
+use crate::wire::scan::is_read_as;
 
 /// What a value has to be.
 enum Shape {
@@ -65,17 +65,16 @@ fn table(kind: ListKind, era: Era) -> &'static Shape {
         (ListKind::Resources, _) => {
             const URI: Member = Member("uri", Must, Shape::Uri);
             const SIZE: Member = Member("size", May, Shape::Whole);
-            const { &Shape::Of(&[URI, LABEL, TITLE, TEXT, TYPE, ICONS, META, NOTES, SIZE]) }
+            const { &Shape::Of(&[URI, NAME, TITLE, TEXT, TYPE, ICONS, META, NOTES, SIZE]) }
         }
         (ListKind::Templates, _) => {
             const TEMPLATE: Member = Member("uriTemplate", Must, Shape::Text);
-            const { &Shape::Of(&[TEMPLATE, LABEL, TITLE, TEXT, TYPE, ICONS, META, NOTES]) }
+            const { &Shape::Of(&[TEMPLATE, NAME, TITLE, TEXT, TYPE, ICONS, META, NOTES]) }
         }
     }
 }
 
 const NAME: Member = Member("name", Must, Shape::Text);
-const LABEL: Member = Member("name", Must, Shape::Text);
 const TITLE: Member = Member("title", May, Shape::Text);
 const TEXT: Member = Member("description", May, Shape::Text);
 const TYPE: Member = Member("mimeType", May, Shape::Text);
@@ -182,7 +181,7 @@ impl Walk {
         let (mut kept, mut changed, mut found) = (Vec::new(), false, vec![false; known.len()]);
         for (key, value) in members(value) {
             let Some((place, Member(name, need, shape))) =
-                known.iter().enumerate().find(|(_, Member(name, ..))| is_read_as(key, name))
+                known.iter().enumerate().find(|(_, Member(name, ..))| is_read_as(key.as_bytes(), name.as_bytes()))
             else {
                 kept.push((key, Cow::Borrowed(value)));
                 continue;
@@ -239,15 +238,6 @@ impl Walk {
     }
 }
 
-/// Whether the least exact reader of JSON takes a key for this one.
-fn is_read_as(key: &str, name: &str) -> bool {
-    if key == name {
-        return true;
-    }
-    let key = if key.contains('\\') { plain(key.as_bytes()) } else { Cow::Borrowed(key.as_bytes()) };
-    *key == *name.as_bytes() || alike(&key, name.as_bytes())
-}
-
 /// Schemas that are `true` or `false` are written as objects that say the same: the published SDKs know no others.
 fn properties(value: &str) -> Result<Cow<'_, str>, String> {
     if !value.starts_with('{') {
@@ -288,7 +278,7 @@ fn number(value: &str) -> Option<f64> {
     value.parse().ok().filter(|number: &f64| digits && number.is_finite())
 }
 
-/// Whether a text begins with the scheme of a URI (RFC 3986, section 3.1), and holds no space.
+/// Whether a text begins with the scheme of a URI (RFC 3986, section 3.1).
 fn has_scheme(text: &str) -> bool {
     let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
     scheme.starts_with(|first: char| first.is_ascii_alphabetic())

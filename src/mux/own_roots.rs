@@ -15,6 +15,7 @@ use crate::era::bridge::seal::Purpose;
 use crate::era::may_ask_in;
 use crate::era::profile::Profile;
 use crate::error::Error;
+use crate::plural::plural;
 use crate::pool::instance::InstanceRef;
 use crate::wire::message::{Message, member, members};
 use crate::wire::scan::Field;
@@ -78,7 +79,7 @@ impl Mux {
         let state = answer.raw(Field::ResultState).filter(|state| state.starts_with('"'));
         let most = self.config.limits.rounds;
         let again = if rounds > most {
-            let detail = format!("it asked {most} times in one call (see `limits.rounds`)");
+            let detail = format!("it asked {} in one call (see `limits.rounds`)", plural(most + 1, "time"));
             Err(Error::ServerMisbehaved { server: self.server(at.server).config.name.clone(), detail })
         } else {
             let sent = self.as_sent(&call);

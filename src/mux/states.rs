@@ -117,9 +117,10 @@ pub(super) fn is_question(answer: &Message) -> bool {
 
 /// Puts a token in place of a server's state, which need not have written one.
 fn put_state(answer: &Message, token: &str, splice: &mut Splice) {
-    let (span, inputs) = (answer.span(Field::ResultState), answer.span(Field::ResultInputs));
-    match span.found() {
-        true => splice.put(span, format!("\"{token}\"")),
-        false => splice.put(Span { start: inputs.end, end: inputs.end }, format!(r#","requestState":"{token}""#)),
+    let inputs = answer.span(Field::ResultInputs);
+    // One that is null is none, and stands there.
+    match answer.span(Field::ResultState).place() {
+        Some(place) => splice.put(place, format!("\"{token}\"")),
+        None => splice.put(Span { start: inputs.end, end: inputs.end }, format!(r#","requestState":"{token}""#)),
     }
 }

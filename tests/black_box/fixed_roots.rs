@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::support::{Script, elicitation, modern_script, play, proxy};
 
 /// A modern server that calls of its tool tell roots, and a person's word where it wants that, before it answers with what it was told.
-fn curious(state: Option<&'static str>, wants_a_word: bool) -> Script {
+fn curious(state: Option<Value>, wants_a_word: bool) -> Script {
     let tool = json!({"name": "t", "inputSchema": {"type": "object"}});
     let list = json!({"tools": [tool], "resultType": "complete", "ttlMs": 60_000, "cacheScope": "public"});
     let lists = modern_script().on("tools/list", move |it, say| say.result(it, list.clone()));
@@ -20,8 +20,8 @@ fn curious(state: Option<&'static str>, wants_a_word: bool) -> Script {
                 let question = json!({"mode": "form", "message": "sure?", "requestedSchema": schema});
                 result["inputRequests"]["q"] = json!({"method": "elicitation/create", "params": question});
             }
-            if let Some(state) = state {
-                result["requestState"] = json!(state);
+            if let Some(state) = &state {
+                result["requestState"] = state.clone();
             }
             return say.result(call, result);
         }
@@ -52,10 +52,10 @@ fn roots() -> Value {
 #[test]
 fn the_endpoint_answers_a_modern_server_and_nobody_is_asked() {
     play(async {
-        for state in [None, Some(r#"my "state""#)] {
+        for state in [None, Some(Value::Null), Some(json!(r#"my "state""#))] {
             for asks in [None, Some(true)] {
                 let proxy = proxy()
-                    .server("s", curious(state, false).into())
+                    .server("s", curious(state.clone(), false).into())
                     .server("other", curious(None, false).into())
                     .config(fixed(asks))
                     .start()
@@ -75,9 +75,9 @@ fn the_endpoint_answers_a_modern_server_and_nobody_is_asked() {
 #[test]
 fn its_caller_is_asked_what_else_there_is_and_no_roots() {
     play(async {
-        for state in [None, Some(r#"my "state""#)] {
+        for state in [None, Some(Value::Null), Some(json!(r#"my "state""#))] {
             let proxy = proxy()
-                .server("s", curious(state, true).into())
+                .server("s", curious(state.clone(), true).into())
                 .server("other", curious(None, false).into())
                 .config(fixed(Some(true)))
                 .start()

@@ -139,11 +139,10 @@ impl Mux {
         let pool = &self.server(server).pool;
         let futile = |ticket: &&Ticket| {
             let call = self.calls.get(ticket.call);
-            ticket.leisurely
-                && !pool.has_alive(&ticket.need)
+            !pool.has_alive(&ticket.need)
                 && call.is_some_and(|call| !self.callers.contains_key(call.caller) && self.is_leisurely(call))
         };
-        let futile: Vec<CallKey> = pool.queue.iter().filter(futile).map(|ticket| ticket.call).collect();
+        let futile: Vec<CallKey> = pool.queue.leisurely().filter(futile).map(|ticket| ticket.call).collect();
         if futile.is_empty() {
             return;
         }

@@ -28,6 +28,8 @@ pub struct Queue {
     turns: VecDeque<CallerKey>,
     waiting: BTreeMap<CallerKey, VecDeque<Ticket>>,
     len: usize,
+    /// How many of them nobody waits for.
+    leisurely: usize,
 }
 
 impl Queue {
@@ -51,9 +53,15 @@ impl Queue {
         self.waiting.values().flatten().filter(|ticket| wanted(ticket)).count()
     }
 
-    /// All calls that wait.
-    pub fn iter(&self) -> impl Iterator<Item = &Ticket> {
-        self.waiting.values().flatten()
+    /// The calls that nobody waits for; costs nothing where there are none.
+    pub fn leisurely(&self) -> impl Iterator<Item = &Ticket> {
+        let waiting = (self.leisurely > 0).then(|| self.waiting.values().flatten());
+        waiting.into_iter().flatten().filter(|ticket| ticket.leisurely)
+    }
+
+    fn counts(&mut self, removed: &Ticket) {
+        self.len -= 1;
+        self.leisurely -= usize::from(removed.leisurely);
     }
 
     /// Lets a call wait behind the calls of its own caller.
@@ -63,8 +71,9 @@ impl Queue {
         if tickets.is_empty() {
             self.turns.push_back(caller);
         }
-        tickets.push_back(ticket);
         self.len += 1;
+        self.leisurely += usize::from(ticket.leisurely);
+        tickets.push_back(ticket);
     }
 
     /// The callers with calls waiting, the one whose turn it is first.
@@ -80,7 +89,7 @@ impl Queue {
     /// Takes the next call of a caller, whose turn is over with that.
     pub fn pop(&mut self, caller: CallerKey) -> Option<Ticket> {
         let ticket = self.waiting.get_mut(&caller)?.pop_front()?;
-        self.len -= 1;
+        self.counts(&ticket);
         self.turns.retain(|other| *other != caller);
         if self.waiting[&caller].is_empty() {
             self.waiting.remove(&caller);
@@ -102,8 +111,9 @@ impl Queue {
         }
         let tickets = self.waiting.get_mut(&greedy)?;
         let newest = tickets.iter().rposition(|ticket| ticket.full)?;
-        self.len -= 1;
-        tickets.remove(newest)
+        let out = tickets.remove(newest)?;
+        self.counts(&out);
+        Some(out)
     }
 
     /// Takes the calls for which `wanted` says so.
@@ -116,7 +126,7 @@ impl Queue {
         }
         self.waiting.retain(|_, tickets| !tickets.is_empty());
         self.turns.retain(|caller| self.waiting.contains_key(caller));
-        self.len -= removed.len();
+        removed.iter().for_each(|ticket| self.counts(ticket));
         removed
     }
 }

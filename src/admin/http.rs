@@ -75,7 +75,12 @@ impl Readers {
                 self.let_in_by(door);
                 gone
             }
-            Ok(None) => false,
+            Ok(None) => {
+                // An attempt that failed said that there is none.
+                let place = self.open.as_ref().map(|(door, _)| door.place(&self.at));
+                self.mux.with(|mux| mux.metrics.address.replace(place));
+                false
+            }
             Err(error) => {
                 self.mux.with(|mux| mux.metrics.address.replace(None));
                 if let Some(times) = self.lost.say() {

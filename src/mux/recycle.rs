@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Mux;
+use super::status::crowd::saved;
 use crate::clock;
 use crate::pool::Pool;
 use crate::pool::instance::{Instance, InstanceKey, InstanceRef, ServerId, State};
@@ -198,16 +199,11 @@ impl Mux {
             }
         }
         self.alarm.at(clock::now());
-        let saved = self.server_ids().map(|id| self.saves(id)).sum();
+        let crowd = self.crowd();
+        let memory = |id| self.server(id).pool.instances.values().map(|instance| instance.memory);
+        let of = |id| saved(crowd.seeing(id) as u64, memory(id).sum(), memory(id).count() as u64);
+        let saved = self.server_ids().map(of).sum();
         self.metrics.sharing.saves(saved, clock::now());
-    }
-
-    /// The bytes that a server's callers would take up beyond what it takes up, if each had one of its own.
-    fn saves(&self, id: ServerId) -> u64 {
-        let instances = || self.server(id).pool.instances.values().map(|instance| instance.memory);
-        let (sum, count) = (instances().sum::<u64>(), instances().count() as u64);
-        let each = sum.checked_div(count).unwrap_or(0);
-        (self.callers_of(id).count() as u64 * each).saturating_sub(sum)
     }
 }
 

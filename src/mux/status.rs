@@ -1,6 +1,6 @@
 //! Called by `admin` for `mcpool status`: what is there, as one JSON object.
 
-mod crowd;
+pub(super) mod crowd;
 mod hosts;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,7 +15,7 @@ use crate::clock;
 use crate::pool::instance::{Instance, ServerId};
 use crate::pool::mishap::Mishap;
 use crate::pool::process::Tree;
-use crowd::Crowd;
+use crowd::{Crowd, saved};
 use hosts::Hosts;
 
 /// What all servers are told with.
@@ -121,7 +121,6 @@ impl Mux {
         let (memory, count) = (sum("memory"), instances.len() as u64);
         // Without mcpool every connected caller would run a process of its own.
         let callers = seen.crowd.seeing(id) as u64;
-        let each = memory.checked_div(count).unwrap_or(0);
         let metrics = &server.pool.metrics;
         let (counts, probes): (BTreeMap<_, _>, BTreeMap<_, _>) = (metrics.counts().into(), metrics.probes().collect());
         let counted = |what: &str| counts.get(what).copied().unwrap_or(0);
@@ -157,7 +156,7 @@ impl Mux {
             "processes_without": callers,
             "memory": memory,
             "memory_bytes": memory,
-            "memory_saved": (callers * each).saturating_sub(memory),
+            "memory_saved": saved(callers, memory, count),
             "pins": server.pins.status(),
             "odd_items": odd_items(server),
             "last_failure": server.pool.mishap.as_ref().map(mishap_status),

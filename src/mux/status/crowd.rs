@@ -29,6 +29,11 @@ impl Crowd<'_> {
     }
 }
 
+/// The bytes that callers would take up beyond what the processes of their server take up, if each had one of its own.
+pub fn saved(callers: u64, memory: u64, processes: u64) -> u64 {
+    (callers * memory.checked_div(processes).unwrap_or(0)).saturating_sub(memory)
+}
+
 impl Mux {
     /// How many callers each endpoint has.
     pub(in crate::mux) fn crowd(&self) -> Crowd<'_> {

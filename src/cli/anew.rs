@@ -8,10 +8,10 @@ use std::process::{Command, ExitCode, Stdio};
 use crate::config::{Config, INHERITED};
 use crate::pool::process;
 
-/// Tells the second beginning from the first.
+/// Tells the second beginning from the first, whose process id it says.
 const AGAIN: &str = "MCPOOL_ANEW";
 /// Variables of the program itself and of what runs it, besides those that servers get in any case.
-const OWN: [&str; 9] = [
+const OWN: [&str; 8] = [
     AGAIN,
     "MCPOOL_CONFIG",
     "MCPOOL_LOG",
@@ -20,7 +20,6 @@ const OWN: [&str; 9] = [
     "LD_LIBRARY_PATH",
     "LLVM_PROFILE_FILE",
     "NOTIFY_SOCKET",
-    "XDG_STATE_HOME",
 ];
 
 /// Begins anew unless this is so already. A detached daemon leaves whoever started it for good: their session, their
@@ -30,12 +29,22 @@ const OWN: [&str; 9] = [
 /// It cannot be started, in words for people.
 pub fn begin(config: &Config, detached: bool) -> Result<Option<ExitCode>, String> {
     let (kept, rest): (Vec<_>, Vec<_>) = std::env::vars_os().partition(|(name, _)| is_kept(config, name));
-    if kept.iter().any(|(name, _)| name == AGAIN) || rest.is_empty() && !detached {
+    if let Some((_, first)) = kept.iter().find(|(name, _)| name == AGAIN) {
+        // While the first lives it passes for a daemon of which this one is a child.
+        first.to_str().and_then(|first| first.parse().ok()).inspect(|first| process::outlive(*first));
+        return Ok(None);
+    }
+    if rest.is_empty() && !detached {
         return Ok(None);
     }
     let failed = |error: std::io::Error| format!("cannot start the daemon anew: {error}");
     let mut again = Command::new(process::this_program().map_err(failed)?);
-    again.arg0("mcpool").args(std::env::args_os().skip(1)).env_clear().envs(kept).env(AGAIN, "1");
+    again
+        .arg0("mcpool")
+        .args(std::env::args_os().skip(1))
+        .env_clear()
+        .envs(kept)
+        .env(AGAIN, std::process::id().to_string());
     if !detached {
         // It comes back only if it fails; then it goes on with what it has.
         let error = again.exec();

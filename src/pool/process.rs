@@ -42,7 +42,7 @@ use household::Household;
 use inherit::Inherited;
 use origin::Origin;
 use site::Fences;
-pub use sys::{is_now, peer};
+pub use sys::{is_now, outlive, peer};
 pub use tree::{Tree, trees};
 
 /// How often it is looked whether those who were told to end have.

@@ -55,6 +55,12 @@ struct Leader {
     ending: bool,
 }
 
+impl Leader {
+    fn known(&self, pid: u32) -> Known<'_> {
+        Known { pid, start: self.start, mark: &self.mark, tag: self.tag, name: &self.name }
+    }
+}
+
 impl Household {
     /// An empty one. Runs two tasks beside it, for as long as the runtime lives.
     pub fn open() -> Rc<Household> {
@@ -127,9 +133,7 @@ impl Household {
             self.is_adopted(entry)
                 && self.since.get().is_some_and(|since| since <= entry.start)
                 && self.is_marked(entry)
-                && living.all(|leader| {
-                    entry.mark.as_ref() != Some(&leader.mark) && (entry.tag, leader.tag) != (leader.tag, entry.tag)
-                })
+                && living.all(|leader| entry.mark.as_ref() != Some(&leader.mark) && entry.tag != leader.tag)
         };
         entries.iter().filter(stray).collect()
     }
@@ -151,18 +155,12 @@ impl Household {
         if !tree::is_there() {
             return Origin::Elsewhere;
         }
-        let known =
-            |(pid, leader): (&u32, &Leader)| (*pid, leader.start, leader.mark.clone(), leader.tag, leader.name.clone());
-        let known: Vec<_> = servers.iter().map(known).collect();
         let house = House {
             me: std::process::id(),
             since: self.since.get().unwrap_or(0),
             mark: &self.mark,
             tags: self.tags.map(Tags::all),
-            servers: known
-                .iter()
-                .map(|(pid, start, mark, tag, name)| Known { pid: *pid, start: *start, mark, tag: *tag, name })
-                .collect(),
+            servers: servers.iter().map(|(pid, leader)| leader.known(*pid)).collect(),
             warden: self.warden.borrow().as_ref().map(|(pid, _)| *pid),
             nested: self.nested,
         };

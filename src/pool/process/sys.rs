@@ -81,6 +81,25 @@ pub fn signal(to: &Entry, signal: Signal) {
     }
 }
 
+/// Waits until a process has ended, if it is the parent of this one; for some seconds at most.
+#[cfg(target_os = "linux")]
+pub fn outlive(parent: u32) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::process::{PidfdFlags, getppid, pidfd_open};
+
+    const PATIENCE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+    let Some(parent) = pid(parent) else { return };
+    let Ok(handle) = pidfd_open(parent, PidfdFlags::empty()) else { return };
+    // The handle is of the parent if that is the parent still.
+    if getppid() == Some(parent) {
+        let _ = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&PATIENCE));
+    }
+}
+
+/// Nobody asks for the parent there.
+#[cfg(not(target_os = "linux"))]
+pub fn outlive(_parent: u32) {}
+
 /// Nobody is known by anything but an id, and an id alone is not to be trusted.
 #[cfg(not(target_os = "linux"))]
 pub fn signal(_to: &Entry, _signal: Signal) {}
@@ -125,7 +144,7 @@ pub fn gain_nothing() -> std::io::Result<()> {
 /// Shows a name of this process in lists of processes.
 #[cfg(target_os = "linux")]
 pub fn be_called(name: &std::ffi::CStr) {
-    // Nothing depends on it.
+    // Daemons know each other by it; one that has no name passes for any other program.
     let _ = rustix::thread::set_name(name);
 }
 

@@ -34,7 +34,9 @@ pub async fn run(directory: &Path, server: &str, tool: Option<&str>, yes: bool) 
     if !yes && rustix::termios::isatty(io::stdin()) && !agreed(changes.len()) {
         return Err("nothing was approved".into());
     }
-    let digests: Vec<&str> = changes.iter().filter_map(|change| change["digest"].as_str()).collect();
+    // What could not be shown is approved only by whoever names it.
+    let wanted = changes.iter().filter(|change| tool.is_some() || !item(change, "now").is_null());
+    let digests: Vec<&str> = wanted.filter_map(|change| change["digest"].as_str()).collect();
     let mut approved = 0;
     for some in digests.chunks(AT_ONCE) {
         let said = orders::ask(directory, &format!("approve {server} {}", some.join(" "))).await?;
@@ -54,13 +56,17 @@ fn agreed(count: usize) -> bool {
     asked.is_ok() && io::stdin().lock().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
+/// A tool as it was or is; null for one that is too long to be kept, or not JSON to every reader.
+fn item(change: &Value, key: &str) -> Value {
+    change[key].as_str().and_then(|item| serde_json::from_str(item).ok()).unwrap_or(Value::Null)
+}
+
 /// What changed of a tool, as a diff.
 fn told(change: &Value) -> String {
-    let item = |key: &str| change[key].as_str().and_then(|item| serde_json::from_str(item).ok()).unwrap_or(Value::Null);
-    let (before, now): (Value, Value) = (item("before"), item("now"));
+    let (before, now) = (item(change, "before"), item(change, "now"));
     let name = line(change["tool"].as_str().unwrap_or("?")).into_owned();
     if now.is_null() {
-        return format!("{name}: too long to be shown, or not JSON to every reader\n");
+        return format!("{name}: too long to be shown, or not JSON to every reader; it is approved only by its name\n");
     }
     let mut page = format!("{name} {}\n", if change["what"] == "new" { "is new" } else { "has changed" });
     for key in ["title", "description", "inputSchema", "outputSchema", "annotations", "_meta"] {

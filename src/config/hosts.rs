@@ -16,9 +16,10 @@ const OWN_KEYS: [&str; 6] = ["era", "lease", "concurrency", "when_full", "stdout
 /// Keys of a server that are mcpool's where they hold a map, and may be a host's where they hold anything else.
 const OWN_MAPS: [&str; 9] =
     ["timeout", "instances", "queue", "recycle", "probe", "backoff", "breaker", "rate_limit", "retry"];
-/// Keys of the sandboxes of hosts, which mcpool's does not have.
+/// Keys of the sandboxes of hosts, which mcpool's does not have, and keys that only mcpool's has.
 const THEIR_SANDBOX: [&str; 3] = ["filesystem", "enabled", "mode"];
-/// Sections that hosts have too, for themselves. None of them allows or forbids anything.
+const OWN_SANDBOX: [&str; 6] = ["preset", "read", "write", "processes", "memory", "unix_sockets"];
+/// Sections that hosts have too, for themselves. None of them decides who may do what.
 const SHARED_SECTIONS: [&str; 5] = ["log", "environment", "catalogue", "drain", "reload"];
 /// What hosts call what mcpool calls otherwise.
 const RENAMED: [(&str, &str); 7] = [
@@ -151,7 +152,10 @@ pub(super) fn is_own(node: &Node) -> bool {
 /// Whether a sandbox is a host's. Of any other a mistake is told: a server is not to run without what was meant for it.
 fn is_theirs(sandbox: &Node) -> bool {
     match &sandbox.value {
-        Value::Map(entries) => entries.iter().any(|entry| THEIR_SANDBOX.contains(&entry.key.as_str())),
+        Value::Map(entries) => {
+            let any = |keys: &[&str]| entries.iter().any(|entry| keys.contains(&entry.key.as_str()));
+            any(&THEIR_SANDBOX) && !any(&OWN_SANDBOX)
+        }
         Value::Scalar { text, .. } => matches!(text.as_str(), "true" | "false" | "docker"),
         Value::List(_) => false,
     }
@@ -209,7 +213,7 @@ pub(super) fn fit(notes: &Notes<'_>, entry: Entry, taken: &mut Vec<String>) -> R
             unused.push(key.to_owned());
             false
         }
-        ("sandbox", _) if is_theirs(&entry.node) => {
+        ("sandbox", _) if !own && is_theirs(&entry.node) => {
             unused.push("the sandbox of its host, and has one of its own".to_owned());
             false
         }

@@ -196,8 +196,8 @@ impl Attendant {
                 status = &mut ended => status,
             }
         };
-        // What it wrote itself is in the pipe by now.
-        if self.read_what_is_there(reader, process).await {
+        // What it wrote itself is in the pipe by now. Somebody else who goes on writing into it keeps nobody waiting.
+        if timeout(LAST_WORDS_OF_OTHERS, self.read_what_is_there(reader, process)).await == Ok(true) {
             return End::of(status);
         }
         // Somebody else has the pipe too. Whether that one says something in time must not make a difference.

@@ -116,6 +116,13 @@ fn what_cannot_be_shared_is_left_out_of_a_hosts_file_and_told() {
         "{warnings:?}"
     );
     // Who writes for mcpool is told of mistakes as mistakes.
+    says(
+        "mcpServers: {a: {command: x, lease: call, sandbox: true}}",
+        "expected one of `npx`, `uvx`, got `true`",
+        "1:52",
+    );
+    let (servers, warnings) = shared("mcpServers: {a: {command: x, sandbox: {enabled: true, read: [/srv]}}}");
+    assert!(servers.is_empty() && warnings.join("\n").contains("unknown key `enabled`"), "{warnings:?}");
     says("mcpServers: {a: {command: x, autoApprove: [], lease: shred}}", "did you mean `shared`?", "1:54");
     says("{\"servers\": {\"a\": {\"command\": \"x\", \"autoApprove\": []}}}", "unknown key `autoApprove`", "1:36");
 }

@@ -213,7 +213,9 @@ impl Visit {
         let (tool, key) = if self.chance.bool() { ("ask_sampling", "prompt") } else { ("ask_elicit", "message") };
         self.line.answers_asks = self.chance.u8(..8) != 0;
         // Revisions before 2025-06-18 know no elicitation; then the tool says that it failed.
-        self.tool(server, tool, json!({ key: text }), Expect::Asked(text));
+        // Where there are several servers, a form says whose it is.
+        let asked = if self.all && key == "message" { format!("[{}] {text}", server.name) } else { text.clone() };
+        self.tool(server, tool, json!({ key: text }), Expect::Asked(asked));
     }
 
     /// Modern callers make a call anew with what they were asked; some never do.

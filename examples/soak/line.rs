@@ -387,11 +387,10 @@ impl Line {
     }
 }
 
-/// What a question is about: the text that the call had in it. Where there are several servers, a heading says whose it is.
+/// What a question is about: the text that the call had in it.
 fn question<'a>(method: &str, params: &'a Value) -> Option<&'a str> {
-    let headed = |text: &'a str| text.strip_prefix('[').and_then(|rest| rest.split_once("] "));
     match method {
-        "elicitation/create" => params["message"].as_str().map(|text| headed(text).map_or(text, |(_, text)| text)),
+        "elicitation/create" => params["message"].as_str(),
         "sampling/createMessage" => params["messages"][0]["content"]["text"].as_str(),
         _ => None,
     }

@@ -22,7 +22,7 @@ pub struct Server {
     pub args: Vec<String>,
     /// Variables set for it.
     pub env: BTreeMap<String, Secret>,
-    /// Names of the daemon's own variables that it gets besides the usual few.
+    /// Names of variables of `surroundings` that it gets besides the usual few.
     pub inherit_env: Vec<String>,
     /// Where those are looked up.
     pub surroundings: Surroundings,

@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::counters::Counters;
-use super::servers::{MARK, config};
+use super::servers::{ALLOCATOR, MARK, config};
 
 /// How long the daemon may take to start, to answer, and to end.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -44,8 +44,7 @@ impl Daemon {
         let mut command = Command::new(mcpool);
         command.args(["serve", "--config"]).arg(directory.join("mcpool.yaml"));
         command.env("MCPOOL_LOG", "info,mcpool::caller=debug");
-        // glibc keeps what was freed for later use; told to give it back, it shows what the daemon itself keeps.
-        command.env("MALLOC_MMAP_THRESHOLD_", "65536").env("MALLOC_TRIM_THRESHOLD_", "65536");
+        command.envs(ALLOCATOR);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(directory.join("daemon.log"))?);
         let mut child = command.kill_on_drop(true).spawn()?;
         let gone = || io::Error::other("it ended at once");

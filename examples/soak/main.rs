@@ -110,7 +110,6 @@ async fn run(wish: &Wish, daemon: Daemon, account: &Account) {
     let idle = daemon.size().map(|size| size.descriptors).ok();
     let rounds = (wish.seconds / ROUND).max(WARM + 2);
     let mut warm = 0;
-    let mut grown = false;
     for round in 1..=rounds {
         // What is left of the time, in equal parts; the quiet between rounds takes some of it.
         let left = Duration::from_secs(wish.seconds).saturating_sub(began.elapsed());
@@ -138,12 +137,7 @@ async fn run(wish: &Wish, daemon: Daemon, account: &Account) {
         println!("round {round} of {rounds}: {}; {:.1} MiB resident", account.line(), mib(memory));
         if round <= WARM {
             warm = memory.max(warm);
-        } else if memory <= warm + GROWTH {
-            grown = false;
-        } else if !std::mem::replace(&mut grown, true) {
-            // What is given back by the end of the next round is no leak.
-            println!("  {:.1} MiB more than after the warm-up: is it given back?", mib(memory - warm));
-        } else {
+        } else if memory > warm + GROWTH {
             account.wrong(format!("{:.1} MiB are resident, after the warm-up it was {:.1}", mib(memory), mib(warm)));
         }
     }

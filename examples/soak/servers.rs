@@ -58,6 +58,9 @@ fn common() -> Value {
 /// The name of the variable that marks every process that a daemon of this soak starts, and what those start.
 pub const MARK: &str = "MCPOOL_SOAK";
 
+/// glibc keeps what was freed for later use; told to give it back, it shows what the daemon itself keeps.
+pub const ALLOCATOR: [(&str, &str); 2] = [("MALLOC_MMAP_THRESHOLD_", "65536"), ("MALLOC_TRIM_THRESHOLD_", "65536")];
+
 /// The config in its `edition`: some servers are set otherwise in every other one.
 pub fn config(directory: &Path, mcpool: &Path, soak: &Path, seed: u64, edition: u64) -> Value {
     let mark = directory.to_string_lossy();
@@ -73,6 +76,8 @@ pub fn config(directory: &Path, mcpool: &Path, soak: &Path, seed: u64, edition: 
         entry["command"] = json!(command);
         entry["args"] = args;
         entry["env"] = json!({ MARK: mark });
+        // What the config names the daemon keeps.
+        entry["inherit_env"] = json!(ALLOCATOR.map(|(name, _)| name));
         if edition % 2 == 1 {
             match server.name {
                 // Started otherwise: its instances are replaced.

@@ -2,7 +2,9 @@
 //! from one seed, so that a seed which fails can be run again to the letter. What must hold is checked by
 //! `simulation/caller` and `simulation/server` on every message, and by `run` at the end.
 //!
-//! `MCPOOL_SEEDS` says how many seeds are tried, `MCPOOL_SEED` runs a single one aloud.
+//! `MCPOOL_SEEDS` says how many seeds are tried, `MCPOOL_SEED` runs a single one aloud. `MCPOOL_DIGESTS` names a file
+//! that gets a line for each seed: its number, and a digest over all that callers and servers saw, in order. Where code
+//! only moves, the digests before and after are equal; `scripts/digests` compares two such files.
 
 mod simulation {
     pub mod across;
@@ -49,6 +51,7 @@ fn no_message_is_lost_doubled_or_misrouted() {
     let next = AtomicU64::new(0);
     let failed = Mutex::new(Vec::new());
     let tally = Mutex::new(BTreeMap::new());
+    let digests = Mutex::new(BTreeMap::new());
     let enough = || failed.lock().map_or(true, |failed| failed.len() >= ENOUGH);
     std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -62,6 +65,7 @@ fn no_message_is_lost_doubled_or_misrouted() {
                         *tally.entry(*what).or_insert(0) += count;
                     }
                     drop(tally);
+                    digests.lock().expect("no thread panics with it").insert(seed, outcome.digest);
                     if !outcome.faults.is_empty() {
                         failed.lock().expect("no thread panics with it").push(told(&outcome));
                     }
@@ -69,6 +73,11 @@ fn no_message_is_lost_doubled_or_misrouted() {
             });
         }
     });
+    if let Some(file) = std::env::var_os("MCPOOL_DIGESTS") {
+        let digests = digests.into_inner().expect("no thread panics with it");
+        let lines: String = digests.iter().map(|(seed, digest)| format!("{seed} {digest:016x}\n")).collect();
+        std::fs::write(file, lines).expect("a place for the digests");
+    }
     let failed = failed.into_inner().expect("no thread panics with it");
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
     println!("{seeds} seeds, in which there were {:#?}", tally.into_inner().expect("no thread panics with it"));

@@ -79,7 +79,7 @@ async fn story(world: Rc<World>, seed: u64) {
     let mut rng = world.fork();
     let config = Rc::new(settings::config(&world, &mut rng));
     world.configure((*config).clone());
-    world.note("config", &format!("{:?} {:?}", config.servers, world.servers));
+    world.tell("config", &format!("{:?} {:?}", config.servers, world.servers));
     let launcher = Rc::new(Yard(world.clone()));
     let mux = Handle::new(Parts { config: config.clone(), launcher, catalogue: None, seed, key: [seed as u8; 32] });
     let endpoints = &config.endpoints;

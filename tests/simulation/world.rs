@@ -206,6 +206,11 @@ impl World {
     /// Notes something that happened.
     pub fn note(&self, who: &str, text: &str) {
         (self.now(), who, text).hash(&mut *self.hash.borrow_mut());
+        self.tell(who, text);
+    }
+
+    /// Prints what explains a run but is no part of it, so that the digest stays as it is.
+    pub fn tell(&self, who: &str, text: &str) {
         if self.aloud {
             eprintln!("{:>9.3} {who:<10} {text}", self.now().as_secs_f64());
         }

@@ -15,10 +15,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::caller::entrance::Entrance;
-use crate::caller::listener::Listener;
-use crate::caller::sockets;
 use crate::config::Config;
+use crate::endpoint::entrance::Entrance;
+use crate::endpoint::listener::Listener;
+use crate::endpoint::sockets;
 use crate::error::Error;
 use crate::mux::{Handle, Mux};
 use crate::pool::process;

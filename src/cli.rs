@@ -28,10 +28,10 @@ use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 
-use crate::caller::sockets;
 use crate::config::place::{self, Chosen};
 use crate::config::{Config, Log};
 use crate::daemon;
+use crate::endpoint::sockets;
 use crate::pool::process::inherit::{Inherited, close_inherited};
 use crate::pool::process::tag::Tags;
 use crate::pool::process::{confine, warden};

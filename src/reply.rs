@@ -14,13 +14,6 @@ use crate::wire::outbox::Outbox;
 use crate::wire::scan::Field;
 use crate::wire::splice::Splice;
 
-slotmap::new_key_type! {
-    /// One connected caller.
-    pub struct CallerKey;
-    /// One call, from its acceptance to its terminal response.
-    pub struct CallKey;
-}
-
 /// The caller's side of a call: on it come, in order, notifications and one terminal response. Whoever holds
 /// it must answer: a reply that is dropped answers by itself, so that promise 1 does not hang on attention.
 pub struct Reply {

@@ -13,8 +13,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use mcpool::caller::session;
 use mcpool::config::{self, Config, EraChoice};
+use mcpool::endpoint::connection;
 use mcpool::mux::callers::Peer as Client;
 use mcpool::mux::{Handle, Parts};
 use mcpool::pool::launch::{Connection, Launcher};
@@ -108,7 +108,7 @@ impl Pair {
         let (theirs, ours) = tokio::io::duplex(1 << 20);
         spawn_local(async move {
             let (reader, writer) = tokio::io::split(theirs);
-            session::serve(mux, endpoint, Client::default(), reader, writer, |_| true).await;
+            connection::serve(mux, endpoint, Client::default(), reader, writer, |_| true).await;
         });
         let mut pair = Pair { client: End::new(ours), server: End::new(far), modern, rng, next: 0 };
         pair.introduce().await;

@@ -43,7 +43,7 @@ impl Daemon {
         write_config(directory, mcpool, seed, 0)?;
         let mut command = Command::new(mcpool);
         command.args(["serve", "--config"]).arg(directory.join("mcpool.yaml"));
-        command.env("MCPOOL_LOG", "info,mcpool::caller=debug");
+        command.env("MCPOOL_LOG", "info,mcpool::endpoint=debug");
         command.envs(ALLOCATOR);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(directory.join("daemon.log"))?);
         let mut child = command.kill_on_drop(true).spawn()?;

@@ -21,8 +21,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::caller::rarely::Rarely;
 use crate::config::MetricsAt;
+use crate::endpoint::rarely::Rarely;
 use crate::mux::Handle;
 use crate::tasks;
 use clients::Clients;

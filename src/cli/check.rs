@@ -8,8 +8,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::{permits, print, sandboxes};
-use crate::caller::sockets;
 use crate::config::{Config, Server};
+use crate::endpoint::sockets;
 use crate::plural::plural;
 use crate::pool::lease::{self, Evidence};
 

@@ -27,7 +27,7 @@ use tokio::time::Instant;
 
 use super::print;
 use super::reach::Target;
-use crate::caller::stdio::Descriptor;
+use crate::endpoint::stdio::Descriptor;
 use crate::error::Error;
 use carrier::Carrier;
 use watch::{Came, Side, Watch, Watched};

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::time::{Instant, interval, sleep_until};
 
 use super::{orders, print};
-use crate::caller::sockets;
+use crate::endpoint::sockets;
 use crate::plural::plural;
 use crate::tasks;
 use crowd::{OF_EACH, Tally};

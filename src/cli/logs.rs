@@ -12,9 +12,9 @@ use tokio::time::sleep;
 
 use super::print;
 use super::running::Running;
-use crate::caller::sockets;
 use crate::config::Config;
 use crate::config::place::{self, Chosen};
+use crate::endpoint::sockets;
 use crate::text;
 
 /// From here on the log is turned: what was written becomes the old one, and what was the old one is gone.

@@ -9,7 +9,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
 use super::print::page;
-use crate::caller::sockets;
+use crate::endpoint::sockets;
 use crate::plural::plural;
 
 /// How long a daemon may take to answer.

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::print;
-use crate::caller::{identity, sockets};
 use crate::config::{Access, Config, Endpoint, Named, Roots};
+use crate::endpoint::{identity, sockets};
 use crate::mux::access::{Principal, faults, rule_for};
 use crate::plural::plural;
 use crate::text;

@@ -17,8 +17,9 @@ use tokio::time::{Instant, sleep, timeout};
 use super::client::{Client, Failure, PERSON};
 use super::running::Running;
 use super::{load, logs, no_config};
-use crate::caller::sockets::{self, Unreached};
 use crate::config::place::Chosen;
+use crate::endpoint::sockets;
+use crate::endpoint::sockets::Unreached;
 
 /// How long a daemon may take to listen.
 const START: Duration = Duration::from_secs(20);

@@ -9,10 +9,11 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::caller::signpost::Signpost;
-use crate::caller::sockets::{self, Unreached};
 use crate::config::Config;
 use crate::config::place::{self, Chosen};
+use crate::endpoint::signpost::Signpost;
+use crate::endpoint::sockets;
+use crate::endpoint::sockets::Unreached;
 use crate::text::line;
 
 /// How long a daemon may take to say who it is.

@@ -6,8 +6,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::admin::{self, Order};
-use crate::caller::entrance::Entrance;
-use crate::caller::listener::{Listener, Taken};
+use crate::endpoint::entrance::Entrance;
+use crate::endpoint::listener::{Listener, Taken};
 use crate::mux::Handle;
 use crate::tasks;
 

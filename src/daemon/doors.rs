@@ -8,10 +8,10 @@ use tokio::net::unix::OwnedReadHalf;
 use tokio::task::JoinHandle;
 
 use super::budget::Budget;
-use crate::caller::entrance::Entrance;
-use crate::caller::listener::{Listener, Taken};
-use crate::caller::{identity, session, sockets, stdio};
 use crate::config::Config;
+use crate::endpoint::entrance::Entrance;
+use crate::endpoint::listener::{Listener, Taken};
+use crate::endpoint::{connection, identity, sockets, stdio};
 use crate::mux::Handle;
 use crate::tasks;
 
@@ -136,7 +136,7 @@ async fn accept(listener: Rc<Listener>, entrance: Rc<Entrance>, mux: Handle, sho
         let (reader, writer) = stream.into_split();
         // One that closed its writing half only waits for its answers.
         let left = |reader: &OwnedReadHalf| stdio::is_closed(reader.as_ref());
-        let session = session::serve(mux.clone(), endpoint, principal, reader, writer, left);
+        let session = connection::serve(mux.clone(), endpoint, principal, reader, writer, left);
         tasks::spawn("caller", async move {
             session.await;
             drop(place);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
-use crate::caller::listener::Taken;
 use crate::clock::rounded;
+use crate::endpoint::listener::Taken;
 
 /// How often is looked.
 const EVERY: Duration = Duration::from_secs(1);

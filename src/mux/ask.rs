@@ -6,20 +6,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Mux;
 use super::bridge::Bridge;
 use super::call::Place;
 use super::callers::{Asked, SILENT};
-use super::readable;
+use super::{Mux, readable};
 use crate::clock;
 use crate::era::bridge::ask as words;
 use crate::era::profile::canonical;
 use crate::error::Error;
 use crate::guard::breaker::State;
-use crate::pool::instance::InstanceRef;
+use crate::key::{CallKey, CallerKey, InstanceRef};
 use crate::pool::pending::{Entry, InFlightOf};
 use crate::pool::ties::{Ask, With};
-use crate::reply::{CallKey, CallerKey};
 use crate::wire::id::{AskId, RawId, digits};
 use crate::wire::message::{Message, member, unquote};
 use crate::wire::scan::Field;

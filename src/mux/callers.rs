@@ -1,4 +1,4 @@
-//! Called by `caller::session`: who is connected, and what is known of each.
+//! Called by `endpoint::connection`: who is connected, and what is known of each.
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -12,12 +12,10 @@ use crate::config::{self, Access};
 use crate::era::level::Level;
 use crate::era::profile::Profile;
 use crate::guard::inflight::InFlight;
-use crate::pool::instance::{InstanceKey, InstanceRef, ServerId};
+use crate::key::{CallKey, CallerKey, InstanceKey, InstanceRef, ServerId};
 use crate::pool::lease::Lease;
 use crate::pool::reason::StopReason;
-use crate::pool::ties::Subscriber;
-use crate::pool::ties::Users;
-use crate::reply::{CallKey, CallerKey};
+use crate::pool::ties::{Subscriber, Users};
 use crate::wire::id::{AskId, RawId};
 use crate::wire::message::{member, unquote};
 use crate::wire::outbox::Outbox;

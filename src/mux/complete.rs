@@ -3,20 +3,19 @@
 
 use std::time::Duration;
 
-use super::Mux;
 use super::call::{Call, Place, Source, Then};
 use super::errand::Outcome;
-use super::readable;
 use super::states::is_question;
+use super::{Mux, readable};
 use crate::clock;
 use crate::era::bridge::content;
 use crate::era::legacy;
 use crate::era::profile::Profile;
 use crate::error::Error;
-use crate::pool::instance::{InstanceRef, State};
+use crate::key::{CallKey, InstanceRef};
+use crate::pool::instance::State;
 use crate::pool::pending::{Entry, Load};
 use crate::pool::ties::Subscriber;
-use crate::reply::CallKey;
 use crate::wire::message::{Kind, Message};
 use crate::wire::scan::Field;
 

@@ -4,9 +4,9 @@
 use super::Mux;
 use super::call::{Call, Place};
 use crate::error::Error;
+use crate::key::CallKey;
 use crate::mux::request::Accepted;
 use crate::pool::reason::StopReason;
-use crate::reply::CallKey;
 use crate::wire::scan::Field;
 
 impl Mux {

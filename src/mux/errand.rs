@@ -13,9 +13,8 @@ use crate::clock;
 use crate::era::level::Level;
 use crate::era::profile::Profile;
 use crate::error::Error;
-use crate::pool::instance::{InstanceKey, InstanceRef, ServerId};
+use crate::key::{CallKey, CallerKey, InstanceKey, InstanceRef, ServerId};
 use crate::pool::ties::Subscriber;
-use crate::reply::{CallKey, CallerKey};
 use crate::wire::message::{Kind, Message};
 
 /// What mcpool wants of a server.

@@ -15,12 +15,12 @@ use crate::clock;
 use crate::config::WhenFull;
 use crate::era::may_ask_in;
 use crate::error::Error;
-use crate::pool::instance::{Instance, InstanceKey, InstanceRef, ServerId, State};
+use crate::key::{CallKey, CallerKey, InstanceKey, InstanceRef, ServerId};
+use crate::pool::instance::{Instance, State};
 use crate::pool::lease::{Lease, Need};
 use crate::pool::pending::{Entry, Load};
 use crate::pool::pick::Pick;
 use crate::pool::queue::Ticket;
-use crate::reply::{CallKey, CallerKey};
 
 impl Mux {
     /// Accepts a caller's call and sends it on its way.

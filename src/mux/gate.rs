@@ -4,15 +4,13 @@ use std::collections::BTreeMap;
 
 use super::Mux;
 use super::request::Accepted;
-use crate::clock;
-use crate::config;
 use crate::error::Error;
 use crate::guard::breaker::{Admission, Breaker, State, Trial};
 use crate::guard::budget::Budget;
 use crate::guard::rate::{Bound, Limiter, Limits};
-use crate::pool::instance::ServerId;
-use crate::reply::{CallKey, CallerKey};
+use crate::key::{CallKey, CallerKey, ServerId};
 use crate::wire::message::Message;
+use crate::{clock, config};
 
 /// How many tools of a server may be in trouble at once and still be told apart.
 pub(super) const TOOLS: usize = 256;

@@ -10,13 +10,13 @@ use crate::clock;
 use crate::era::Era;
 use crate::era::profile::Profile;
 use crate::error::Error;
+use crate::key::{CallKey, CallerKey, InstanceRef, ServerId};
 use crate::pool::handshake::{Failure, Stage};
-use crate::pool::instance::{InstanceRef, ServerId, State};
+use crate::pool::instance::State;
 use crate::pool::launch::End;
 use crate::pool::mishap::Mishap;
 use crate::pool::queue::Ticket;
 use crate::pool::reason::StopReason;
-use crate::reply::{CallKey, CallerKey};
 use crate::wire::id::RawId;
 
 impl Mux {

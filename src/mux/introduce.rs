@@ -19,8 +19,7 @@ use crate::era::bridge::capabilities::client_info;
 use crate::era::profile::Profile;
 use crate::era::{Era, implementation, legacy, modern};
 use crate::error::Error;
-use crate::pool::instance::{InstanceRef, ServerId};
-use crate::reply::{CallKey, CallerKey};
+use crate::key::{CallKey, CallerKey, InstanceRef, ServerId};
 use crate::wire::scan::Field;
 
 impl Mux {

@@ -2,19 +2,17 @@
 //! that it is listed under: what a server does for a name that it never told of, nobody decided about. Where tools are
 //! pinned and changes refused, a call waits until the list was seen that tells whether its tool has changed.
 
-use super::Mux;
 use super::call::Place;
 use super::lists::{List, ListKind};
-use super::names;
 use super::offer::declared;
 use super::request::Accepted;
 use super::route::Route;
+use super::{Mux, names};
 use crate::clock;
 use crate::config::Pin;
 use crate::era::profile::Profile;
 use crate::error::Error;
-use crate::pool::instance::ServerId;
-use crate::reply::CallKey;
+use crate::key::{CallKey, ServerId};
 use crate::wire::message::Message;
 use crate::wire::scan::Field;
 

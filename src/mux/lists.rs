@@ -11,12 +11,11 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::Mux;
 use super::call::{Call, Place, Source};
 use super::catalogue::{Variant, VariantKey};
-use super::names;
 use super::offer::{Offer, declared};
 use super::request::Accepted;
+use super::{Mux, names};
 use crate::clock;
 use crate::era::bridge::answer::to_legacy;
 use crate::era::bridge::items::fit_item;
@@ -25,8 +24,7 @@ use crate::era::implementation;
 use crate::era::legacy::announces;
 use crate::era::profile::Profile;
 use crate::error::Error;
-use crate::pool::instance::ServerId;
-use crate::reply::{CallKey, CallerKey};
+use crate::key::{CallKey, CallerKey, ServerId};
 use crate::wire::message::{Message, member, unquote};
 use crate::wire::scan::Field;
 pub use fetch::Request;

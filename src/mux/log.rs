@@ -10,9 +10,9 @@ use crate::clock;
 use crate::era::Era;
 use crate::era::level::Level;
 use crate::error::Error;
-use crate::pool::instance::{InstanceRef, ServerId, State};
+use crate::key::{CallerKey, InstanceRef, ServerId};
+use crate::pool::instance::State;
 use crate::pool::pending::{Entry, InFlightOf};
-use crate::reply::CallerKey;
 use crate::wire::message::Message;
 use crate::wire::scan::Field;
 

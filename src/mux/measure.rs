@@ -5,9 +5,9 @@ use super::Mux;
 use super::call::{Call, Source};
 use crate::clock;
 use crate::guard::breaker;
+use crate::key::{CallKey, ServerId};
 use crate::metrics::{Account, Measured, MeasuredServer};
-use crate::pool::instance::{ServerId, State};
-use crate::reply::CallKey;
+use crate::pool::instance::State;
 
 impl Mux {
     /// Counts what is there: callers, instances, calls on their way.

@@ -10,7 +10,7 @@ use crate::config::{Access, Roots};
 use crate::era::bridge::capabilities::Keep;
 use crate::era::profile::Profile;
 use crate::era::{Era, bridge, legacy};
-use crate::pool::instance::ServerId;
+use crate::key::ServerId;
 use crate::wire::message::Message;
 use crate::wire::scan::Field;
 

@@ -9,14 +9,13 @@ use super::call::{Call, Pin, Place, Source, Then};
 use super::request::Accepted;
 use super::roots::fixed;
 use super::route::Route;
-use crate::era::bridge::ask;
-use crate::era::bridge::request;
 use crate::era::bridge::seal::Purpose;
+use crate::era::bridge::{ask, request};
 use crate::era::may_ask_in;
 use crate::era::profile::Profile;
 use crate::error::Error;
+use crate::key::InstanceRef;
 use crate::plural::plural;
-use crate::pool::instance::InstanceRef;
 use crate::wire::message::{Message, member, members};
 use crate::wire::scan::Field;
 

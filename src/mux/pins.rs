@@ -15,7 +15,7 @@ use super::lists::ListKind;
 use super::offer::Offer;
 use crate::config::{self, Pin};
 use crate::error::Error;
-use crate::pool::instance::ServerId;
+use crate::key::ServerId;
 use crate::wire::message::Message;
 use crate::wire::scan::Field;
 use store::{Mark, Store, Version, names_of};

@@ -9,10 +9,10 @@ use super::lists::ListKind;
 use crate::clock;
 use crate::era::modern;
 use crate::era::profile::Profile;
+use crate::key::{CallerKey, InstanceRef};
 use crate::metrics::Probe;
-use crate::pool::instance::{Instance, InstanceRef, State};
+use crate::pool::instance::{Instance, State};
 use crate::pool::reason::StopReason;
-use crate::reply::CallerKey;
 use crate::wire::message::member;
 
 /// What an instance is asked.

@@ -8,13 +8,13 @@ use tokio::time::Instant;
 use super::Mux;
 use super::status::crowd::saved;
 use crate::clock;
+use crate::key::{CallerKey, InstanceKey, InstanceRef, ServerId};
 use crate::pool::Pool;
-use crate::pool::instance::{Instance, InstanceKey, InstanceRef, ServerId, State};
+use crate::pool::instance::{Instance, State};
 use crate::pool::lease::{Lease, Need};
 use crate::pool::process::Tree;
 use crate::pool::reason::{StartReason, StopReason};
 use crate::pool::recycle::{self, Wear};
-use crate::reply::CallerKey;
 
 /// When an instance that is worn out but busy is looked at again.
 const AGAIN: Duration = Duration::from_secs(1);

@@ -14,9 +14,8 @@ use super::roots::{Roots, fixed};
 use crate::clock;
 use crate::config::{self, Access, Config};
 use crate::era::profile::Profile;
+use crate::key::{CallKey, CallerKey, ServerId};
 use crate::metrics::Reload;
-use crate::pool::instance::ServerId;
-use crate::reply::{CallKey, CallerKey};
 
 /// Which config is in force.
 pub struct InForce {

@@ -5,9 +5,8 @@ use super::call::{Call, Place, Source};
 use super::errand::Errand;
 use super::lists::ListKind;
 use crate::error::Error;
-use crate::pool::instance::ServerId;
+use crate::key::{CallKey, ServerId};
 use crate::pool::pending::Entry;
-use crate::reply::CallKey;
 use crate::wire::message::{member, unquote};
 
 impl Mux {

@@ -1,7 +1,8 @@
 //! Called by `admin` for `mcpool restart`: new instances of a server for old ones, gently.
 
 use super::Mux;
-use crate::pool::instance::{InstanceKey, InstanceRef, State};
+use crate::key::{InstanceKey, InstanceRef};
+use crate::pool::instance::State;
 use crate::pool::reason::StopReason;
 
 impl Mux {

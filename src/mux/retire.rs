@@ -12,10 +12,10 @@ use super::request::Accepted;
 use super::servers::Standing;
 use crate::clock;
 use crate::error::Error;
-use crate::pool::instance::{InstanceRef, ServerId, State};
+use crate::key::{CallKey, CallerKey, InstanceRef, ServerId};
+use crate::pool::instance::State;
 use crate::pool::lease::{Lease, Need};
 use crate::pool::reason::{StartReason, StopReason};
-use crate::reply::{CallKey, CallerKey};
 use crate::wire::scan::Field;
 
 impl Mux {

@@ -1,12 +1,11 @@
 //! Which server a request is for, and what the server calls the thing that the request names.
 
-use super::Mux;
 use super::callers::{Caller, Endpoint};
 use super::lists::{List, ListKind};
-use super::names;
+use super::{Mux, names};
 use crate::era::Era;
 use crate::error::Error;
-use crate::pool::instance::ServerId;
+use crate::key::ServerId;
 use crate::wire::message::{Message, member, unquote};
 use crate::wire::scan::{Field, Span};
 use crate::wire::splice::Splice;

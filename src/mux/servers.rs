@@ -16,8 +16,8 @@ use super::owned::Owned;
 use super::pins::Pins;
 use super::subscribe::Orphan;
 use crate::config;
+use crate::key::ServerId;
 use crate::pool::Pool;
-use crate::pool::instance::ServerId;
 
 /// One server with all that is known of it.
 pub struct Server {

@@ -13,9 +13,9 @@ use crate::clock::rounded;
 use crate::config::Timeouts;
 use crate::era::Era;
 use crate::error::Error;
+use crate::key::{CallKey, InstanceRef};
 use crate::pool::handshake::{Failure, SETTLE, Stage};
-use crate::pool::instance::{Instance, InstanceRef, State};
-use crate::reply::CallKey;
+use crate::pool::instance::{Instance, State};
 
 /// When whoever was told that a start goes on may try again. Who comes before it is there waits for it.
 const AGAIN: Duration = Duration::from_secs(5);

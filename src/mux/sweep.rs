@@ -9,9 +9,9 @@ use super::Mux;
 use super::call::{Place, Source};
 use super::errand::Errand;
 use crate::error::Error;
+use crate::key::{CallKey, InstanceRef, ServerId};
 use crate::pool::handshake::{SETTLE, Stage};
-use crate::pool::instance::{InstanceRef, ServerId, State};
-use crate::reply::CallKey;
+use crate::pool::instance::State;
 
 /// The earliest of what is to come.
 #[derive(Default)]

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::era::bridge::seal::{Purpose, Sealer, Token};
-use crate::reply::CallerKey;
+use crate::key::CallerKey;
 
 /// Gives tokens and takes them back.
 pub struct Tokens {

@@ -1,7 +1,7 @@
 //! What one caller has used of each server. They are few, so that they are searched one by one.
 
 use crate::guard::rate::Limiter;
-use crate::pool::instance::{InstanceKey, ServerId};
+use crate::key::{InstanceKey, ServerId};
 
 /// By server.
 #[derive(Default)]

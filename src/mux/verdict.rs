@@ -5,17 +5,15 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::Mux;
 use super::call::{Call, Source};
 use super::errand::Errand;
 use super::gate::TOOLS;
 use super::lists::ListKind;
-use super::names;
+use super::{Mux, names};
 use crate::clock;
 use crate::error::Error;
 use crate::guard::breaker::{Breaker, State};
-use crate::pool::instance::ServerId;
-use crate::reply::{CallKey, CallerKey};
+use crate::key::{CallKey, CallerKey, ServerId};
 use crate::wire::message::{Kind, Message, member, unquote};
 use crate::wire::scan::Field;
 

@@ -2,11 +2,12 @@
 
 use tokio::time::Instant;
 
-use super::instance::{InstanceKey, State};
+use super::instance::State;
 use super::queue::Ticket;
 use super::reason::StopReason;
 use super::{GIVE_WAY, Pool};
 use crate::clock;
+use crate::key::InstanceKey;
 
 impl Pool {
     /// Lets an instance finish what it has, the tasks that live in it among that, and then stops it.

@@ -15,26 +15,10 @@ use crate::clock;
 use crate::era::legacy::Offers;
 use crate::era::level::Level;
 use crate::era::profile::Profile;
-use crate::reply::CallerKey;
+use crate::key::{CallerKey, InstanceKey, InstanceRef};
 use crate::wire::id::{RawId, WireId};
 use crate::wire::outbox::Outbox;
 use crate::wire::tally::Tally;
-
-slotmap::new_key_type! {
-    /// One instance within its pool.
-    pub struct InstanceKey;
-}
-
-/// A configured server, by its place in the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ServerId(pub usize);
-
-/// One instance within the daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct InstanceRef {
-    pub server: ServerId,
-    pub key: InstanceKey,
-}
 
 /// With so many bytes waiting for an instance, it gets no new calls.
 const BACKLOG: usize = 8 * 1024 * 1024;

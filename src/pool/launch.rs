@@ -13,15 +13,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-use super::instance::{Instance, InstanceRef};
+use super::instance::Instance;
 use super::process::Process;
 use super::stderr;
 use super::tail::Tail;
-use crate::config;
+use crate::key::InstanceRef;
 use crate::metrics::Metrics;
-use crate::tasks;
 use crate::wire::frame::{Line, LineReader, Scratch};
 use crate::wire::outbox::Outbox;
+use crate::{config, tasks};
 
 /// How long what a process wrote at last, and how it ended, may take to arrive once one of the two is seen.
 const LAST_WORDS: Duration = Duration::from_millis(100);

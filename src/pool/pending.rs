@@ -7,7 +7,7 @@ use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
 use crate::era::level::Level;
-use crate::reply::{CallKey, CallerKey};
+use crate::key::{CallKey, CallerKey};
 use crate::wire::id::WireId;
 
 /// How many answered or cancelled ids are remembered, to tell a late answer from an invented one.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::GIVE_WAY;
-use super::instance::InstanceKey;
 use super::view::View;
+use crate::key::InstanceKey;
 
 /// What picking needs to know of the pool.
 #[derive(Clone, Copy, Debug)]

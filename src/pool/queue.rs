@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use tokio::time::Instant;
 
 use super::lease::Need;
-use crate::reply::{CallKey, CallerKey};
+use crate::key::{CallKey, CallerKey};
 
 /// A call in the queue.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use crate::reply::{CallKey, CallerKey};
+use crate::key::{CallKey, CallerKey};
 use crate::wire::id::AskId;
 use crate::wire::message::Message;
 

@@ -1,12 +1,11 @@
 //! How a call sees an instance when it picks one.
 
-use super::instance::{Instance, InstanceKey, State};
+use super::instance::{Instance, State};
 use super::lease::{Lease, Need};
 use super::pending::InFlightOf;
 use super::ties::Users;
-use crate::clock;
-use crate::config;
-use crate::reply::CallerKey;
+use crate::key::{CallerKey, InstanceKey};
+use crate::{clock, config};
 
 /// What picking needs to know of one instance, seen by one call.
 #[derive(Clone, Copy, Debug)]

@@ -1,4 +1,4 @@
-//! Called by whoever reads a peer (`caller::session`, `pool::instance`, `cli::connect`): cuts a byte stream
+//! Called by whoever reads a peer (`endpoint::connection`, `pool::instance`, `cli::connect`): cuts a byte stream
 //! into lines of bounded length. While nothing arrives it holds no buffer, so idle peers cost nothing.
 
 use std::cell::{Cell, RefCell};

@@ -4,8 +4,8 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mcpool::caller::session;
 use mcpool::config::{Config, EraChoice, Server};
+use mcpool::endpoint::connection;
 use mcpool::mux::callers::Peer;
 use mcpool::mux::{Handle, Parts};
 use mcpool::pool::launch::{Connection, Launcher};
@@ -67,7 +67,7 @@ impl Client {
         let mux = mux.clone();
         spawn_local(async move {
             let (reader, writer) = tokio::io::split(near);
-            session::serve(mux, endpoint, Peer::default(), reader, writer, |_| true).await;
+            connection::serve(mux, endpoint, Peer::default(), reader, writer, |_| true).await;
         });
         let (reader, writer) = tokio::io::split(far);
         Client { writer, lines: BufReader::new(reader).lines() }

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::sync::Once;
 use std::time::Duration;
 
-use mcpool::caller::session;
 use mcpool::config::Endpoint;
+use mcpool::endpoint::connection;
 use mcpool::mux::callers::Peer;
 use mcpool::mux::{Handle, Parts};
 use serde_json::Value;
@@ -17,11 +17,9 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::simulation::caller::Caller;
-use crate::simulation::scale;
 use crate::simulation::server::Yard;
-use crate::simulation::settings;
-use crate::simulation::upheaval;
 use crate::simulation::world::World;
+use crate::simulation::{scale, settings, upheaval};
 
 /// In virtual time: longer than a run can take unless something waits for ever.
 const FOR_EVER: Duration = Duration::from_secs(3600);
@@ -185,7 +183,7 @@ fn connect(
         let (reader, writer) = tokio::io::split(near);
         let since = OnceCell::new();
         let left = |_: &_| !stays.get() && since.get_or_init(Instant::now).elapsed() >= linger;
-        session::serve(mux, endpoint, Peer::default(), reader, writer, left).await;
+        connection::serve(mux, endpoint, Peer::default(), reader, writer, left).await;
     });
     (caller, reader, session)
 }

@@ -7,8 +7,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
-use crate::caller::listener::{Listener, Taken};
 use crate::config::MetricsAt;
+use crate::endpoint::listener::{Listener, Taken};
 
 /// How long nothing is accepted after that failed: out of descriptors, most likely, and those in use will be given back.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -11,10 +11,10 @@ use tokio::net::UnixStream;
 use tokio::runtime::Builder;
 use tokio::sync::{Notify, oneshot};
 
-use crate::caller::sockets;
 use crate::cli::print::complain;
 use crate::config::{Config, Server};
 use crate::daemon;
+use crate::endpoint::sockets;
 use crate::era::Era;
 
 /// A daemon that ends, with its servers and its directory, when this is dropped.

@@ -1,9 +1,9 @@
 //! `mcpool demo-server legacy|modern`: one of the built-in servers on stdin and stdout, as `demo` and the tests
 //! start it.
 
-use crate::caller::stdio;
 use crate::cli::print;
 use crate::demo::{Options, legacy, modern};
+use crate::endpoint::stdio;
 use crate::tasks;
 
 /// Serves until the input ends, then ends the process.

@@ -5,9 +5,9 @@ use crate::era::bridge::{answer as words, ask, content};
 use crate::era::legacy::URL_ELICITATION_REQUIRED;
 use crate::era::may_ask_in;
 use crate::error::Error;
+use crate::key::InstanceRef;
 use crate::mux::Mux;
 use crate::mux::call::{Call, Place, Source};
-use crate::pool::instance::InstanceRef;
 use crate::wire::message::{Kind, Message, elements, member};
 use crate::wire::scan::Field;
 

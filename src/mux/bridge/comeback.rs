@@ -6,12 +6,11 @@ use crate::clock;
 use crate::era::bridge::seal::Purpose;
 use crate::era::profile::canonical;
 use crate::error::Error;
+use crate::key::{CallKey, InstanceRef};
 use crate::mux::Mux;
 use crate::mux::call::{Place, Source};
 use crate::mux::request::Accepted;
 use crate::mux::roots::Roots;
-use crate::pool::instance::InstanceRef;
-use crate::reply::CallKey;
 use crate::wire::message::{member, members};
 use crate::wire::scan::Field;
 

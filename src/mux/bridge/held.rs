@@ -10,12 +10,11 @@ use super::questions::Outcome;
 use crate::clock;
 use crate::era::bridge::seal::Purpose;
 use crate::error::Error;
+use crate::key::{CallKey, CallerKey, InstanceRef};
 use crate::mux::Mux;
 use crate::mux::call::{Place, Source};
 use crate::mux::callers::SILENT;
 use crate::mux::gate::Trials;
-use crate::pool::instance::InstanceRef;
-use crate::reply::{CallKey, CallerKey};
 use crate::wire::message::Message;
 
 /// The calls whose modern callers are to come back.

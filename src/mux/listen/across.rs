@@ -11,14 +11,13 @@ use crate::era::bridge::request::without_stream;
 use crate::era::legacy::{announces, offers};
 use crate::era::profile::Profile;
 use crate::error::Error;
+use crate::key::{CallKey, CallerKey, ServerId};
 use crate::mux::Mux;
 use crate::mux::access::{Thing, allows};
 use crate::mux::callers::Caller;
 use crate::mux::catalogue::VariantKey;
 use crate::mux::offer::Offer;
 use crate::mux::request::Accepted;
-use crate::pool::instance::ServerId;
-use crate::reply::{CallKey, CallerKey};
 use crate::wire::message::Message;
 use crate::wire::scan::{Field, Span};
 

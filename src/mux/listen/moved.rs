@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use super::Listener;
 use super::filter::Filter;
+use crate::key::{CallKey, CallerKey, ServerId};
 use crate::mux::Mux;
-use crate::pool::instance::ServerId;
 use crate::pool::ties::Subscriber;
-use crate::reply::{CallKey, CallerKey};
 
 impl Listener {
     /// Whether it wants something of a server.

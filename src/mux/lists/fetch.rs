@@ -7,14 +7,12 @@ use crate::clock;
 use crate::era::modern;
 use crate::era::profile::Profile;
 use crate::error::Error;
-use crate::mux::Mux;
+use crate::key::{CallerKey, InstanceRef, ServerId};
 use crate::mux::call::{Call, Place};
 use crate::mux::catalogue::VariantKey;
 use crate::mux::errand::{Errand, Outcome};
-use crate::mux::names;
-use crate::pool::instance::{InstanceRef, ServerId};
+use crate::mux::{Mux, names};
 use crate::pool::ties::Users;
-use crate::reply::CallerKey;
 use crate::wire::message::{Kind, Message};
 use crate::wire::scan::Field;
 

@@ -6,8 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::Instant;
 
 use crate::config::Limits;
-use crate::pool::instance::InstanceKey;
-use crate::reply::CallerKey;
+use crate::key::{CallerKey, InstanceKey};
 use crate::wire::id::{RawId, WireId};
 use crate::wire::message::{member, unquote};
 

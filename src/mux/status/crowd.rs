@@ -6,10 +6,9 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 use slotmap::Key;
 
+use crate::key::{CallerKey, ServerId};
 use crate::mux::Mux;
 use crate::mux::callers::{Caller, Endpoint};
-use crate::pool::instance::ServerId;
-use crate::reply::CallerKey;
 
 /// Callers that are told of one by one.
 pub const TOLD: usize = 500;

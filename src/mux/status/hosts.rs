@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use serde_json::{Value, json};
 
 use crate::era::profile::Profile;
+use crate::key::{InstanceKey, ServerId};
 use crate::mux::Mux;
-use crate::pool::instance::{InstanceKey, ServerId};
 
 /// Names of hosts, or of capabilities, that are told of one instance.
 const TOLD: usize = 16;

@@ -11,11 +11,10 @@ use super::params;
 use crate::clock;
 use crate::era::Era;
 use crate::era::profile::Profile;
+use crate::key::{CallerKey, InstanceKey, InstanceRef, ServerId};
 use crate::mux::Mux;
 use crate::mux::errand::Errand;
-use crate::pool::instance::{InstanceKey, InstanceRef, ServerId};
 use crate::pool::ties::Subscriber;
-use crate::reply::CallerKey;
 
 /// How long until a subscription that could not be taken over is tried again.
 const AGAIN: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! Called by `caller::entrance` for each connection: whether whoever connects descends from one of this daemon's servers.
+//! Called by `endpoint::entrance` for each connection: whether whoever connects descends from one of this daemon's servers.
 
 use std::ops::Range;
 

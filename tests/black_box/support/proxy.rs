@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::path::Path;
 use std::rc::Rc;
 
-use mcpool::caller::session;
 use mcpool::config::{self, Config};
+use mcpool::endpoint::connection;
 use mcpool::mux::callers::Peer;
 use mcpool::mux::reload::Changes;
 use mcpool::mux::{Handle, Parts};
@@ -132,7 +132,7 @@ impl Proxy {
         let (reader, writer) = (Tap::on(reader, &link), Tap::on(writer, &link));
         let peer = Peer { uid, pid: None };
         let lingers = self.lingers.clone();
-        spawn_local(session::serve(mux, endpoint, peer, reader, writer, move |_| !lingers.get()));
+        spawn_local(connection::serve(mux, endpoint, peer, reader, writer, move |_| !lingers.get()));
         theirs
     }
 

@@ -163,7 +163,7 @@ pub async fn reach(path: &Path, user: Option<u32>) -> Result<UnixStream, Unreach
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    use super::*;
+    use crate::endpoint::sockets::*;
 
     /// A directory that is gone afterwards.
     struct Dir(PathBuf);

@@ -65,7 +65,7 @@ fn cgroup(pid: i32) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::endpoint::identity::*;
 
     #[tokio::test]
     async fn who_connects_is_known_by_what_the_kernel_says() {

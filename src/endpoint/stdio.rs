@@ -157,7 +157,7 @@ mod tests {
 
     use rustix::fs::fcntl_getfl;
 
-    use super::*;
+    use crate::endpoint::stdio::*;
 
     fn waits(fd: impl AsFd) -> bool {
         !fcntl_getfl(fd).unwrap().contains(OFlags::NONBLOCK)

@@ -16,9 +16,9 @@ use rustix::io::{Errno, FdFlags, fcntl_setfd, ioctl_fionbio};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::rarely::Rarely;
-use super::sockets;
 use crate::config::strict::{self, Distrust};
+use crate::endpoint::rarely::Rarely;
+use crate::endpoint::sockets;
 use crate::error::Error;
 use crate::mux::callers::Peer;
 

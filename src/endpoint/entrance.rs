@@ -13,8 +13,8 @@ use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::rarely::Rarely;
-use super::sockets::ADMIN;
+use crate::endpoint::rarely::Rarely;
+use crate::endpoint::sockets::ADMIN;
 use crate::error::Error;
 use crate::mux::Handle;
 use crate::mux::callers::Peer;

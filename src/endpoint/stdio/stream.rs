@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 
-use super::Descriptor;
+use crate::endpoint::stdio::Descriptor;
 
 /// What the host writes.
 pub struct Input(Stream);

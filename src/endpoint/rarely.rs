@@ -31,7 +31,7 @@ impl Rarely {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::endpoint::rarely::*;
 
     #[tokio::test(start_paused = true)]
     async fn it_is_said_once_a_minute_with_how_often_it_was() {

@@ -1,4 +1,4 @@
-use super::*;
+use crate::endpoint::listener::*;
 
 fn place() -> PathBuf {
     let dir = std::env::temp_dir().join(format!("mcpool-listener-{}-{:x}", std::process::id(), fastrand::u64(..)));

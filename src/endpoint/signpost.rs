@@ -7,9 +7,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::sockets::{open, prepare};
 use crate::config::Config;
 use crate::config::strict::Distrust;
+use crate::endpoint::sockets::{open, prepare};
 
 /// What it is called.
 const SIGNPOST: &str = "sockets";
@@ -106,7 +106,7 @@ impl Drop for Signpost {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::endpoint::signpost::*;
 
     /// A config whose daemon listens elsewhere than in `run` of a directory.
     fn elsewhere(dir: &Path, to: &str) -> Config {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::print;
 use crate::config::{Access, Config, Endpoint, Named, Roots};
 use crate::endpoint::{identity, sockets};
-use crate::mux::access::{Principal, faults, rule_for};
+use crate::mux::access::{Identity, faults, rule_for};
 use crate::plural::plural;
 use crate::text;
 
@@ -65,7 +65,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
 }
 
 /// The explanation, line by line; `own` is the daemon's user, `way` the socket and what keeps the caller from it.
-fn explained(caller: &Principal, endpoint: &Endpoint, own: u32, way: (&Path, Option<&Path>)) -> Vec<String> {
+fn explained(caller: &Identity, endpoint: &Endpoint, own: u32, way: (&Path, Option<&Path>)) -> Vec<String> {
     let (socket, barrier) = way;
     let unknown = || "unknown".to_owned();
     let mut lines = vec![
@@ -156,7 +156,7 @@ mod tests {
                     - {uid: 7, tools: [late]}";
         let config = Config::parse(text, "x", &|_| None).unwrap();
         let endpoint = config.endpoint("pub").unwrap();
-        let caller = |uid| Principal { uid, pid: Some(1), ..Principal::default() };
+        let caller = |uid| Identity { uid, pid: Some(1), ..Identity::default() };
         let said = explained(&caller(7), endpoint, 1, (Path::new("/pub.sock"), None)).join("\n");
         for line in [
             "rule 1 does not fit: uid",

@@ -132,11 +132,11 @@ async fn accept(listener: Rc<Listener>, entrance: Rc<Entrance>, mux: Handle, sho
                 continue;
             }
         };
-        let principal = identity::of_peer(&stream, peer);
+        let identity = identity::of_peer(&stream, peer);
         let (reader, writer) = stream.into_split();
         // One that closed its writing half only waits for its answers.
         let left = |reader: &OwnedReadHalf| stdio::is_closed(reader.as_ref());
-        let session = connection::serve(mux.clone(), endpoint, principal, reader, writer, left);
+        let session = connection::serve(mux.clone(), endpoint, identity, reader, writer, left);
         tasks::spawn("caller", async move {
             session.await;
             drop(place);

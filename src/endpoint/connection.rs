@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::key::CallerKey;
 use crate::metrics::Metrics;
 use crate::mux::Handle;
-use crate::mux::access::Principal;
+use crate::mux::access::Identity;
 use crate::mux::callers::Endpoint;
 use crate::reply::Batch;
 use crate::wire::frame::{Line, LineReader};
@@ -41,7 +41,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub async fn serve<R, W, L>(
     mux: Handle,
     endpoint: Rc<Endpoint>,
-    who: impl Into<Principal>,
+    who: impl Into<Identity>,
     reader: R,
     mut writer: W,
     left: L,
@@ -51,11 +51,11 @@ where
     W: AsyncWrite + Unpin,
     L: Fn(&R) -> bool,
 {
-    let principal: Principal = who.into();
-    let (pid, uid, program) = (principal.pid, principal.uid, principal.program.clone());
+    let identity: Identity = who.into();
+    let (pid, uid, program) = (identity.pid, identity.uid, identity.program.clone());
     let (config, scratch, metrics) = mux.with(|mux| (mux.config.clone(), mux.scratch.clone(), mux.metrics.clone()));
     let outbox = Outbox::counted(config.limits.outgoing, metrics.bytes.to_callers.clone());
-    let Some(key) = mux.with(|mux| mux.connect(endpoint.clone(), outbox.clone(), principal)) else {
+    let Some(key) = mux.with(|mux| mux.connect(endpoint.clone(), outbox.clone(), identity)) else {
         tracing::warn!(pid, "refused a caller: the endpoint has as many as it may, or mcpool is ending");
         return false;
     };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::UnixStream;
 
-use crate::mux::access::Principal;
+use crate::mux::access::Identity;
 use crate::mux::callers::Peer;
 use crate::pool::process;
 
@@ -14,25 +14,25 @@ use crate::pool::process;
 const DELETED: &str = " (deleted)";
 
 /// Who is at the other end of a connection.
-pub fn of_peer(stream: &UnixStream, peer: Peer) -> Principal {
+pub fn of_peer(stream: &UnixStream, peer: Peer) -> Identity {
     let gid = stream.peer_cred().ok().map(|peer| peer.gid());
-    let known = Principal { gid, ..Principal::from(peer) };
+    let known = Identity { gid, ..Identity::from(peer) };
     let Some(pid) = peer.pid.filter(|pid| *pid > 0) else { return known };
     // The number is another process's once the peer is gone; who holds this can tell.
     let Some(held) = process::peer(stream) else { return known };
     let (program, cgroup) = (program(pid), cgroup(pid));
-    if process::is_now(&held, pid.unsigned_abs()) { Principal { program, cgroup, ..known } } else { known }
+    if process::is_now(&held, pid.unsigned_abs()) { Identity { program, cgroup, ..known } } else { known }
 }
 
 /// Who a process is that may connect: its user and group are those that it runs with now.
-pub fn of_process(pid: i32) -> Option<Principal> {
+pub fn of_process(pid: i32) -> Option<Identity> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     // The second number is the effective one, which the other end of a socket sees.
     let id = |key: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(key))?;
         line.split_whitespace().nth(1)?.parse().ok()
     };
-    Some(Principal { uid: id("Uid:")?, gid: id("Gid:"), pid: Some(pid), program: program(pid), cgroup: cgroup(pid) })
+    Some(Identity { uid: id("Uid:")?, gid: id("Gid:"), pid: Some(pid), program: program(pid), cgroup: cgroup(pid) })
 }
 
 /// The path of a process's program. `mcpool connect` speaks for the program that started it.

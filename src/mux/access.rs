@@ -221,7 +221,7 @@ fn unescaped(text: &[u8]) -> Vec<u8> {
 
 /// Who a caller is, as the kernel says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Principal {
+pub struct Identity {
     pub uid: u32,
     pub gid: Option<u32>,
     pub pid: Option<i32>,
@@ -232,12 +232,12 @@ pub struct Principal {
 }
 
 /// Whether a rule is for a caller. What is not known of it fits nothing.
-pub fn fits(who: &Who, caller: &Principal) -> bool {
+pub fn fits(who: &Who, caller: &Identity) -> bool {
     faults(who, caller).is_empty()
 }
 
 /// The conditions of a rule that a caller does not meet, by the names of their keys.
-pub fn faults(who: &Who, caller: &Principal) -> Vec<&'static str> {
+pub fn faults(who: &Who, caller: &Identity) -> Vec<&'static str> {
     let text = |patterns: &Option<Vec<String>>, text: &Option<String>| {
         let known =
             |patterns: &Vec<String>| text.as_ref().is_some_and(|text| patterns.iter().any(|it| matches(it, text)));
@@ -253,7 +253,7 @@ pub fn faults(who: &Who, caller: &Principal) -> Vec<&'static str> {
 }
 
 /// The rule that counts for a caller: the first that fits.
-pub fn rule_for(rules: &[Rule], caller: &Principal) -> Option<usize> {
+pub fn rule_for(rules: &[Rule], caller: &Identity) -> Option<usize> {
     rules.iter().position(|rule| fits(&rule.who, caller))
 }
 
@@ -372,12 +372,12 @@ mod tests {
         let uid = |uid| Who { uids: Some(vec![uid]), ..Who::default() };
         let program = |path| Who { programs: patterns(&[path]), ..Who::default() };
         let rules = [rule(Who { gids: Some(vec![7]), ..uid(1) }), rule(program("/usr/bin/*")), rule(uid(1))];
-        let caller = Principal { uid: 1, ..Principal::default() };
+        let caller = Identity { uid: 1, ..Identity::default() };
         assert_eq!(rule_for(&rules, &caller), Some(2));
         assert_eq!(faults(&rules[0].who, &caller), ["gid"]);
-        let editor = Principal { program: Some("/usr/bin/editor".into()), gid: Some(7), ..caller.clone() };
+        let editor = Identity { program: Some("/usr/bin/editor".into()), gid: Some(7), ..caller.clone() };
         assert_eq!(rule_for(&rules, &editor), Some(0));
-        assert_eq!(rule_for(&rules, &Principal { uid: 2, ..editor }), Some(1));
-        assert_eq!(rule_for(&rules, &Principal { uid: 2, ..caller }), None);
+        assert_eq!(rule_for(&rules, &Identity { uid: 2, ..editor }), Some(1));
+        assert_eq!(rule_for(&rules, &Identity { uid: 2, ..caller }), None);
     }
 }

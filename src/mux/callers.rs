@@ -12,6 +12,7 @@ use crate::config::{self, Access};
 use crate::era::level::Level;
 use crate::era::profile::Profile;
 use crate::guard::inflight::InFlight;
+use crate::guard::principal::Principal;
 use crate::key::{CallKey, CallerKey, InstanceKey, InstanceRef, ServerId};
 use crate::pool::lease::Lease;
 use crate::pool::reason::StopReason;
@@ -21,7 +22,7 @@ use crate::wire::message::{member, unquote};
 use crate::wire::outbox::Outbox;
 
 use super::Mux;
-use super::access::{self, Principal};
+use super::access::{self, Identity};
 use super::call::Place;
 use super::roots::Roots;
 use super::uses::Uses;
@@ -54,16 +55,16 @@ pub struct Peer {
     pub pid: Option<i32>,
 }
 
-impl From<Peer> for Principal {
-    fn from(peer: Peer) -> Principal {
-        Principal { uid: peer.uid, pid: peer.pid, ..Principal::default() }
+impl From<Peer> for Identity {
+    fn from(peer: Peer) -> Identity {
+        Identity { uid: peer.uid, pid: peer.pid, ..Identity::default() }
     }
 }
 
 impl Endpoint {
     /// What a caller may do here, and the place of the rule that says so, if it is one.
-    pub fn access_of(&self, principal: &Principal) -> (Rc<Access>, Option<usize>) {
-        let rule = self.rules.iter().position(|(rule, _)| access::fits(&rule.who, principal));
+    pub fn access_of(&self, identity: &Identity) -> (Rc<Access>, Option<usize>) {
+        let rule = self.rules.iter().position(|(rule, _)| access::fits(&rule.who, identity));
         let of_rule = rule.and_then(|place| self.rules.get(place)).map(|(_, access)| access.clone());
         (of_rule.unwrap_or_else(|| self.access.clone()), rule)
     }
@@ -77,7 +78,9 @@ impl Endpoint {
 pub struct Caller {
     pub endpoint: Rc<Endpoint>,
     pub peer: Peer,
-    /// Who it is, as far as the kernel says.
+    /// Who it is, as far as the kernel says: rules go by that.
+    pub identity: Identity,
+    /// The same for shares, turns and evidence.
     pub principal: Principal,
     /// What it may do, and the place of the rule that says so.
     pub access: Rc<Access>,
@@ -178,12 +181,12 @@ impl Mux {
     }
 
     /// Takes a caller in; `None` if the endpoint has as many as it may.
-    pub fn connect(&mut self, endpoint: Rc<Endpoint>, outbox: Outbox, who: impl Into<Principal>) -> Option<CallerKey> {
-        let principal = who.into();
+    pub fn connect(&mut self, endpoint: Rc<Endpoint>, outbox: Outbox, who: impl Into<Identity>) -> Option<CallerKey> {
+        let identity = who.into();
         // A reload may have come since the caller was let in.
         let endpoint = self.shown(&endpoint.name)?;
         let there = self.callers.values().filter(|caller| Rc::ptr_eq(&caller.endpoint, &endpoint)).count();
-        let (access, rule) = endpoint.access_of(&principal);
+        let (access, rule) = endpoint.access_of(&identity);
         let alike = |caller: &&Caller| Rc::ptr_eq(&caller.endpoint, &endpoint) && caller.rule == rule;
         let most = endpoint.rule(rule).and_then(|rule| rule.callers);
         let crowded = most.is_some_and(|most| self.callers.values().filter(alike).count() >= most);
@@ -194,7 +197,7 @@ impl Mux {
         self.metrics.callers.one();
         let counted = endpoint.servers.len();
         let who = self.metrics.audit.get().map(|_| {
-            let Principal { uid, pid, program, .. } = &principal;
+            let Identity { uid, pid, program, .. } = &identity;
             Rc::new(Who {
                 uid: *uid,
                 pid: *pid,
@@ -207,10 +210,12 @@ impl Mux {
         // Ask ids start anywhere: an answer to an ask of an earlier daemon then never fits one of this.
         let next_ask = self.random.borrow_mut().u64(..1 << 48);
         let in_flight = self.most_in_flight(&endpoint, rule);
-        Some(self.callers.insert(Caller {
+        let (uid, pid) = (identity.uid, identity.pid);
+        Some(self.callers.insert_with_key(|key| Caller {
             endpoint,
-            peer: Peer { uid: principal.uid, pid: principal.pid },
-            principal,
+            principal: Principal::of(uid, pid, key),
+            peer: Peer { uid: identity.uid, pid: identity.pid },
+            identity,
             roots: Roots::of(&access),
             access,
             rule,
@@ -229,6 +234,11 @@ impl Mux {
             counted,
             who,
         }))
+    }
+
+    /// Who a caller is, for shares, turns and evidence; mcpool itself if it is nobody, or has left.
+    pub fn principal(&self, caller: CallerKey) -> Principal {
+        self.callers.get(caller).map_or(Principal::MCPOOL, |caller| caller.principal)
     }
 
     /// How many calls a caller may have in flight to whom this rule of an endpoint applies, or none.

@@ -171,7 +171,7 @@ impl Mux {
                 self.part_from(key, until);
                 continue;
             };
-            let (access, rule) = endpoint.access_of(&caller.principal);
+            let (access, rule) = endpoint.access_of(&caller.identity);
             caller.bound.allow_own(self.most_in_flight(&endpoint, rule));
             if is_told_too_much(caller, &access) {
                 // What servers were told about it cannot be taken back.

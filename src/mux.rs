@@ -8,8 +8,6 @@ pub mod ask;
 pub mod bridge;
 pub mod call;
 pub mod callers;
-pub mod catalogue;
-mod collisions;
 pub mod complete;
 pub mod drain;
 pub mod errand;
@@ -18,7 +16,6 @@ pub mod gate;
 pub mod heard;
 pub mod instances;
 pub mod introduce;
-mod kept;
 mod listed;
 pub mod listen;
 pub mod lists;
@@ -56,6 +53,8 @@ use std::rc::{Rc, Weak};
 
 use slotmap::{SecondaryMap, SlotMap};
 
+use crate::alarm::Alarm;
+use crate::catalogue::collisions::Collisions;
 use crate::clock::Turn;
 use crate::config::Config;
 use crate::guard::inflight::InFlight;
@@ -64,7 +63,6 @@ use crate::metrics::Metrics;
 use crate::pool::instance::Instance;
 use crate::pool::launch::{End, Events, Launcher, Starter};
 use crate::wire::frame::{Line, Scratch};
-use alarm::Alarm;
 use bridge::Held;
 use call::Call;
 use callers::{Caller, Endpoint};
@@ -95,7 +93,7 @@ pub struct Mux {
     /// Calls whose modern callers are to come back.
     held: Held,
     /// What later servers have and earlier ones show.
-    collisions: collisions::Collisions,
+    collisions: Collisions,
     alarm: Rc<Alarm>,
     random: Rc<RefCell<fastrand::Rng>>,
     /// Seals what callers are given to come back with.
@@ -157,7 +155,7 @@ impl Handle {
                 calls: SlotMap::with_key(),
                 listeners: SecondaryMap::new(),
                 held: Held::default(),
-                collisions: collisions::Collisions::default(),
+                collisions: Collisions::default(),
                 tokens: Tokens::new(parts.key),
                 alarm,
                 random,

@@ -5,9 +5,30 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules at the root of the crate, each allowed to use those before it.
-const LAYERS: [&str; 21] = [
-    "key", "clock", "text", "plural", "hex", "wire", "error", "config", "tasks", "audit", "metrics", "reply", "guard",
-    "era", "pool", "mux", "endpoint", "admin", "daemon", "cli", "main",
+const LAYERS: [&str; 23] = [
+    "key",
+    "clock",
+    "alarm",
+    "text",
+    "plural",
+    "hex",
+    "wire",
+    "error",
+    "config",
+    "tasks",
+    "audit",
+    "metrics",
+    "reply",
+    "guard",
+    "era",
+    "catalogue",
+    "pool",
+    "mux",
+    "endpoint",
+    "admin",
+    "daemon",
+    "cli",
+    "main",
 ];
 
 /// The example servers use nothing of the rest, or its mistakes would be theirs as well; only `cli` starts them.

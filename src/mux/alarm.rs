@@ -1,12 +1,9 @@
-//! The one timer. Everything that waits has a deadline and tells the alarm; the alarm wakes `mux::sweep` when
-//! the earliest may be over. Deadlines that never come to pass cost nothing but a comparison.
+//! The one timer: wakes `mux::sweep` when the earliest deadline may be over.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use super::Handle;
 use crate::clock::{self, Turn};
@@ -23,44 +20,19 @@ const QUIET: Duration = Duration::from_millis(100);
 /// ... and how long is waited for that.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// When to look at the deadlines again.
-#[derive(Default)]
-pub struct Alarm {
-    next: Cell<Option<Instant>>,
-    earlier: Notify,
-}
-
-impl Alarm {
-    /// Something waits until `when` at the latest.
-    pub fn at(&self, when: Instant) {
-        if self.next.get().is_none_or(|next| when < next) {
-            self.next.set(Some(when));
-            self.earlier.notify_one();
-        }
-    }
-}
-
 /// Runs the alarm of a multiplexer for as long as that lives.
 pub fn keep(handle: &Handle) {
     let (mux, alarm) = (Rc::downgrade(&handle.0), handle.0.borrow().alarm.clone());
     let scratch = handle.0.borrow().scratch.clone();
     tasks::spawn("alarm", async move {
         loop {
-            let Some(next) = alarm.next.get() else {
-                alarm.earlier.notified().await;
-                continue;
-            };
-            tokio::select! {
-                biased;
-                () = alarm.earlier.notified() => continue,
-                () = sleep_until(next) => {}
-            }
+            let next = alarm.due().await;
             if next.elapsed() >= FREEZE {
                 tracing::info!(late = %clock::rounded(next.elapsed()), "stood still; what came meanwhile is read first");
                 read_first(&scratch).await;
             }
             let Some(mux) = mux.upgrade() else { return };
-            alarm.next.set(None);
+            alarm.clear();
             let _turn = Turn::begin();
             let next = mux.borrow_mut().sweep(clock::now());
             if let Some(next) = next {

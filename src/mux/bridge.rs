@@ -13,12 +13,12 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::call::{Call, Then};
-use super::lists::ListKind;
 use super::offer::Offer;
 use super::request::{Accepted, Verb};
 use super::roots::fixed;
 use super::route::Route;
 use super::{Mux, names};
+use crate::catalogue::list::ListKind;
 use crate::era::bridge::request;
 use crate::era::level::Level;
 use crate::era::modern;

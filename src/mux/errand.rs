@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::Mux;
 use super::call::{Call, Pin, Place, Source, Then};
-use super::catalogue::VariantKey;
 use super::gate::Trials;
-use super::lists::{ListKind, Page};
 use super::probe::Question;
+use crate::catalogue::VariantKey;
+use crate::catalogue::list::{ListKind, Page};
 use crate::clock;
 use crate::era::level::Level;
 use crate::era::profile::Profile;

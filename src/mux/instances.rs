@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::Mux;
 use super::call::Place;
-use super::catalogue::VariantKey;
 use super::offer::Offer;
+use crate::catalogue::VariantKey;
 use crate::clock;
 use crate::era::Era;
 use crate::era::profile::Profile;

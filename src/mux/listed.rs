@@ -3,11 +3,11 @@
 //! pinned and changes refused, a call waits until the list was seen that tells whether its tool has changed.
 
 use super::call::Place;
-use super::lists::{List, ListKind};
 use super::offer::declared;
 use super::request::Accepted;
 use super::route::Route;
 use super::{Mux, names};
+use crate::catalogue::list::{List, ListKind};
 use crate::clock;
 use crate::config::Pin;
 use crate::era::profile::Profile;

@@ -2,9 +2,6 @@
 //! time however many callers ask.
 
 mod fetch;
-mod kind;
-mod legible;
-mod rendered;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,10 +9,12 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::call::{Call, Place, Source};
-use super::catalogue::{Variant, VariantKey};
 use super::offer::{Offer, declared};
 use super::request::Accepted;
 use super::{Mux, names};
+use crate::catalogue::list::ListKind;
+use crate::catalogue::rendered::{Freshness, Rendered};
+use crate::catalogue::{Variant, VariantKey};
 use crate::clock;
 use crate::era::bridge::answer::to_legacy;
 use crate::era::bridge::items::fit_item;
@@ -28,9 +27,6 @@ use crate::key::{CallKey, CallerKey, ServerId};
 use crate::wire::message::{Message, member, unquote};
 use crate::wire::scan::Field;
 pub use fetch::Request;
-pub use kind::{List, ListKind, Page};
-pub use legible::Told;
-use rendered::{Freshness, Rendered};
 
 /// How long a caller may take from one page of a list to the next.
 const PAGED: Duration = Duration::from_secs(3600);

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use sha2::{Digest, Sha256};
 
 use super::access::{Thing, allows};
-use super::lists::ListKind;
+use crate::catalogue::list::ListKind;
 use crate::config::Access;
 use crate::hex::hex;
 use crate::wire::message::{member, unquote};

@@ -4,7 +4,7 @@ use super::Mux;
 use super::access::{Thing, allows};
 use super::call::{Place, Source};
 use super::callers::Asked;
-use super::lists::ListKind;
+use crate::catalogue::list::ListKind;
 use crate::clock;
 use crate::era::is_ask;
 use crate::era::profile::Profile;

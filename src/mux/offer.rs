@@ -5,7 +5,7 @@
 use super::Mux;
 use super::call::Call;
 use super::callers::Caller;
-use super::catalogue::VariantKey;
+use crate::catalogue::VariantKey;
 use crate::config::{Access, Roots};
 use crate::era::bridge::capabilities::Keep;
 use crate::era::profile::Profile;

@@ -2,23 +2,21 @@
 //! they were approved. The first list counts as approved. A tool that changes later, appears later, or is another one for
 //! another kind of clients is marked, and with `pin: refuse` neither shown nor called until the operator approves it.
 
-mod store;
-
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::Mux;
 use super::callers::Endpoint;
-use super::catalogue::VariantKey;
-use super::lists::ListKind;
 use super::offer::Offer;
+use crate::catalogue::VariantKey;
+use crate::catalogue::list::ListKind;
+use crate::catalogue::pins::{Mark, Store, Version, names_of, of_variant};
 use crate::config::{self, Pin};
 use crate::error::Error;
 use crate::key::ServerId;
 use crate::wire::message::Message;
 use crate::wire::scan::Field;
-use store::{Mark, Store, Version, names_of};
 
 /// The most that are told of one server at once.
 const TOLD: usize = 500;
@@ -153,7 +151,7 @@ impl Mux {
         let server = self.server_mut(id);
         let list = server.catalogue.variant(key).and_then(|variant| variant.list(ListKind::Tools));
         let Some(list) = list.filter(|_| server.pins.is_on()) else { return };
-        let news = server.pins.look(&store::of_variant(key), list.items.iter().map(|item| item.get()));
+        let news = server.pins.look(&of_variant(key), list.items.iter().map(|item| item.get()));
         // The rest is in `status`: a list of thousands is no reason to fill the log.
         for (tool, what) in news.into_iter().take(TOLD) {
             let (server, refused) = (&server.config.name, server.pins.refuses(&tool));

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::Mux;
 use super::errand::{Errand, Outcome};
-use super::lists::ListKind;
+use crate::catalogue::list::ListKind;
 use crate::clock;
 use crate::era::modern;
 use crate::era::profile::Profile;

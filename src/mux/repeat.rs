@@ -3,7 +3,7 @@
 use super::Mux;
 use super::call::{Call, Place, Source};
 use super::errand::Errand;
-use super::lists::ListKind;
+use crate::catalogue::list::ListKind;
 use crate::error::Error;
 use crate::key::{CallKey, ServerId};
 use crate::pool::pending::Entry;

@@ -1,8 +1,8 @@
 //! Which server a request is for, and what the server calls the thing that the request names.
 
 use super::callers::{Caller, Endpoint};
-use super::lists::{List, ListKind};
 use super::{Mux, names};
+use crate::catalogue::list::{List, ListKind};
 use crate::era::Era;
 use crate::error::Error;
 use crate::key::ServerId;

@@ -9,12 +9,12 @@ use tokio::time::Instant;
 
 use super::Mux;
 use super::call::{Call, Place};
-use super::catalogue::Catalogue;
 use super::gate::Gate;
 use super::listen::Upstream;
 use super::owned::Owned;
 use super::pins::Pins;
 use super::subscribe::Orphan;
+use crate::catalogue::Catalogue;
 use crate::config;
 use crate::key::ServerId;
 use crate::pool::Pool;

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::Mux;
 use super::call::{Call, Place};
-use super::catalogue::VariantKey;
 use super::introduce::names_one;
+use crate::catalogue::VariantKey;
 use crate::clock::rounded;
 use crate::config::Timeouts;
 use crate::era::Era;

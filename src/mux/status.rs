@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use super::Mux;
-use super::lists::Told;
 use super::servers::{Server, Standing};
+use crate::catalogue::legible::Told;
 use crate::clock;
 use crate::key::ServerId;
 use crate::pool::instance::Instance;

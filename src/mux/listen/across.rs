@@ -5,6 +5,7 @@
 use std::rc::Rc;
 
 use super::filter::Filter;
+use crate::catalogue::VariantKey;
 use crate::clock;
 use crate::era::Era;
 use crate::era::bridge::request::without_stream;
@@ -15,7 +16,6 @@ use crate::key::{CallKey, CallerKey, ServerId};
 use crate::mux::Mux;
 use crate::mux::access::{Thing, allows};
 use crate::mux::callers::Caller;
-use crate::mux::catalogue::VariantKey;
 use crate::mux::offer::Offer;
 use crate::mux::request::Accepted;
 use crate::wire::message::Message;

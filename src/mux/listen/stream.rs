@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::Listener;
 use super::filter::Filter;
+use crate::catalogue::list::ListKind;
 use crate::clock;
 use crate::era::profile::Profile;
 use crate::era::{Era, modern};
@@ -17,7 +18,6 @@ use crate::mux::access::{Thing, allows};
 use crate::mux::call::Source;
 use crate::mux::callers::Caller;
 use crate::mux::errand::{Errand, Outcome};
-use crate::mux::lists::ListKind;
 use crate::pool::instance::{Instance, State};
 use crate::wire::id::{WireId, digits};
 use crate::wire::message::{Kind, Message};

@@ -2,14 +2,14 @@
 
 use std::cell::{Cell, OnceCell};
 
-use super::kind::{List, ListKind, Page, read_page};
+use crate::catalogue::VariantKey;
+use crate::catalogue::list::{List, ListKind, Page, read_page};
 use crate::clock;
 use crate::era::modern;
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::key::{CallerKey, InstanceRef, ServerId};
 use crate::mux::call::{Call, Place};
-use crate::mux::catalogue::VariantKey;
 use crate::mux::errand::{Errand, Outcome};
 use crate::mux::{Mux, names};
 use crate::pool::ties::Users;

@@ -26,7 +26,7 @@ pub fn write(path: &Path, kept: &impl Serialize) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::catalogue::kept::*;
 
     #[test]
     fn nothing_is_left_of_a_file_that_cannot_be_put_in_its_place() {

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
+use crate::catalogue::list::{List, ListKind};
 use crate::era::profile::{Profile, canonical};
 use crate::era::{Era, legacy};
-use crate::mux::lists::{List, ListKind};
 
 /// What a server offers to clients of one kind: servers tell clients of different capabilities different things.
 #[derive(Serialize, Deserialize)]
@@ -64,7 +64,7 @@ impl VariantKey {
 }
 
 impl Variant {
-    pub(super) fn new(key: VariantKey) -> Variant {
+    pub(crate) fn new(key: VariantKey) -> Variant {
         Variant {
             key,
             introduction: None,

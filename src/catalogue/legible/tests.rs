@@ -1,6 +1,6 @@
 //! What becomes of items that servers wrote against the specification.
 
-use super::*;
+use crate::catalogue::legible::*;
 
 const GOOD: &str = r#"{"name":"a","inputSchema":{"type":"object"}}"#;
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::legible::Odd;
+use crate::catalogue::legible::Odd;
 use crate::era::bridge::items::demands_a_task;
 use crate::wire::message::{elements, member, members, unquote};
 
@@ -94,16 +94,16 @@ pub struct List {
     pub stale: bool,
     /// The tools that run as tasks or not at all, once somebody wanted to know.
     #[serde(skip)]
-    pub(super) task_only: OnceCell<Vec<Box<str>>>,
+    pub(crate) task_only: OnceCell<Vec<Box<str>>>,
     /// The names of its items, likewise: who calls is looked up in them.
     #[serde(skip)]
-    pub(super) known_names: OnceCell<HashSet<Box<str>>>,
+    pub(crate) known_names: OnceCell<HashSet<Box<str>>>,
     /// The items that are shown otherwise among several servers, once it was shown there.
     #[serde(skip)]
-    pub(super) odd: OnceCell<Vec<Odd>>,
+    pub(crate) odd: OnceCell<Vec<Odd>>,
     /// Whether the log has those.
     #[serde(skip)]
-    pub(super) told: Cell<bool>,
+    pub(crate) told: Cell<bool>,
 }
 
 impl List {
@@ -153,24 +153,24 @@ impl List {
 
 /// A page of a list as a server answered it.
 pub struct Page {
-    pub(super) items: Vec<Box<RawValue>>,
-    pub(super) rest: String,
-    pub(super) cursor: Option<String>,
-    pub(super) ttl: Option<u64>,
-    pub(super) private: bool,
+    pub(crate) items: Vec<Box<RawValue>>,
+    pub(crate) rest: String,
+    pub(crate) cursor: Option<String>,
+    pub(crate) ttl: Option<u64>,
+    pub(crate) private: bool,
 }
 
 impl Page {
     /// Whether it holds what another page held, so that nothing new is to be had behind it. An empty one may be followed
     /// by others.
-    pub(super) fn repeats(&self, before: &Page) -> bool {
+    pub(crate) fn repeats(&self, before: &Page) -> bool {
         let same = || self.items.iter().zip(&before.items).all(|(one, two)| one.get() == two.get());
         !self.items.is_empty() && self.items.len() == before.items.len() && same()
     }
 }
 
 /// Reads a page out of a result.
-pub(super) fn read_page(kind: ListKind, result: &str) -> Page {
+pub(crate) fn read_page(kind: ListKind, result: &str) -> Page {
     let mut rest = String::new();
     for (name, value) in members(result) {
         if !(name == kind.member() || matches!(name, "nextCursor" | "ttlMs") || value == "null") {
@@ -192,7 +192,7 @@ pub(super) fn read_page(kind: ListKind, result: &str) -> Page {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::catalogue::list::*;
 
     #[test]
     fn a_page_keeps_what_else_the_result_held() {

@@ -8,7 +8,7 @@ mod shape;
 
 use std::borrow::Cow;
 
-use super::kind::{List, ListKind};
+use crate::catalogue::list::{List, ListKind};
 use crate::era::Era;
 use crate::wire::json::Reader;
 use crate::wire::message::{member, unquote};
@@ -54,7 +54,7 @@ impl List {
     }
 
     /// The items as they are shown: among several servers, or as the server wrote them.
-    pub(super) fn shown(&self, kind: ListKind, joined: Option<Era>) -> impl Iterator<Item = &str> {
+    pub(crate) fn shown(&self, kind: ListKind, joined: Option<Era>) -> impl Iterator<Item = &str> {
         self.but_for(joined.map_or(&[], |era| self.odd(kind, era)))
     }
 
@@ -80,7 +80,7 @@ impl List {
     }
 
     /// What there is to tell of an odd item.
-    pub(super) fn told_of<'a>(&self, kind: ListKind, odd: &'a Odd) -> Option<Told<'a>> {
+    pub(crate) fn told_of<'a>(&self, kind: ListKind, odd: &'a Odd) -> Option<Told<'a>> {
         let item = match self.id(kind, odd.place).filter(|id| !id.is_empty()) {
             Some(id) => id.chars().take(LONGEST).collect(),
             None => format!("number {}", odd.place + 1),

@@ -3,10 +3,10 @@
 
 use std::borrow::Cow;
 
-use super::moment::is_moment;
-use super::output;
+use crate::catalogue::legible::moment::is_moment;
+use crate::catalogue::legible::output;
+use crate::catalogue::list::ListKind;
 use crate::era::Era;
-use crate::mux::lists::ListKind;
 use crate::wire::message::{elements, members, unquote};
 use crate::wire::scan::is_read_as;
 
@@ -132,7 +132,7 @@ const ARGUMENTS: Member = Member(
 ///
 /// # Errors
 /// Nothing of it can be read; what is wrong.
-pub(super) fn fitted(kind: ListKind, era: Era, item: &str) -> Result<(Cow<'_, str>, Option<String>), String> {
+pub(crate) fn fitted(kind: ListKind, era: Era, item: &str) -> Result<(Cow<'_, str>, Option<String>), String> {
     let mut walk = Walk { left_out: None };
     let item = walk.fit(table(kind, era), item)?;
     Ok((item, walk.left_out))

@@ -9,9 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::catalogue::{VariantKey, kept};
 use crate::hex::hex;
-use crate::mux::catalogue::VariantKey;
-use crate::mux::kept;
 use crate::wire::message::{members, unquote};
 use crate::wire::scan::plain;
 

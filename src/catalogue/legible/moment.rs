@@ -2,7 +2,7 @@
 //! `isoformat` writes, has the TypeScript SDK refuse the whole list.
 
 /// Whether a text is a time with its offset.
-pub(super) fn is_moment(text: &str) -> bool {
+pub(crate) fn is_moment(text: &str) -> bool {
     let Some((date, time)) = text.split_once('T') else { return false };
     let Some((time, offset)) = time.find(['Z', '+', '-']).map(|at| time.split_at(at)) else { return false };
     is_date(date)
@@ -46,7 +46,7 @@ fn numbers(text: &str, between: char, digits: &[usize]) -> Option<Vec<u32>> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::catalogue::legible::moment::*;
 
     #[test]
     fn times_have_a_date_that_exists_and_an_offset() {

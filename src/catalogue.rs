@@ -1,7 +1,13 @@
 //! What mcpool knows of a server without asking it. It is kept on disk, so that callers can connect, initialise
 //! and list without one server process being started.
 
+pub mod collisions;
 mod digest;
+mod kept;
+pub mod legible;
+pub mod list;
+pub mod pins;
+pub mod rendered;
 mod variant;
 
 use std::cell::Cell;
@@ -13,8 +19,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::alarm::Alarm;
-use super::kept;
+use crate::alarm::Alarm;
 use crate::clock;
 use crate::config::{self, EraChoice};
 use crate::era::Era;

@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
-use super::ListKind;
+use crate::catalogue::list::ListKind;
 
 /// How many bytes are left for what stands around the items: the envelope, a cursor, a time, and what a translation adds.
 const AROUND: usize = 4096;
 
 /// A page that is being put together: as much as fits into one message, because many hosts read the first page only.
-pub(super) struct Rendered {
+pub(crate) struct Rendered {
     items: String,
     /// How many items came before this one, and how many were on earlier pages.
     index: usize,
@@ -21,17 +21,17 @@ pub(super) struct Rendered {
 
 impl Rendered {
     /// A page that starts behind so many items, in a message of at most `limit` bytes.
-    pub(super) fn from(from: usize, limit: usize) -> Rendered {
+    pub(crate) fn from(from: usize, limit: usize) -> Rendered {
         Rendered { items: String::new(), index: 0, from, next: None, room: limit.saturating_sub(AROUND) }
     }
 
     /// Leaves so many bytes for something besides the items.
-    pub(super) fn leave_room(&mut self, bytes: usize) {
+    pub(crate) fn leave_room(&mut self, bytes: usize) {
         self.room = self.room.saturating_sub(bytes);
     }
 
     /// Adds an item, if it belongs to this page.
-    pub(super) fn add(&mut self, item: &str) {
+    pub(crate) fn add(&mut self, item: &str) {
         self.index += 1;
         if self.index <= self.from || self.next.is_some() {
             return;
@@ -46,7 +46,7 @@ impl Rendered {
 
     /// The whole result: `cursor` makes one for the page that starts behind so many items, `rest` are further members,
     /// each behind a comma.
-    pub(super) fn finish(
+    pub(crate) fn finish(
         self,
         kind: ListKind,
         cursor: impl FnOnce(usize) -> String,
@@ -61,12 +61,12 @@ impl Rendered {
 
 /// For how long the lists on a page are fresh, in milliseconds: as long as the one that is the first to be old.
 #[derive(Default)]
-pub(super) struct Freshness {
-    pub(super) least: Option<u64>,
+pub(crate) struct Freshness {
+    pub(crate) least: Option<u64>,
 }
 
 impl Freshness {
-    pub(super) fn add(&mut self, fresh_ms: Option<u64>) {
+    pub(crate) fn add(&mut self, fresh_ms: Option<u64>) {
         if let Some(more) = fresh_ms {
             self.least = Some(self.least.map_or(more, |least| least.min(more)));
         }

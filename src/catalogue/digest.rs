@@ -17,7 +17,7 @@ type Variable<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// The digest of a server. `home` is where it runs if it has no `cwd`; none: in mcpool's own directory. `variable` looks
 /// up what it inherits.
-pub(super) fn digest(server: &config::Server, home: Option<&Path>, variable: Variable<'_>) -> String {
+pub(crate) fn digest(server: &config::Server, home: Option<&Path>, variable: Variable<'_>) -> String {
     of_revision(env!("CARGO_PKG_VERSION"), server, home, variable)
 }
 
@@ -62,7 +62,7 @@ impl Words {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::catalogue::digest::*;
     use crate::config::Secret;
 
     fn of(set: impl FnOnce(&mut config::Server)) -> String {

@@ -12,7 +12,7 @@ enum Before {
 }
 
 /// Whether a text is a pattern that JavaScript compiles.
-pub(super) fn is_pattern(text: &str) -> bool {
+pub(crate) fn is_pattern(text: &str) -> bool {
     let letters: Vec<char> = text.chars().collect();
     let (mut at, mut before, mut open) = (0, Before::Nothing, Vec::new());
     while let Some(letter) = letters.get(at) {
@@ -118,7 +118,7 @@ fn times(letters: &[char]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::catalogue::legible::pattern::*;
 
     #[test]
     fn usual_patterns_are_told_from_what_javascript_does_not_compile() {

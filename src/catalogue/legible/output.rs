@@ -3,12 +3,12 @@
 
 use serde_json::{Map, Value};
 
-use super::pattern::is_pattern;
+use crate::catalogue::legible::pattern::is_pattern;
 
 const TYPES: [&str; 7] = ["array", "boolean", "integer", "null", "number", "object", "string"];
 
 /// What is wrong with a schema.
-pub(super) fn fault(schema: &str) -> Option<String> {
+pub(crate) fn fault(schema: &str) -> Option<String> {
     let Ok(root) = serde_json::from_str::<Value>(schema) else { return Some("has a number that is too large".into()) };
     let keyword = wrong(&root, &root, true)?;
     Some(format!("has a `{keyword}` that clients cannot compile"))
@@ -96,7 +96,7 @@ fn leads_to_a_schema(to: &str, root: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::catalogue::legible::output::*;
 
     #[test]
     fn usual_schemas_can_be_compiled() {

@@ -1,0 +1,44 @@
+//! When the earliest of all deadlines may be over. Everything that waits has a deadline and tells the alarm; deadlines
+//! that never come to pass cost nothing but a comparison.
+
+use std::cell::Cell;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+/// When to look at the deadlines again.
+#[derive(Default)]
+pub struct Alarm {
+    next: Cell<Option<Instant>>,
+    earlier: Notify,
+}
+
+impl Alarm {
+    /// Something waits until `when` at the latest.
+    pub fn at(&self, when: Instant) {
+        if self.next.get().is_none_or(|next| when < next) {
+            self.next.set(Some(when));
+            self.earlier.notify_one();
+        }
+    }
+
+    /// Waits until the earliest deadline. Returns it; it is not looked for any more then.
+    pub async fn due(&self) -> Instant {
+        loop {
+            let Some(next) = self.next.get() else {
+                self.earlier.notified().await;
+                continue;
+            };
+            tokio::select! {
+                biased;
+                () = self.earlier.notified() => {}
+                () = sleep_until(next) => return next,
+            }
+        }
+    }
+
+    /// Forgets all deadlines: whoever looks at them tells which are left.
+    pub fn clear(&self) {
+        self.next.set(None);
+    }
+}

@@ -3,6 +3,7 @@
 //! that were received.
 
 pub mod frame;
+pub mod gauge;
 pub mod id;
 pub mod json;
 pub mod message;

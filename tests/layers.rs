@@ -1,8 +1,16 @@
 //! Imports point one way: a module knows itself and what stands before it in `LAYERS`, never what stands behind.
-//! So the wire can be read without the pool, and the pool without the multiplexer.
+//! So the wire can be read without the pool, and the pool without the multiplexer. The rooms of the multiplexer have such an
+//! order as well (`ROOMS`), and what is not yet in order is held by numbers that may only fall (`layers/ratchets`).
 
-use std::fs;
-use std::path::{Path, PathBuf};
+mod layers {
+    pub mod ratchets;
+    pub mod ring;
+    pub mod source;
+}
+
+use layers::ratchets::{CEILINGS, few, measured};
+use layers::ring::rings;
+use layers::source::Source;
 
 /// The modules at the root of the crate, each allowed to use those before it.
 const LAYERS: [&str; 23] = [
@@ -34,17 +42,22 @@ const LAYERS: [&str; 23] = [
 /// The example servers use nothing of the rest, or its mistakes would be theirs as well; only `cli` starts them.
 const APART: &str = "demo";
 
+/// The rooms inside `src/mux`, each allowed to use those before it. All use `mux` itself, which knows the first one only. What is
+/// no room yet is counted by `OUTSIDE`.
+const ROOMS: [&str; 10] =
+    ["todo", "calls", "lists", "asks", "subscriptions", "change", "report", "events", "sweep", "turn"];
+
+/// How many modules of `src/mux` are in no room. May only fall.
+const OUTSIDE: usize = 56;
+
 #[test]
 fn imports_point_one_way() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let source = Source::read(true);
     let mut wrong = Vec::new();
-    for file in rust_files(&src) {
-        let within = file.strip_prefix(&src).expect("a file of src").with_extension("");
-        let module: Vec<&str> = within.iter().filter_map(|part| part.to_str()).collect();
-        let text = fs::read_to_string(&file).expect("a source file");
-        for (line, used) in uses(&text, module.len()) {
-            if let Some(why) = fault(module[0], &used) {
-                wrong.push(format!("src/{}.rs:{line}: {why}", within.display()));
+    for (module, _) in source.modules() {
+        for (used, line) in source.uses(module) {
+            if let Some(why) = fault(root(module), root(&used)).or_else(|| fault_of_room(module, &used)) {
+                wrong.push(format!("{module}, line {line}: {why}"));
             }
         }
     }
@@ -53,11 +66,44 @@ fn imports_point_one_way() {
 
 #[test]
 fn every_module_has_its_place() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let modules = fs::read_dir(src).expect("src").flatten().map(|entry| entry.path().with_extension(""));
-    let names = modules.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
-    let placeless: Vec<String> = names.filter(|name| name != "lib" && name != APART && place(name).is_none()).collect();
+    let source = Source::read(true);
+    let mut placeless: Vec<&str> = source.modules().map(|(module, _)| root(module)).collect();
+    placeless.retain(|name| *name != "lib" && *name != APART && place(&LAYERS, name).is_none());
+    placeless.dedup();
     assert!(placeless.is_empty(), "give these a place in LAYERS: {placeless:?}");
+}
+
+#[test]
+fn what_is_not_in_order_only_shrinks() {
+    let source = Source::read(false);
+    let outside: Vec<&str> = source.modules().map(|(module, _)| module).filter(|module| is_outside(module)).collect();
+    let outside = ("modules of `src/mux` in no room", OUTSIDE, outside.len(), outside.join(" "));
+    let rows = CEILINGS.into_iter().zip(measured(&source));
+    let rows = rows.map(|((what, ceiling), (now, which))| (what, ceiling, now, which)).chain([outside]);
+    let mut wrong = Vec::new();
+    for (what, ceiling, now, which) in rows {
+        println!("{now:>4} of {ceiling:>4} {what}");
+        if now > ceiling {
+            wrong.push(format!("{what}: {now}, and at most {ceiling} may be: {which}"));
+        } else if now + few(ceiling) < ceiling {
+            wrong.push(format!("{what}: only {now} any more; write that in place of {ceiling}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The module at the root of the crate in which a module is.
+fn root(module: &str) -> &str {
+    module.split("::").next().unwrap_or_default()
+}
+
+/// The part of `mux` in which a module is.
+fn room(module: &str) -> Option<&str> {
+    module.strip_prefix("mux::")?.split("::").next()
+}
+
+fn is_outside(module: &str) -> bool {
+    room(module).is_some_and(|room| place(&ROOMS, room).is_none())
 }
 
 /// Why a module may not use another, if it may not.
@@ -68,83 +114,72 @@ fn fault(module: &str, used: &str) -> Option<String> {
         (module, APART) if !matches!(module, "cli" | APART) => {
             Some(format!("`{module}` uses `{APART}`, which only `cli` may"))
         }
-        _ => match (place(module)?, place(used)?) {
-            (own, other) if other > own => Some(format!("`{module}` uses `{used}`, which stands behind it")),
-            _ => None,
-        },
+        _ => points_back(&LAYERS, module, used),
     }
 }
 
-fn place(module: &str) -> Option<usize> {
-    LAYERS.iter().position(|layer| *layer == module)
+/// Why a room of the multiplexer may not use another, if it may not.
+fn fault_of_room(module: &str, used: &str) -> Option<String> {
+    points_back(&ROOMS, room(module)?, room(used)?)
 }
 
-/// The modules at the root that a file names which is so many modules deep, each with its line.
-fn uses(text: &str, depth: usize) -> Vec<(usize, String)> {
-    let code: Vec<&str> = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
-    let code = code.join("\n");
-    let mut used = Vec::new();
-    for root in ["crate::".to_owned(), "super::".repeat(depth)] {
-        for (at, _) in code.match_indices(&root) {
-            let before = code[..at].chars().next_back();
-            // Part of a longer word or path: `$crate::`, or one `super` more than the root is away.
-            if before.is_some_and(|before| before.is_alphanumeric() || matches!(before, '_' | '$' | ':')) {
-                continue;
-            }
-            let rest = &code[at + root.len()..];
-            let names = rest.strip_prefix('{').map_or_else(|| vec![word(rest)], heads);
-            let line = code[..at].lines().count().max(1);
-            used.extend(names.into_iter().map(|name| (line, name)));
-        }
-    }
-    used.retain(|(_, name)| place(name).is_some() || name == APART);
-    used
+fn points_back(table: &[&str], module: &str, used: &str) -> Option<String> {
+    (place(table, used)? > place(table, module)?).then(|| format!("`{module}` uses `{used}`, which stands behind it"))
 }
 
-/// The first words of what a group of imports holds: `a` and `b` of `{a::{x, y}, b}`.
-fn heads(group: &str) -> Vec<String> {
-    let (mut depth, mut heads, mut start) = (0, Vec::new(), true);
-    for (at, letter) in group.char_indices() {
-        match letter {
-            '{' => depth += 1,
-            '}' if depth == 0 => break,
-            '}' => depth -= 1,
-            ',' if depth == 0 => start = true,
-            letter if start && depth == 0 && letter.is_alphabetic() => {
-                heads.push(word(&group[at..]));
-                start = false;
-            }
-            _ => {}
-        }
-    }
-    heads
-}
-
-fn word(text: &str) -> String {
-    text.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect()
-}
-
-fn rust_files(dir: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for path in fs::read_dir(dir).expect("a directory").flatten().map(|entry| entry.path()) {
-        if path.is_dir() {
-            files.extend(rust_files(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-    files.sort();
-    files
+fn place(table: &[&str], module: &str) -> Option<usize> {
+    table.iter().position(|layer| *layer == module)
 }
 
 #[test]
 fn the_reader_of_imports_reads_imports() {
-    let names = |text, depth| uses(text, depth).into_iter().map(|(_, name)| name).collect::<Vec<_>>();
-    assert_eq!(names("use crate::pool::{Pool, mux};", 1), ["pool"]);
-    assert_eq!(names("use crate::{\n    admin, pool::{Pool, mux},\n    wire}; mux", 1), ["admin", "pool", "wire"]);
-    assert_eq!(names("let x = crate::era::legacy::X; // crate::cli::Y", 2), ["era"]);
-    assert_eq!(uses("//! a\nuse super::super::mux::Mux;", 2), [(2, "mux".to_owned())]);
-    assert_eq!(names("use super::mux::Mux;", 2), Vec::<String>::new());
+    let among =
+        [("pool", ""), ("pool::queue", ""), ("admin", ""), ("wire", ""), ("mux", ""), ("era", ""), ("era::legacy", "")];
+    let used = |module: &'static str, text: &'static str| {
+        let source = Source::of(&[among.as_slice(), &[(module, text)]].concat());
+        source.uses(module).into_iter().collect::<Vec<_>>()
+    };
+    let names = |module, text| used(module, text).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    assert_eq!(names("cli", "use crate::pool::{Pool, mux};"), ["pool"]);
+    assert_eq!(
+        names("cli", "use crate::{\n    admin, pool::{Pool, mux, queue::{self, Queue as Q}},\n    wire}; mux"),
+        ["admin", "pool", "pool::queue", "wire",]
+    );
+    assert_eq!(names("cli::call", "let x = crate::era::legacy::X; // crate::pool::Y"), ["era::legacy"]);
+    assert_eq!(used("cli::call", "//! a\nuse super::super::mux::Mux;"), [("mux".to_owned(), 2)]);
+    assert_eq!(names("cli::call", "use super::mux::Mux;"), ["cli"]);
+    assert_eq!(names("cli", "let x: queue::Queue = $crate::pool::x(self.pool::<T>());"), Vec::<String>::new());
+    assert_eq!(names("pool", "mod queue;\nuse queue::Queue;"), ["pool::queue"]);
     assert!(fault("wire", "mux").is_some() && fault("mux", "wire").is_none());
     assert!(fault("demo", "wire").is_some() && fault("cli", "demo").is_none() && fault("pool", "demo").is_some());
+    assert!(fault_of_room("mux::calls::place", "mux::asks").is_some());
+    assert!(fault_of_room("mux::asks", "mux::calls::place").is_none() && fault_of_room("mux::asks", "mux").is_none());
+}
+
+#[test]
+fn the_reader_of_types_reads_types() {
+    let text = "pub struct Mux {\n    pub one: u8,\n    #[x]\n    pub(crate) two: u8,\n    three: Vec<\n        u8,\n    >,\n}
+impl Mux {\n    /// Calls self.never().\n    pub(super) fn first(&self) {\n        self.second();\n    }\n    fn second(&self) {
+        let mux = self;\n        mux.first(self.one);\n    }\n}\nimpl X for Mux {\n    fn third(&self) {}\n}
+#[cfg(test)]\nmod tests {\n    impl Mux {\n        fn fourth() {}\n    }\n}\n";
+    let source = Source::of(&[("mux", text)]);
+    let (home, fields) = source.fields("Mux").expect("it is there");
+    assert_eq!(home, "mux");
+    assert_eq!(fields, [("one".to_owned(), true), ("two".to_owned(), true), ("three".to_owned(), false)]);
+    assert_eq!(source.methods("Mux").into_keys().collect::<Vec<_>>(), ["first", "second"]);
+    let [.., (ring, which), _, _, _, _] = measured(&source);
+    assert_eq!((ring, which.as_str()), (2, "first second"));
+}
+
+#[test]
+fn rings_are_found() {
+    let arrows = |pairs: &[(&str, &str)]| {
+        let mut arrows = layers::ring::Arrows::new();
+        for (from, to) in pairs {
+            arrows.entry((*from).to_owned()).or_default().insert((*to).to_owned());
+        }
+        rings(&arrows).into_iter().map(|ring| ring.into_iter().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
+    };
+    assert_eq!(arrows(&[("a", "b"), ("b", "c")]), Vec::<String>::new());
+    assert_eq!(arrows(&[("a", "b"), ("b", "a"), ("c", "d"), ("d", "e"), ("e", "c"), ("b", "c")]), ["c d e", "a b"]);
 }

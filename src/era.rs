@@ -2,11 +2,13 @@
 //! how the two eras differ on the wire. Between the two edges there is one kind of call.
 
 pub mod bridge;
+pub mod digest;
 pub mod legacy;
 pub mod level;
 pub mod modern;
 pub mod nulls;
 pub mod profile;
+pub mod roots;
 
 /// The two families of protocol revisions (revision 2026-07-28, page "Versioning and Compatibility").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]

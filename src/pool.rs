@@ -7,8 +7,10 @@ pub mod instance;
 pub mod launch;
 pub mod lease;
 pub mod mishap;
+pub mod need;
 pub mod pending;
 pub mod pick;
+pub mod placing;
 pub mod process;
 pub mod queue;
 pub mod quote;
@@ -27,22 +29,21 @@ use std::time::Duration;
 use slotmap::SlotMap;
 
 use crate::clock;
-use crate::config::{self, WhenFull};
+use crate::config;
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::key::{CallKey, CallerKey, InstanceKey, InstanceRef, ServerId};
 use crate::metrics::ServerMetrics;
 use instance::{Instance, State};
 use launch::Starter;
-use lease::{Evidence, Lease, Need};
+use lease::{Evidence, Lease};
 use mishap::Mishap;
-use pick::{Pick, Situation};
-use queue::{Queue, Ticket};
+use need::{Need, Told};
+use queue::Queue;
 use quote::Secrets;
 use reason::{StartReason, StopReason};
 use setbacks::{Failure, Setbacks};
 use tail::Tail;
-use view::View;
 
 /// How long a call waits before a busy instance of another profile is asked to give way.
 pub const GIVE_WAY: Duration = Duration::from_secs(1);
@@ -103,78 +104,6 @@ impl Pool {
         lease::lease(self.config.lease, Evidence { known: self.known, has_asked }, profile.answers_asks())
     }
 
-    /// What can be done at once for a call that just came: the fast path. Nobody overtakes those who wait.
-    pub fn pick_now(&self, caller: CallerKey, need: &Need, last: Option<InstanceKey>) -> Pick {
-        let situation = self.situation(need, 1, Duration::ZERO);
-        match pick::pick(self.views(caller, need, last), &situation) {
-            Pick::Use(_) if !self.queue.is_empty() => Pick::Wait,
-            pick => pick,
-        }
-    }
-
-    /// Whether what a call waits for is that others are done. What waits for a start has its place in the instance that is
-    /// started, and takes none in the queue.
-    pub fn is_full_for(&self, picked: Pick, caller: CallerKey, need: &Need) -> bool {
-        match picked {
-            Pick::Full => true,
-            Pick::Start | Pick::Overflow | Pick::Replace(_) if self.setbacks.back_off(&need.profile) => true,
-            // One that serves a caller alone takes so many of its calls.
-            _ if need.lease != Lease::Shared && self.queue.of(caller) >= self.config.concurrency => true,
-            // More would not find a place there, whatever has to end first.
-            _ => self.queue.count(|ticket| !ticket.full) >= self.config.most_calls(),
-        }
-    }
-
-    /// Lets a call wait for an instance. If it takes the place of another call, that one is returned.
-    ///
-    /// # Errors
-    /// `pool_exhausted` if the queue is full, `start_failed` while a failed start is being backed off from.
-    pub fn wait(&mut self, ticket: Ticket) -> Result<Option<CallKey>, Error> {
-        if let Some(failure) = self.setbacks.of(&ticket.need.profile).filter(|_| !self.has_alive(&ticket.need)) {
-            return Err(self.start_failed(failure));
-        }
-        let mut crowded_out = None;
-        if ticket.full && self.queue.count(|ticket| ticket.full) >= self.config.queue.size {
-            // The place goes to whom it is owed: a greedy caller does not keep a modest one out.
-            crowded_out = self.queue.crowd_out(ticket.caller).map(|out| out.call);
-            if crowded_out.is_none() {
-                return Err(Error::PoolExhausted { server: self.config.name.clone() });
-            }
-        }
-        self.queue.push(ticket);
-        Ok(crowded_out)
-    }
-
-    /// Places the next waiting call for which there is room, starting and stopping instances on the way.
-    pub fn next(&mut self, last_of: impl Fn(CallerKey) -> Option<InstanceKey>) -> Option<(CallKey, InstanceKey)> {
-        for caller in self.queue.turns() {
-            let Some(ticket) = self.queue.head(caller) else { continue };
-            let (need, call, waited) = (ticket.need.clone(), ticket.call, ticket.since.elapsed());
-            let leisurely = ticket.leisurely;
-            let situation = self.situation(&need, 0, waited);
-            let picked = pick::pick(self.views(caller, &need, last_of(caller)), &situation);
-            match picked {
-                Pick::Use(key) => {
-                    self.queue.pop(caller);
-                    return Some((call, key));
-                }
-                Pick::Start | Pick::Overflow | Pick::Replace(_) if self.setbacks.back_off(&need.profile) => {}
-                Pick::Start | Pick::Overflow | Pick::Replace(_) | Pick::GiveWay(_)
-                    if leisurely && self.has_alive(&need) => {}
-                Pick::Start => drop(self.start(caller, &need, StartReason::Call)),
-                Pick::Overflow => {
-                    let key = self.start(caller, &need, StartReason::Overflow);
-                    self.instances[key].temporary = true;
-                    self.metrics.overflowed();
-                }
-                Pick::Replace(key) => self.stop(key, StopReason::GivesWay),
-                Pick::GiveWay(key) => self.drain(key, StopReason::GivesWay),
-                Pick::Wait | Pick::Full => {}
-            }
-        }
-        None
-    }
-
     /// Starts an instance for a caller. What becomes of it is told through the starter's events.
     pub fn start(&mut self, caller: CallerKey, need: &Need, why: StartReason) -> InstanceKey {
         self.started += 1;
@@ -192,7 +121,7 @@ impl Pool {
         tracing::info!(
             server = config.name,
             instance = instance.serial,
-            era = need.profile.era().as_str(),
+            era = need.profile().era().as_str(),
             why = why.text(),
             "starting"
         );
@@ -208,11 +137,11 @@ impl Pool {
         self.metrics.start_failed();
         let error = self.start_failed(&failure);
         // Another instance may serve them all the same.
-        let served = |need: &Need| {
-            self.instances.values().any(|instance| instance.state == State::Ready && instance.serves(need))
-        };
-        self.queue
-            .remove_where(|ticket| ticket.need.profile == *profile && !served(&ticket.need))
+        let Pool { instances, queue, .. } = self;
+        let served =
+            |told: &Told| instances.values().any(|instance| instance.state == State::Ready && instance.serves(told));
+        queue
+            .remove_needing(|told| told.profile == *profile && !served(told))
             .into_iter()
             .map(|ticket| (ticket.call, error.clone()))
             .collect()
@@ -233,41 +162,14 @@ impl Pool {
         self.instances.values().any(|instance| instance.state == State::Ready && instance.profile == *profile)
     }
 
-    /// Whether an instance serves a need, now or soon.
-    pub fn has_alive(&self, need: &Need) -> bool {
-        self.instances.values().any(|instance| instance.serves(need) && instance.alive())
+    /// Whether there is an instance that was told this, or will be soon.
+    pub fn has_alive(&self, told: &Told) -> bool {
+        self.instances.values().any(|instance| instance.serves(told) && instance.alive())
     }
 
     fn start_failed(&self, failure: &Failure) -> Error {
         let retry = Some(failure.until.saturating_duration_since(clock::now()));
         Error::StartFailed { server: self.config.name.clone(), detail: failure.detail.clone(), retry }
-    }
-
-    fn views<'a>(
-        &'a self,
-        caller: CallerKey,
-        need: &'a Need,
-        last: Option<InstanceKey>,
-    ) -> impl Iterator<Item = View> + Clone + 'a {
-        self.instances
-            .iter()
-            .map(move |(key, instance)| instance.view(key, caller, need, last == Some(key), &self.config))
-    }
-
-    /// How the pool is for a call. `newcomers`: how many of those who need the like are not in the queue yet.
-    fn situation(&self, need: &Need, newcomers: usize, waited: Duration) -> Situation {
-        let temporary = self.instances.values().filter(|instance| instance.temporary).count();
-        let overflow = if self.config.when_full == WhenFull::Overflow { self.config.instances.overflow } else { 0 };
-        Situation {
-            max: self.config.instances.max,
-            living: self.living(),
-            processes: self.instances.len() - temporary,
-            concurrency: self.config.concurrency,
-            alone: need.lease != Lease::Shared,
-            waiting: self.queue.count(|ticket| ticket.need.is_like(need)) + newcomers,
-            waited,
-            spare: overflow.saturating_sub(temporary),
-        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! Called by `mux` when a caller opens and by `pool` when it picks an instance: what an instance was told about
 //! its client. Instances are shared only between callers of equal profile.
 
+use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
 use serde_json::Value;
 
+use super::digest::Digest;
 use super::{Era, nulls};
 
 /// The largest capabilities object in bytes: each is kept with what a server offers to clients of that kind.
@@ -13,7 +15,7 @@ const LARGEST: usize = 16 * 1024;
 /// Capabilities of clients that every revision has as objects.
 const KNOWN: [&str; 6] = ["roots", "sampling", "elicitation", "tasks", "experimental", "extensions"];
 
-/// What an instance is told, or was told, about its client. Cheap to clone.
+/// What an instance is told, or was told, about its client. Cheap to clone, and to compare however much was declared.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Profile {
     /// What `initialize` said.
@@ -23,7 +25,7 @@ pub enum Profile {
 }
 
 /// What a legacy server learns from `initialize`.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 pub struct Legacy {
     /// The revision that was asked for.
     pub revision: &'static str,
@@ -33,6 +35,22 @@ pub struct Legacy {
     pub answers_asks: bool,
     /// Whether roots are among them.
     pub has_roots: bool,
+    /// Stands for the revision and the capabilities.
+    digest: Digest,
+}
+
+impl PartialEq for Legacy {
+    fn eq(&self, other: &Legacy) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Eq for Legacy {}
+
+impl Hash for Legacy {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.digest.hash(state);
+    }
 }
 
 impl Profile {
@@ -48,11 +66,13 @@ impl Profile {
         if KNOWN.iter().any(|known| object.get(*known).is_some_and(|value| !value.is_object())) {
             return None;
         }
+        let text = value.to_string();
         Some(Profile::Legacy(Rc::new(Legacy {
             revision,
+            digest: Digest::of(&[revision, &text]),
             answers_asks: object.contains_key("sampling") || object.contains_key("elicitation"),
             has_roots: object.contains_key("roots"),
-            capabilities: value.to_string(),
+            capabilities: text,
         })))
     }
 

@@ -183,7 +183,7 @@ impl Mux {
                     self.released(at);
                 }
             }
-            Place::Queue => drop(self.server_mut(server).pool.queue.remove_where(|ticket| ticket.call == key)),
+            Place::Queue => drop(self.server_mut(server).pool.queue.remove(key)),
             Place::Listening => self.unlisten(key),
             Place::Nowhere
             | Place::Roots

@@ -1,7 +1,5 @@
 //! The way of a call to an instance: placed, queued if need be, leased, sent.
 
-use std::rc::Rc;
-
 use tokio::time::Instant;
 
 use super::Mux;
@@ -14,13 +12,17 @@ use super::roots::NO_ROOTS;
 use crate::clock;
 use crate::config::WhenFull;
 use crate::era::may_ask_in;
+use crate::era::roots::RootList;
 use crate::error::Error;
+use crate::guard::principal::Principal;
 use crate::key::{CallKey, CallerKey, InstanceKey, InstanceRef, ServerId};
 use crate::pool::instance::{Instance, State};
-use crate::pool::lease::{Lease, Need};
+use crate::pool::lease::Lease;
+use crate::pool::need::{Need, Told};
 use crate::pool::pending::{Entry, Load};
 use crate::pool::pick::Pick;
 use crate::pool::queue::Ticket;
+use crate::pool::view::Seeker;
 
 impl Mux {
     /// Accepts a caller's call and sends it on its way.
@@ -67,12 +69,13 @@ impl Mux {
             return self.fetch_roots(caller);
         };
         // What belongs to one caller serves nobody else.
-        let leisurely = need.lease == Lease::Shared && self.is_leisurely(call);
+        let leisurely = need.lease() == Lease::Shared && self.is_leisurely(call);
+        let by_itself = matches!(call.bridge, Some(Bridge::Modern(_)));
         // Else it would keep the caller's own calls behind it waiting.
         let caller = if leisurely { CallerKey::default() } else { caller };
         let last = self.callers.get(caller).and_then(|caller| caller.uses.last(server));
         let pool = &mut self.servers[server.0].pool;
-        let picked = pool.pick_now(caller, &need, last);
+        let picked = pool.pick_now(&Seeker { caller, need: &need, by_itself, last });
         if picked == Pick::Full {
             pool.metrics.exhausted();
         }
@@ -85,9 +88,11 @@ impl Mux {
             _ => {}
         }
         let since = clock::now();
+        let principal = self.callers.get(caller).map_or(Principal::MCPOOL, |caller| caller.principal);
+        let pool = &mut self.servers[server.0].pool;
         let timeout = pool.config.queue.timeout;
         let full = pool.is_full_for(picked, caller, &need);
-        match pool.wait(Ticket { call: key, caller, need, since, leisurely, full }) {
+        match pool.wait(Ticket { call: key, caller, principal, need, by_itself, since, leisurely, full }) {
             Ok(crowded_out) => {
                 let call = &mut self.calls[key];
                 let mut deadline = *call.queue_until.get_or_insert(since + timeout);
@@ -139,15 +144,16 @@ impl Mux {
         let pool = &self.server(server).pool;
         let futile = |ticket: &&Ticket| {
             let call = self.calls.get(ticket.call);
-            !pool.has_alive(&ticket.need)
+            !pool.has_alive(ticket.need.told())
                 && call.is_some_and(|call| !self.callers.contains_key(call.caller) && self.is_leisurely(call))
         };
         let futile: Vec<CallKey> = pool.queue.leisurely().filter(futile).map(|ticket| ticket.call).collect();
         if futile.is_empty() {
             return;
         }
-        self.server_mut(server).pool.queue.remove_where(|ticket| futile.contains(&ticket.call));
-        let server = self.server(server).config.name.clone();
+        let pool = &mut self.server_mut(server).pool;
+        futile.iter().for_each(|call| drop(pool.queue.remove(*call)));
+        let server = pool.config.name.clone();
         for key in futile {
             let detail = "the instance whose lists were looked at has ended".to_owned();
             self.fail(key, Error::ServerDied { server: server.clone(), detail });
@@ -191,12 +197,11 @@ impl Mux {
             // For nobody in particular, so nothing is kept for it either.
             let asks = profile.has_roots() && server.catalogue.known.asks_roots;
             let roots = if asks { self.roots_for_nobody(call) } else { None };
-            return Some(Need { profile, roots, lease: Lease::Shared, by_itself: false });
+            return Some(Need::of_nobody(Told { profile, roots }));
         };
         let (lease, _) = server.pool.lease(&profile, server.catalogue.known.has_asked);
-        let by_itself = matches!(call.bridge, Some(Bridge::Modern(_)));
         if !(profile.has_roots() && server.catalogue.known.asks_roots) {
-            return Some(Need { profile, roots: None, lease, by_itself });
+            return Some(Need::new(profile, None, lease, call.caller));
         }
         let roots = match &call.bridge {
             Some(Bridge::Modern(modern)) if may_ask_in(&call.request.method()) => Some(modern.roots.clone()?),
@@ -207,12 +212,12 @@ impl Mux {
             _ if !self.tells_roots(caller, &profile) => Some(caller.roots.known().unwrap_or_else(|| NO_ROOTS.into())),
             _ => Some(caller.roots.known()?),
         };
-        Some(Need { profile, roots, lease, by_itself })
+        Some(Need::new(profile, roots, lease, call.caller))
     }
 
     /// The roots that an instance was told that is to serve nobody in particular: none, but a list that is looked at
     /// again is had of one that is there, whatever it was told, before another is started for it.
-    fn roots_for_nobody(&self, call: &Call) -> Option<Rc<str>> {
+    fn roots_for_nobody(&self, call: &Call) -> Option<RootList> {
         let none = Some(NO_ROOTS.into());
         if !matches!(call.from, Source::Mcpool(Errand::List { .. })) {
             return none;

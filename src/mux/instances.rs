@@ -68,7 +68,7 @@ impl Mux {
         };
         if helps {
             tracing::info!(server = server.config.name, era = era.as_str(), said, "lacks this era; tries the other");
-            let waited = server.pool.queue.remove_where(|ticket| ticket.need.profile.era() == era);
+            let waited = server.pool.queue.remove_needing(|told| told.profile.era() == era);
             if waited.is_empty() {
                 // Whatever it was started for is not to start it over and over again.
                 drop(server.pool.failed(&profile, &said));

@@ -11,7 +11,8 @@ use crate::clock;
 use crate::key::{CallerKey, InstanceKey, InstanceRef, ServerId};
 use crate::pool::Pool;
 use crate::pool::instance::{Instance, State};
-use crate::pool::lease::{Lease, Need};
+use crate::pool::lease::Lease;
+use crate::pool::need::{Need, Told};
 use crate::pool::process::Tree;
 use crate::pool::reason::{StartReason, StopReason};
 use crate::pool::recycle::{self, Wear};
@@ -114,16 +115,11 @@ impl Mux {
             return;
         }
         let wanted = !instance.pending.is_idle() || living <= config.instances.min;
-        let need = Need {
-            profile: instance.profile.clone(),
-            roots: instance.roots.clone(),
-            lease: Lease::Shared,
-            by_itself: false,
-        };
+        let need = Need::of_nobody(instance.told());
         if !(wanted && has_room(pool)) {
             return self.drain(at, why);
         }
-        if pool.setbacks.back_off(&need.profile) {
+        if pool.setbacks.back_off(need.profile()) {
             // Better an old one than none.
             return self.alarm.at(clock::now() + AGAIN);
         }
@@ -174,7 +170,7 @@ impl Mux {
         let (lease, _) = server.pool.lease(&profile, server.catalogue.known.has_asked);
         let asks_roots = profile.has_roots() && server.catalogue.known.asks_roots;
         if lease == Lease::Shared && !asks_roots && !server.pool.setbacks.back_off(&profile) {
-            let need = Need { profile, roots: None, lease, by_itself: false };
+            let need = Need::of_nobody(Told { profile, roots: None });
             let pool = &mut self.server_mut(id).pool;
             for _ in 0..missing.min(room) {
                 pool.start(CallerKey::default(), &need, StartReason::Min);

@@ -207,7 +207,7 @@ impl Mux {
                 self.start_in_stead(*old, new);
             }
             waiting.extend(self.waiting_at(*old).into_iter().map(|key| (key, *old)));
-            self.server_mut(*old).pool.queue.remove_where(|_| true);
+            self.server_mut(*old).pool.queue.remove_needing(|_| true);
             self.move_subscriptions(*old);
         }
         let streams = self.move_listeners();

@@ -14,7 +14,8 @@ use crate::clock;
 use crate::error::Error;
 use crate::key::{CallKey, CallerKey, InstanceRef, ServerId};
 use crate::pool::instance::State;
-use crate::pool::lease::{Lease, Need};
+use crate::pool::lease::Lease;
+use crate::pool::need::Need;
 use crate::pool::reason::{StartReason, StopReason};
 use crate::wire::scan::Field;
 
@@ -71,10 +72,11 @@ impl Mux {
         for instance in self.server(old).pool.instances.values().filter(|instance| instance.alive()) {
             let (lease, _) = self.server(new).pool.lease(&instance.profile, has_asked);
             let roots = instance.roots.clone().filter(|_| asks_roots);
-            let need = Need { profile: instance.profile.clone(), roots, lease, by_itself: false };
+            let caller = instance.users.only().unwrap_or_default();
+            let need = Need::new(instance.profile.clone(), roots, lease, caller);
             let alone = lease != Lease::Shared || instance.bound.is_some();
-            if !alone && !needs.iter().any(|(_, other)| other.is_like(&need)) {
-                needs.push((instance.users.only().unwrap_or_default(), need));
+            if !alone && !needs.iter().any(|(_, other)| *other == need) {
+                needs.push((caller, need));
             }
         }
         let pool = &mut self.server_mut(new).pool;

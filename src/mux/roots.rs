@@ -1,7 +1,6 @@
 //! The roots of callers. A server that asks for roots decides by them what its client may touch, so an instance
 //! is told one caller's roots and serves only callers with the same ones.
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -12,6 +11,7 @@ use super::callers::{Asked, Caller, SILENT};
 use crate::clock;
 use crate::config::{self, Access};
 use crate::era::profile::{Profile, canonical};
+use crate::era::roots::RootList;
 use crate::key::{CallKey, CallerKey, InstanceRef};
 use crate::pool::handshake::Stage;
 use crate::pool::lease::Lease;
@@ -30,7 +30,7 @@ pub enum Roots {
     /// Asked for since then; `true` if they changed in the meantime.
     Asked(Instant, bool),
     /// The body of the answer, as a server gets it.
-    Known(Rc<str>),
+    Known(RootList),
 }
 
 impl Roots {
@@ -40,7 +40,7 @@ impl Roots {
     }
 
     /// The answer, if it is known.
-    pub fn known(&self) -> Option<Rc<str>> {
+    pub fn known(&self) -> Option<RootList> {
         match self {
             Roots::Known(roots) => Some(roots.clone()),
             _ => None,
@@ -49,7 +49,7 @@ impl Roots {
 }
 
 /// The body of the answer with the roots that callers with this access have, whatever they tell.
-pub fn fixed(access: &Access) -> Option<Rc<str>> {
+pub fn fixed(access: &Access) -> Option<RootList> {
     let config::Roots::Fixed(uris) = &access.roots else { return None };
     let roots: Vec<serde_json::Value> = uris.iter().map(|uri| serde_json::json!({ "uri": uri })).collect();
     Some(format!(r#""result":{}"#, serde_json::json!({ "roots": roots })).into())
@@ -104,7 +104,7 @@ impl Mux {
                 .server_mut(at.server)
                 .pool
                 .queue
-                .remove_where(|ticket| ticket.need.profile.has_roots())
+                .remove_needing(|told| told.profile.has_roots())
                 .into_iter()
                 .map(|ticket| ticket.call)
                 .collect();
@@ -230,7 +230,7 @@ impl Mux {
                 }
             }
             let queue = &mut server.pool.queue;
-            waiting.extend(queue.remove_where(|ticket| ticket.caller == key && ticket.need.profile.has_roots()));
+            waiting.extend(queue.remove_of(key, |told| told.profile.has_roots()));
         }
         // What waits was to go to an instance with the old roots.
         waiting.into_iter().for_each(|ticket| self.place(ticket.call));

@@ -106,7 +106,7 @@ impl Mux {
         }
         let server = self.server_mut(at.server);
         tracing::info!(server = server.config.name, "says nothing to `server/discover`; is asked to `initialize`, too");
-        let waited = server.pool.queue.remove_where(|ticket| ticket.need.profile.era() == Era::Modern);
+        let waited = server.pool.queue.remove_needing(|told| told.profile.era() == Era::Modern);
         let next = self.next_offer(at.server, &waited);
         if let (Some((caller, offer)), Some(instance)) = (next, self.instance_mut(at)) {
             instance.ask_otherwise(caller, offer.profile);

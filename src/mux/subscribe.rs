@@ -13,6 +13,7 @@ use super::errand::Errand;
 use super::request::Accepted;
 use super::roots::NO_ROOTS;
 use crate::era::profile::Profile;
+use crate::era::roots::RootList;
 use crate::error::Error;
 use crate::key::{CallKey, InstanceRef, ServerId};
 use crate::pool::instance::Instance;
@@ -69,7 +70,7 @@ impl Mux {
         &self,
         server: ServerId,
         profile: &Profile,
-        roots: Option<Rc<str>>,
+        roots: Option<RootList>,
         uri: &str,
     ) -> Option<InstanceRef> {
         let subscribed = |instance: &&Instance| {

@@ -174,6 +174,6 @@ impl Mux {
             .pool
             .instances
             .values()
-            .any(|instance| instance.state == State::Starting && instance.serves(&need))
+            .any(|instance| instance.state == State::Starting && instance.serves(need.told()))
     }
 }

@@ -93,7 +93,7 @@ impl Mux {
         let retry = server.gate.breaker.opens_for(now).unwrap_or_default();
         tracing::info!(server = name, cause, open_for = %clock::rounded(retry), "the breaker opens: calls are refused");
         let error = Error::BreakerOpen { server: name.clone(), cause: cause.to_owned(), retry };
-        let waiting = server.pool.queue.remove_where(|_| true);
+        let waiting = server.pool.queue.remove_needing(|_| true);
         waiting.into_iter().for_each(|ticket| self.fail(ticket.call, error.clone()));
     }
 

@@ -3,7 +3,6 @@
 use tokio::time::Instant;
 
 use super::instance::State;
-use super::queue::Ticket;
 use super::reason::StopReason;
 use super::{GIVE_WAY, Pool};
 use crate::clock;
@@ -41,8 +40,7 @@ impl Pool {
         if now < since + patience {
             return Some(since + patience);
         }
-        let waits = |ticket: &Ticket| instance.serves(&ticket.need) && !self.has_alive(&ticket.need);
-        if self.queue.count(waits) == 0 {
+        if self.has_alive(&instance.told()) || !self.queue.is_wanted(&instance.told()) {
             return Some(now + GIVE_WAY);
         }
         tracing::info!(server = self.config.name, instance = instance.serial, "goes on: what it does takes long");

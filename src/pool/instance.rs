@@ -6,7 +6,8 @@ use std::rc::Rc;
 use tokio::time::Instant;
 
 use super::handshake::Stage;
-use super::lease::{Lease, Need};
+use super::lease::Lease;
+use super::need::{Need, Told};
 use super::pending::{InFlightOf, Pending};
 use super::reason::StopReason;
 use super::tail::Tail;
@@ -15,6 +16,7 @@ use crate::clock;
 use crate::era::legacy::Offers;
 use crate::era::level::Level;
 use crate::era::profile::Profile;
+use crate::era::roots::RootList;
 use crate::key::{CallerKey, InstanceKey, InstanceRef};
 use crate::wire::id::{RawId, WireId};
 use crate::wire::outbox::Outbox;
@@ -57,7 +59,7 @@ pub struct Instance {
     pub serial: u64,
     pub profile: Profile,
     /// The roots that it was told, where its server asks for them.
-    pub roots: Option<Rc<str>>,
+    pub roots: Option<RootList>,
     /// Whether it has asked for them.
     pub told_roots: bool,
     pub state: State,
@@ -138,8 +140,8 @@ impl Instance {
         Instance {
             at,
             serial,
-            profile: need.profile.clone(),
-            roots: need.roots.clone(),
+            profile: need.profile().clone(),
+            roots: need.roots().cloned(),
             told_roots: false,
             state: State::Starting,
             stage: Stage::Unopened,
@@ -160,7 +162,7 @@ impl Instance {
             idle_since: now,
             pending: Pending::default(),
             users: Users::Only(caller),
-            bound: (need.lease != Lease::Shared).then_some((caller, need.lease)),
+            bound: (need.lease() != Lease::Shared).then_some((caller, need.lease())),
             asks: BTreeMap::new(),
             level: None,
             takes_level: false,
@@ -242,9 +244,22 @@ impl Instance {
         matches!(self.state, State::Starting | State::Ready)
     }
 
-    /// Whether it was told what a call needs it to have been told.
-    pub fn serves(&self, need: &Need) -> bool {
-        self.profile == need.profile && self.roots == need.roots
+    /// Whether it was told just that.
+    pub fn serves(&self, told: &Told) -> bool {
+        self.profile == told.profile && self.roots == told.roots
+    }
+
+    /// What it was told.
+    pub fn told(&self) -> Told {
+        Told { profile: self.profile.clone(), roots: self.roots.clone() }
+    }
+
+    /// The need that it serves: what is kept of what it says is filed under that.
+    pub fn need(&self) -> Need {
+        match self.bound {
+            Some((owner, Lease::Session)) => Need::new(self.profile.clone(), self.roots.clone(), Lease::Session, owner),
+            _ => Need::of_nobody(self.told()),
+        }
     }
 
     /// Whether it reads what it is sent, or at least not much waits for that.

@@ -1,15 +1,11 @@
-//! Called by `mux` when it places a call: what a call needs of an instance, and which kind of lease a server
-//! gives and why.
+//! Called by `mux` when it places a call: which kind of lease a server gives and why.
 
 pub mod signs;
 
-use std::rc::Rc;
-
 use crate::config::{Keeps, Known, LeaseChoice};
-use crate::era::profile::Profile;
 
 /// How an instance is shared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lease {
     /// Calls of many callers interleave.
     Shared,
@@ -27,27 +23,6 @@ impl Lease {
             Lease::Call => "call",
             Lease::Session => "session",
         }
-    }
-}
-
-/// What a call needs of an instance.
-#[derive(Clone, Debug)]
-pub struct Need {
-    /// What the instance was told about its client.
-    pub profile: Profile,
-    /// The roots that the instance was told, where the server asks for them.
-    pub roots: Option<Rc<str>>,
-    /// How the instance is shared.
-    pub lease: Lease,
-    /// Under a `call` lease it wants no other call beside it, not even of its own caller: what a legacy server asks
-    /// must be about it.
-    pub by_itself: bool,
-}
-
-impl Need {
-    /// Whether the same instances serve both.
-    pub fn is_like(&self, other: &Need) -> bool {
-        self.profile == other.profile && self.roots == other.roots
     }
 }
 

@@ -44,12 +44,18 @@ pub enum Pick {
     Full,
 }
 
-/// Picks for one call.
-pub fn pick(views: impl Iterator<Item = View> + Clone, pool: &Situation) -> Pick {
-    let fitting = views.clone().filter(|view| view.fits && view.ready && view.room);
-    if let Some(view) = fitting.min_by_key(|view| (view.temporary, !view.last, view.in_flight)) {
-        return Pick::Use(view.key);
+/// Picks for one call: the instance that its caller used last, else the least busy; else what helps to get one. How the
+/// pool is counts only for that, and costs a look at all instances.
+pub fn pick(views: impl Iterator<Item = View> + Clone, pool: impl FnOnce() -> Situation) -> Pick {
+    let usable = views.clone().filter(View::is_usable);
+    match usable.min_by_key(|view| (view.temporary, !view.last, view.in_flight)) {
+        Some(view) => Pick::Use(view.key),
+        None => otherwise(views, &pool()),
     }
+}
+
+/// What helps to get an instance where none can be used at once.
+fn otherwise(views: impl Iterator<Item = View> + Clone, pool: &Situation) -> Pick {
     // One that serves a caller alone is started for that caller, and fits no other.
     let starting = views.clone().filter(|view| view.fits && view.starting).count();
     let expected = if pool.alone { starting > 0 } else { starting * pool.concurrency >= pool.waiting.max(1) };
@@ -127,64 +133,64 @@ mod tests {
     #[test]
     fn the_last_used_comes_first_then_the_least_busy() {
         let all = views([|view| view.in_flight = 0, |view| view.last = true]);
-        assert_eq!(pick(all.iter().copied(), &POOL), Pick::Use(all[1].key));
+        assert_eq!(pick(all.iter().copied(), || POOL), Pick::Use(all[1].key));
         let all = views([|view| view.in_flight = 3, |view| view.in_flight = 2]);
-        assert_eq!(pick(all.iter().copied(), &POOL), Pick::Use(all[1].key));
+        assert_eq!(pick(all.iter().copied(), || POOL), Pick::Use(all[1].key));
     }
 
     #[test]
     fn a_temporary_one_is_used_only_where_no_other_has_room() {
         let all = views([|view| (view.temporary, view.last) = (true, true), |view| view.in_flight = 3]);
-        assert_eq!(pick(all.iter().copied(), &POOL), Pick::Use(all[1].key));
+        assert_eq!(pick(all.iter().copied(), || POOL), Pick::Use(all[1].key));
         let all = views([|view| view.temporary = true, |view| view.room = false]);
-        assert_eq!(pick(all.iter().copied(), &POOL), Pick::Use(all[0].key));
+        assert_eq!(pick(all.iter().copied(), || POOL), Pick::Use(all[0].key));
     }
 
     #[test]
     fn one_start_serves_all_that_fit_into_it() {
         let all = views([|view| (view.ready, view.starting) = (false, true)]);
-        assert_eq!(pick(all.iter().copied(), &Situation { waiting: 4, ..POOL }), Pick::Wait);
-        assert_eq!(pick(all.iter().copied(), &Situation { waiting: 5, ..POOL }), Pick::Start);
-        assert_eq!(pick(all.iter().copied(), &Situation { alone: true, ..POOL }), Pick::Wait);
+        assert_eq!(pick(all.iter().copied(), || Situation { waiting: 4, ..POOL }), Pick::Wait);
+        assert_eq!(pick(all.iter().copied(), || Situation { waiting: 5, ..POOL }), Pick::Start);
+        assert_eq!(pick(all.iter().copied(), || Situation { alone: true, ..POOL }), Pick::Wait);
     }
 
     #[test]
     fn an_idle_instance_of_another_profile_gives_way_a_busy_one_only_after_a_while() {
         let full = Situation { max: 1, ..POOL };
         let idle = views([|view| (view.fits, view.foreign, view.idle) = (false, true, true)]);
-        assert_eq!(pick(idle.iter().copied(), &full), Pick::Replace(idle[0].key));
+        assert_eq!(pick(idle.iter().copied(), || full), Pick::Replace(idle[0].key));
         let busy = views([|view| (view.fits, view.foreign) = (false, true)]);
-        assert_eq!(pick(busy.iter().copied(), &full), Pick::Full);
-        assert_eq!(pick(busy.iter().copied(), &Situation { waited: GIVE_WAY, ..full }), Pick::GiveWay(busy[0].key));
+        assert_eq!(pick(busy.iter().copied(), || full), Pick::Full);
+        assert_eq!(pick(busy.iter().copied(), || Situation { waited: GIVE_WAY, ..full }), Pick::GiveWay(busy[0].key));
         let tried = views([|view| (view.fits, view.foreign, view.stays) = (false, true, true)]);
-        assert_eq!(pick(tried.iter().copied(), &Situation { waited: GIVE_WAY, ..full }), Pick::Full);
+        assert_eq!(pick(tried.iter().copied(), || Situation { waited: GIVE_WAY, ..full }), Pick::Full);
     }
 
     #[test]
     fn what_belongs_to_another_caller_never_gives_way() {
         let waited = Situation { max: 1, waited: GIVE_WAY, alone: true, ..POOL };
         let of_another = views([|view| (view.fits, view.kept) = (false, true)]);
-        assert_eq!(pick(of_another.iter().copied(), &waited), Pick::Full);
+        assert_eq!(pick(of_another.iter().copied(), || waited), Pick::Full);
         let foreign_and_kept = views([|view| (view.fits, view.foreign, view.kept) = (false, true, true)]);
-        assert_eq!(pick(foreign_and_kept.iter().copied(), &waited), Pick::Full);
+        assert_eq!(pick(foreign_and_kept.iter().copied(), || waited), Pick::Full);
     }
 
     #[test]
     fn a_full_pool_of_fitting_instances_is_waited_for() {
         let all = views([|view| view.room = false]);
-        assert_eq!(pick(all.iter().copied(), &Situation { max: 1, waited: GIVE_WAY, ..POOL }), Pick::Full);
-        assert_eq!(pick(all.iter().copied(), &POOL), Pick::Start);
+        assert_eq!(pick(all.iter().copied(), || Situation { max: 1, waited: GIVE_WAY, ..POOL }), Pick::Full);
+        assert_eq!(pick(all.iter().copied(), || POOL), Pick::Start);
     }
 
     #[test]
     fn a_temporary_instance_is_started_only_when_nothing_else_helps() {
         let full = Situation { max: 1, spare: 1, ..POOL };
         let busy = views([|view| view.room = false]);
-        assert_eq!(pick(busy.iter().copied(), &full), Pick::Overflow);
+        assert_eq!(pick(busy.iter().copied(), || full), Pick::Overflow);
         let starting = views([|view| (view.ready, view.starting) = (false, true)]);
-        assert_eq!(pick(starting.iter().copied(), &full), Pick::Wait);
+        assert_eq!(pick(starting.iter().copied(), || full), Pick::Wait);
         let idle = views([|view| (view.fits, view.foreign, view.idle) = (false, true, true)]);
-        assert_eq!(pick(idle.iter().copied(), &full), Pick::Replace(idle[0].key));
-        assert_eq!(pick(busy.iter().copied(), &Situation { spare: 1, ..POOL }), Pick::Start);
+        assert_eq!(pick(idle.iter().copied(), || full), Pick::Replace(idle[0].key));
+        assert_eq!(pick(busy.iter().copied(), || Situation { spare: 1, ..POOL }), Pick::Start);
     }
 }

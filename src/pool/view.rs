@@ -1,11 +1,23 @@
 //! How a call sees an instance when it picks one.
 
 use super::instance::{Instance, State};
-use super::lease::{Lease, Need};
+use super::lease::Lease;
+use super::need::Need;
 use super::pending::InFlightOf;
 use super::ties::Users;
 use crate::key::{CallerKey, InstanceKey};
 use crate::{clock, config};
+
+/// A call that looks for an instance.
+#[derive(Clone, Copy, Debug)]
+pub struct Seeker<'a> {
+    pub caller: CallerKey,
+    pub need: &'a Need,
+    /// It wants no other call beside it under a `call` lease, not even of its own caller.
+    pub by_itself: bool,
+    /// The instance that its caller used last.
+    pub last: Option<InstanceKey>,
+}
 
 /// What picking needs to know of one instance, seen by one call.
 #[derive(Clone, Copy, Debug)]
@@ -38,27 +50,35 @@ pub struct View {
     pub stays: bool,
 }
 
+impl View {
+    /// Whether the call can be sent there at once.
+    pub fn is_usable(&self) -> bool {
+        self.fits && self.ready && self.room
+    }
+}
+
 impl Instance {
-    /// How a call of `caller` sees the instance when it picks one.
-    pub fn view(&self, key: InstanceKey, caller: CallerKey, need: &Need, last: bool, config: &config::Server) -> View {
+    /// How a call sees the instance when it picks one.
+    pub fn view(&self, key: InstanceKey, seeker: &Seeker<'_>, config: &config::Server) -> View {
+        let Seeker { caller, need, by_itself, last } = *seeker;
         let talked_of = || self.pending.talked_of(clock::now());
         let alone = || matches!(talked_of(), InFlightOf::Nobody);
-        let own = match (self.bound, need.lease) {
-            (Some((_, Lease::Call)), Lease::Call) if need.by_itself && !alone() => false,
+        let own = match (self.bound, need.lease()) {
+            (Some((_, Lease::Call)), Lease::Call) if by_itself && !alone() => false,
             (Some((owner, _)), _) => owner == caller,
             (None, Lease::Shared) => true,
-            (None, Lease::Call) => alone() || !need.by_itself && talked_of() == InFlightOf::One(caller),
+            (None, Lease::Call) => alone() || !by_itself && talked_of() == InFlightOf::One(caller),
             (None, Lease::Session) => matches!(self.users, Users::Nobody) || self.users == Users::Only(caller),
         };
         // An instance that is a caller's own for the session is told when that caller's roots change.
         // A modern one tells its roots with each call instead.
-        let tells = self.roots == need.roots || self.roots.is_none() && !need.by_itself;
+        let tells = self.roots.as_ref() == need.roots() || self.roots.is_none() && !by_itself;
         let own_session = self.bound == Some((caller, Lease::Session));
-        let its_own = own_session && self.profile == need.profile && tells;
+        let its_own = own_session && self.profile == *need.profile() && tells;
         View {
             key,
-            fits: its_own || own && self.serves(need),
-            foreign: !its_own && !self.serves(need),
+            fits: its_own || own && self.serves(need.told()),
+            foreign: !its_own && !self.serves(need.told()),
             // Its own caller may need another one in its place.
             kept: matches!(self.bound, Some((owner, Lease::Session)) if owner != caller),
             ready: self.state == State::Ready && !self.holds_an_ask(),
@@ -67,13 +87,22 @@ impl Instance {
             // What its own caller keeps is missed by nobody else, and an instance of nobody's is of no use to a session.
             idle: self.idle()
                 || own_session && self.has_no_work() && self.pending.is_idle()
-                || need.lease == Lease::Session && self.rests(),
+                || need.lease() == Lease::Session && self.rests(),
             room: self.pending.working() < config.concurrency && self.reads(),
             in_flight: self.pending.working(),
-            last,
+            last: last == Some(key),
             temporary: self.temporary,
             needed: self.is_irreplaceable(),
             stays: self.stays_until.is_some_and(|until| clock::now() < until),
         }
+    }
+
+    /// The caller that it may serve though it serves nobody else.
+    pub fn favours(&self) -> Option<CallerKey> {
+        let talks_of = || match self.pending.talked_of(clock::now()) {
+            InFlightOf::One(caller) => Some(caller),
+            InFlightOf::Nobody | InFlightOf::Several => None,
+        };
+        self.bound.map(|(owner, _)| owner).or_else(talks_of).or(self.users.only())
     }
 }

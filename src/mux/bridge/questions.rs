@@ -1,7 +1,6 @@
 //! What a legacy server wants to know of a modern caller in the middle of a call, until it is answered.
 
 use std::fmt::Write;
-use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,6 +9,7 @@ use super::{Bridge, fingerprint};
 use crate::clock;
 use crate::era::bridge::ask;
 use crate::era::may_ask_in;
+use crate::era::roots::RootList;
 use crate::error::Error;
 use crate::key::{CallKey, InstanceRef};
 use crate::mux::Mux;
@@ -30,7 +30,7 @@ pub struct ModernCaller {
     /// Tells the request from others: a retry must be the same one.
     pub(super) request: [u8; 32],
     /// The body of the answer to `roots/list`, once the caller told its roots for this call.
-    pub roots: Option<Rc<str>>,
+    pub roots: Option<RootList>,
     /// What the caller is to answer, by the key under which it is asked.
     pub(super) questions: Vec<Named>,
     /// How many keys were given.

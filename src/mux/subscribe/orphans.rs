@@ -11,6 +11,7 @@ use super::params;
 use crate::clock;
 use crate::era::Era;
 use crate::era::profile::Profile;
+use crate::era::roots::RootList;
 use crate::key::{CallerKey, InstanceKey, InstanceRef, ServerId};
 use crate::mux::Mux;
 use crate::mux::errand::Errand;
@@ -30,7 +31,7 @@ pub struct Orphan {
 
 /// Who is subscribed to a resource together: by URI, profile and roots.
 struct Group {
-    alike: (Rc<str>, Profile, Option<Rc<str>>),
+    alike: (Rc<str>, Profile, Option<RootList>),
     first: CallerKey,
     all: Vec<Subscriber>,
 }
@@ -109,7 +110,7 @@ impl Mux {
         server: ServerId,
         orphan: &Orphan,
         now: Instant,
-    ) -> Option<(CallerKey, Profile, Option<Rc<str>>)> {
+    ) -> Option<(CallerKey, Profile, Option<RootList>)> {
         let (key, own, offer) = match orphan.who {
             Subscriber::Session(key) => {
                 let caller = self.callers.get(key)?;

@@ -1,0 +1,177 @@
+//! Called by `mux` for every call: which instance it gets, at once or after it has waited. What is decided is in `pick`, who
+//! comes first in `queue`; here it is done.
+
+use std::time::Duration;
+
+use super::Pool;
+use super::instance::Instance;
+use super::lease::Lease;
+use super::need::Need;
+use super::pick::{self, Pick, Situation};
+use super::queue::{LineKey, Ticket, Turn};
+use super::reason::{StartReason, StopReason};
+use super::view::{Seeker, View};
+use crate::config::WhenFull;
+use crate::error::Error;
+use crate::key::{CallKey, CallerKey, InstanceKey};
+
+impl Pool {
+    /// What can be done at once for a call that just came: the fast path. Nobody overtakes those who wait for the same.
+    pub fn pick_now(&self, seeker: &Seeker<'_>) -> Pick {
+        let waiting = self.queue.waiting_like(seeker.need);
+        if waiting == 0
+            && let Some(key) = self.same_again(seeker)
+        {
+            return Pick::Use(key);
+        }
+        match pick::pick(self.views(seeker), || self.situation(seeker.need, waiting + 1, Duration::ZERO)) {
+            Pick::Use(_) if waiting > 0 => Pick::Wait,
+            pick => pick,
+        }
+    }
+
+    /// The instance that a caller used last, if the next call can be sent there: none is better.
+    fn same_again(&self, seeker: &Seeker<'_>) -> Option<InstanceKey> {
+        let key = seeker.last?;
+        let view = self.instances.get(key)?.view(key, seeker, &self.config);
+        (view.is_usable() && !view.temporary).then_some(key)
+    }
+
+    /// Whether what a call waits for is that others are done. What waits for a start has its place in the instance that is
+    /// started, and takes none in the queue.
+    pub fn is_full_for(&self, picked: Pick, caller: CallerKey, need: &Need) -> bool {
+        match picked {
+            Pick::Full => true,
+            Pick::Start | Pick::Overflow | Pick::Replace(_) if self.setbacks.back_off(need.profile()) => true,
+            // One that serves a caller alone takes so many of its calls.
+            _ if need.lease() != Lease::Shared
+                && self.queue.waiting_like_of(need, caller) >= self.config.concurrency =>
+            {
+                true
+            }
+            // More would not find a place there, whatever has to end first.
+            _ => self.queue.placeless() >= self.config.most_calls(),
+        }
+    }
+
+    /// Lets a call wait for an instance. If it takes the place of another call, that one is returned.
+    ///
+    /// # Errors
+    /// `pool_exhausted` if the queue is full, `start_failed` while a failed start is being backed off from.
+    pub fn wait(&mut self, ticket: Ticket) -> Result<Option<CallKey>, Error> {
+        let failure = self.setbacks.of(ticket.need.profile());
+        if let Some(failure) = failure.filter(|_| !self.has_alive(ticket.need.told())) {
+            return Err(self.start_failed(failure));
+        }
+        let mut crowded_out = None;
+        if ticket.full && self.queue.places() >= self.config.queue.size {
+            // The place goes to whom it is owed: a greedy caller does not keep a modest one out.
+            crowded_out = self.queue.crowd_out(ticket.principal).map(|out| out.call);
+            if crowded_out.is_none() {
+                return Err(Error::PoolExhausted { server: self.config.name.clone() });
+            }
+        }
+        self.queue.push(ticket);
+        Ok(crowded_out)
+    }
+
+    /// Places the next waiting call for which there is room, starting and stopping instances on the way. Each line is looked
+    /// at once, however many wait in it.
+    pub fn next(&mut self, last_of: impl Fn(CallerKey) -> Option<InstanceKey>) -> Option<(CallKey, InstanceKey)> {
+        let (mut rank, last) = (0, self.queue.last_rank());
+        while let Some((next, line)) = self.queue.line_after(rank).filter(|(rank, _)| *rank <= last) {
+            if let Some(found) = self.next_in(line, &last_of) {
+                return Some(found);
+            }
+            rank = next;
+        }
+        None
+    }
+
+    /// The same for one line. What cannot be done for the caller whose turn it is can be done for none behind it, but for
+    /// those for whom an instance is kept.
+    fn next_in(
+        &mut self,
+        line: LineKey,
+        last_of: &impl Fn(CallerKey) -> Option<InstanceKey>,
+    ) -> Option<(CallKey, InstanceKey)> {
+        let mut turn = Turn::default();
+        while let Some((next, ticket)) = self.queue.next_in(line, turn) {
+            turn = next;
+            let (call, caller, leisurely) = (ticket.call, ticket.caller, ticket.leisurely);
+            match self.pick_for(ticket, last_of(caller)) {
+                Pick::Use(key) => return self.serve(call, key),
+                pick => {
+                    let need = ticket.need.clone();
+                    if !self.help(pick, caller, &need, leisurely) && !leisurely && !self.favours(caller) {
+                        break;
+                    }
+                }
+            }
+        }
+        let kept = self.instances.values().filter_map(Instance::favours).find_map(|caller| {
+            let ticket = self.queue.head_of(line, caller)?;
+            match self.pick_for(ticket, last_of(caller)) {
+                Pick::Use(key) => Some((ticket.call, key)),
+                _ => None,
+            }
+        });
+        let (call, key) = kept?;
+        self.serve(call, key)
+    }
+
+    fn pick_for(&self, ticket: &Ticket, last: Option<InstanceKey>) -> Pick {
+        let Ticket { caller, need, by_itself, since, .. } = ticket;
+        let seeker = Seeker { caller: *caller, need, by_itself: *by_itself, last };
+        pick::pick(self.views(&seeker), || self.situation(need, self.queue.waiting_like(need), since.elapsed()))
+    }
+
+    /// Does what helps a call of `caller` that has to wait; whether anything was done.
+    fn help(&mut self, pick: Pick, caller: CallerKey, need: &Need, leisurely: bool) -> bool {
+        let starts = matches!(pick, Pick::Start | Pick::Overflow | Pick::Replace(_));
+        if starts && self.setbacks.back_off(need.profile()) || leisurely && self.has_alive(need.told()) {
+            return false;
+        }
+        match pick {
+            Pick::Start => drop(self.start(caller, need, StartReason::Call)),
+            Pick::Overflow => {
+                let key = self.start(caller, need, StartReason::Overflow);
+                self.instances[key].temporary = true;
+                self.metrics.overflowed();
+            }
+            Pick::Replace(key) => self.stop(key, StopReason::GivesWay),
+            Pick::GiveWay(key) => self.drain(key, StopReason::GivesWay),
+            Pick::Use(_) | Pick::Wait | Pick::Full => return false,
+        }
+        true
+    }
+
+    /// Whether an instance is kept for a caller, or is being started for it.
+    fn favours(&self, caller: CallerKey) -> bool {
+        self.instances.values().any(|instance| instance.favours() == Some(caller))
+    }
+
+    fn serve(&mut self, call: CallKey, by: InstanceKey) -> Option<(CallKey, InstanceKey)> {
+        self.queue.serve(call).map(|_| (call, by))
+    }
+
+    fn views<'a>(&'a self, seeker: &'a Seeker<'a>) -> impl Iterator<Item = View> + Clone + 'a {
+        self.instances.iter().map(move |(key, instance)| instance.view(key, seeker, &self.config))
+    }
+
+    /// How the pool is for a call, with so many waiting that the same instances can serve.
+    fn situation(&self, need: &Need, waiting: usize, waited: Duration) -> Situation {
+        let temporary = self.instances.values().filter(|instance| instance.temporary).count();
+        let overflow = if self.config.when_full == WhenFull::Overflow { self.config.instances.overflow } else { 0 };
+        Situation {
+            max: self.config.instances.max,
+            living: self.living(),
+            processes: self.instances.len() - temporary,
+            concurrency: self.config.concurrency,
+            alone: need.lease() != Lease::Shared,
+            waiting,
+            waited,
+            spare: overflow.saturating_sub(temporary),
+        }
+    }
+}

@@ -2,7 +2,6 @@
 //! brings requests in, instances bring answers back; both end in a method of [`Mux`], which runs to its end
 //! without waiting. Whatever must wait stands somewhere as data, with a deadline: see [`call::Place`].
 
-pub mod access;
 pub mod alarm;
 pub mod ask;
 pub mod bridge;
@@ -21,7 +20,6 @@ pub mod listen;
 pub mod lists;
 pub mod log;
 pub mod measure;
-pub mod names;
 pub mod notified;
 pub mod offer;
 mod own_roots;
@@ -44,7 +42,6 @@ pub mod status;
 pub mod subscribe;
 pub mod sweep;
 pub mod tokens;
-mod uses;
 mod verdict;
 
 use std::cell::RefCell;
@@ -54,6 +51,8 @@ use std::rc::{Rc, Weak};
 use slotmap::{SecondaryMap, SlotMap};
 
 use crate::alarm::Alarm;
+use crate::caller::Caller;
+use crate::caller::endpoint::Endpoint;
 use crate::catalogue::collisions::Collisions;
 use crate::clock::Turn;
 use crate::config::Config;
@@ -65,7 +64,6 @@ use crate::pool::launch::{End, Events, Launcher, Starter};
 use crate::wire::frame::{Line, Scratch};
 use bridge::Held;
 use call::Call;
-use callers::{Caller, Endpoint};
 use listen::Listener;
 use reload::InForce;
 use servers::Server;

@@ -13,7 +13,7 @@ use layers::ring::rings;
 use layers::source::Source;
 
 /// The modules at the root of the crate, each allowed to use those before it.
-const LAYERS: [&str; 23] = [
+const LAYERS: &[&str] = &[
     "key",
     "clock",
     "alarm",
@@ -31,6 +31,7 @@ const LAYERS: [&str; 23] = [
     "era",
     "catalogue",
     "pool",
+    "caller",
     "mux",
     "endpoint",
     "admin",

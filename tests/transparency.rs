@@ -13,9 +13,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use mcpool::caller::Peer as Client;
 use mcpool::config::{self, Config, EraChoice};
 use mcpool::endpoint::connection;
-use mcpool::mux::callers::Peer as Client;
 use mcpool::mux::{Handle, Parts};
 use mcpool::pool::launch::{Connection, Launcher};
 use mcpool::wire::message::Message;

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::print;
+use crate::caller::identity::{Identity, faults, rule_for};
 use crate::config::{Access, Config, Endpoint, Named, Roots};
 use crate::endpoint::{identity, sockets};
-use crate::mux::access::{Identity, faults, rule_for};
 use crate::plural::plural;
 use crate::text;
 

@@ -1,4 +1,4 @@
-//! Who may do what on an endpoint, as used. Made by `file/access.rs`; decided by in `mux::access`.
+//! Who may do what on an endpoint, as used. Made by `file/access.rs`; decided by in `caller::access`.
 
 /// What callers may do: everything, or what is named.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,14 +11,14 @@ use slotmap::Key;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::caller::endpoint::Endpoint;
+use crate::caller::identity::Identity;
 use crate::clock;
 use crate::config::Config;
 use crate::error::Error;
 use crate::key::CallerKey;
 use crate::metrics::Metrics;
 use crate::mux::Handle;
-use crate::mux::access::Identity;
-use crate::mux::callers::Endpoint;
 use crate::reply::Batch;
 use crate::wire::frame::{Line, LineReader};
 use crate::wire::id::RawId;

@@ -13,11 +13,11 @@ use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::caller::Peer;
 use crate::endpoint::rarely::Rarely;
 use crate::endpoint::sockets::ADMIN;
 use crate::error::Error;
 use crate::mux::Handle;
-use crate::mux::callers::Peer;
 use crate::pool::process::Processes;
 use crate::pool::process::origin::Origin;
 use crate::tasks;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::UnixStream;
 
-use crate::mux::access::Identity;
-use crate::mux::callers::Peer;
+use crate::caller::Peer;
+use crate::caller::identity::Identity;
 use crate::pool::process;
 
 /// What the kernel adds to the path of a program whose file was replaced.

@@ -16,11 +16,11 @@ use rustix::io::{Errno, FdFlags, fcntl_setfd, ioctl_fionbio};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::caller::Peer;
 use crate::config::strict::{self, Distrust};
 use crate::endpoint::rarely::Rarely;
 use crate::endpoint::sockets;
 use crate::error::Error;
-use crate::mux::callers::Peer;
 
 /// How often a lock is taken anew that was given up at the same moment.
 const TRIES: usize = 100;

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::bridge::Bridge;
 use super::call::Place;
-use super::callers::{Asked, SILENT};
 use super::{Mux, readable};
+use crate::caller::{Asked, SILENT};
 use crate::clock;
 use crate::era::bridge::ask as words;
 use crate::era::profile::canonical;

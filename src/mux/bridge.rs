@@ -12,12 +12,13 @@ mod rounds;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use super::Mux;
 use super::call::{Call, Then};
 use super::offer::Offer;
 use super::request::{Accepted, Verb};
-use super::roots::fixed;
 use super::route::Route;
-use super::{Mux, names};
+use crate::caller::names;
+use crate::caller::roots::fixed;
 use crate::catalogue::list::ListKind;
 use crate::era::bridge::request;
 use crate::era::level::Level;

@@ -2,162 +2,24 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
-use std::time::Duration;
-
-use foldhash::fast::RandomState;
-use tokio::time::Instant;
 
 use crate::audit::Who;
-use crate::config::{self, Access};
-use crate::era::level::Level;
-use crate::era::profile::Profile;
-use crate::guard::inflight::InFlight;
+use crate::caller::endpoint::Endpoint;
+use crate::caller::{Asked, Caller, Peer, SILENT};
+use crate::config::{self};
 use crate::guard::principal::Principal;
 use crate::key::{CallKey, CallerKey, InstanceKey, InstanceRef, ServerId};
 use crate::pool::lease::Lease;
 use crate::pool::reason::StopReason;
 use crate::pool::ties::{Subscriber, Users};
 use crate::wire::id::{AskId, RawId};
-use crate::wire::message::{member, unquote};
 use crate::wire::outbox::Outbox;
 
 use super::Mux;
-use super::access::{self, Identity};
 use super::call::Place;
-use super::roots::Roots;
-use super::uses::Uses;
-
-/// Why nobody asks a caller whose input has ended.
-pub(super) const SILENT: &str = "the client's input has ended, so that it can answer nothing";
-
-/// What callers of an endpoint see.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    pub name: String,
-    /// In the order of the configuration, which settles collisions.
-    pub servers: Vec<ServerId>,
-    /// The first server that it would show, if all of them are disabled.
-    pub disabled: Option<String>,
-    /// Whether names are shown as `SERVER__NAME`.
-    pub prefix: bool,
-    /// What callers may do to whom no rule applies.
-    pub access: Rc<Access>,
-    /// Rules for some callers, with what they come to.
-    pub rules: Vec<(config::Rule, Rc<Access>)>,
-    /// How long a cold or broken server may delay a list.
-    pub patience: Duration,
-}
-
-/// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Peer {
-    pub uid: u32,
-    pub pid: Option<i32>,
-}
-
-impl From<Peer> for Identity {
-    fn from(peer: Peer) -> Identity {
-        Identity { uid: peer.uid, pid: peer.pid, ..Identity::default() }
-    }
-}
-
-impl Endpoint {
-    /// What a caller may do here, and the place of the rule that says so, if it is one.
-    pub fn access_of(&self, identity: &Identity) -> (Rc<Access>, Option<usize>) {
-        let rule = self.rules.iter().position(|(rule, _)| access::fits(&rule.who, identity));
-        let of_rule = rule.and_then(|place| self.rules.get(place)).map(|(_, access)| access.clone());
-        (of_rule.unwrap_or_else(|| self.access.clone()), rule)
-    }
-
-    fn rule(&self, place: Option<usize>) -> Option<&config::Rule> {
-        self.rules.get(place?).map(|(rule, _)| rule)
-    }
-}
-
-/// One connected caller.
-pub struct Caller {
-    pub endpoint: Rc<Endpoint>,
-    pub peer: Peer,
-    /// Who it is, as far as the kernel says: rules go by that.
-    pub identity: Identity,
-    /// The same for shares, turns and evidence.
-    pub principal: Principal,
-    /// What it may do, and the place of the rule that says so.
-    pub access: Rc<Access>,
-    pub rule: Option<usize>,
-    pub outbox: Outbox,
-    pub bound: InFlight,
-    pub in_flight: HashMap<RawId, CallKey, RandomState>,
-    /// What it said in `initialize`, if it did.
-    pub session: Option<Session>,
-    /// How it named itself first, and the revision that it spoke then.
-    pub client: Option<(String, &'static str)>,
-    pub asks: BTreeMap<AskId, Asked>,
-    next_ask: u64,
-    pub roots: Roots,
-    pub uses: Uses,
-    /// Resources that it is subscribed to.
-    pub subscriptions: usize,
-    /// Servers that were too late for a list of this caller.
-    pub missed: Vec<ServerId>,
-    /// Its input has ended: it hears the answers to its calls still, and can be asked nothing.
-    pub silent: bool,
-    /// Its endpoint is gone: it may begin nothing, and is left then at the latest.
-    pub leaves: Option<Instant>,
-    /// Who it is, for the audit log, if there is one.
-    pub who: Option<Rc<Who>>,
-    /// The servers that it would have started by itself when it came.
-    counted: usize,
-}
-
-/// The state of a legacy caller.
-pub struct Session {
-    pub profile: Profile,
-    /// Its `clientInfo`, as JSON.
-    pub info: Rc<str>,
-    /// Whether `notifications/initialized` came.
-    pub initialized: bool,
-    pub level: Option<Level>,
-}
-
-/// An ask that a caller has not answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Asked {
-    /// On behalf of an instance, by the server's own id.
-    For(InstanceRef, RawId),
-    /// mcpool wants to know its roots.
-    Roots,
-    /// On behalf of a modern server: what it wants to know for this call, by its own key; whether that is an
-    /// elicitation, which can be declined.
-    Input { call: CallKey, key: String, elicitation: bool },
-}
-
-impl Caller {
-    /// An id for an ask, never used before on this connection.
-    pub fn next_ask(&mut self) -> AskId {
-        self.next_ask += 1;
-        AskId(self.next_ask)
-    }
-
-    /// Notes how it names itself: in `initialize`, or in a modern request.
-    pub fn introduces_itself(&mut self, info: Option<&str>, revision: &'static str) {
-        let name = info.and_then(|info| member(info, "name")).and_then(unquote).unwrap_or_default();
-        if let Some(who) = &self.who {
-            who.client.replace(name.clone().into_owned());
-        }
-        self.client = Some((name.into_owned(), revision));
-    }
-
-    /// Whether it opened with `initialize` and may be told of changes.
-    pub fn is_initialized(&self) -> bool {
-        self.session.as_ref().is_some_and(|session| session.initialized)
-    }
-
-    /// Sends a notification of mcpool's own.
-    pub fn notify(&self, method: &str, params: &str) {
-        self.outbox.line(format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#).as_bytes());
-    }
-}
+use crate::caller::affinity::Uses;
+use crate::caller::identity::Identity;
+use crate::caller::roots::Roots;
 
 impl Mux {
     /// The endpoint as callers see it.

@@ -5,10 +5,10 @@ use tokio::time::Instant;
 use super::Mux;
 use super::bridge::Bridge;
 use super::call::{Call, Pin, Place, Source};
-use super::callers::{Caller, SILENT};
 use super::errand::Errand;
 use super::gate::Trials;
-use super::roots::NO_ROOTS;
+use crate::caller::roots::NO_ROOTS;
+use crate::caller::{Caller, SILENT};
 use crate::clock;
 use crate::config::WhenFull;
 use crate::era::may_ask_in;
@@ -62,7 +62,7 @@ impl Mux {
                 // As if it had none, it would not be the same call.
                 return self.fail(key, Error::Unanswered { what: "roots/list".into(), why: SILENT.into() });
             }
-            let deadline = clock::now() + super::roots::PATIENCE;
+            let deadline = clock::now() + crate::caller::roots::PATIENCE;
             // A client may never tell them: others may try meanwhile whether the server works.
             self.calls[key].trials = Trials::default();
             self.wait_at(key, Place::Roots, deadline);

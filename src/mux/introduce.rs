@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 
 use super::Mux;
 use super::call::{Call, Place, Source};
-use super::callers::Session;
 use super::errand::Errand;
 use super::offer::{Offer, declared, restrained};
 use super::request::Accepted;
+use crate::caller::Session;
 use crate::catalogue::VariantKey;
 use crate::catalogue::list::ListKind;
 use crate::clock;

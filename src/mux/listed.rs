@@ -2,11 +2,12 @@
 //! that it is listed under: what a server does for a name that it never told of, nobody decided about. Where tools are
 //! pinned and changes refused, a call waits until the list was seen that tells whether its tool has changed.
 
+use super::Mux;
 use super::call::Place;
 use super::offer::declared;
 use super::request::Accepted;
 use super::route::Route;
-use super::{Mux, names};
+use crate::caller::names;
 use crate::catalogue::list::{List, ListKind};
 use crate::clock;
 use crate::config::Pin;

@@ -10,9 +10,9 @@ mod stream;
 use std::time::Duration;
 
 use super::Mux;
-use super::access::{Thing, allows};
 use super::call::{Call, Place, Source};
 use super::request::Accepted;
+use crate::caller::access::{Thing, allows};
 use crate::catalogue::list::ListKind;
 use crate::clock;
 use crate::era::Era;

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::Mux;
 use super::call::{Call, Place, Source};
 use super::offer::{Offer, declared};
 use super::request::Accepted;
-use super::{Mux, names};
+use crate::caller::names;
 use crate::catalogue::list::ListKind;
 use crate::catalogue::rendered::{Freshness, Rendered};
 use crate::catalogue::{Variant, VariantKey};

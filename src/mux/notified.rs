@@ -1,9 +1,9 @@
 //! Notifications, in both directions: each goes to the one that it belongs to, or nowhere.
 
 use super::Mux;
-use super::access::{Thing, allows};
 use super::call::{Place, Source};
-use super::callers::Asked;
+use crate::caller::Asked;
+use crate::caller::access::{Thing, allows};
 use crate::catalogue::list::ListKind;
 use crate::clock;
 use crate::era::is_ask;

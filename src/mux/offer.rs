@@ -4,7 +4,7 @@
 
 use super::Mux;
 use super::call::Call;
-use super::callers::Caller;
+use crate::caller::Caller;
 use crate::catalogue::VariantKey;
 use crate::config::{Access, Roots};
 use crate::era::bridge::capabilities::Keep;

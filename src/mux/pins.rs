@@ -7,8 +7,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::Mux;
-use super::callers::Endpoint;
 use super::offer::Offer;
+use crate::caller::endpoint::Endpoint;
 use crate::catalogue::VariantKey;
 use crate::catalogue::list::ListKind;
 use crate::catalogue::pins::{Mark, Store, Version, names_of, of_variant};

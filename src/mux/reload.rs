@@ -8,9 +8,10 @@ use std::rc::Rc;
 use tokio::time::Instant;
 
 use super::Mux;
-use super::callers::{Caller, Endpoint};
 use super::offer::restrained;
-use super::roots::{Roots, fixed};
+use crate::caller::Caller;
+use crate::caller::endpoint::Endpoint;
+use crate::caller::roots::{Roots, fixed};
 use crate::clock;
 use crate::config::{self, Access, Config};
 use crate::era::profile::Profile;

@@ -6,13 +6,14 @@ use std::rc::Rc;
 use slotmap::Key;
 use tokio::time::Instant;
 
+use super::Mux;
 use super::call::{Call, Place, Source, Then};
 use super::gate::Trials;
 use super::listed::Listed;
 use super::offer::{declared, restrained};
 use super::own_roots::is_owed;
-use super::{Mux, access};
 use crate::audit::{self, Trail, Who};
+use crate::caller::access;
 use crate::catalogue::list::ListKind;
 use crate::clock;
 use crate::era::level::Level;

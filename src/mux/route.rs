@@ -1,7 +1,8 @@
 //! Which server a request is for, and what the server calls the thing that the request names.
 
-use super::callers::{Caller, Endpoint};
-use super::{Mux, names};
+use super::Mux;
+use crate::caller::endpoint::Endpoint;
+use crate::caller::{Caller, names};
 use crate::catalogue::list::{List, ListKind};
 use crate::era::Era;
 use crate::error::Error;

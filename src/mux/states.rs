@@ -10,7 +10,7 @@ use super::call::{Call, Pin};
 use super::own_roots::sealed;
 use crate::clock;
 use crate::era::bridge::ask;
-use crate::era::bridge::seal::Purpose;
+use crate::era::bridge::seal::{OURS, Purpose};
 use crate::era::legacy::URL_ELICITATION_REQUIRED;
 use crate::era::profile::Profile;
 use crate::error::Error;
@@ -18,9 +18,6 @@ use crate::key::{CallerKey, InstanceRef, ServerId};
 use crate::wire::message::{Kind, Message};
 use crate::wire::scan::{Field, Span};
 use crate::wire::splice::Splice;
-
-/// What every token of mcpool's begins with.
-pub(super) const OURS: &str = "mcpool.";
 
 impl Mux {
     /// Seals the state with which a server's question ends a call.

@@ -6,12 +6,12 @@ mod orphans;
 use std::rc::Rc;
 
 use super::Mux;
-use super::access::{Thing, allows};
 use super::call::{Call, Pin, Then};
-use super::callers::Caller;
 use super::errand::Errand;
 use super::request::Accepted;
-use super::roots::NO_ROOTS;
+use crate::caller::Caller;
+use crate::caller::access::{Thing, allows};
+use crate::caller::roots::NO_ROOTS;
 use crate::era::profile::Profile;
 use crate::era::roots::RootList;
 use crate::error::Error;

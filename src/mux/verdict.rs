@@ -5,10 +5,11 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
+use super::Mux;
 use super::call::{Call, Source};
 use super::errand::Errand;
 use super::gate::TOOLS;
-use super::{Mux, names};
+use crate::caller::names;
 use crate::catalogue::list::ListKind;
 use crate::clock;
 use crate::error::Error;

@@ -142,7 +142,8 @@ fn tools_that_demand_tasks_are_not_offered_where_tasks_do_not_cross() {
             let modern = proxy.modern().connect(endpoint).await;
             let shown = modern.ask("tools/list", json!({})).await;
             assert_eq!(shown.names(), [format!("{before}plain"), format!("{before}either")]);
-            let demanding = if before.is_empty() { "x.y".to_owned() } else { mcpool::mux::names::exposed("s", "x.y") };
+            let demanding =
+                if before.is_empty() { "x.y".to_owned() } else { mcpool::caller::names::exposed("s", "x.y") };
             for tool in [format!("{before}research"), demanding] {
                 let refused = modern.call(&tool, json!({})).await;
                 assert_eq!(refused.code(), -32601);

@@ -4,9 +4,9 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use mcpool::caller::Peer;
 use mcpool::config::{Config, EraChoice, Server};
 use mcpool::endpoint::connection;
-use mcpool::mux::callers::Peer;
 use mcpool::mux::{Handle, Parts};
 use mcpool::pool::launch::{Connection, Launcher};
 use mcpool::wire::message::Message;

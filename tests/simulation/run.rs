@@ -7,9 +7,9 @@ use std::rc::Rc;
 use std::sync::Once;
 use std::time::Duration;
 
+use mcpool::caller::Peer;
 use mcpool::config::Endpoint;
 use mcpool::endpoint::connection;
-use mcpool::mux::callers::Peer;
 use mcpool::mux::{Handle, Parts};
 use serde_json::Value;
 use tokio::io::{DuplexStream, ReadHalf};

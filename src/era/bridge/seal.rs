@@ -6,6 +6,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
 
+/// What every token of mcpool's begins with.
+pub const OURS: &str = "mcpool.";
+
 /// Seals and opens under one key.
 pub struct Sealer(XChaCha20Poly1305);
 

@@ -2,6 +2,7 @@
 
 use super::questions::{Named, Outcome, Question};
 use super::{Bridge, fingerprint};
+use crate::caller::roots::Roots;
 use crate::clock;
 use crate::era::bridge::seal::Purpose;
 use crate::era::profile::canonical;
@@ -10,7 +11,6 @@ use crate::key::{CallKey, InstanceRef};
 use crate::mux::Mux;
 use crate::mux::call::{Place, Source};
 use crate::mux::request::Accepted;
-use crate::mux::roots::Roots;
 use crate::wire::message::{member, members};
 use crate::wire::scan::Field;
 

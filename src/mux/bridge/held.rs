@@ -7,13 +7,13 @@ use tokio::time::Instant;
 
 use super::Bridge;
 use super::questions::Outcome;
+use crate::caller::SILENT;
 use crate::clock;
 use crate::era::bridge::seal::Purpose;
 use crate::error::Error;
 use crate::key::{CallKey, CallerKey, InstanceRef};
 use crate::mux::Mux;
 use crate::mux::call::{Place, Source};
-use crate::mux::callers::SILENT;
 use crate::mux::gate::Trials;
 use crate::wire::message::Message;
 

@@ -2,6 +2,8 @@
 //! all are answered the call goes to the server again. The caller sees one call with questions in the middle.
 
 use super::{Bridge, fingerprint};
+use crate::caller::roots::fixed;
+use crate::caller::{Asked, Caller, SILENT};
 use crate::clock;
 use crate::era::bridge::seal::Purpose;
 use crate::era::bridge::{ask, capabilities, content, request};
@@ -11,8 +13,6 @@ use crate::error::Error;
 use crate::key::{CallKey, CallerKey, InstanceRef, ServerId};
 use crate::mux::Mux;
 use crate::mux::call::{Call, Pin, Place};
-use crate::mux::callers::{Asked, Caller, SILENT};
-use crate::mux::roots::fixed;
 use crate::plural::plural;
 use crate::wire::id::AskId;
 use crate::wire::message::{Message, member, members, unquote};

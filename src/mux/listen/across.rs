@@ -5,6 +5,8 @@
 use std::rc::Rc;
 
 use super::filter::Filter;
+use crate::caller::Caller;
+use crate::caller::access::{Thing, allows};
 use crate::catalogue::VariantKey;
 use crate::clock;
 use crate::era::Era;
@@ -14,8 +16,6 @@ use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::key::{CallKey, CallerKey, ServerId};
 use crate::mux::Mux;
-use crate::mux::access::{Thing, allows};
-use crate::mux::callers::Caller;
 use crate::mux::offer::Offer;
 use crate::mux::request::Accepted;
 use crate::wire::message::Message;

@@ -7,6 +7,8 @@ use tokio::time::Instant;
 
 use super::Listener;
 use super::filter::Filter;
+use crate::caller::Caller;
+use crate::caller::access::{Thing, allows};
 use crate::catalogue::list::ListKind;
 use crate::clock;
 use crate::era::profile::Profile;
@@ -14,9 +16,7 @@ use crate::era::{Era, modern};
 use crate::error::Error;
 use crate::key::{CallKey, CallerKey, InstanceRef, ServerId};
 use crate::mux::Mux;
-use crate::mux::access::{Thing, allows};
 use crate::mux::call::Source;
-use crate::mux::callers::Caller;
 use crate::mux::errand::{Errand, Outcome};
 use crate::pool::instance::{Instance, State};
 use crate::wire::id::{WireId, digits};

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, OnceCell};
 
+use crate::caller::names;
 use crate::catalogue::VariantKey;
 use crate::catalogue::list::{List, ListKind, Page, read_page};
 use crate::clock;
@@ -9,9 +10,9 @@ use crate::era::modern;
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::key::{CallerKey, InstanceRef, ServerId};
+use crate::mux::Mux;
 use crate::mux::call::{Call, Place};
 use crate::mux::errand::{Errand, Outcome};
-use crate::mux::{Mux, names};
 use crate::pool::ties::Users;
 use crate::wire::message::{Kind, Message};
 use crate::wire::scan::Field;

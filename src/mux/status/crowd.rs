@@ -6,9 +6,10 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 use slotmap::Key;
 
+use crate::caller::Caller;
+use crate::caller::endpoint::Endpoint;
 use crate::key::{CallerKey, ServerId};
 use crate::mux::Mux;
-use crate::mux::callers::{Caller, Endpoint};
 
 /// Callers that are told of one by one.
 pub const TOLD: usize = 500;

@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::path::Path;
 use std::rc::Rc;
 
+use mcpool::caller::Peer;
 use mcpool::config::{self, Config};
 use mcpool::endpoint::connection;
-use mcpool::mux::callers::Peer;
 use mcpool::mux::reload::Changes;
 use mcpool::mux::{Handle, Parts};
 use serde_json::{Value, json};

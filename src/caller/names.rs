@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use sha2::{Digest, Sha256};
 
-use super::access::{Thing, allows};
+use crate::caller::access::{Thing, allows};
 use crate::catalogue::list::ListKind;
 use crate::config::Access;
 use crate::hex::hex;
@@ -135,7 +135,7 @@ pub fn claims(template: &str, uri: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::caller::names::*;
     use crate::config::Grants;
 
     /// What may be used where these tools are named, or everything.

@@ -1,0 +1,135 @@
+//! One connected client, and what is known of it. `mux::callers` takes callers in and lets them go.
+
+pub mod access;
+pub mod affinity;
+pub mod endpoint;
+pub mod identity;
+pub mod names;
+pub mod roots;
+
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use foldhash::fast::RandomState;
+use tokio::time::Instant;
+
+use crate::audit::Who;
+use crate::config::Access;
+use crate::era::level::Level;
+use crate::era::profile::Profile;
+use crate::guard::inflight::InFlight;
+use crate::guard::principal::Principal;
+use crate::key::{CallKey, InstanceRef, ServerId};
+use crate::wire::id::{AskId, RawId};
+use crate::wire::message::{member, unquote};
+use crate::wire::outbox::Outbox;
+use affinity::Uses;
+use endpoint::Endpoint;
+use identity::Identity;
+use roots::Roots;
+
+/// Why nobody asks a caller whose input has ended.
+pub const SILENT: &str = "the client's input has ended, so that it can answer nothing";
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Peer {
+    pub uid: u32,
+    pub pid: Option<i32>,
+}
+
+impl From<Peer> for Identity {
+    fn from(peer: Peer) -> Identity {
+        Identity { uid: peer.uid, pid: peer.pid, ..Identity::default() }
+    }
+}
+
+/// One connected caller.
+pub struct Caller {
+    pub endpoint: Rc<Endpoint>,
+    pub peer: Peer,
+    /// Who it is, as far as the kernel says: rules go by that.
+    pub identity: Identity,
+    /// The same for shares, turns and evidence.
+    pub principal: Principal,
+    /// What it may do, and the place of the rule that says so.
+    pub access: Rc<Access>,
+    pub rule: Option<usize>,
+    pub outbox: Outbox,
+    pub bound: InFlight,
+    pub in_flight: HashMap<RawId, CallKey, RandomState>,
+    /// What it said in `initialize`, if it did.
+    pub session: Option<Session>,
+    /// How it named itself first, and the revision that it spoke then.
+    pub client: Option<(String, &'static str)>,
+    pub asks: BTreeMap<AskId, Asked>,
+    pub(crate) next_ask: u64,
+    pub roots: Roots,
+    pub uses: Uses,
+    /// Resources that it is subscribed to.
+    pub subscriptions: usize,
+    /// Servers that were too late for a list of this caller.
+    pub missed: Vec<ServerId>,
+    /// Its input has ended: it hears the answers to its calls still, and can be asked nothing.
+    pub silent: bool,
+    /// Its endpoint is gone: it may begin nothing, and is left then at the latest.
+    pub leaves: Option<Instant>,
+    /// Who it is, for the audit log, if there is one.
+    pub who: Option<Rc<Who>>,
+    /// The servers that it would have started by itself when it came.
+    pub(crate) counted: usize,
+}
+
+/// The state of a legacy caller.
+pub struct Session {
+    pub profile: Profile,
+    /// Its `clientInfo`, as JSON.
+    pub info: Rc<str>,
+    /// Whether `notifications/initialized` came.
+    pub initialized: bool,
+    pub level: Option<Level>,
+}
+
+/// An ask that a caller has not answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// On behalf of an instance, by the server's own id.
+    For(InstanceRef, RawId),
+    /// mcpool wants to know its roots.
+    Roots,
+    /// On behalf of a modern server: what it wants to know for this call, by its own key; whether that is an
+    /// elicitation, which can be declined.
+    Input { call: CallKey, key: String, elicitation: bool },
+}
+
+impl Caller {
+    /// An id for an ask, never used before on this connection.
+    pub fn next_ask(&mut self) -> AskId {
+        self.next_ask += 1;
+        AskId(self.next_ask)
+    }
+
+    /// Notes how it names itself: in `initialize`, or in a modern request.
+    pub fn introduces_itself(&mut self, info: Option<&str>, revision: &'static str) {
+        let name = info.and_then(|info| member(info, "name")).and_then(unquote).unwrap_or_default();
+        if let Some(who) = &self.who {
+            who.client.replace(name.clone().into_owned());
+        }
+        self.client = Some((name.into_owned(), revision));
+    }
+
+    /// Whether it opened with `initialize` and may be told of changes.
+    pub fn is_initialized(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.initialized)
+    }
+
+    /// Sends a notification of mcpool's own.
+    pub fn notify(&self, method: &str, params: &str) {
+        self.outbox.line(format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#).as_bytes());
+    }
+
+    /// Whether its roots are not known and never will be, since its input has ended.
+    pub(crate) fn never_tells_roots(&self) -> bool {
+        self.silent && self.session.is_some() && self.roots.known().is_none()
+    }
+}

@@ -63,7 +63,7 @@ pub struct Caller {
     /// How it named itself first, and the revision that it spoke then.
     pub client: Option<(String, &'static str)>,
     pub asks: BTreeMap<AskId, Asked>,
-    pub(crate) next_ask: u64,
+    next_ask: u64,
     pub roots: Roots,
     pub uses: Uses,
     /// Resources that it is subscribed to.
@@ -77,7 +77,7 @@ pub struct Caller {
     /// Who it is, for the audit log, if there is one.
     pub who: Option<Rc<Who>>,
     /// The servers that it would have started by itself when it came.
-    pub(crate) counted: usize,
+    counted: usize,
 }
 
 /// The state of a legacy caller.
@@ -103,6 +103,50 @@ pub enum Asked {
 }
 
 impl Caller {
+    /// A caller that has said nothing yet. The ids of its asks go on from `next_ask`.
+    pub fn new(
+        endpoint: Rc<Endpoint>,
+        (identity, principal): (Identity, Principal),
+        (access, rule): (Rc<Access>, Option<usize>),
+        (outbox, bound): (Outbox, InFlight),
+        next_ask: u64,
+    ) -> Caller {
+        Caller {
+            counted: endpoint.servers.len(),
+            endpoint,
+            peer: Peer { uid: identity.uid, pid: identity.pid },
+            identity,
+            principal,
+            roots: Roots::of(&access),
+            access,
+            rule,
+            outbox,
+            bound,
+            in_flight: HashMap::default(),
+            session: None,
+            client: None,
+            asks: BTreeMap::new(),
+            next_ask,
+            uses: Uses::default(),
+            subscriptions: 0,
+            missed: Vec::new(),
+            silent: false,
+            leaves: None,
+            who: None,
+        }
+    }
+
+    /// The same, known to the audit log under this name.
+    #[must_use]
+    pub fn audited_as(self, who: Option<Rc<Who>>) -> Caller {
+        Caller { who, ..self }
+    }
+
+    /// How many servers it would have started by itself when it came.
+    pub fn counted(&self) -> usize {
+        self.counted
+    }
+
     /// An id for an ask, never used before on this connection.
     pub fn next_ask(&mut self) -> AskId {
         self.next_ask += 1;

@@ -49,7 +49,7 @@ const ROOMS: [&str; 10] =
     ["todo", "calls", "lists", "asks", "subscriptions", "change", "report", "events", "sweep", "turn"];
 
 /// How many modules of `src/mux` are in no room. May only fall.
-const OUTSIDE: usize = 56;
+const OUTSIDE: usize = 52;
 
 #[test]
 fn imports_point_one_way() {
@@ -69,7 +69,7 @@ fn imports_point_one_way() {
 fn every_module_has_its_place() {
     let source = Source::read(true);
     let mut placeless: Vec<&str> = source.modules().map(|(module, _)| root(module)).collect();
-    placeless.retain(|name| *name != "lib" && *name != APART && place(&LAYERS, name).is_none());
+    placeless.retain(|name| *name != "lib" && *name != APART && place(LAYERS, name).is_none());
     placeless.dedup();
     assert!(placeless.is_empty(), "give these a place in LAYERS: {placeless:?}");
 }
@@ -115,7 +115,7 @@ fn fault(module: &str, used: &str) -> Option<String> {
         (module, APART) if !matches!(module, "cli" | APART) => {
             Some(format!("`{module}` uses `{APART}`, which only `cli` may"))
         }
-        _ => points_back(&LAYERS, module, used),
+        _ => points_back(LAYERS, module, used),
     }
 }
 

@@ -1,11 +1,10 @@
 //! Called by `endpoint::connection`: who is connected, and what is known of each.
 
-use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use crate::audit::Who;
 use crate::caller::endpoint::Endpoint;
-use crate::caller::{Asked, Caller, Peer, SILENT};
+use crate::caller::{Asked, Caller, SILENT};
 use crate::config::{self};
 use crate::guard::principal::Principal;
 use crate::key::{CallKey, CallerKey, InstanceKey, InstanceRef, ServerId};
@@ -17,7 +16,6 @@ use crate::wire::outbox::Outbox;
 
 use super::Mux;
 use super::call::Place;
-use crate::caller::affinity::Uses;
 use crate::caller::identity::Identity;
 use crate::caller::roots::Roots;
 
@@ -73,28 +71,12 @@ impl Mux {
         let next_ask = self.random.borrow_mut().u64(..1 << 48);
         let in_flight = self.most_in_flight(&endpoint, rule);
         let (uid, pid) = (identity.uid, identity.pid);
-        Some(self.callers.insert_with_key(|key| Caller {
-            endpoint,
-            principal: Principal::of(uid, pid, key),
-            peer: Peer { uid: identity.uid, pid: identity.pid },
-            identity,
-            roots: Roots::of(&access),
-            access,
-            rule,
-            outbox,
-            bound: self.in_flight.within(in_flight),
-            in_flight: HashMap::default(),
-            session: None,
-            client: None,
-            asks: BTreeMap::new(),
-            next_ask,
-            uses: Uses::default(),
-            subscriptions: 0,
-            missed: Vec::new(),
-            silent: false,
-            leaves: None,
-            counted,
-            who,
+        let bound = self.in_flight.within(in_flight);
+        Some(self.callers.insert_with_key(|key| {
+            let principal = Principal::of(uid, pid, key);
+            let mut caller = Caller::new(endpoint, (identity, principal), (access, rule), (outbox, bound), next_ask);
+            caller.who = who;
+            caller
         }))
     }
 
@@ -126,7 +108,7 @@ impl Mux {
             })
             .collect();
         calls.into_iter().for_each(|call| self.cancel(call, Some("the client disconnected")));
-        self.callers.remove(key).into_iter().for_each(|caller| self.metrics.sharing.left(caller.counted));
+        self.callers.remove(key).into_iter().for_each(|caller| self.metrics.sharing.left(caller.counted()));
         // Errands on its behalf may serve others too: they go on, for nobody in particular.
         let errands = self.calls.iter().filter(|(_, call)| call.caller == key);
         let errands: Vec<CallKey> = errands.map(|(errand, _)| errand).collect();

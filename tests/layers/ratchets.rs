@@ -12,10 +12,10 @@ pub const CEILINGS: [(&str, usize); 9] = [
     ("files of `impl Mux`", 51),
     ("`impl Mux` outside `src/mux`", 0),
     ("methods of `Mux` in the largest ring of calls", 71),
-    ("files of `src/mux` in its largest circle of imports", 31),
-    ("files of `src` in circles of imports", 100),
+    ("files of `src/mux` in its largest circle of imports", 26),
+    ("files of `src` in circles of imports", 97),
     ("open fields of `Call`, `Caller`, `Server`, `Instance`", 91),
-    ("writes to them outside their folders", 109),
+    ("writes to them outside their folders", 110),
 ];
 
 /// The parts whose fields are theirs alone.

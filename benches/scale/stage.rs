@@ -2,9 +2,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use mcpool::caller::Peer;
 use mcpool::config::{Config, EraChoice, Limits, Probe, RateLimit, Server};
 use mcpool::endpoint::connection;
-use mcpool::mux::callers::Peer;
 use mcpool::mux::{Handle, Parts};
 use tokio::io::duplex;
 use tokio::task::spawn_local;

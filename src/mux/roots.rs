@@ -10,7 +10,6 @@ use crate::caller::{Asked, Caller, SILENT};
 use crate::clock;
 use crate::config;
 use crate::era::profile::{Profile, canonical};
-use crate::era::roots::RootList;
 use crate::key::{CallKey, CallerKey, InstanceRef};
 use crate::pool::handshake::Stage;
 use crate::pool::lease::Lease;

@@ -87,10 +87,11 @@ fn a_tool_without_any_letter_in_its_name_can_be_called() {
 #[test]
 fn alone_a_server_is_shown_as_it_writes() {
     play(async {
-        let odd = r#"{"name":"odd","title":5, "description":null},5,{"title":"no name"}"#;
-        let proxy = beside_a_good_one(&format!("{odd},{GOOD}")).await;
+        let odd = r#"{"name":"odd","title":5, "description":null},{"title":"no name"}"#;
+        // What is no object is no item of any list.
+        let proxy = beside_a_good_one(&format!("5,{odd},{GOOD},null")).await;
         let alone = proxy.legacy(REVISION).connect("odd").await.ask("tools/list", json!({})).await;
-        assert!(alone.raw.contains(odd), "{}", alone.raw);
+        assert!(alone.raw.contains(&format!("[{odd},{GOOD}]")), "{}", alone.raw);
     });
 }
 

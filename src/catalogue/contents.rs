@@ -6,8 +6,8 @@ use std::cell::{Cell, OnceCell};
 
 use super::index::{Index, Joined};
 use super::items::Items;
-use super::legible::Odd;
-use super::list::ListKind;
+use super::kind::ListKind;
+use super::legible::Told;
 use crate::era::Era;
 use crate::wire::message::{member, unquote};
 
@@ -48,9 +48,12 @@ impl Contents {
         self.joined.get_or_init(|| Joined::of((server, self.kind, self.era), self.index(), self.items.iter()))
     }
 
-    /// The items that are not shown there as they were written, if that was decided already.
-    pub fn odd(&self) -> &[Odd] {
-        self.joined.get().map_or(&[], Joined::odd)
+    /// What is told of the items that are not shown there as they were written, if that was decided already.
+    pub fn odd(&self) -> impl Iterator<Item = Told<'_>> {
+        self.joined.get().into_iter().flat_map(Joined::odd).filter_map(|odd| {
+            let id = self.items.get(odd.place()).and_then(|item| unquote(member(item, self.kind.id())?));
+            Told::of(odd, id.as_deref())
+        })
     }
 
     /// The items as they are shown on endpoints of several servers.

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 
 use foldhash::quality::RandomState;
 
+use super::kind::ListKind;
 use super::legible::{Odd, oddities};
-use super::list::ListKind;
 use super::names;
 use super::templates::Templates;
 use crate::era::Era;

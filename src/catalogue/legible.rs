@@ -8,10 +8,9 @@ mod shape;
 
 use std::borrow::Cow;
 
-use crate::catalogue::list::{List, ListKind};
+use super::kind::ListKind;
 use crate::era::Era;
 use crate::wire::json::Reader;
-use crate::wire::message::{member, unquote};
 
 /// How deep an item may be nested: published parsers give up at 128 and 200 levels of the whole line.
 const DEEPEST: usize = 120;
@@ -61,15 +60,9 @@ impl Odd {
     }
 }
 
-impl List {
-    /// The odd items, where that was decided already, and there is something to tell.
-    pub fn odd_told(&self, kind: ListKind) -> impl Iterator<Item = Told<'_>> {
-        self.contents().odd().iter().filter_map(move |odd| self.told_of(kind, odd))
-    }
-
-    /// What there is to tell of an odd item.
-    fn told_of<'a>(&self, kind: ListKind, odd: &'a Odd) -> Option<Told<'a>> {
-        let id = self.contents().items().get(odd.place).and_then(|item| unquote(member(item, kind.id())?));
+impl<'a> Told<'a> {
+    /// What there is to tell of an odd item, which is told apart by `id`, if there is anything.
+    pub fn of(odd: &'a Odd, id: Option<&str>) -> Option<Told<'a>> {
         let item = match id.filter(|id| !id.is_empty()) {
             Some(id) => id.chars().take(LONGEST).collect(),
             None => format!("number {}", odd.place + 1),

@@ -1,4 +1,4 @@
-//! The four lists and a page of one, as a server answered it.
+//! A list of a server, and the pages that it is read from.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -7,10 +7,12 @@ use std::rc::Rc;
 
 use bytestring::ByteString;
 use foldhash::quality::RandomState;
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::catalogue::{Contents, Gathered, ListRecord};
+use super::contents::Contents;
+use super::items::Gathered;
+pub use super::kind::ListKind;
+use super::record::ListRecord;
 use crate::clock;
 use crate::era::Era;
 use crate::wire::message::members;
@@ -19,67 +21,6 @@ use crate::wire::message::members;
 const LONGEST: u64 = (1 << 53) - 1;
 /// The longest cursor that a server is asked with, in bytes.
 const LONGEST_CURSOR: usize = 64 << 10;
-
-/// One of the lists that a server offers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ListKind {
-    Tools,
-    Prompts,
-    Resources,
-    Templates,
-}
-
-impl ListKind {
-    pub const ALL: [ListKind; 4] = [ListKind::Tools, ListKind::Prompts, ListKind::Resources, ListKind::Templates];
-
-    /// The list that a method asks for.
-    pub fn of_method(method: &str) -> Option<ListKind> {
-        ListKind::ALL.into_iter().find(|kind| kind.method() == method)
-    }
-
-    pub fn method(self) -> &'static str {
-        match self {
-            ListKind::Tools => "tools/list",
-            ListKind::Prompts => "prompts/list",
-            ListKind::Resources => "resources/list",
-            ListKind::Templates => "resources/templates/list",
-        }
-    }
-
-    /// The member of the result that holds the items.
-    pub fn member(self) -> &'static str {
-        match self {
-            ListKind::Tools => "tools",
-            ListKind::Prompts => "prompts",
-            ListKind::Resources => "resources",
-            ListKind::Templates => "resourceTemplates",
-        }
-    }
-
-    /// The capability under which changes are announced.
-    pub fn capability(self) -> &'static str {
-        match self {
-            ListKind::Tools => "tools",
-            ListKind::Prompts => "prompts",
-            ListKind::Resources | ListKind::Templates => "resources",
-        }
-    }
-
-    /// The member by which an item is told apart from others.
-    pub fn id(self) -> &'static str {
-        match self {
-            ListKind::Tools | ListKind::Prompts => "name",
-            ListKind::Resources => "uri",
-            ListKind::Templates => "uriTemplate",
-        }
-    }
-
-    /// Whether items are told apart by name, which an endpoint of several servers prefixes.
-    pub fn named(self) -> bool {
-        matches!(self, ListKind::Tools | ListKind::Prompts)
-    }
-}
 
 /// A list as it was fetched.
 pub struct List {

@@ -3,8 +3,9 @@
 
 use std::rc::Rc;
 
-use super::list::ListKind;
-use super::{Catalogue, Contents};
+use super::Catalogue;
+use super::contents::Contents;
+use super::kind::ListKind;
 
 /// What stands behind a name that is shown on endpoints of several servers.
 pub enum Behind<'a> {

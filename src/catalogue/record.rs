@@ -5,8 +5,9 @@ use bytestring::ByteString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::list::ListKind;
-use super::{Items, VariantKey};
+use super::items::Items;
+use super::key::VariantKey;
+use super::kind::ListKind;
 use crate::era::Era;
 
 /// What is kept of one server.

@@ -229,7 +229,7 @@ impl Mux {
             let items: Box<dyn Iterator<Item = &str>> =
                 if endpoint.prefix { Box::new(contents.legible(name)) } else { Box::new(list.items()) };
             if endpoint.prefix && contents.is_untold() {
-                self.collisions.tell_odd(name, kind, list.odd_told(kind));
+                self.collisions.tell_odd(name, kind, contents.odd());
             }
             for item in items {
                 if kind == ListKind::Tools && server.pins.hides(item) {

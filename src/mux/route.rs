@@ -3,8 +3,10 @@
 use super::Mux;
 use crate::caller::endpoint::Endpoint;
 use crate::caller::{Caller, names};
-use crate::catalogue::Behind;
 use crate::catalogue::list::ListKind;
+use crate::catalogue::list::ListKind;
+use crate::catalogue::lookup::Behind;
+use crate::catalogue::lookup::Behind;
 use crate::error::Error;
 use crate::key::ServerId;
 use crate::wire::message::{Message, member, unquote};

@@ -176,7 +176,7 @@ fn moment(time: SystemTime) -> String {
 /// What is left out of its lists, or of items in them, on endpoints of several servers.
 fn odd_items(server: &Server) -> Vec<Value> {
     let lists = server.catalogue.variants().flat_map(Variant::lists);
-    let told = lists.flat_map(|(kind, list)| list.odd_told(kind).map(move |told| (kind, told)));
+    let told = lists.flat_map(|(kind, list)| list.contents().odd().map(move |told| (kind, told)));
     let mut items = Vec::new();
     for (kind, Told { item, why, left_out }) in told {
         let one = json!({ "list": kind.member(), "item": item, "why": why, "left_out": left_out });

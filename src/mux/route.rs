@@ -4,8 +4,6 @@ use super::Mux;
 use crate::caller::endpoint::Endpoint;
 use crate::caller::{Caller, names};
 use crate::catalogue::list::ListKind;
-use crate::catalogue::list::ListKind;
-use crate::catalogue::lookup::Behind;
 use crate::catalogue::lookup::Behind;
 use crate::error::Error;
 use crate::key::ServerId;

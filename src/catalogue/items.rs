@@ -112,7 +112,7 @@ impl Gathered {
     }
 
     /// How many items there are.
-    pub fn len(&self) -> usize {
+    pub fn kept(&self) -> usize {
         self.spans.len()
     }
 

@@ -149,8 +149,8 @@ pub enum Next {
 
 impl Pages {
     /// How many items were kept.
-    pub fn len(&self) -> usize {
-        self.items.len()
+    pub fn kept(&self) -> usize {
+        self.items.kept()
     }
 
     /// The cursor of the next page, as JSON; none if there is none, or the first is to be asked for.

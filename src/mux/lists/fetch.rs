@@ -75,7 +75,7 @@ impl Mux {
         tracing::warn!(
             server = server.config.name,
             list = request.kind.member(),
-            kept = request.pages.len(),
+            kept = request.pages.kept(),
             "is cut off: it has more items or bytes than `limits.list_items` and `limits.list_bytes` allow"
         );
     }

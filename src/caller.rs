@@ -22,7 +22,8 @@ use crate::guard::principal::Principal;
 use crate::key::{CallKey, InstanceRef, ServerId};
 use crate::wire::id::{AskId, RawId};
 use crate::wire::message::{member, unquote};
-use crate::wire::outbox::Outbox;
+use crate::wire::outbox::{Outbox, Speaker, Topic};
+use crate::wire::splice::Splice;
 use affinity::Uses;
 use endpoint::Endpoint;
 use identity::Identity;
@@ -30,6 +31,9 @@ use roots::Roots;
 
 /// Why nobody asks a caller whose input has ended.
 pub const SILENT: &str = "the client's input has ended, so that it can answer nothing";
+
+/// Why nobody asks a caller that is behind with reading.
+pub const UNREAD: &str = "the client does not read what it was told before";
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, Default)]
@@ -165,6 +169,19 @@ impl Caller {
     /// Whether it opened with `initialize` and may be told of changes.
     pub fn is_initialized(&self) -> bool {
         self.session.as_ref().is_some_and(|session| session.initialized)
+    }
+
+    /// Says what a server announced, if it keeps up: that something is not what it was, or one message among many.
+    pub fn hear(&self, by: &Speaker, topic: Topic<'_>, message: &Splice) {
+        self.outbox.news(by, topic, message);
+    }
+
+    /// Says that something of a server is not what it was, on a stream or on none.
+    pub fn hears_of_change(&self, by: &Speaker, method: &str, stream: Option<&str>) {
+        let params =
+            stream.map(|id| format!(r#","params":{{"_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}"#));
+        let line = format!(r#"{{"jsonrpc":"2.0","method":"{method}"{}}}"#, params.unwrap_or_default());
+        self.hear(by, Topic::State { what: method, stream: stream.unwrap_or_default() }, &Splice::new(line.into()));
     }
 
     /// Sends a notification of mcpool's own.

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 thread_local! {
     static TURN: Cell<Option<Instant>> = const { Cell::new(None) };
+    static LAST: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// For as long as this lives, it is now.
@@ -17,9 +18,16 @@ pub struct Turn(());
 impl Turn {
     /// Begins a turn; there is one at a time.
     pub fn begin() -> Turn {
-        TURN.set(Some(Instant::now()));
+        let now = Some(Instant::now());
+        TURN.set(now);
+        LAST.set(now);
         Turn(())
     }
+}
+
+/// When the last turn began, for whoever wants to know roughly and often.
+pub fn last() -> Instant {
+    LAST.get().unwrap_or_else(Instant::now)
 }
 
 impl Drop for Turn {

@@ -120,6 +120,16 @@ pub enum Error {
         /// Bytes that are allowed.
         limit: usize,
     },
+    /// An answer that finds no room beside what its caller has not read.
+    #[error(
+        "the call was carried out, but its answer ({size} bytes) is not passed on: {waiting} bytes wait for this client, which does not read them; let it read, or raise `limits.outgoing`, and look before you send the call again"
+    )]
+    NotRead {
+        /// Bytes of the answer.
+        size: usize,
+        /// Bytes that wait.
+        waiting: usize,
+    },
     /// More calls in flight than one caller may have.
     #[error(
         "this connection has {} in flight already; wait for answers, or raise `limits.in_flight`",
@@ -313,6 +323,7 @@ impl Error {
             }
             Error::ChangedTool { .. } => (403, Some("changed_tool")),
             Error::TooLarge { .. } => (413, Some("too_large")),
+            Error::NotRead { .. } => (413, Some("not_read")),
             Error::CallerOverloaded { .. } | Error::Overloaded { .. } | Error::TooManyTasks { .. } => {
                 (429, Some("caller_overloaded"))
             }

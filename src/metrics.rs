@@ -20,6 +20,7 @@ use std::time::SystemTime;
 
 use crate::audit::Trail;
 use crate::error::Error;
+use crate::wire::flow::Flow;
 use crate::wire::tally::Tally;
 pub use account::Account;
 pub use method::Method;
@@ -65,9 +66,9 @@ pub struct Metrics {
 #[derive(Default)]
 pub struct Bytes {
     pub from_callers: Rc<Tally>,
-    pub to_callers: Rc<Tally>,
+    pub to_callers: Rc<Flow>,
     pub from_servers: Rc<Tally>,
-    pub to_servers: Rc<Tally>,
+    pub to_servers: Rc<Flow>,
 }
 
 impl Bytes {
@@ -75,9 +76,9 @@ impl Bytes {
     pub fn all(&self) -> [(&'static str, u64); 4] {
         [
             ("from_caller", self.from_callers.get()),
-            ("to_caller", self.to_callers.get()),
+            ("to_caller", self.to_callers.written()),
             ("from_server", self.from_servers.get()),
-            ("to_server", self.to_servers.get()),
+            ("to_server", self.to_servers.written()),
         ]
     }
 }

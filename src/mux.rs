@@ -62,6 +62,7 @@ use crate::metrics::Metrics;
 use crate::pool::instance::Instance;
 use crate::pool::launch::{End, Events, Launcher, Starter};
 use crate::wire::frame::{Line, Scratch};
+use crate::wire::outbox::Outbox;
 use bridge::Held;
 use call::Call;
 use listen::Listener;
@@ -131,6 +132,8 @@ impl Handle {
         let metrics = Rc::new(Metrics::default());
         let mux = Rc::new_cyclic(|me: &Weak<RefCell<Mux>>| {
             let starter = Starter {
+                line: parts.config.limits.line,
+                backlog: parts.config.limits.backlog,
                 launcher: parts.launcher,
                 events: Rc::new(Ears(me.clone())),
                 scratch: Scratch::default(),
@@ -205,6 +208,14 @@ impl Events for Ears {
 
     fn line(&self, at: InstanceRef, line: Line) {
         self.with(|mux| mux.heard(at, line));
+    }
+
+    fn waits_for(&self, at: InstanceRef) -> Option<Outbox> {
+        let mux = self.0.upgrade()?;
+        let mux = mux.borrow();
+        // What it answers would gather here, where in a pipe it would have waited.
+        let outbox = &mux.callers.get(mux.instance(at)?.pending.only()?)?.outbox;
+        outbox.is_behind().then(|| outbox.clone())
     }
 
     fn deaf(&self, at: InstanceRef) {

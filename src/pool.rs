@@ -110,8 +110,9 @@ impl Pool {
         self.metrics.started(why.word());
         self.starter.metrics.sharing.started();
         let (config, id, serial) = (self.config.clone(), self.id, self.started);
-        let written = self.starter.metrics.bytes.to_servers.clone();
-        let new = |key| Instance::new(InstanceRef { server: id, key }, serial, need, caller, written);
+        let outbox = self.starter.outbox();
+        let speaker = self.metrics.unheard.clone();
+        let new = |key| Instance::new(InstanceRef { server: id, key }, serial, need, caller, (outbox, speaker));
         let key = self.instances.insert_with_key(new);
         let jitter = self.starter.jitter();
         let instance = &mut self.instances[key];

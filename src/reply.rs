@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::metrics::{Account, Outcome};
 use crate::wire::id::RawId;
 use crate::wire::message::{Kind, Message, member};
-use crate::wire::outbox::Outbox;
+use crate::wire::outbox::{Outbox, Topic};
 use crate::wire::scan::Field;
 use crate::wire::splice::Splice;
 
@@ -64,10 +64,10 @@ impl Reply {
         self.touched = true;
     }
 
-    /// Passes a notification on. SDKs lose a progress notification that arrives in one read with the answer,
-    /// so the answer is later kept out of its write.
+    /// Passes a notification on, if its caller keeps up. SDKs lose a progress notification that arrives in one read with the
+    /// answer, so the answer is later kept out of its write.
     pub fn notify(&mut self, notification: &Splice) {
-        self.outbox.splice(notification);
+        self.outbox.news(&self.account.server().unheard, Topic::None, notification);
         self.talked = true;
     }
 
@@ -76,14 +76,17 @@ impl Reply {
         let Some(token) = &self.token else { return false };
         let mut splice = notification.splice();
         splice.put_if(notification.span(Field::ProgressToken), token.as_str());
-        self.notify(&splice);
+        self.outbox.news(&self.account.server().unheard, Topic::Progress(token.as_str()), &splice);
+        self.talked = true;
         true
     }
 
     /// The terminal response: the server's, under the caller's own id.
     pub fn answer(mut self, answer: &Message, mut splice: Splice) {
         splice.put_if(answer.span(Field::Id), self.id.as_str());
-        self.say(&splice);
+        if let Err(unread) = self.say(&splice) {
+            return self.refuse(&unread);
+        }
         match answer.raw(Field::Error).filter(|_| answer.kind() == Kind::Error) {
             Some(error) => self.account.end(Outcome::Error, member(error, "code").unwrap_or_default()),
             None => self.account.end(Outcome::Ok, ""),
@@ -93,13 +96,15 @@ impl Reply {
     /// The terminal response: a result that mcpool knows.
     pub fn result(mut self, result: &str) {
         let line = format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{result}}}", self.id.as_str());
-        self.say(&Splice::new(line.into()));
-        self.account.end(Outcome::Ok, "");
+        match self.say(&Splice::new(line.into())) {
+            Ok(()) => self.account.end(Outcome::Ok, ""),
+            Err(unread) => self.refuse(&unread),
+        }
     }
 
     /// The terminal response: an error of mcpool's own.
     pub fn refuse(mut self, error: &Error) {
-        self.say(&Splice::new(error.reply(Some(&self.id)).into()));
+        self.must_say(error.reply(Some(&self.id)).into());
         self.account.refused(error);
     }
 
@@ -109,18 +114,39 @@ impl Reply {
         self.account.end(Outcome::Cancelled, why);
     }
 
-    fn say(&mut self, line: &Splice) {
+    /// Says the terminal response if there is room for it.
+    fn say(&mut self, line: &Splice) -> Result<(), Error> {
+        let size = line.size();
+        if let Some(batch) = &self.batch {
+            batch.add(|| line.to_bytes(), size)?;
+        } else if self.outbox.fits(size) {
+            self.before();
+            self.outbox.splice(line);
+        } else {
+            return Err(Error::NotRead { size, waiting: self.outbox.waiting() });
+        }
+        self.open = false;
+        Ok(())
+    }
+
+    /// Says a terminal response that is short.
+    fn must_say(&mut self, line: Bytes) {
         self.open = false;
         if let Some(batch) = &self.batch {
-            let whole = line.to_bytes();
-            let (size, limit) = (batch.size.get() + whole.len(), batch.limit);
-            let fits = size <= limit;
-            return batch.add(if fits { whole } else { Error::TooLarge { size, limit }.reply(Some(&self.id)).into() });
+            return batch.must_add(line);
         }
+        self.before();
+        self.outbox.splice(&Splice::new(line));
+    }
+
+    /// What there was to hear before the terminal response is over.
+    fn before(&self) {
         if self.talked {
+            if let Some(token) = &self.token {
+                self.outbox.settled(Topic::Progress(token.as_str()));
+            }
             self.outbox.cut();
         }
-        self.outbox.splice(line);
     }
 }
 
@@ -129,30 +155,42 @@ impl Drop for Reply {
         if self.open {
             tracing::error!(id = self.id.as_str(), "a call was lost inside mcpool");
             let lost = Error::Internal("mcpool lost the call; this is a bug of mcpool".into());
-            self.say(&Splice::new(lost.reply(Some(&self.id)).into()));
+            self.must_say(lost.reply(Some(&self.id)).into());
             self.account.refused(&lost);
         }
     }
 }
 
 /// The answers to one JSON-RPC batch (revision 2025-03-26, page "Overview"): said as one array when the last
-/// reply that belongs to it is gone.
+/// reply that belongs to it is gone. Until then they take up room in the outbox.
 pub struct Batch {
     outbox: Outbox,
     parts: RefCell<Vec<Bytes>>,
-    size: Cell<usize>,
-    limit: usize,
+    /// The room that is kept.
+    aside: Cell<usize>,
 }
 
 impl Batch {
-    /// A batch whose answers go to `outbox`, and take up at most `limit` bytes until then.
-    pub fn new(outbox: Outbox, limit: usize) -> Rc<Batch> {
-        Rc::new(Batch { outbox, parts: RefCell::default(), size: Cell::new(0), limit })
+    /// A batch whose answers go to `outbox`.
+    pub fn new(outbox: Outbox) -> Rc<Batch> {
+        Rc::new(Batch { outbox, parts: RefCell::default(), aside: Cell::new(0) })
     }
 
-    /// Adds an answer.
-    pub fn add(&self, line: Bytes) {
-        self.size.set(self.size.get() + line.len());
+    /// Adds an answer of so many bytes, if there is room for it.
+    ///
+    /// # Errors
+    /// There is not.
+    fn add(&self, line: impl FnOnce() -> Bytes, size: usize) -> Result<(), Error> {
+        if !self.outbox.set_aside(size) {
+            return Err(Error::NotRead { size, waiting: self.outbox.waiting() });
+        }
+        self.aside.set(self.aside.get() + size);
+        self.must_add(line());
+        Ok(())
+    }
+
+    /// Adds an answer that is short.
+    pub fn must_add(&self, line: Bytes) {
         self.parts.borrow_mut().push(line);
     }
 }
@@ -160,6 +198,7 @@ impl Batch {
 impl Drop for Batch {
     fn drop(&mut self) {
         let parts = self.parts.take();
+        self.outbox.give_back(self.aside.get());
         if !parts.is_empty() {
             self.outbox.line(&[b"[".as_slice(), &parts.join(b",".as_slice()), b"]"].concat());
         }
@@ -193,14 +232,15 @@ mod tests {
     #[tokio::test]
     async fn a_batch_is_answered_as_one_array_when_its_last_call_ends() {
         let outbox = Outbox::new(1000);
-        let batch = Batch::new(outbox.clone(), 10_000);
+        let batch = Batch::new(outbox.clone());
         let reply =
             |id: &str| Reply::new(outbox.clone(), Some(batch.clone()), RawId::new(id).unwrap(), None, account());
         let (first, second, third) = (reply("1"), reply("2"), reply("3"));
         drop(batch);
         second.result("{}");
         third.forget("");
-        assert_eq!(outbox.waiting(), 0);
+        // Its answers take up room, though none is said.
+        assert_eq!((outbox.waiting(), outbox.said()), (36, 0));
         first.result("1");
         assert_eq!(
             written(&outbox).await,

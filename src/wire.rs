@@ -2,8 +2,10 @@
 //! what leaves through [`splice::Splice`] and [`outbox::Outbox`]; payloads in between stay the raw bytes
 //! that were received.
 
+pub mod flow;
 pub mod frame;
 pub mod gauge;
+pub mod half;
 pub mod id;
 pub mod json;
 pub mod message;
@@ -11,4 +13,5 @@ pub mod outbox;
 pub mod scan;
 pub mod skim;
 pub mod splice;
+pub mod stint;
 pub mod tally;

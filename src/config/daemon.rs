@@ -33,8 +33,12 @@ pub struct Limits {
     pub in_flight: usize,
     /// Calls of all callers in flight.
     pub in_flight_total: usize,
-    /// Bytes buffered towards one caller.
+    /// Bytes that wait for one caller.
     pub outgoing: usize,
+    /// How long a caller may read nothing while something waits for it.
+    pub unread: Duration,
+    /// Bytes that wait for one instance.
+    pub backlog: usize,
     /// How long a line may take from its first byte on; one that keeps coming gets as much again.
     pub line: Duration,
     /// Levels of objects and arrays within one message.
@@ -53,10 +57,6 @@ pub struct Limits {
     pub rounds: usize,
     /// Questions of one instance that are not answered yet.
     pub asks: usize,
-    /// Items of one list of a server: what is behind them is not shown.
-    pub list_items: usize,
-    /// Bytes of the same.
-    pub list_bytes: usize,
 }
 
 /// What is remembered of servers.
@@ -130,6 +130,8 @@ impl Default for Limits {
             in_flight: 1024,
             in_flight_total: 65_536,
             outgoing: 64 << 20,
+            unread: Duration::from_secs(60),
+            backlog: 64 << 20,
             line: Duration::from_secs(30),
             nesting: 128,
             subscriptions: 1000,
@@ -139,8 +141,6 @@ impl Default for Limits {
             held_total: 256,
             rounds: 32,
             asks: 64,
-            list_items: 10_000,
-            list_bytes: 4 << 20,
         }
     }
 }

@@ -213,13 +213,16 @@ fn sockets(mut fields: Fields<'_>) -> Sockets {
 
 fn limits(mut fields: Fields<'_>) -> Limits {
     let default = Limits::default();
+    // A kibibyte is the least that the errors of mcpool itself fit into.
+    let message = fields.size("max_message", default.message, 1 << 10..=HUGE);
     let limits = Limits {
-        // A kibibyte is the least that the errors of mcpool itself fit into.
-        message: fields.size("max_message", default.message, 1 << 10..=HUGE),
+        message,
         callers: fields.count("callers", default.callers, 1..=MANY),
         in_flight: fields.count("in_flight", default.in_flight, 1..=MANY),
         in_flight_total: fields.count("in_flight_total", default.in_flight_total, 1..=MANY),
         outgoing: fields.size("outgoing", default.outgoing, 1 << 10..=HUGE),
+        unread: fields.duration("unread", default.unread, MOMENT),
+        backlog: fields.size("backlog", default.backlog.max(message), 1 << 10..=HUGE),
         line: fields.duration("line", default.line, MOMENT),
         nesting: fields.count("nesting", default.nesting, 8..=crate::wire::json::DEEPEST),
         subscriptions: fields.count("subscriptions", default.subscriptions, 0..=MANY),
@@ -229,12 +232,12 @@ fn limits(mut fields: Fields<'_>) -> Limits {
         held_total: fields.count("held_total", default.held_total, 0..=MANY),
         rounds: fields.count("rounds", default.rounds, 1..=MANY),
         asks: fields.count("asks", default.asks, 1..=MANY),
-        list_items: fields.count("list_items", default.list_items, 1..=MANY),
-        list_bytes: fields.size("list_bytes", default.list_bytes, 1 << 10..=HUGE),
     };
-    if limits.outgoing < limits.message {
-        let message = "`outgoing` is smaller than `max_message`: the largest message could not be delivered";
-        fields.contradiction(["outgoing", "max_message"], message, "make `outgoing` at least as large");
+    for (key, bytes) in [("outgoing", limits.outgoing), ("backlog", limits.backlog)] {
+        if bytes < limits.message {
+            let message = format!("`{key}` is smaller than `max_message`: the largest message could not be delivered");
+            fields.contradiction([key, "max_message"], &message, &format!("make `{key}` at least as large"));
+        }
     }
     fields.finish();
     limits

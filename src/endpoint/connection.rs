@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use slotmap::Key;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::task::yield_now;
+use tokio::time::{sleep, timeout_at};
 
 use crate::caller::endpoint::Endpoint;
 use crate::caller::identity::Identity;
@@ -21,17 +22,18 @@ use crate::metrics::Metrics;
 use crate::mux::Handle;
 use crate::reply::Batch;
 use crate::wire::frame::{Line, LineReader};
+use crate::wire::half::Half;
 use crate::wire::id::RawId;
 use crate::wire::message::Message;
-use crate::wire::outbox::Outbox;
+use crate::wire::outbox::{Bounds, Outbox};
 use crate::wire::skim::{self, Shape};
 
 /// A caller that leaves more than this unread is not read from until it reads.
 const UNREAD: usize = 4 << 20;
+/// How many messages of a batch are dealt with before others have their turn.
+const TOGETHER: usize = 32;
 /// How often a caller that says nothing more is looked at: at first, and when its calls take their time.
 const LOOK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
-/// How many bytes of a line must come in a second for it to take longer than `limits.line`.
-const RATE: f64 = 16.0 * 1024.0;
 /// How long a caller that is being left may take to read what was said to it last.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -54,7 +56,8 @@ where
     let identity: Identity = who.into();
     let (pid, uid, program) = (identity.pid, identity.uid, identity.program.clone());
     let (config, scratch, metrics) = mux.with(|mux| (mux.config.clone(), mux.scratch.clone(), mux.metrics.clone()));
-    let outbox = Outbox::counted(config.limits.outgoing, metrics.bytes.to_callers.clone());
+    let bounds = Bounds { bytes: config.limits.outgoing, unread: Some(config.limits.unread) };
+    let outbox = Outbox::counted(bounds, metrics.bytes.to_callers.clone());
     let Some(key) = mux.with(|mux| mux.connect(endpoint.clone(), outbox.clone(), identity)) else {
         tracing::warn!(pid, "refused a caller: the endpoint has as many as it may, or mcpool is ending");
         return false;
@@ -133,13 +136,6 @@ impl Ended {
     }
 }
 
-/// A line that has begun.
-struct Half {
-    until: Instant,
-    /// What came of it since it was given that time.
-    bytes: usize,
-}
-
 struct Session<R> {
     mux: Handle,
     key: CallerKey,
@@ -156,25 +152,23 @@ impl<R: AsyncRead + Unpin> Session<R> {
         loop {
             while let Some(line) = self.lines.take() {
                 self.half = None;
-                if let Err(why) = self.take(line) {
+                if let Err(why) = self.take(line).await {
                     return Ended::Unaddressable(why);
                 }
+                self.catch_up().await;
+                self.lines.give_way().await;
             }
             let held_up = self.half.is_some().then(clock::now);
-            if !self.outbox.below(UNREAD).await {
-                // The writer, which ends with it, says why.
-                pending::<()>().await;
-            }
+            self.catch_up().await;
             if let (Some(half), Some(since)) = (&mut self.half, held_up) {
-                // What was not read meanwhile could not come.
-                half.until += clock::now() - since;
+                half.was_held_up(clock::now() - since);
             }
             let read = match self.half() {
                 None => self.lines.fill().await,
-                Some(until) => match timeout_at(until, self.lines.fill()).await {
+                Some(half) => match timeout_at(half.until(), self.lines.fill()).await {
                     Ok(read) => read,
                     // What came in the meantime may be worth more time.
-                    Err(_) if self.goes_on() => continue,
+                    Err(_) if self.half.as_mut().is_some_and(Half::goes_on) => continue,
                     Err(_) => return Ended::HalfALine,
                 },
             };
@@ -182,7 +176,7 @@ impl<R: AsyncRead + Unpin> Session<R> {
                 Ok(0) => {
                     // A whole message without a line end is one. No connection need be closed for what it is otherwise.
                     if let Some(rest) = self.lines.rest() {
-                        let _ = self.take(rest);
+                        let _ = self.take(rest).await;
                     }
                     // Of a caller that has left everything is given up in any case.
                     if !left(self.lines.inner()) {
@@ -195,7 +189,7 @@ impl<R: AsyncRead + Unpin> Session<R> {
                 Ok(bytes) => {
                     self.metrics.bytes.from_callers.add(bytes as u64);
                     if let Some(half) = &mut self.half {
-                        half.bytes += bytes;
+                        half.came(bytes);
                     }
                 }
                 Err(error) => return Ended::Read(error),
@@ -203,23 +197,21 @@ impl<R: AsyncRead + Unpin> Session<R> {
         }
     }
 
-    /// Until when the line that has begun may take, if one has.
-    fn half(&mut self) -> Option<Instant> {
+    /// The line that has begun, if one has.
+    fn half(&mut self) -> Option<&Half> {
         if !self.lines.in_a_line() {
             self.half = None;
             return None;
         }
-        let limit = self.config.limits.line;
-        Some(self.half.get_or_insert_with(|| Half { until: clock::now() + limit, bytes: 0 }).until)
+        Some(self.half.get_or_insert_with(|| Half::begins(self.config.limits.line)))
     }
 
-    /// Whether half a line that has had its time gets as much again: it goes on at a rate that brings it to an end.
-    fn goes_on(&mut self) -> bool {
-        let limit = self.config.limits.line;
-        let Some(half) = &mut self.half else { return false };
-        let goes_on = half.bytes as f64 >= RATE * limit.as_secs_f64();
-        *half = Half { until: half.until + limit, bytes: 0 };
-        goes_on
+    /// Waits until the caller has read so much that more may be done for it.
+    async fn catch_up(&self) {
+        if !self.outbox.below(UNREAD.min(self.outbox.limit() / 2)).await {
+            // The writer, which ends with it, says why.
+            pending::<()>().await;
+        }
     }
 
     /// Waits until the last calls are answered, or the caller has left. What is not answered by then is cancelled.
@@ -233,9 +225,10 @@ impl<R: AsyncRead + Unpin> Session<R> {
 
     /// Takes one line; an error if it is a request that cannot be answered. Nobody waits for an answer to anything else
     /// that is wrong with a line.
-    fn take(&mut self, line: Line) -> Result<(), String> {
+    async fn take(&mut self, line: Line) -> Result<(), String> {
         match line {
-            Line::Whole(line) if Message::is_batch(&line) => self.take_batch(&line),
+            // Behind a pointer, since few lines are one.
+            Line::Whole(line) if Message::is_batch(&line) => Box::pin(self.take_batch(&line)).await,
             Line::Whole(line) => self.take_message(line, None),
             Line::TooLong(size, skim) => {
                 let error = Error::TooLarge { size, limit: self.config.limits.message };
@@ -257,7 +250,12 @@ impl<R: AsyncRead + Unpin> Session<R> {
             && matches!(malformed.shape, Shape::Request | Shape::Nothing)
         {
             self.metrics.refused(&error);
-            batch.add(error.reply(malformed.id.as_ref()).into());
+            batch.must_add(error.reply(malformed.id.as_ref()).into());
+            return Ok(());
+        }
+        if malformed.id.is_none() && malformed.shape == Shape::Request && malformed.code == -32600 {
+            // It has one that is none, under which nobody can wait.
+            self.answer_nobody(&error);
             return Ok(());
         }
         self.refuse(&error, malformed.id.as_ref(), malformed.shape, "malformed")
@@ -284,7 +282,7 @@ impl<R: AsyncRead + Unpin> Session<R> {
         Ok(())
     }
 
-    fn take_batch(&mut self, line: &Bytes) -> Result<(), String> {
+    async fn take_batch(&mut self, line: &Bytes) -> Result<(), String> {
         if !self.mux.with(|mux| mux.speaks_batches(self.key)) {
             let error = Error::InvalidRequest("batches exist only in revision 2025-03-26".into());
             return self.refuse_batch(&error, line);
@@ -295,8 +293,14 @@ impl<R: AsyncRead + Unpin> Session<R> {
                 self.refuse(&Error::InvalidRequest("an empty batch".into()), None, Shape::Nothing, "malformed")
             }
             Ok(elements) => {
-                let batch = Batch::new(self.outbox.clone(), self.config.limits.outgoing);
-                elements.into_iter().try_for_each(|line| self.take_message(line, Some(&batch)))
+                let batch = Batch::new(self.outbox.clone());
+                for (number, line) in elements.into_iter().enumerate() {
+                    if number % TOGETHER == TOGETHER - 1 {
+                        yield_now().await;
+                    }
+                    self.take_message(line, Some(&batch))?;
+                }
+                Ok(())
             }
         }
     }
@@ -314,11 +318,16 @@ impl<R: AsyncRead + Unpin> Session<R> {
         messages.iter().try_for_each(|message| self.refuse(error, message.id(), message.shape(), "malformed"))
     }
 
-    /// Says an error to nobody in particular, as JSON-RPC has it; then the connection is closed, because whoever
-    /// waits for an answer to that line would wait for ever.
-    fn unaddressable(&self, error: &Error) -> Result<(), String> {
+    /// Says an error to nobody in particular, as JSON-RPC has it.
+    fn answer_nobody(&self, error: &Error) {
         self.metrics.refused(error);
         self.outbox.line(&error.reply(None));
+    }
+
+    /// Says an error to nobody in particular; then the connection is closed, because whoever waits for an answer to that
+    /// line would wait for ever.
+    fn unaddressable(&self, error: &Error) -> Result<(), String> {
+        self.answer_nobody(error);
         Err(error.to_string())
     }
 }

@@ -37,6 +37,7 @@ impl Error {
             | Error::OthersServer { .. }
             | Error::NoRoom { .. }
             | Error::TooLarge { .. }
+            | Error::NotRead { .. }
             | Error::CallerOverloaded { .. }
             | Error::Overloaded { .. }
             | Error::TooManyTasks { .. }

@@ -62,6 +62,11 @@ impl Account {
         }
     }
 
+    /// Whose it is.
+    pub fn server(&self) -> &Rc<ServerMetrics> {
+        &self.server
+    }
+
     /// It needs an instance of a server.
     pub fn placed(&mut self, server: &Rc<ServerMetrics>) {
         self.is_for(server);

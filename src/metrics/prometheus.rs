@@ -86,10 +86,10 @@ pub(super) const METRICS: [(&str, Kind, &str); 36] = [
     ("mcpool_tool_breakers", Gauge, "Tools whose breakers are not closed."),
     ("mcpool_breaker_trips_total", Counter, "How often the breaker opened."),
     ("mcpool_refusals_total", Counter, "Errors that mcpool itself answered."),
-    ("mcpool_lists_cut_total", Counter, "Lists that were cut off: they had more items or bytes than a list may have."),
     ("mcpool_retries_total", Counter, "Calls sent again after their instance had died."),
     ("mcpool_probes_total", Counter, "Probes of idle instances."),
     ("mcpool_stderr_lines_left_out_total", Counter, "Lines of stderr that were not logged."),
+    ("mcpool_unheard_messages_total", Counter, "Progress, log lines and the like lost because peers read slowly."),
     ("mcpool_dropped_messages_total", Counter, "Messages that were delivered to nobody."),
     ("mcpool_bytes_total", Counter, "Bytes read and written."),
     ("mcpool_reloads_total", Counter, "Reloads of the config."),
@@ -200,12 +200,12 @@ impl Exporter {
                 "exhausted" => "mcpool_exhausted_total",
                 "overflow" => "mcpool_overflow_total",
                 "retries" => "mcpool_retries_total",
-                "lists_cut" => "mcpool_lists_cut_total",
                 _ => "mcpool_breaker_trips_total",
             };
             self.counter(name, named(), count);
         }
         self.counter("mcpool_stderr_lines_left_out_total", named(), server.stderr_left_out.get());
+        self.counter("mcpool_unheard_messages_total", named(), server.unheard.get());
         for (reason, count) in from_the_start(&["call"], server.starts()) {
             self.counter("mcpool_starts_total", with("reason", reason), count);
         }

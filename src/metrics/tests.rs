@@ -30,7 +30,7 @@ fn counts_are_rendered_as_they_are_shown() {
     metrics.refused(&Error::Parse("x".into()));
     metrics.dropped("late_answer");
     metrics.reloaded(Reload::Refused);
-    metrics.bytes.to_callers.add(7);
+    metrics.bytes.to_callers.wrote(7);
     files.call_ended(Method::named("tools/call"), Outcome::Ok, None, None);
     files.call_ended(Method::named("tools/invented"), Outcome::Error, None, None);
     assert_eq!(metrics.all_refused().into_iter().collect::<Vec<_>>(), [("draining", 1), ("parse_error", 1)]);

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::bridge::Bridge;
 use super::call::Place;
 use super::{Mux, readable};
-use crate::caller::{Asked, SILENT};
+use crate::caller::{Asked, SILENT, UNREAD};
 use crate::clock;
 use crate::era::bridge::ask as words;
 use crate::era::profile::canonical;
@@ -137,7 +137,6 @@ impl Mux {
             return self.refuse_ask(at, id, SILENT);
         }
         let ours = caller.next_ask();
-        caller.asks.insert(ours, Asked::For(at, id.clone()));
         let mut splice = message.splice();
         splice.put_if(message.span(Field::Id), ours.0.to_string());
         if caller.endpoint.prefix && message.span(Field::Params).found() {
@@ -146,7 +145,10 @@ impl Mux {
         } else {
             splice.put_if(message.span(Field::MetaProgressToken), ours.0.to_string());
         }
-        caller.outbox.splice(&splice);
+        if !caller.outbox.ask(&splice) {
+            return self.refuse_ask(at, id, UNREAD);
+        }
+        caller.asks.insert(ours, Asked::For(at, id.clone()));
         self.touch_calls(at, key);
         if let Some(ask) = self.instance_mut(at).and_then(|instance| instance.asks.get_mut(id)) {
             ask.with = Some(With::Caller(key, ours));
@@ -180,7 +182,7 @@ impl Mux {
                 }
                 let mut splice = answer.splice();
                 splice.put_if(answer.span(Field::Id), id.as_str());
-                instance.outbox.splice(&splice);
+                instance.pass_answer(&splice, &id);
                 self.ask_over(at, key);
             }
         }

@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::Mux;
@@ -87,7 +88,8 @@ impl Mux {
 
     /// Starts an instance so that it introduces itself, unless one is on its way.
     pub(crate) fn introduce_server(&mut self, server: ServerId, caller: CallerKey, offer: Offer) {
-        if self.server_mut(server).catalogue.variant_mut(&offer.introduction()).begin_introduction() {
+        let variant = self.server_mut(server).catalogue.variant_mut(&offer.introduction());
+        if !std::mem::replace(&mut variant.introducing, true) {
             let errand = Errand::Introduce(offer.introduction());
             self.send_errand(server, caller, offer.profile, None, ("ping", "{}"), errand);
         }
@@ -102,7 +104,11 @@ impl Mux {
         }
         let catalogue = &mut self.server_mut(at.server).catalogue;
         catalogue.note_era(profile.era());
-        if catalogue.variant_mut(&key).introduced(result) {
+        let variant = catalogue.variant_mut(&key);
+        variant.introducing = false;
+        let new = variant.introduction() != Some(result.as_str());
+        variant.introduction = RawValue::from_string(result).ok();
+        if new {
             catalogue.save();
         }
         // Whoever waited for an instance only to have this said needs none any more.
@@ -137,7 +143,7 @@ impl Mux {
                 matches!(call.place, Place::Introductions(_)) && self.offer_to(server, call).introduction() == of
             };
             if self.waiting_for(server, wants).is_empty() {
-                self.server_mut(server).catalogue.variant_mut(&of).end_introduction();
+                self.server_mut(server).catalogue.variant_mut(&of).introducing = false;
                 self.cancel(errand, None);
             }
         }
@@ -145,7 +151,7 @@ impl Mux {
 
     /// No instance could be started to introduce itself, or none that speaks the era that was tried.
     pub(crate) fn not_introduced(&mut self, server: ServerId, key: &VariantKey, error: &Error) {
-        self.server_mut(server).catalogue.variant_mut(key).end_introduction();
+        self.server_mut(server).catalogue.variant_mut(key).introducing = false;
         let (era, choice) = (key.era, self.server(server).config.era);
         if self.server(server).catalogue.lacks(era, choice) {
             let tries = |call: &Call| matches!(call.place, Place::Introductions(_));

@@ -120,8 +120,7 @@ impl Mux {
                 listener.wants.iter().any(|(id, wants)| *id == server && wants.lets_through(method, kind.capability()))
                     && self.calls.get(call).is_some_and(|call| offered(call));
             if let Some(caller) = self.callers.get(listener.caller).filter(|_| wants) {
-                let id = listener.id.as_str();
-                caller.notify(method, &format!(r#"{{"_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}"#));
+                caller.hears_of_change(self.server(server).speaker(), method, Some(listener.id.as_str()));
             }
         }
     }

@@ -14,6 +14,7 @@ use crate::key::{CallerKey, InstanceRef, ServerId};
 use crate::pool::instance::State;
 use crate::pool::pending::{Entry, InFlightOf};
 use crate::wire::message::Message;
+use crate::wire::outbox::Topic;
 use crate::wire::scan::Field;
 
 impl Mux {
@@ -119,7 +120,7 @@ impl Mux {
                 };
                 match self.callers.get(caller) {
                     Some(known) if level.is_none_or(|level| wanted.is_none_or(|wanted| level >= wanted)) => {
-                        known.outbox.splice(&message.splice());
+                        known.hear(self.server(at.server).speaker(), Topic::None, &message.splice());
                         self.touch_calls(at, caller);
                     }
                     _ => self.metrics.dropped("level_unwanted"),

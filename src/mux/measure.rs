@@ -17,7 +17,7 @@ impl Mux {
         Measured {
             callers: endpoints.map(|name| (name.clone(), crowd.of(name))).collect(),
             held: self.held.count(),
-            buffered: self.callers.values().map(|caller| caller.outbox.waiting()).sum(),
+            buffered: self.metrics.bytes.to_callers.waiting(),
             draining: self.draining,
             servers: self.measure_servers(),
         }

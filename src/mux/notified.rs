@@ -13,6 +13,7 @@ use crate::pool::instance::State;
 use crate::pool::pending::InFlightOf;
 use crate::wire::id::{AskId, RawId, WireId, digits};
 use crate::wire::message::Message;
+use crate::wire::outbox::Topic;
 use crate::wire::scan::Field;
 
 /// Whether a method is one of those by which servers ask something of their clients, which clients answer.
@@ -52,7 +53,7 @@ impl Mux {
         let owner = self.instance(at).map(|instance| instance.owner(clock::now()));
         match owner.map(|owner| (owner, self.callers_with(owner))) {
             Some((InFlightOf::One(caller), Some(outbox))) => {
-                outbox.splice(&message.splice());
+                outbox.news(self.server(at.server).speaker(), Topic::None, &message.splice());
                 self.touch_calls(at, caller);
             }
             _ => self.drop_from(at, "owner_unknown", &message.method()),
@@ -99,7 +100,7 @@ impl Mux {
             if let Some(caller) = self.callers.get(caller) {
                 let mut splice = message.splice();
                 splice.put_if(message.span(Field::ProgressToken), token.as_str());
-                return caller.outbox.splice(&splice);
+                return caller.hear(self.server(at.server).speaker(), Topic::Progress(token.as_str()), &splice);
             }
         }
         self.drop_from(at, "progress_unwanted", message.raw(Field::ProgressToken).unwrap_or_default());
@@ -155,7 +156,7 @@ impl Mux {
     pub(crate) fn announce_to_sessions(&self, server: ServerId, profile: &Profile, method: &str) {
         for (_, caller) in self.callers_of(server).filter(|(_, caller)| caller.is_initialized()) {
             if self.offer_to_session(server, caller).is_some_and(|offer| offer.profile == *profile) {
-                caller.outbox.line(format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#).as_bytes());
+                caller.hears_of_change(self.server(server).speaker(), method, None);
             }
         }
     }
@@ -176,13 +177,12 @@ impl Mux {
             .filter(|(_, caller)| self.offer_to_session(server, caller).is_some_and(|offer| offer.profile == *profile))
             .map(|(key, _)| key)
             .collect();
+        let speaker = self.server(server).speaker().clone();
         for key in tell {
             let Some(caller) = self.callers.get_mut(key) else { continue };
             caller.missed.retain(|missed| *missed != server);
             for kind in ["tools", "prompts", "resources"] {
-                caller
-                    .outbox
-                    .line(format!(r#"{{"jsonrpc":"2.0","method":"notifications/{kind}/list_changed"}}"#).as_bytes());
+                caller.hears_of_change(&speaker, &format!("notifications/{kind}/list_changed"), None);
             }
         }
     }

@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::key::{CallerKey, InstanceKey, InstanceRef, ServerId};
 use crate::wire::id::{RawId, WireId};
 use crate::wire::message::{Message, elements, member, unquote};
+use crate::wire::outbox::Topic;
 use crate::wire::scan::Field;
 use crate::wire::splice::Splice;
 use tasks::{Stage, Task, Tasks};
@@ -189,7 +190,16 @@ impl Mux {
         let id = message.text(Field::TaskId).unwrap_or_default();
         let owner = self.server(at.server).owned.tasks.get(at.key, &id).map(|task| task.caller);
         self.task_came_to(at, &id, Stage::told("", message.raw(Field::Params).unwrap_or("{}")));
-        self.pass_to(at, owner, message);
+        match owner.and_then(|owner| self.callers.get(owner)) {
+            Some(caller) => {
+                caller.hear(
+                    self.server(at.server).speaker(),
+                    Topic::State { what: &id, stream: "task" },
+                    &message.splice(),
+                );
+            }
+            None => self.drop_from(at, "owner_unknown", &message.method()),
+        }
     }
 
     /// An elicitation ended on its web page.

@@ -18,6 +18,7 @@ use crate::catalogue::Catalogue;
 use crate::config;
 use crate::key::ServerId;
 use crate::pool::Pool;
+use crate::wire::outbox::Speaker;
 
 /// One server with all that is known of it.
 pub struct Server {
@@ -36,6 +37,13 @@ pub struct Server {
     /// When subscriptions were taken over last.
     pub(super) taken_over: Option<Instant>,
     pub(super) standing: Standing,
+}
+
+impl Server {
+    /// Who it is where it says what may be lost.
+    pub fn speaker(&self) -> &Speaker {
+        &self.pool.metrics.unheard
+    }
 }
 
 /// Whether a server is configured.

@@ -19,6 +19,7 @@ use crate::key::{CallKey, InstanceRef, ServerId};
 use crate::pool::instance::Instance;
 use crate::pool::ties::Subscriber;
 use crate::wire::message::Message;
+use crate::wire::outbox::Topic;
 use crate::wire::scan::Field;
 pub use orphans::Orphan;
 
@@ -200,11 +201,15 @@ impl Mux {
         }
         for who in told {
             match who {
-                Subscriber::Stream(call) => self.tell_stream(call, message),
+                Subscriber::Stream(call) => self.tell_stream(at.server, call, message),
                 Subscriber::Session(caller) => {
                     let may = |caller: &&Caller| allows(&caller.access, Thing::Resource(&uri));
                     if let Some(caller) = self.callers.get(caller).filter(may) {
-                        caller.outbox.splice(&message.splice());
+                        caller.hear(
+                            self.server(at.server).speaker(),
+                            Topic::State { what: &uri, stream: "" },
+                            &message.splice(),
+                        );
                     }
                 }
             }

@@ -1,7 +1,6 @@
 //! One running copy of a server, as the pool and `mux` know it. What runs its process is in `pool::launch`.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 
 use tokio::time::Instant;
 
@@ -19,13 +18,7 @@ use crate::era::profile::Profile;
 use crate::era::roots::RootList;
 use crate::key::{CallerKey, InstanceKey, InstanceRef};
 use crate::wire::id::{RawId, WireId};
-use crate::wire::outbox::Outbox;
-use crate::wire::tally::Tally;
-
-/// With so many bytes waiting for an instance, it gets no new calls.
-const BACKLOG: usize = 8 * 1024 * 1024;
-/// How many bytes may wait for an instance that does not read: beyond the backlog, one message of each call in flight.
-const OUTGOING: usize = 256 * 1024 * 1024;
+use crate::wire::outbox::{Outbox, Speaker};
 
 /// The life of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +59,8 @@ pub struct Instance {
     pub stage: Stage,
     pub offers: Offers,
     pub outbox: Outbox,
+    /// Its server, as who says what may be lost.
+    pub(super) speaker: Speaker,
     pub stderr: Tail,
     pub pid: Option<u32>,
     /// Whether its process was started at all.
@@ -135,7 +130,13 @@ pub struct Instance {
 
 impl Instance {
     /// An instance that is about to be started for `caller`.
-    pub fn new(at: InstanceRef, serial: u64, need: &Need, caller: CallerKey, written: Rc<Tally>) -> Instance {
+    pub fn new(
+        at: InstanceRef,
+        serial: u64,
+        need: &Need,
+        caller: CallerKey,
+        (outbox, speaker): (Outbox, Speaker),
+    ) -> Instance {
         let now = clock::now();
         Instance {
             at,
@@ -146,7 +147,8 @@ impl Instance {
             state: State::Starting,
             stage: Stage::Unopened,
             offers: Offers::default(),
-            outbox: Outbox::counted(OUTGOING, written),
+            outbox,
+            speaker,
             stderr: Tail::default(),
             pid: None,
             launched: false,
@@ -262,14 +264,14 @@ impl Instance {
         }
     }
 
-    /// Whether it reads what it is sent, or at least not much waits for that.
+    /// Whether it reads what it is sent, or at least not much waits for that: otherwise it gets no new calls.
     pub fn reads(&self) -> bool {
-        self.outbox.waiting() < BACKLOG
+        self.outbox.waiting() < self.outbox.limit() / 8
     }
 
     /// Whether so little waits for it that what nobody waits for takes no room from calls.
     pub fn keeps_up(&self) -> bool {
-        self.outbox.waiting() < BACKLOG / 8
+        self.outbox.waiting() < self.outbox.limit() / 64
     }
 
     /// Whether an ask waits for its owner to become known: then nothing new is sent.

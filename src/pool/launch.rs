@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::yield_now;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::instance::Instance;
 use super::process::Process;
@@ -20,11 +20,18 @@ use super::tail::Tail;
 use crate::key::InstanceRef;
 use crate::metrics::Metrics;
 use crate::wire::frame::{Line, LineReader, Scratch};
-use crate::wire::outbox::Outbox;
+use crate::wire::half::Half;
+use crate::wire::outbox::{Bounds, Outbox};
 use crate::{config, tasks};
 
 /// How long what a process wrote at last, and how it ended, may take to arrive once one of the two is seen.
 const LAST_WORDS: Duration = Duration::from_millis(100);
+/// As long as no more waits for all callers together, nobody needs to be waited for.
+const LITTLE: usize = 1 << 20;
+/// How long a caller that is behind is waited for at a time, and how often is looked whether others want the instance, too.
+const MOMENT: (Duration, Duration) = (Duration::from_secs(10), Duration::from_millis(20));
+/// What may be kept of a line that does not go on.
+const SHORT: usize = 64 * 1024;
 /// How long is read at most of what others write to the pipe of a process that has ended.
 const LAST_WORDS_OF_OTHERS: Duration = Duration::from_secs(1);
 
@@ -54,6 +61,8 @@ pub trait Events {
     fn started(&self, at: InstanceRef, pid: Option<u32>);
     /// A line arrived.
     fn line(&self, at: InstanceRef, line: Line);
+    /// Whoever is to read before more lines of it are read: the one caller all of whose calls it has, if that is behind.
+    fn waits_for(&self, at: InstanceRef) -> Option<Outbox>;
     /// It gets nothing more of what is said to it, though lines may still come.
     fn deaf(&self, at: InstanceRef);
     /// Its process has ended. What it wrote before that may still come, and nothing else is to be expected of it.
@@ -81,6 +90,10 @@ pub struct Starter {
     pub scratch: Scratch,
     /// The longest line that a server may write, in bytes.
     pub message: usize,
+    /// How long such a line may take, unless it is short or keeps coming.
+    pub line: Duration,
+    /// Bytes that may wait for an instance.
+    pub backlog: usize,
     pub random: Rc<RefCell<fastrand::Rng>>,
     pub metrics: Rc<Metrics>,
 }
@@ -97,6 +110,13 @@ impl Starter {
             server,
         };
         tasks::spawn("instance", attendant.run());
+    }
+
+    /// What is said to an instance.
+    pub fn outbox(&self) -> Outbox {
+        // One that works reads nothing for as long as that takes.
+        let bounds = Bounds { bytes: self.backlog, unread: None };
+        Outbox::counted(bounds, self.metrics.bytes.to_servers.clone())
     }
 
     /// A factor between 0.75 and 1.25.
@@ -212,6 +232,7 @@ impl Attendant {
     async fn read_what_is_there(&self, reader: &mut Lines, process: Option<&Process>) -> bool {
         // Nothing is there if there is none yet after others had their turn, and whoever tells of it too.
         let mut pauses = 0;
+        self.pass_on_what_came(reader, process).await;
         while pauses < 3 {
             let filled = {
                 let mut filling = pin!(reader.fill());
@@ -220,7 +241,7 @@ impl Attendant {
             match filled {
                 Poll::Ready(Ok(1..)) => {
                     pauses = 0;
-                    self.pass_on_what_came(reader, process);
+                    self.pass_on_what_came(reader, process).await;
                 }
                 Poll::Ready(Ok(0) | Err(_)) => return true,
                 Poll::Pending => {
@@ -235,8 +256,9 @@ impl Attendant {
     /// Passes on what comes until nothing does for a while; whether the stream has ended.
     async fn read_until_silent(&self, reader: &mut Lines, process: Option<&Process>) -> bool {
         loop {
+            self.pass_on_what_came(reader, process).await;
             match timeout(LAST_WORDS, reader.fill()).await {
-                Ok(Ok(1..)) => self.pass_on_what_came(reader, process),
+                Ok(Ok(1..)) => {}
                 Ok(Ok(0) | Err(_)) => return true,
                 Err(_) => return false,
             }
@@ -245,16 +267,48 @@ impl Attendant {
 
     /// Passes lines on until nothing comes any more; says why if that is a failure.
     async fn read_lines(&self, reader: &mut Lines, process: Option<&Process>) -> Option<String> {
+        let mut half = None;
         loop {
-            match reader.fill().await {
+            match self.fill(reader, &mut half).await {
                 Ok(0) => return None,
-                Ok(_) => self.pass_on_what_came(reader, process),
+                Ok(_) if self.pass_on_what_came(reader, process).await => half = None,
+                Ok(_) => {}
                 Err(error) => return Some(format!("its stdout failed: {error}")),
+            }
+            if self.starter.metrics.bytes.to_callers.waiting() > LITTLE {
+                self.wait_for_readers().await;
             }
         }
     }
 
-    fn pass_on_what_came(&self, reader: &mut Lines, process: Option<&Process>) {
+    /// Reads once. Of a line that is long and does not go on nothing is kept but what it is known by.
+    async fn fill(&self, reader: &mut Lines, half: &mut Option<Half>) -> io::Result<usize> {
+        while reader.begun().len() > SHORT {
+            let half = half.get_or_insert_with(|| Half::begins(self.starter.line));
+            match timeout_at(half.until(), reader.fill()).await {
+                Ok(read) => {
+                    half.came(*read.as_ref().unwrap_or(&0));
+                    return read;
+                }
+                Err(_) if half.goes_on() => {}
+                Err(_) => reader.let_go(),
+            }
+        }
+        *half = None;
+        reader.fill().await
+    }
+
+    /// Waits while it works for one caller alone that is behind with reading, as it would wait itself before a full pipe.
+    async fn wait_for_readers(&self) {
+        let until = Instant::now() + MOMENT.0;
+        while let Some(outbox) = self.starter.events.waits_for(self.at).filter(|_| Instant::now() < until) {
+            let _ = timeout(MOMENT.1, outbox.moved()).await;
+        }
+    }
+
+    /// Passes on the lines that came; whether there were any.
+    async fn pass_on_what_came(&self, reader: &mut Lines, process: Option<&Process>) -> bool {
+        let mut any = false;
         let opening = self.stderr.is_opening();
         if opening {
             self.stderr.note();
@@ -265,10 +319,13 @@ impl Attendant {
         }
         while let Some(line) = reader.take() {
             self.pass_on(line);
+            any = true;
+            reader.give_way().await;
         }
         if self.stderr.is_opening() {
             self.stderr.begin(reader.begun());
         }
+        any
     }
 
     fn pass_on(&self, line: Line) {

@@ -211,6 +211,14 @@ impl Pending {
         }
     }
 
+    /// The caller whose calls are all that is in flight.
+    pub fn only(&self) -> Option<CallerKey> {
+        match self.callers.as_slice() {
+            [(caller, count)] if *count == self.open.len() => Some(*caller),
+            _ => None,
+        }
+    }
+
     /// Whether a caller has calls in flight.
     pub fn has(&self, caller: CallerKey) -> bool {
         self.callers.iter().any(|(known, _)| *known == caller)

@@ -1,11 +1,13 @@
 //! What an instance is told: calls of callers, and what mcpool itself has to say.
 
+use bytes::Bytes;
 use compact_str::ToCompactString;
 
 use super::instance::Instance;
 use crate::error::Error;
 use crate::wire::id::{RawId, WireId};
 use crate::wire::message::Message;
+use crate::wire::outbox::Topic;
 use crate::wire::scan::Field;
 use crate::wire::splice::Splice;
 
@@ -23,16 +25,27 @@ impl Instance {
         self.outbox.line(format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#).as_bytes());
     }
 
-    /// Answers a request of the server.
+    /// Answers a request of the server. One that asks on and on and reads no answer gets none any more.
     pub fn reply(&self, request: &Message, body: &str) {
         if let Some(id) = request.raw(Field::Id) {
-            self.outbox.line(format!(r#"{{"jsonrpc":"2.0","id":{id},{body}}}"#).as_bytes());
+            self.say(format!(r#"{{"jsonrpc":"2.0","id":{id},{body}}}"#));
         }
     }
 
     /// Answers a request of the server that cannot be read otherwise.
     pub fn refuse(&self, id: &RawId, error: &Error) {
-        self.outbox.line(&error.reply(Some(id)));
+        self.say(error.reply(Some(id)));
+    }
+
+    /// Passes the answer of a caller to a request of the server on, or says what became of it.
+    pub fn pass_answer(&self, answer: &Splice, id: &RawId) {
+        if !self.outbox.answer(answer) {
+            self.refuse(id, &Error::NotRead { size: answer.size(), waiting: self.outbox.waiting() });
+        }
+    }
+
+    fn say(&self, line: impl Into<Bytes>) {
+        self.outbox.news(&self.speaker, Topic::None, &Splice::new(line.into()));
     }
 
     /// Sends a call on: its line with our id and our progress token.

@@ -1,22 +1,22 @@
-//! Called by whoever has something to say to a peer: lines waiting to be written, bounded by bytes. Saying
-//! never waits; [`Outbox::write_to`] runs beside it and writes what has gathered in as few calls as it can.
+//! Called by whoever has something to say to a peer: lines waiting to be written, bounded by bytes. Saying never waits; what
+//! does not fit is decided for each message by what it is. What must be said is said; an answer is refused, so that a short
+//! error can be said in its place; what may be lost is dropped, or its newest kept. `write_to` runs beside it.
 
+mod news;
 mod state;
+mod topic;
+mod write;
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
-use tokio::time::timeout;
 
+use super::flow::Flow;
 use super::splice::{Piece, Splice};
-use super::tally::Tally;
 use state::{End, State};
+pub use topic::{Speaker, Topic};
 
 /// A kept range from this size on is referred to, not copied.
 const LARGE: usize = 16 * 1024;
@@ -27,56 +27,117 @@ const LONGER: usize = 64;
 #[derive(Clone)]
 pub struct Outbox(Rc<Inner>);
 
+/// How much may wait for a peer, and how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Bytes that may wait. Short lines that must be said find room beyond that.
+    pub bytes: usize,
+    /// How long a peer may read nothing while something waits for it; for ever if `None`.
+    pub unread: Option<Duration>,
+}
+
 struct Inner {
     state: RefCell<State>,
     wake: Notify,
     /// What is being written is not to be waited for as before.
     pressed: Notify,
     drained: Notify,
-    /// Bytes written, if somebody wants to know.
-    written: Option<Rc<Tally>>,
+    unread: Option<Duration>,
+    /// What all outboxes of this kind hold, if somebody wants to know.
+    flow: Option<Rc<Flow>>,
 }
 
 impl Outbox {
     /// An outbox that holds at most `limit` bytes.
     pub fn new(limit: usize) -> Outbox {
-        Outbox::of(limit, None)
+        Outbox::of(Bounds { bytes: limit, unread: None }, None)
     }
 
-    /// The same, counting the bytes that are written.
-    pub fn counted(limit: usize, written: Rc<Tally>) -> Outbox {
-        Outbox::of(limit, Some(written))
+    /// An outbox whose bytes are counted with those of its kind.
+    pub fn counted(bounds: Bounds, flow: Rc<Flow>) -> Outbox {
+        Outbox::of(bounds, Some(flow))
     }
 
-    fn of(limit: usize, written: Option<Rc<Tally>>) -> Outbox {
+    fn of(bounds: Bounds, flow: Option<Rc<Flow>>) -> Outbox {
         Outbox(Rc::new(Inner {
-            state: RefCell::new(State::new(limit)),
+            state: RefCell::new(State::new(bounds.bytes)),
             wake: Notify::new(),
             pressed: Notify::new(),
             drained: Notify::new(),
-            written,
+            unread: bounds.unread,
+            flow,
         }))
     }
 
-    /// Says a received line with its replacements.
+    /// Says a received line with its replacements, which must be said.
     pub fn splice(&self, splice: &Splice) {
-        self.say(|state| {
-            // Room for all of a short line at once, not for each piece anew.
-            state.reserve(splice.line().len().min(LARGE) + LONGER);
-            splice.each(|piece| match piece {
-                Piece::Kept(range) if range.len() >= LARGE => state.refer(splice.line().slice(range)),
-                Piece::Kept(range) => state.copy(&splice.line()[range]),
-                Piece::Put(text) => state.copy(text.as_bytes()),
-            });
-        });
+        self.say(|state| put(state, splice));
     }
 
-    /// Says a line of mcpool's own.
+    /// Says a line of mcpool's own, which is short and must be said.
     pub fn line(&self, text: &[u8]) {
         self.say(|state| {
             state.reserve(text.len() + 1);
             state.copy(text);
         });
+    }
+
+    /// Says a line if there is room for it; whether there was. Where nothing is said any more, there is.
+    pub fn answer(&self, splice: &Splice) -> bool {
+        let fits = self.fits(splice.size());
+        if fits {
+            self.splice(splice);
+        }
+        fits
+    }
+
+    /// Says a line that asks the peer something, if it takes no room from the answers for which the peer waits; whether
+    /// it did not.
+    pub fn ask(&self, splice: &Splice) -> bool {
+        let size = splice.size();
+        let fits = self.waiting() == 0 || self.fits(self.0.state.borrow().limit / 2 + size);
+        fits && self.answer(splice)
+    }
+
+    /// Says what may be lost. If its speaker has taken its share of the room, it is kept or dropped, and what is lost by that
+    /// is counted with the speaker.
+    pub fn news(&self, by: &Speaker, topic: Topic<'_>, splice: &Splice) {
+        let mut state = self.0.state.borrow_mut();
+        if state.end != End::Open {
+            return;
+        }
+        if state.takes_news(by, topic, splice) {
+            self.add(&mut state, |state| put(state, splice));
+            state.said_news(by, splice.size() + 1);
+        }
+    }
+
+    /// Nothing more is to be heard of a topic.
+    pub fn settled(&self, topic: Topic<'_>) {
+        self.0.state.borrow_mut().heard(topic);
+    }
+
+    /// Whether so many bytes more may wait.
+    pub fn fits(&self, bytes: usize) -> bool {
+        let state = self.0.state.borrow();
+        state.end != End::Open || state.fits(bytes)
+    }
+
+    /// Keeps room for bytes that are held elsewhere until they can be said; whether there was as much.
+    pub fn set_aside(&self, bytes: usize) -> bool {
+        let mut state = self.0.state.borrow_mut();
+        let fits = state.end != End::Open || state.fits(bytes);
+        if fits {
+            state.aside += bytes;
+            self.0.flow.iter().for_each(|flow| flow.came(bytes));
+        }
+        fits
+    }
+
+    /// Gives room back that was kept.
+    pub fn give_back(&self, bytes: usize) {
+        self.0.state.borrow_mut().aside -= bytes;
+        self.0.flow.iter().for_each(|flow| flow.lost(bytes));
     }
 
     /// What is said from now on goes into another write than what was said before.
@@ -87,9 +148,14 @@ impl Outbox {
         }
     }
 
-    /// How many bytes wait to be written.
+    /// How many bytes wait to be written, or are put aside for that.
     pub fn waiting(&self) -> usize {
-        self.0.state.borrow().bytes
+        self.0.state.borrow().waiting()
+    }
+
+    /// How many bytes may wait.
+    pub fn limit(&self) -> usize {
+        self.0.state.borrow().limit
     }
 
     /// How many bytes have been said.
@@ -100,6 +166,13 @@ impl Outbox {
     /// Whether not one byte of what was said after the first so many was taken to be written.
     pub fn kept_back(&self, after: u64) -> bool {
         self.0.state.borrow().taken <= after
+    }
+
+    /// Whether so much waits for the peer that more should not be fetched for it. Of one that reads nothing nobody waits
+    /// for more.
+    pub fn is_behind(&self) -> bool {
+        let state = self.0.state.borrow();
+        state.end == End::Open && !state.stuck && state.waiting() > state.limit / 4
     }
 
     /// Ends the writer once everything is written; what is said later is dropped.
@@ -113,106 +186,37 @@ impl Outbox {
         self.0.drained.notify_waiters();
     }
 
+    /// Waits until the peer has read something, or is found to read nothing.
+    pub async fn moved(&self) {
+        self.0.drained.notified().await;
+    }
+
     /// Waits until at most `bytes` wait to be written; false if that may never be, since the outbox was closed, has
     /// overflown, or has lost its writer.
     pub async fn below(&self, bytes: usize) -> bool {
-        while self.waiting() > bytes {
+        while self.0.state.borrow().bytes > bytes {
             if self.0.state.borrow().end != End::Open {
                 return false;
             }
-            self.0.drained.notified().await;
+            self.moved().await;
         }
         true
     }
 
-    /// Writes what is said until the outbox is closed, and then what is left, for as long as `farewell`.
-    ///
-    /// # Errors
-    /// What the writer reports; `OutOfMemory` if the peer reads too slowly to keep, `TimedOut` if it does not read what
-    /// was left.
-    pub async fn write_to<W: AsyncWrite + Unpin>(&self, writer: &mut W, farewell: Duration) -> io::Result<()> {
-        let (mut batch, mut busy) = (VecDeque::new(), false);
-        let _gone = Gone(self);
-        loop {
-            match self.take(&mut batch, &mut busy) {
-                End::Overflown => {
-                    return Err(io::Error::new(io::ErrorKind::OutOfMemory, "the peer does not read what it is sent"));
-                }
-                // Behind a pointer, since most that wait here are not closed.
-                End::Closing => return Box::pin(self.write_rest(writer, batch, farewell)).await,
-                End::Open if batch.is_empty() => {
-                    self.0.wake.notified().await;
-                    if busy {
-                        // Who else has something to say in this round says it first, so that it goes into the same write.
-                        tokio::task::yield_now().await;
-                    }
-                }
-                End::Open => tokio::select! {
-                    biased;
-                    written = write(writer, &batch) => self.wrote(written?, &mut batch),
-                    () = self.0.pressed.notified() => {}
-                },
-            }
-        }
-    }
-
-    /// Writes what was said last.
-    async fn write_rest<W: AsyncWrite + Unpin>(
-        &self,
-        writer: &mut W,
-        mut batch: VecDeque<Bytes>,
-        patience: Duration,
-    ) -> io::Result<()> {
-        let rest = async {
-            loop {
-                self.take(&mut batch, &mut false);
-                if batch.is_empty() {
-                    return writer.flush().await;
-                }
-                self.wrote(write(writer, &batch).await?, &mut batch);
-            }
-        };
-        let late = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read what was said last"));
-        timeout(patience, rest).await.unwrap_or_else(late)
-    }
-
-    /// What is to be written next, and how the outbox stands; whether several lines came together.
-    fn take(&self, batch: &mut VecDeque<Bytes>, busy: &mut bool) -> End {
-        let mut state = self.0.state.borrow_mut();
-        if batch.is_empty() {
-            state.take(batch);
-            if !batch.is_empty() {
-                *busy = std::mem::take(&mut state.lines) > 1;
-            }
-        }
-        state.end
-    }
-
-    fn wrote(&self, bytes: usize, batch: &mut VecDeque<Bytes>) {
-        let mut rest = bytes;
-        while let Some(front) = batch.front_mut().filter(|_| rest > 0) {
-            let step = rest.min(front.len());
-            front.advance(step);
-            rest -= step;
-            if front.is_empty() {
-                batch.pop_front();
-            }
-        }
-        self.0.state.borrow_mut().bytes -= bytes;
-        self.0.written.iter().for_each(|tally| tally.add(bytes as u64));
-        self.0.drained.notify_waiters();
-    }
-
     fn say(&self, write: impl FnOnce(&mut State)) {
         let mut state = self.0.state.borrow_mut();
-        if state.end != End::Open {
-            return;
+        if state.end == End::Open {
+            self.add(&mut state, write);
         }
-        let was_empty = state.has_nothing_to_take();
-        write(&mut state);
+    }
+
+    fn add(&self, state: &mut State, write: impl FnOnce(&mut State)) {
+        let (was_empty, before) = (state.has_nothing_to_take(), state.bytes);
+        write(state);
         state.copy(b"\n");
         state.lines += 1;
-        if state.bytes > state.limit {
+        self.0.flow.iter().for_each(|flow| flow.came(state.bytes - before));
+        if state.is_too_full() {
             state.end = End::Overflown;
             self.0.pressed.notify_one();
             self.0.drained.notify_waiters();
@@ -223,136 +227,22 @@ impl Outbox {
     }
 }
 
-/// The writer, which may end in the middle: then nobody waits for what it would have written.
-struct Gone<'a>(&'a Outbox);
-
-impl Drop for Gone<'_> {
-    fn drop(&mut self) {
-        let Outbox(inner) = self.0;
-        let mut state = inner.state.borrow_mut();
-        if state.end == End::Open {
-            state.end = End::Closing;
-        }
-        inner.drained.notify_waiters();
-    }
+fn put(state: &mut State, splice: &Splice) {
+    // Room for all of a short line at once, not for each piece anew.
+    state.reserve(splice.line().len().min(LARGE) + LONGER);
+    splice.each(|piece| match piece {
+        Piece::Kept(range) if range.len() >= LARGE => state.refer(splice.line().slice(range)),
+        Piece::Kept(range) => state.copy(&splice.line()[range]),
+        Piece::Put(text) => state.copy(text.as_bytes()),
+    });
 }
 
-/// Writes once; the number of bytes.
-async fn write<W: AsyncWrite + Unpin>(writer: &mut W, batch: &VecDeque<Bytes>) -> io::Result<usize> {
-    let written = if let (Some(only), 1) = (batch.front(), batch.len()) {
-        writer.write(only).await?
-    } else {
-        let slices: Vec<IoSlice<'_>> = batch.iter().map(|bytes| IoSlice::new(bytes)).collect();
-        writer.write_vectored(&slices).await?
-    };
-    if written == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(written) }
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let waiting = self.state.borrow().waiting();
+        self.flow.iter().for_each(|flow| flow.lost(waiting));
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::io::AsyncReadExt;
-
-    #[tokio::test]
-    async fn what_was_said_before_a_cut_is_written_alone() {
-        let outbox = Outbox::new(1000);
-        outbox.line(b"progress");
-        outbox.cut();
-        outbox.line(b"answer");
-        outbox.line(b"more");
-        let next = || {
-            let mut batch = VecDeque::new();
-            outbox.take(&mut batch, &mut false);
-            batch.make_contiguous().concat()
-        };
-        assert_eq!((next(), next()), (b"progress\n".to_vec(), b"answer\nmore\n".to_vec()));
-    }
-
-    #[tokio::test]
-    async fn large_pieces_are_written_whole_and_in_order() {
-        let outbox = Outbox::new(1 << 20);
-        let payload = Bytes::from("x".repeat(100_000));
-        outbox.line(b"a");
-        outbox.splice(&Splice::new(payload.clone()));
-        outbox.line(b"b");
-        outbox.close();
-        let (mut near, mut far) = tokio::io::duplex(1000);
-        let writing = async {
-            outbox.write_to(&mut near, Duration::from_secs(1)).await.unwrap();
-            drop(near);
-        };
-        let mut read = Vec::new();
-        let (_, result) = tokio::join!(writing, far.read_to_end(&mut read));
-        result.unwrap();
-        assert_eq!(read, [b"a\n".as_slice(), &payload, b"\nb\n"].concat());
-        assert_eq!(outbox.waiting(), 0);
-    }
-
-    #[tokio::test]
-    async fn nobody_waits_for_a_writer_that_is_gone() {
-        for how in ["closed", "overflown", "failed", "dropped"] {
-            let outbox = Outbox::new(20);
-            outbox.line(b"0123456789");
-            let (mut near, far) = tokio::io::duplex(4);
-            let writing = outbox.clone();
-            let mut writing = Box::pin(async move { writing.write_to(&mut near, Duration::ZERO).await });
-            let below = outbox.below(1);
-            tokio::pin!(below);
-            tokio::select! {
-                biased;
-                _ = &mut writing => panic!("nobody reads"),
-                below = &mut below => panic!("it is not: {below}"),
-                () = tokio::task::yield_now() => {}
-            }
-            match how {
-                "closed" => outbox.close(),
-                "overflown" => outbox.line(b"01234567890123456789"),
-                "failed" => {
-                    drop(far);
-                    assert!(writing.as_mut().await.is_err());
-                }
-                _ => drop(writing),
-            }
-            assert!(!below.await, "{how}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_peer_that_does_not_read_is_given_up() {
-        let outbox = Outbox::new(10);
-        outbox.line(b"0123456789");
-        let error = outbox.write_to(&mut tokio::io::sink(), Duration::MAX).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_said_last_is_waited_for_and_not_for_ever() {
-        let outbox = Outbox::new(1000);
-        outbox.line(b"0123456789");
-        let (mut near, mut far) = tokio::io::duplex(4);
-        let began = tokio::time::Instant::now();
-        let closing = async {
-            tokio::time::sleep(Duration::from_secs(60)).await;
-            outbox.close();
-            // What was on its way when it was closed goes on from there.
-            let mut read = [0; 6];
-            far.read_exact(&mut read).await.unwrap();
-            read
-        };
-        let (written, read) = tokio::join!(outbox.write_to(&mut near, Duration::from_secs(2)), closing);
-        assert_eq!((written.unwrap_err().kind(), &read), (io::ErrorKind::TimedOut, b"012345"));
-        assert_eq!(began.elapsed(), Duration::from_secs(62));
-        assert_eq!(outbox.waiting(), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_writer_that_keeps_what_it_was_given_is_not_waited_for_either() {
-        let (near, _far) = tokio::io::duplex(4);
-        let mut writer = tokio::io::BufWriter::new(near);
-        let outbox = Outbox::new(1000);
-        outbox.line(b"0123456789");
-        outbox.close();
-        let written = outbox.write_to(&mut writer, Duration::from_secs(2)).await;
-        assert_eq!((written.unwrap_err().kind(), outbox.waiting()), (io::ErrorKind::TimedOut, 0));
-    }
-}
+mod tests;

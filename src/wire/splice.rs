@@ -61,6 +61,13 @@ impl Splice {
         &self.line
     }
 
+    /// Bytes of the whole line as it will be written.
+    pub fn size(&self) -> usize {
+        let by = |(span, text): &(Span, CompactString)| (text.len(), span.end.saturating_sub(span.start) as usize);
+        let put = self.edits.iter().map(by);
+        put.fold(self.line.len(), |size, (more, less)| (size + more).saturating_sub(less))
+    }
+
     /// The whole line as it will be written.
     pub fn to_bytes(&self) -> Bytes {
         let mut whole = Vec::with_capacity(self.line.len() + 32);
@@ -92,6 +99,7 @@ mod tests {
         splice.put(Span { start: 1, end: 2 }, "");
         splice.put(Span { start: 4, end: 4 }, "+");
         assert_eq!(splice.to_bytes(), "023+45six89");
+        assert_eq!(splice.size(), splice.to_bytes().len());
         assert_eq!(Splice::new(Bytes::from_static(b"ab")).to_bytes(), "ab");
     }
 }

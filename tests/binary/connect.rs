@@ -90,7 +90,7 @@ async fn a_host_that_does_something_else_for_a_while_loses_nothing() {
     for id in 1..=12 {
         call(&host, id, "big", json!({ "n": 9_500_000 }));
     }
-    // More than the daemon keeps for a caller that reads nothing.
+    // More than the daemon keeps for a caller that reads nothing, and than `connect` may have fetched by the time they come.
     place.until(|status| status["callers"][0]["in_flight"] == 0).await;
     for _ in 1..=12 {
         assert_eq!(said(&host.line().await).len(), 9_500_000);
@@ -161,6 +161,21 @@ async fn a_stray_line_of_the_host_costs_no_call() {
     assert_eq!((&stray["id"], &stray["error"]["code"]), (&Value::Null, &json!(-32700)));
     assert_eq!((&named["id"], &named["error"]["code"]), (&json!(2), &json!(-32700)));
     assert_eq!(said(&host.line().await), "late");
+}
+
+#[tokio::test]
+async fn a_request_whose_id_is_none_costs_no_call() {
+    let place = place("");
+    let mut host = place.connect("s");
+    host.open().await;
+    call(&host, 1, "slow", json!({ "seconds": 1 }));
+    for id in ["null", "{}"] {
+        host.say(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#));
+        let refused = host.line().await;
+        assert_eq!((&refused["id"], &refused["error"]["code"]), (&Value::Null, &json!(-32600)));
+    }
+    assert_eq!(said(&host.line().await), "late");
+    assert_eq!(said(&host.call("length", json!({ "text": "abc" })).await), "3");
 }
 
 #[tokio::test]

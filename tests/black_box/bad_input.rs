@@ -28,13 +28,26 @@ async fn told(line: &[u8], then: impl AsyncFnOnce(&Caller, Answer)) {
 fn a_request_that_cannot_be_addressed_is_answered_to_nobody_and_the_connection_closed() {
     play(async {
         for (line, code) in [
-            ("{\"jsonrpc\":\"2.0\",\"id\":null,\"method\":\"ping\"}\n", -32600),
-            ("{\"jsonrpc\":\"2.0\",\"id\":{},\"method\":\"ping\"}\n", -32600),
             ("{\"jsonrpc\":\"2.0\",\"method\":\"tools/call\",\"params\":{\"x\":\n", -32700),
+            ("{\"jsonrpc\":\"2.0\",\"method\":\"ping\",\"id\":\n", -32700),
         ] {
             told(line.as_bytes(), async |caller, answer| {
                 assert_eq!((answer.code(), &answer.value["id"]), (code, &Value::Null), "{line}");
                 caller.closed().await;
+            })
+            .await;
+        }
+    });
+}
+
+#[test]
+fn a_request_whose_id_is_none_is_answered_to_nobody_and_the_connection_stays() {
+    play(async {
+        for id in ["null", "{}", "[1]", "true"] {
+            let line = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"ping\"}}\n");
+            told(line.as_bytes(), async |caller, answer| {
+                assert_eq!((answer.code(), &answer.value["id"]), (-32600, &Value::Null), "{line}");
+                assert_eq!(caller.call("echo", json!({})).await.text(), "{}");
             })
             .await;
         }

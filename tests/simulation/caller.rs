@@ -199,13 +199,14 @@ impl Caller {
         let written = writer.write_all(format!("{line}\n").as_bytes()).await;
         if self.stalled.get() {
             self.cut.set(self.cut.get() || written.is_err());
-        } else if written.is_err()
-            && self.can_speak()
-            && self.world.draining().is_none()
-            && self.servers.iter().all(|server| self.world.removed(*server).is_none())
-        {
+        } else if written.is_err() && self.can_speak() && self.is_served() {
             self.world.fault(format!("{} was hung up on", self.name()));
         }
+    }
+
+    /// Whether neither the daemon nor what it calls was to end.
+    fn is_served(&self) -> bool {
+        self.world.draining().is_none() && self.servers.iter().all(|server| self.world.removed(*server).is_none())
     }
 
     /// Lives from the first request to the last.

@@ -22,6 +22,7 @@ pub fn config(world: &World, rng: &mut Rng) -> Config {
         rounds: [1, 3, 32][rng.usize(..3)],
         message: [64 << 10, 10 << 20][rng.usize(..2)],
         outgoing: [256 << 10, 64 << 20][rng.usize(..2)],
+        unread: Duration::from_secs([5, 60][rng.usize(..2)]),
         in_flight_total: [8, 65_536, 65_536][rng.usize(..3)],
         ..Limits::default()
     };

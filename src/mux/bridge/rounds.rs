@@ -3,7 +3,7 @@
 
 use super::{Bridge, fingerprint};
 use crate::caller::roots::fixed;
-use crate::caller::{Asked, Caller, SILENT};
+use crate::caller::{Asked, Caller, SILENT, UNREAD};
 use crate::clock;
 use crate::era::bridge::seal::Purpose;
 use crate::era::bridge::{ask, capabilities, content, request};
@@ -17,6 +17,7 @@ use crate::plural::plural;
 use crate::wire::id::AskId;
 use crate::wire::message::{Message, member, members, unquote};
 use crate::wire::scan::Field;
+use crate::wire::splice::Splice;
 
 /// A legacy caller's call of a modern server.
 pub struct LegacyCaller {
@@ -126,10 +127,12 @@ impl Mux {
         if let Some(fitting) = content::fit_ask(&method, &given, legacy.revision) {
             given = fitting;
         }
+        let line = format!(r#"{{"jsonrpc":"2.0","id":{},"method":"{method}","params":{given}}}"#, ours.0);
+        if !caller.outbox.ask(&Splice::new(line.into())) {
+            return Err(Error::Unanswered { what: method.into_owned(), why: UNREAD.into() });
+        }
         legacy.waiting += 1;
         caller.asks.insert(ours, Asked::Input { call: key, key: name, elicitation });
-        let line = format!(r#"{{"jsonrpc":"2.0","id":{},"method":"{method}","params":{given}}}"#, ours.0);
-        caller.outbox.line(line.as_bytes());
         Ok(())
     }
 

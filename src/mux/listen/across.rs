@@ -19,7 +19,9 @@ use crate::mux::Mux;
 use crate::mux::offer::Offer;
 use crate::mux::request::Accepted;
 use crate::wire::message::Message;
+use crate::wire::outbox::Topic;
 use crate::wire::scan::{Field, Span};
+use crate::wire::splice::Splice;
 
 impl Mux {
     /// Gives a modern listener what a legacy server has: changes of lists that it announces, and the resources that
@@ -72,10 +74,11 @@ impl Mux {
     }
 
     /// Tells a listener of an updated resource of a legacy server.
-    pub(in crate::mux) fn tell_stream(&self, call: CallKey, message: &Message) {
+    pub(in crate::mux) fn tell_stream(&self, server: ServerId, call: CallKey, message: &Message) {
         let Some(listener) = self.listeners.get(call).filter(|listener| listener.acknowledged) else { return };
         let Some(caller) = self.callers.get(listener.caller) else { return };
-        if !allows(&caller.access, Thing::Resource(&message.text(Field::Uri).unwrap_or_default())) {
+        let uri = message.text(Field::Uri).unwrap_or_default();
+        if !allows(&caller.access, Thing::Resource(&uri)) {
             return;
         }
         let tag = format!(r#""io.modelcontextprotocol/subscriptionId":{}"#, listener.id.as_str());
@@ -91,7 +94,7 @@ impl Mux {
             // An update has at least its URI, so there is something behind the comma.
             None => splice.put(inside(params), format!(r#""_meta":{{{tag}}},"#)),
         }
-        caller.outbox.splice(&splice);
+        caller.hear(self.server(server).speaker(), Topic::State { what: &uri, stream: listener.id.as_str() }, &splice);
     }
 
     /// A legacy caller subscribes to a resource of a modern server.
@@ -199,10 +202,10 @@ impl Mux {
             sessions.iter().filter(|(whole, _)| part(whole)).flat_map(|(_, callers)| callers.iter().copied()).collect();
         told.sort_unstable();
         told.dedup();
-        let line = without_stream(message);
+        let line = Splice::new(without_stream(message).into());
         let may = |caller: &&Caller| allows(&caller.access, Thing::Resource(&uri));
         for caller in told.iter().filter_map(|key| self.callers.get(*key)).filter(may) {
-            caller.outbox.line(line.as_bytes());
+            caller.hear(self.server(server).speaker(), Topic::State { what: &uri, stream: "" }, &line);
         }
         !told.is_empty()
     }

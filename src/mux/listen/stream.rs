@@ -21,6 +21,7 @@ use crate::mux::errand::{Errand, Outcome};
 use crate::pool::instance::{Instance, State};
 use crate::wire::id::{WireId, digits};
 use crate::wire::message::{Kind, Message};
+use crate::wire::outbox::Topic;
 use crate::wire::scan::Field;
 
 /// How long until a stream for legacy callers that could not be had is tried again.
@@ -160,7 +161,9 @@ impl Mux {
             if let Some(caller) = self.callers.get(listener.caller).filter(|_| wants).filter(may) {
                 let mut splice = message.splice();
                 splice.put_if(message.span(Field::MetaSubscription), listener.id.as_str());
-                caller.outbox.splice(&splice);
+                let what = if uri.is_empty() { &method } else { &uri };
+                let topic = Topic::State { what, stream: listener.id.as_str() };
+                caller.hear(self.server(at.server).speaker(), topic, &splice);
                 delivered = true;
             }
         }

@@ -4,8 +4,18 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
+use super::news::News;
+use super::topic::{Speaker, Topic};
+use crate::wire::splice::Splice;
+
 /// How many segments go into one write.
 const VECTOR: usize = 16;
+/// A peer for which no more waits is not behind: all news is said to it.
+const KEEPS_UP: usize = 64 * 1024;
+/// How much news may wait for one that is behind, by all speakers together.
+const NEWS: usize = 4 << 20;
+/// What is there at least beside the limit for short lines that must be said.
+const BESIDE: usize = 1 << 20;
 
 /// Lines on their way, and how the outbox stands.
 pub struct State {
@@ -19,7 +29,13 @@ pub struct State {
     /// Lines said since the last batch was taken.
     pub lines: usize,
     pub limit: usize,
+    /// Bytes that are held elsewhere until they can be said.
+    pub aside: usize,
+    /// Nothing was read for a moment, though something waited.
+    pub stuck: bool,
     pub end: End,
+    /// Of a peer that is behind.
+    news: Option<Box<News>>,
 }
 
 enum Segment {
@@ -42,7 +58,99 @@ impl State {
     /// Nothing was said yet.
     pub fn new(limit: usize) -> State {
         let (ready, tail) = (VecDeque::new(), BytesMut::new());
-        State { ready, tail, bytes: 0, said: 0, taken: 0, lines: 0, limit, end: End::Open }
+        State {
+            ready,
+            tail,
+            bytes: 0,
+            said: 0,
+            taken: 0,
+            lines: 0,
+            limit,
+            aside: 0,
+            stuck: false,
+            end: End::Open,
+            news: None,
+        }
+    }
+
+    /// Bytes that are not written, or held elsewhere.
+    pub fn waiting(&self) -> usize {
+        self.bytes + self.aside
+    }
+
+    /// Whether a line of so many bytes may wait, too.
+    pub fn fits(&self, bytes: usize) -> bool {
+        self.waiting() == 0 || self.waiting() + bytes < self.limit
+    }
+
+    /// Whether there is no room even for what must be said.
+    pub fn is_too_full(&self) -> bool {
+        self.waiting() > self.limit + self.limit / 8 + BESIDE
+    }
+
+    /// Whether news is said now; otherwise it is kept for later, or lost.
+    pub fn takes_news(&mut self, by: &Speaker, topic: Topic<'_>, splice: &Splice) -> bool {
+        let size = splice.size() + 1;
+        let all = NEWS.min(self.limit / 4);
+        let fits = self.fits(size)
+            && (self.keeps_up() || self.news.as_ref().map_or(size <= all, |news| news.fits(by, size, all)));
+        match fits {
+            true => self.heard(topic),
+            false => {
+                let news = self.news.get_or_insert_default();
+                news.owe(by, topic.name(), || splice.to_bytes(), all / 4);
+            }
+        }
+        fits
+    }
+
+    /// News of so many bytes was said.
+    pub fn said_news(&mut self, by: &Speaker, bytes: usize) {
+        if !self.keeps_up() {
+            self.news.get_or_insert_default().said(by, bytes, self.said);
+        }
+    }
+
+    /// What is kept of a topic is old.
+    pub fn heard(&mut self, topic: Topic<'_>) {
+        if let Some(news) = self.news.as_mut().filter(|news| news.owes())
+            && let Some(name) = topic.name()
+        {
+            news.heard(&name);
+        }
+    }
+
+    /// So many bytes were written.
+    pub fn wrote(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.stuck = false;
+        let written = self.said - self.bytes as u64;
+        if let Some(news) = &mut self.news {
+            news.written(written);
+            if news.is_empty() {
+                self.news = None;
+            }
+        }
+    }
+
+    /// Says what was kept, once there is room; how many bytes that are.
+    pub fn say_what_is_kept(&mut self) -> usize {
+        if !self.news.as_ref().is_some_and(|news| news.owes()) || !self.keeps_up() {
+            return 0;
+        }
+        let before = self.bytes;
+        for line in self.news.iter_mut().flat_map(|news| news.take()) {
+            self.tail.extend_from_slice(&line);
+            self.tail.extend_from_slice(b"\n");
+            self.bytes += line.len() + 1;
+            self.said += line.len() as u64 + 1;
+            self.lines += 1;
+        }
+        self.bytes - before
+    }
+
+    fn keeps_up(&self) -> bool {
+        self.waiting() <= KEEPS_UP.min(self.limit / 16)
     }
 
     /// Whether everything that was said is taken.

@@ -16,8 +16,6 @@ use crate::simulation::world::mark;
 const SHORTEST: usize = 30;
 /// The most that a connection holds beside the outbox, in bytes.
 const BETWEEN: usize = 200_000;
-/// Limits above this are not tried out.
-const SMALL: usize = 1 << 20;
 /// How long a line may take to be written, unless nobody reads it.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// What a client reads from.
@@ -30,6 +28,7 @@ impl Caller {
     /// Goes on calling and does not read what comes.
     pub(super) async fn stall(self: &Rc<Caller>) {
         self.world.note(&self.name(), "reads no more");
+        let began = self.world.now();
         self.stalled.set(true);
         self.world.stalled.borrow_mut().insert(self.no);
         self.stops_reading.notify_one();
@@ -43,25 +42,36 @@ impl Caller {
         }
         self.world.count("callers that do not read for a while");
         self.rest(30_000).await;
+        let _ = timeout(PATIENCE, self.act()).await;
+        let (since, unread) = (self.world.now() - began, self.world.config().limits.unread);
+        if self.cut.get() && since < unread && self.is_served() {
+            self.world.fault(format!("{} was left after {since:?}, though it has {unread:?}", self.name()));
+        }
         self.world.note(&self.name(), "reads on");
         self.late.set(true);
         self.reads_on.notify_one();
     }
 
-    /// Asks for more than may be kept for it: it is hung up on.
+    /// Asks for more than the connection holds, and goes on to read nothing: it is left after its time.
     async fn be_left(&self) {
-        let limit = self.world.config().limits.outgoing;
-        if limit > SMALL {
-            return;
-        }
-        for _ in 0..(limit + BETWEEN) / SHORTEST {
-            let line = self.request(What::Nothing, "ping", "{}", None);
-            let _ = timeout(PATIENCE, self.say(line)).await;
+        for _ in 0..BETWEEN / SHORTEST {
             if self.cut.get() {
-                return self.world.count("callers that were left because they did not read");
+                break;
+            }
+            let line = self.request(What::Nothing, "ping", "{}", None);
+            if timeout(PATIENCE, self.say(line)).await.is_err() {
+                // Half of it may be written.
+                break;
             }
         }
-        self.world.fault(format!("{} does not read, and more is kept for it than {limit} bytes", self.name()));
+        sleep(self.world.config().limits.unread + PATIENCE).await;
+        let _ = timeout(PATIENCE, self.say(String::new())).await;
+        match self.cut.get() {
+            true => self.world.count("callers that were left because they did not read"),
+            // What is to end anyway may take a while longer for that.
+            false if !self.is_served() => {}
+            false => self.world.fault(format!("{} reads nothing, and is not left", self.name())),
+        }
     }
 
     /// Reads the next line, as soon as it reads at all.
@@ -92,6 +102,9 @@ impl Caller {
         for part in parts {
             let Ok(message) = Message::read(part.clone(), 1000) else { return self.torn.set(true) };
             let answer = matches!(message.kind(), Kind::Result | Kind::Error);
+            if message.raw(Field::Error).is_some_and(|error| error.contains("\"not_read\"")) {
+                self.world.count("answers for which there was no room");
+            }
             let id = message.raw(Field::Id).unwrap_or_default();
             if answer && self.pending.borrow_mut().remove(id).is_none() {
                 self.world.fault(format!("{} got an answer to nothing, or a second one: {line}", self.name()));

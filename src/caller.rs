@@ -70,8 +70,6 @@ pub struct Caller {
     next_ask: u64,
     pub roots: Roots,
     pub uses: Uses,
-    /// Resources that it is subscribed to.
-    pub subscriptions: usize,
     /// Servers that were too late for a list of this caller.
     pub missed: Vec<ServerId>,
     /// Its input has ended: it hears the answers to its calls still, and can be asked nothing.
@@ -132,7 +130,6 @@ impl Caller {
             asks: BTreeMap::new(),
             next_ask,
             uses: Uses::default(),
-            subscriptions: 0,
             missed: Vec::new(),
             silent: false,
             leaves: None,

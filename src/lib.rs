@@ -1,7 +1,7 @@
 //! mcpool: a resilient proxy multiplexer for the Model Context Protocol.
 //!
 //! A map for readers: `clock` tells the time, `key` names what is there, `text` makes words of others harmless, `plural` counts in words, `wire` reads and writes lines, `guard` admits, `era` knows how the
-//! protocol's two eras differ, `catalogue` knows what servers offer, `pool` keeps the instances of one server, `caller` knows the clients, `mux` tells the story of a call, `endpoint` is the
+//! protocol's two eras differ, `catalogue` knows what servers offer, `pool` keeps the instances of one server, `server` what else is known of one, `caller` knows the clients, `mux` tells the story of a call, `endpoint` is the
 //! side of the clients, `daemon` puts it all together and `cli` is what people type. Imports point that way and never back.
 #![forbid(unsafe_code)]
 
@@ -26,6 +26,7 @@ pub mod mux;
 pub mod plural;
 pub mod pool;
 pub mod reply;
+pub mod server;
 pub mod tasks;
 pub mod text;
 pub mod wire;

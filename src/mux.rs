@@ -4,6 +4,7 @@
 
 pub mod alarm;
 pub mod ask;
+pub mod backlog;
 pub mod bridge;
 pub mod call;
 pub mod callers;
@@ -39,7 +40,7 @@ pub mod servers;
 pub mod starting;
 pub mod states;
 pub mod status;
-pub mod subscribe;
+pub mod subscriptions;
 pub mod sweep;
 pub mod tokens;
 mod verdict;
@@ -63,6 +64,7 @@ use crate::pool::instance::Instance;
 use crate::pool::launch::{End, Events, Launcher, Starter};
 use crate::wire::frame::{Line, Scratch};
 use crate::wire::outbox::Outbox;
+use backlog::Backlog;
 use bridge::Held;
 use call::Call;
 use listen::Listener;
@@ -93,6 +95,8 @@ pub struct Mux {
     held: Held,
     /// What later servers have and earlier ones show.
     collisions: Collisions,
+    /// What is done in slices.
+    backlog: Backlog,
     alarm: Rc<Alarm>,
     random: Rc<RefCell<fastrand::Rng>>,
     /// Seals what callers are given to come back with.
@@ -158,6 +162,7 @@ impl Handle {
                 held: Held::default(),
                 collisions: Collisions::default(),
                 tokens: Tokens::new(parts.key),
+                backlog: Backlog::default(),
                 alarm,
                 random,
                 draining: false,
@@ -174,13 +179,17 @@ impl Handle {
         });
         let handle = Handle(mux);
         alarm::keep(&handle);
+        backlog::keep(&handle);
         handle
     }
 
     /// Runs `work` with the multiplexer. Nothing inside may call back into the handle.
     pub fn with<T>(&self, work: impl FnOnce(&mut Mux) -> T) -> T {
         let _turn = Turn::begin();
-        work(&mut self.0.borrow_mut())
+        let mut mux = self.0.borrow_mut();
+        let done = work(&mut mux);
+        mux.end_turn();
+        done
     }
 }
 
@@ -191,7 +200,9 @@ impl Ears {
     fn with(&self, work: impl FnOnce(&mut Mux)) {
         if let Some(mux) = self.0.upgrade() {
             let _turn = Turn::begin();
-            work(&mut mux.borrow_mut());
+            let mut mux = mux.borrow_mut();
+            work(&mut mux);
+            mux.end_turn();
         }
     }
 }

@@ -31,6 +31,7 @@ const LAYERS: &[&str] = &[
     "era",
     "catalogue",
     "pool",
+    "server",
     "caller",
     "mux",
     "endpoint",

@@ -35,6 +35,7 @@ pub fn keep(handle: &Handle) {
             alarm.clear();
             let _turn = Turn::begin();
             let next = mux.borrow_mut().sweep(clock::now());
+            mux.borrow_mut().end_turn();
             if let Some(next) = next {
                 alarm.at(next.max(clock::now() + GRAIN));
             }

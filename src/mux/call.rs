@@ -72,6 +72,8 @@ pub enum Place {
     Roots,
     /// In the pool's queue.
     Queue,
+    /// Behind other requests about the same resource.
+    Behind,
     /// With an instance.
     On(InstanceKey, WireId),
     /// Until these servers have introduced themselves.
@@ -98,8 +100,10 @@ pub struct Pin {
 #[derive(Clone, Debug)]
 pub enum Then {
     Nothing,
-    /// The caller is subscribed to this resource.
-    Subscribed(Rc<str>),
+    /// The caller subscribes to this resource.
+    Subscribes(Rc<str>),
+    /// The caller ends its subscription to this resource.
+    Unsubscribes(Rc<str>),
     /// The answer may create a task, or end in a question with a state.
     MayCreate,
     /// The answer lists tasks, of which only the caller's own are shown.

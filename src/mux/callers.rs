@@ -114,7 +114,13 @@ impl Mux {
         let errands: Vec<CallKey> = errands.map(|(errand, _)| errand).collect();
         for errand in errands {
             // Placing one may send the next on its way.
-            if self.calls.get(errand).is_some_and(|call| matches!(call.place, Place::Queue | Place::Roots)) {
+            let Some(call) = self.calls.get(errand) else { continue };
+            if !matches!(call.place, Place::Queue | Place::Roots | Place::Behind) {
+                continue;
+            }
+            if call.is_in_lane() {
+                self.ask_anew(errand);
+            } else {
                 self.abandon(errand, None);
                 self.place(errand);
             }
@@ -122,7 +128,7 @@ impl Mux {
         waiting.into_iter().for_each(|(at, id)| self.refuse_ask(at, &id, "the client disconnected"));
         for server in self.server_ids() {
             self.forget_subscriptions(server, Subscriber::Session(key));
-            self.leave_stream(server, key, |_| true);
+            self.leave_stream(server, key);
             self.adjust_stream(server);
             self.forget_owned(server, key);
             if had_level {

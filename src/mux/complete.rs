@@ -15,7 +15,6 @@ use crate::error::Error;
 use crate::key::{CallKey, InstanceRef};
 use crate::pool::instance::State;
 use crate::pool::pending::{Entry, Load};
-use crate::pool::ties::Subscriber;
 use crate::wire::message::{Kind, Message};
 use crate::wire::scan::Field;
 
@@ -34,6 +33,9 @@ impl Mux {
             }
             Source::Held { serial, .. } => self.held.remove(*serial),
             Source::Mcpool(_) => {}
+        }
+        if call.subscribes() {
+            self.subscription_over(key, &call);
         }
         if call.place == Place::Asking {
             self.asked_no_more(call.server, call.pin);
@@ -71,11 +73,15 @@ impl Mux {
             return self.released(at);
         }
         self.refuse_questions(entry.call, "the call was answered already");
+        let subscription = self.subscription_answered(entry.call, at, answer);
         let Some(call) = self.take_out(entry.call) else { return };
         if let Source::Mcpool(_) = call.from {
-            self.errand_done(entry.call, call, Some(at.key), Outcome::Answer(answer));
+            self.errand_done(entry.call, call, Outcome::Answer(answer));
         } else {
             self.deliver(at, call, answer);
+        }
+        if let Some(subscription) = subscription {
+            self.subscription_settled(at, subscription);
         }
         self.released(at);
     }
@@ -116,7 +122,6 @@ impl Mux {
         let mut splice = answer.splice();
         let result = answer.kind() == Kind::Result;
         match &call.then {
-            Then::Subscribed(uri) if result => self.subscribed(at, Subscriber::Session(call.caller), uri),
             Then::MayCreate if result => self.note_created(at, &call, answer),
             Then::AboutTask(id) if result => self.told_of_task(at, id, &call.request, answer),
             Then::ShowOwnTasks if result => self.hide_foreign_tasks(at, call.caller, answer, &mut splice),
@@ -148,7 +153,7 @@ impl Mux {
         match call.from {
             Source::Held { .. } => {}
             Source::Caller(reply, _permit) => reply.refuse(&error),
-            Source::Mcpool(_) => self.errand_done(key, call, None, Outcome::Failed(error)),
+            Source::Mcpool(_) => self.errand_done(key, call, Outcome::Failed(error)),
         }
     }
 
@@ -190,6 +195,7 @@ impl Mux {
             | Place::Introductions(_)
             | Place::Lists(..)
             | Place::Held
+            | Place::Behind
             | Place::Asking => {}
         }
     }

@@ -29,8 +29,8 @@ pub enum Errand {
     Resubscribe { uri: Rc<str>, all: Vec<Subscriber>, first: bool },
     /// To set an instance to a log level.
     Level(InstanceKey, Level),
-    /// Something whose answer changes nothing: unsubscribe.
-    Quiet,
+    /// To end the subscription of an instance to a resource that nobody wants to hear of any more.
+    Unsubscribe(Rc<str>),
     /// Whether an idle instance still answers.
     Probe(InstanceKey, Question),
 }
@@ -52,6 +52,21 @@ impl Mux {
         request: (&str, &str),
         errand: Errand,
     ) -> Option<CallKey> {
+        let key = self.errand(server, caller, profile, pin, request, errand)?;
+        self.place(key);
+        Some(key)
+    }
+
+    /// Makes an errand, placed nowhere yet.
+    pub(super) fn errand(
+        &mut self,
+        server: ServerId,
+        caller: CallerKey,
+        profile: Profile,
+        pin: Option<InstanceKey>,
+        request: (&str, &str),
+        errand: Errand,
+    ) -> Option<CallKey> {
         let line = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"{}","params":{}}}"#, request.0, request.1);
         let request = match Message::read(line.into(), self.config.limits.nesting) {
             Ok(request) => request,
@@ -64,7 +79,7 @@ impl Mux {
         let (now, wait) = (clock::now(), timeout.start + timeout.call);
         let endless = matches!(errand, Errand::Listen);
         let deadline = now + if endless { Duration::from_secs(365 * 24 * 3600) } else { wait };
-        let key = self.calls.insert(Box::new(Call {
+        Some(self.calls.insert(Box::new(Call {
             from: Source::Mcpool(errand),
             caller,
             server,
@@ -83,27 +98,11 @@ impl Mux {
             trials: Trials::default(),
             repeats: 0,
             rooted: None,
-        }));
-        self.place(key);
-        Some(key)
-    }
-
-    /// Sends something to one instance whose answer changes nothing.
-    pub(crate) fn send_quietly(&mut self, at: InstanceRef, method: &str, params: &str) {
-        if let Some(instance) = self.instance(at) {
-            let profile = instance.profile.clone();
-            self.send_errand(at.server, CallerKey::default(), profile, Some(at.key), (method, params), Errand::Quiet);
-        }
+        })))
     }
 
     /// An errand came to its end.
-    pub(crate) fn errand_done(
-        &mut self,
-        key: CallKey,
-        call: Box<Call>,
-        from: Option<InstanceKey>,
-        outcome: Outcome<'_>,
-    ) {
+    pub(crate) fn errand_done(&mut self, key: CallKey, call: Box<Call>, outcome: Outcome<'_>) {
         let Source::Mcpool(errand) = call.from else { return };
         match errand {
             Errand::Introduce(variant) => {
@@ -122,9 +121,9 @@ impl Mux {
                 };
                 self.list_page(request, call.profile, outcome);
             }
-            Errand::Resubscribe { uri, all, first } => {
-                let accepted = matches!(&outcome, Outcome::Answer(answer) if answer.kind() == Kind::Result);
-                self.resubscribed(call.server, (uri, all, first), from.filter(|_| accepted));
+            errand @ Errand::Resubscribe { .. } => {
+                let taken = matches!(&outcome, Outcome::Answer(answer) if answer.kind() == Kind::Result);
+                self.resubscribed(call.server, errand, taken, Vec::new());
             }
             Errand::Listen => self.listen_ended(call.server, key, outcome),
             Errand::Probe(instance, question) => {
@@ -134,7 +133,7 @@ impl Mux {
                 self.note_refusal(call.server, &outcome);
                 self.level_taken(InstanceRef { server: call.server, key: instance }, level);
             }
-            Errand::Quiet => self.note_refusal(call.server, &outcome),
+            Errand::Unsubscribe(_) => self.note_refusal(call.server, &outcome),
         }
     }
 

@@ -69,7 +69,8 @@ impl Mux {
             return self.fetch_roots(caller);
         };
         // What belongs to one caller serves nobody else.
-        let leisurely = need.lease() == Lease::Shared && self.is_leisurely(call);
+        let in_lane = call.is_in_lane();
+        let leisurely = need.lease() == Lease::Shared && (in_lane || self.is_leisurely(call));
         let by_itself = matches!(call.bridge, Some(Bridge::Modern(_)));
         // Else it would keep the caller's own calls behind it waiting.
         let caller = if leisurely { CallerKey::default() } else { caller };
@@ -81,7 +82,7 @@ impl Mux {
         }
         match picked {
             Pick::Use(instance) => return self.send(key, instance),
-            Pick::Full if pool.config.when_full == WhenFull::Reject && !leisurely => {
+            Pick::Full if pool.config.when_full == WhenFull::Reject && !(leisurely || in_lane) => {
                 let error = Error::PoolExhausted { server: pool.config.name.clone() };
                 return self.fail(key, error);
             }
@@ -91,7 +92,7 @@ impl Mux {
         let principal = self.callers.get(caller).map_or(Principal::MCPOOL, |caller| caller.principal);
         let pool = &mut self.servers[server.0].pool;
         let timeout = pool.config.queue.timeout;
-        let full = pool.is_full_for(picked, caller, &need);
+        let full = !in_lane && pool.is_full_for(picked, caller, &need);
         match pool.wait(Ticket { call: key, caller, principal, need, by_itself, since, leisurely, full }) {
             Ok(crowded_out) => {
                 let call = &mut self.calls[key];
@@ -232,8 +233,19 @@ impl Mux {
         instances().find(|instance| instance.state == State::Ready).map_or(none, |instance| instance.roots.clone())
     }
 
-    /// Sends a call to an instance, under a lease.
+    /// Gives a call to an instance: it is sent, unless what it asks for is there already or on its way.
     fn send(&mut self, key: CallKey, to: InstanceKey) {
+        match self.calls.get(key) {
+            Some(call) if call.subscribes() => {
+                let at = InstanceRef { server: call.server, key: to };
+                self.come_to(key, at);
+            }
+            _ => self.send_now(key, to),
+        }
+    }
+
+    /// Sends a call to an instance, under a lease.
+    pub(super) fn send_now(&mut self, key: CallKey, to: InstanceKey) {
         let Some(call) = self.calls.get(key) else { return };
         if let Source::Mcpool(Errand::Introduce(_)) = call.from {
             let at = InstanceRef { server: call.server, key: to };
@@ -262,7 +274,7 @@ impl Mux {
             load: match call.from {
                 Source::Mcpool(Errand::Listen) => Load::Listening,
                 Source::Mcpool(Errand::Probe(..)) => Load::Probe,
-                Source::Mcpool(Errand::Level(..)) => Load::Order,
+                Source::Mcpool(Errand::Level(..) | Errand::Resubscribe { .. } | Errand::Unsubscribe(_)) => Load::Order,
                 _ => Load::Work,
             },
             after: instance.outbox.said(),

@@ -224,11 +224,10 @@ impl Mux {
         let calls = instance.pending.take_all();
         let outbox = instance.outbox.clone();
         let asks: Vec<RawId> = instance.asks.keys().cloned().collect();
-        let orphans = std::mem::take(&mut instance.subscribers);
         asks.iter().for_each(|id| self.withdraw_ask(at, id));
         self.server_mut(at.server).owned.tasks.forget_instance(at.key);
         calls.into_iter().for_each(|entry| self.lost(entry, outbox.kept_back(entry.after), error));
-        self.orphan_subscriptions(at.server, orphans);
+        self.orphan_subscriptions(at);
     }
 
     /// Starts what is configured to be there at all times.

@@ -49,7 +49,7 @@ impl Mux {
         let instance = pool.instances.get(at.key).filter(|instance| instance.state == State::Ready)?;
         let idles = instance.idle() || instance.rests() && !self.is_listened_to(at.server);
         let wanted = !idles
-            || !instance.subscribers.is_empty()
+            || self.server(at.server).subscriptions.at(at.key) > 0
             || pool.living() <= pool.config.instances.min
             || self.is_irreplaceable(at);
         if wanted {

@@ -5,7 +5,6 @@ use tokio::time::Instant;
 
 use super::Mux;
 use super::call::{Place, Source};
-use super::errand::Errand;
 use super::gate::Trials;
 use super::introduce::names_one;
 use super::request::Accepted;
@@ -91,7 +90,7 @@ impl Mux {
         for (key, call) in &self.calls {
             let waits = match &call.place {
                 Place::Introductions(missing) | Place::Lists(_, missing) => call.server == id || missing.contains(&id),
-                Place::Nowhere | Place::Roots | Place::Queue => call.server == id,
+                Place::Nowhere | Place::Roots | Place::Queue | Place::Behind => call.server == id,
                 Place::On(..) | Place::Held | Place::Asking | Place::Listening => false,
             };
             if waits {
@@ -109,16 +108,12 @@ impl Mux {
         let removed = self.in_stead_of(from).is_none();
         let for_one = match &call.place {
             Place::Introductions(_) => names_one(&call.request.method()),
-            place => matches!(place, Place::Roots | Place::Queue),
+            place => matches!(place, Place::Roots | Place::Queue | Place::Behind),
         };
         match &call.from {
             Source::Held { .. } => {}
-            Source::Mcpool(errand) => {
-                if let Errand::Resubscribe { uri, all, first: false } = errand {
-                    let orphans = [(uri.to_string(), all.clone())].into();
-                    self.orphan_again(from, orphans);
-                }
-                self.cancel(key, None);
+            Source::Mcpool(_) => {
+                self.resubscribe_elsewhere(key);
             }
             Source::Caller(..) => match self.is_leaving(caller) {
                 Some(error) => self.refuse_introduction(key, &error),

@@ -13,11 +13,11 @@ use super::gate::Gate;
 use super::listen::Upstream;
 use super::owned::Owned;
 use super::pins::Pins;
-use super::subscribe::Orphan;
 use crate::catalogue::Catalogue;
 use crate::config;
 use crate::key::ServerId;
 use crate::pool::Pool;
+use crate::server::subscriptions::Subscriptions;
 use crate::wire::outbox::Speaker;
 
 /// One server with all that is known of it.
@@ -32,10 +32,8 @@ pub struct Server {
     pub upstream: Upstream,
     /// Tasks and elicitations that belong to one caller.
     pub owned: Owned,
-    /// Subscriptions whose instance is gone.
-    pub(super) orphans: Vec<Orphan>,
-    /// When subscriptions were taken over last.
-    pub(super) taken_over: Option<Instant>,
+    /// Who hears of which resource of it, where it is a legacy server.
+    pub(super) subscriptions: Subscriptions,
     pub(super) standing: Standing,
 }
 
@@ -117,8 +115,7 @@ impl Mux {
             pins: Pins::load(self.catalogue.as_deref(), self.config.file.as_deref(), &config),
             upstream: Upstream::default(),
             owned: Owned::default(),
-            orphans: Vec::new(),
-            taken_over: None,
+            subscriptions: Subscriptions::default(),
             standing: Standing::Configured,
             config,
         };
@@ -136,6 +133,9 @@ impl Mux {
 
     /// Gives the place of a retired server up if nothing is left that refers to it.
     pub(super) fn vacate(&mut self, id: ServerId) {
+        if matches!(self.server(id).standing, Standing::Retired { .. }) {
+            while !self.lead_lost_away(id) {}
+        }
         let names = |place: &Place| match place {
             Place::Introductions(missing) | Place::Lists(_, missing) => missing.contains(&id),
             _ => false,
@@ -160,6 +160,6 @@ impl Mux {
         server.pins = Pins::default();
         server.upstream = Upstream::default();
         server.owned = Owned::default();
-        server.orphans = Vec::new();
+        server.subscriptions = Subscriptions::default();
     }
 }

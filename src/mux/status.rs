@@ -116,7 +116,10 @@ impl Mux {
         let (server, none) = (self.server(id), BTreeSet::new());
         let instances = server.pool.instances.iter();
         let instances: Vec<Value> = instances
-            .map(|(key, instance)| instance_status(instance, seen.trees, seen.hosts.get(&(id, key)).unwrap_or(&none)))
+            .map(|(key, instance)| {
+                let subscriptions = server.subscriptions.at(key);
+                instance_status(instance, subscriptions, seen.trees, seen.hosts.get(&(id, key)).unwrap_or(&none))
+            })
             .collect();
         let sum = |key: &str| instances.iter().filter_map(|instance| instance[key].as_u64()).sum::<u64>();
         let (memory, count) = (sum("memory"), instances.len() as u64);
@@ -234,7 +237,12 @@ fn eras(server: &Server) -> Vec<&'static str> {
     [Era::Legacy, Era::Modern].into_iter().filter(known).map(Era::as_str).collect()
 }
 
-fn instance_status(instance: &Instance, trees: &HashMap<u32, Tree>, hosts: &BTreeSet<&str>) -> Value {
+fn instance_status(
+    instance: &Instance,
+    subscriptions: usize,
+    trees: &HashMap<u32, Tree>,
+    hosts: &BTreeSet<&str>,
+) -> Value {
     let tree = instance.pid.and_then(|pid| trees.get(&pid)).copied().unwrap_or_default();
     json!({
         "id": instance.serial,
@@ -249,7 +257,7 @@ fn instance_status(instance: &Instance, trees: &HashMap<u32, Tree>, hosts: &BTre
         "lease": instance.bound.map_or("shared", |(_, lease)| lease.as_str()),
         "in_flight": instance.pending.len(),
         "asks": instance.asks.len(),
-        "subscriptions": instance.subscribers.len(),
+        "subscriptions": subscriptions,
         "tasks": instance.tasks,
         "age_ms": instance.born.elapsed().as_millis() as u64,
         "idle_ms": instance.pending.rests().then(|| instance.idle_since.elapsed().as_millis() as u64),

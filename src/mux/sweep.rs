@@ -142,7 +142,7 @@ impl Mux {
                     self.give_up(key, Error::QueueTimeout { server: config.name.clone(), after: now - since, limits });
                 }
             }
-            Place::Listening => {
+            Place::Listening | Place::Behind => {
                 let (limit, value) = ("timeout.call", config.timeout.call);
                 self.give_up(key, Error::CallTimeout { server: config.name.clone(), after: now - since, limit, value });
             }

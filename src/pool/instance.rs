@@ -10,7 +10,7 @@ use super::need::{Need, Told};
 use super::pending::{InFlightOf, Pending};
 use super::reason::StopReason;
 use super::tail::Tail;
-use super::ties::{Ask, Subscriber, Users};
+use super::ties::{Ask, Users};
 use crate::clock;
 use crate::era::legacy::Offers;
 use crate::era::level::Level;
@@ -94,8 +94,6 @@ pub struct Instance {
     pub level: Option<Level>,
     /// Whether it was told a level and has not answered yet.
     pub takes_level: bool,
-    /// Who subscribed to which resource through it.
-    pub subscribers: BTreeMap<String, Vec<Subscriber>>,
     /// Tasks that live in it, of callers that have not fetched the results yet.
     pub tasks: usize,
     /// Calls that come back to it once their callers have answered what it asked.
@@ -168,7 +166,6 @@ impl Instance {
             asks: BTreeMap::new(),
             level: None,
             takes_level: false,
-            subscribers: BTreeMap::new(),
             tasks: 0,
             asking: 0,
             introduction: None,

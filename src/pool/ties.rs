@@ -35,7 +35,7 @@ pub struct Ask {
 }
 
 /// Who is subscribed to a resource.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subscriber {
     /// A legacy caller.
     Session(CallerKey),

@@ -52,6 +52,7 @@ mod revisions;
 mod roots;
 mod sharing;
 mod slow_starts;
+mod subscription_races;
 mod subscriptions;
 mod support;
 mod tasks;

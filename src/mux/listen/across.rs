@@ -122,39 +122,29 @@ impl Mux {
 
     /// Lets a legacy caller hear of a modern server's resource.
     pub(in crate::mux) fn join_stream(&mut self, server: ServerId, key: CallerKey, uri: &str) {
-        let subscribers = self.server_mut(server).upstream.sessions.entry(uri.to_owned()).or_default();
-        if !subscribers.contains(&key) {
-            subscribers.push(key);
-            if let Some(caller) = self.callers.get_mut(key) {
-                caller.subscriptions += 1;
-            }
-        }
+        self.server_mut(server).upstream.sessions.join(key, &uri.into());
         self.adjust_stream(server);
     }
 
     /// A legacy caller ends a subscription of a modern server's resource.
     pub(in crate::mux) fn unsubscribe_across(&mut self, accepted: Accepted, server: ServerId, uri: &str) {
         let key = accepted.caller;
-        self.leave_stream(server, key, |subscribed| subscribed == uri);
+        if self.server_mut(server).upstream.sessions.leave(key, uri) {
+            self.left_stream(server);
+        }
         accepted.result("{}");
     }
 
-    /// A legacy caller leaves the stream to a modern server, as far as these resources are concerned.
-    pub(in crate::mux) fn leave_stream(&mut self, server: ServerId, key: CallerKey, which: impl Fn(&str) -> bool) {
-        let mut left = 0;
-        self.server_mut(server).upstream.sessions.retain(|uri, callers| {
-            let before = callers.len();
-            callers.retain(|other| *other != key || !which(uri));
-            left += before - callers.len();
-            !callers.is_empty()
-        });
-        if left > 0 {
-            if let Some(caller) = self.callers.get_mut(key) {
-                caller.subscriptions -= left;
-            }
-            self.adjust_stream(server);
-            self.rest_again(server);
+    /// A legacy caller that is gone leaves the stream to a modern server.
+    pub(in crate::mux) fn leave_stream(&mut self, server: ServerId, key: CallerKey) {
+        if self.server_mut(server).upstream.sessions.leave_all(key) {
+            self.left_stream(server);
         }
+    }
+
+    fn left_stream(&mut self, server: ServerId) {
+        self.adjust_stream(server);
+        self.rest_again(server);
     }
 
     /// Instances that nobody listens to any more who wanted them to be there are idle from now on.
@@ -196,12 +186,7 @@ impl Mux {
             self.announce_to_sessions(server, &Profile::Modern, &method);
             return self.is_followed(server);
         }
-        let part = |whole: &str| crate::mux::subscribe::is_part_of(whole, &uri);
-        let sessions = &self.server(server).upstream.sessions;
-        let mut told: Vec<CallerKey> =
-            sessions.iter().filter(|(whole, _)| part(whole)).flat_map(|(_, callers)| callers.iter().copied()).collect();
-        told.sort_unstable();
-        told.dedup();
+        let told = self.server(server).upstream.sessions.told(&uri);
         let line = Splice::new(without_stream(message).into());
         let may = |caller: &&Caller| allows(&caller.access, Thing::Resource(&uri));
         for caller in told.iter().filter_map(|key| self.callers.get(*key)).filter(may) {

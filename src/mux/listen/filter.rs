@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::mux::subscribe::is_part_of;
+use crate::server::subscriptions::is_part_of;
 use crate::wire::message::{elements, member, unquote};
 
 /// What a stream carries.

@@ -1,6 +1,6 @@
 //! Streams and subscriptions when a reload changed what there is to listen to.
 
-use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::Listener;
 use super::filter::Filter;
@@ -77,29 +77,16 @@ impl Mux {
     /// Whoever is subscribed to something of a retired server is to be subscribed to it at the one that took its place,
     /// in whatever way that one takes subscriptions.
     pub(in crate::mux) fn move_subscriptions(&mut self, old: ServerId) {
-        let mut orphans: BTreeMap<String, Vec<Subscriber>> = BTreeMap::new();
-        for (uri, callers) in std::mem::take(&mut self.server_mut(old).upstream.sessions) {
-            orphans.entry(uri).or_default().extend(callers.into_iter().map(Subscriber::Session));
-        }
-        for instance in self.server_mut(old).pool.instances.values_mut() {
-            for (uri, all) in std::mem::take(&mut instance.subscribers) {
-                orphans.entry(uri).or_default().extend(all);
-            }
-        }
-        self.orphan_subscriptions(old, orphans);
-        let waiting = std::mem::take(&mut self.server_mut(old).orphans);
-        for orphan in waiting {
-            self.orphan_again(old, [(orphan.uri.to_string(), vec![orphan.who])].into());
-        }
-        let mut streams: BTreeMap<String, Vec<Subscriber>> = BTreeMap::new();
+        self.retire_subscriptions(old);
+        let sessions = self.server_mut(old).upstream.sessions.take();
+        sessions.for_each(|(uri, key)| self.lead_away(old, Subscriber::Session(key), uri));
+        let mut streams: Vec<(CallKey, Rc<str>)> = Vec::new();
         for (call, listener) in self.listeners.iter().filter(|(_, listener)| listener.acknowledged) {
             for (_, wants) in listener.wants.iter().filter(|(id, _)| *id == old) {
-                for uri in &wants.uris {
-                    streams.entry(uri.clone()).or_default().push(Subscriber::Stream(call));
-                }
+                streams.extend(wants.uris.iter().map(|uri| (call, uri.as_str().into())));
             }
         }
-        self.orphan_again(old, streams);
+        streams.into_iter().for_each(|(call, uri)| self.lead_away(old, Subscriber::Stream(call), uri));
     }
 
     /// Ends the streams of a caller.

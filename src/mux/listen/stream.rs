@@ -1,6 +1,5 @@
 //! The side of the servers: one stream to each, opened, widened and closed as its listeners want.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -19,6 +18,7 @@ use crate::mux::Mux;
 use crate::mux::call::Source;
 use crate::mux::errand::{Errand, Outcome};
 use crate::pool::instance::{Instance, State};
+use crate::server::sessions::Sessions;
 use crate::wire::id::{WireId, digits};
 use crate::wire::message::{Kind, Message};
 use crate::wire::outbox::Topic;
@@ -36,10 +36,17 @@ pub struct Upstream {
     current: Option<Stream>,
     /// A wider one that is to take its place once it is acknowledged.
     next: Option<Stream>,
-    /// Resources that legacy callers are subscribed to, and those callers.
-    pub(super) sessions: BTreeMap<String, Vec<CallerKey>>,
+    /// Legacy callers that are subscribed to resources.
+    pub(super) sessions: Sessions,
     /// After a stream for legacy callers could not be had: when it is tried again.
     again: Option<Instant>,
+}
+
+impl Upstream {
+    /// How many resources a legacy caller is subscribed to.
+    pub(in crate::mux) fn count(&self, caller: CallerKey) -> usize {
+        self.sessions.count(caller)
+    }
 }
 
 struct Stream {
@@ -64,10 +71,9 @@ impl Mux {
                 caller = listener.caller;
             }
         }
-        for (uri, callers) in &self.server(server).upstream.sessions {
-            wanted.uris.insert(uri.clone());
-            caller = callers.first().copied().unwrap_or(caller);
-        }
+        let sessions = &known.upstream.sessions;
+        wanted.uris.extend(sessions.uris().map(|uri| uri.to_string()));
+        caller = sessions.first().unwrap_or(caller);
         (wanted, caller)
     }
 

@@ -1,0 +1,146 @@
+//! Work that one event brings about and that may be much: notices to thousands of callers, subscriptions of an instance that
+//! ended. It is done in slices, in its order. The first slice belongs to the turn that made the work; a task of its own goes
+//! on with the rest, and lets others have their turns in between.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use tokio::sync::Notify;
+use tokio::task::yield_now;
+
+use super::{Handle, Mux};
+use crate::clock::Turn;
+use crate::error::Error;
+use crate::key::{CallKey, CallerKey, InstanceRef, ServerId};
+use crate::pool::ties::Subscriber;
+use crate::tasks;
+use crate::wire::message::Message;
+
+/// How much is done in one turn: a notice to one caller, or the like of it, is one.
+const SLICE: usize = 256;
+
+/// A kind of work.
+pub enum Work {
+    /// What is to be done next for a resource at an instance.
+    Resource(InstanceRef, Rc<str>),
+    /// What mcpool is to subscribe to at a server.
+    Strays(ServerId),
+    /// The subscribers of instances that are gone are led away.
+    Lost(ServerId),
+    /// A request is begun anew.
+    Again(CallKey),
+    /// Subscribers hear of a resource.
+    Updated(ServerId, Rc<Message>, VecDeque<Subscriber>),
+    /// Callers hear a line of mcpool's own.
+    Notice(Rc<str>, VecDeque<CallerKey>),
+    /// Calls are given up.
+    GiveUp(Error, VecDeque<CallKey>),
+}
+
+/// What is still to be done.
+#[derive(Default)]
+pub struct Backlog {
+    work: VecDeque<Work>,
+    more: Rc<Notify>,
+    /// Whether the task goes on with it.
+    left: bool,
+}
+
+impl Backlog {
+    /// Something is to be done when this turn ends, or later if there is much.
+    pub fn add(&mut self, work: Work) {
+        self.work.push_back(work);
+    }
+
+    /// Whether nothing is to be done.
+    pub fn is_empty(&self) -> bool {
+        self.work.is_empty()
+    }
+}
+
+/// Goes on with what is left by turns, for as long as the multiplexer lives.
+pub fn keep(handle: &Handle) {
+    let (mux, more) = (Rc::downgrade(&handle.0), handle.0.borrow().backlog.more.clone());
+    tasks::spawn("backlog", async move {
+        loop {
+            more.notified().await;
+            loop {
+                yield_now().await;
+                let Some(mux) = mux.upgrade() else { return };
+                let _turn = Turn::begin();
+                if mux.borrow_mut().work_off() {
+                    break;
+                }
+            }
+        }
+    });
+}
+
+impl Mux {
+    /// Ends a turn: what it brought about is done, if that is not much.
+    pub(super) fn end_turn(&mut self) {
+        if !self.backlog.work.is_empty() && !self.backlog.left {
+            self.backlog.left = true;
+            if !self.work_off() {
+                self.backlog.more.notify_one();
+            }
+        }
+    }
+
+    /// Does one slice; whether nothing is left.
+    fn work_off(&mut self) -> bool {
+        let mut room = SLICE;
+        while room > 0 {
+            let Some(work) = self.backlog.work.pop_front() else { break };
+            room = room.saturating_sub(self.work_on(work, room));
+        }
+        self.backlog.left = !self.backlog.work.is_empty();
+        !self.backlog.left
+    }
+
+    /// Does of one kind of work as much as there is room for; how much that was.
+    fn work_on(&mut self, work: Work, room: usize) -> usize {
+        match work {
+            Work::Resource(at, uri) => return self.settle(at, &uri),
+            Work::Strays(server) => {
+                if !self.serve_strays(server) {
+                    self.backlog.add(Work::Strays(server));
+                }
+                return SLICE / 4;
+            }
+            Work::Lost(server) => {
+                if !self.lead_lost_away(server) {
+                    self.backlog.add(Work::Lost(server));
+                }
+                return SLICE / 2;
+            }
+            Work::Again(call) => self.begin_again(call),
+            Work::Updated(server, message, mut told) => {
+                let slice: Vec<Subscriber> = told.drain(..told.len().min(room)).collect();
+                slice.iter().for_each(|who| self.tell_of_update(server, *who, &message));
+                if !told.is_empty() {
+                    self.backlog.work.push_front(Work::Updated(server, message, told));
+                }
+                return slice.len();
+            }
+            Work::Notice(line, mut told) => {
+                let slice: Vec<CallerKey> = told.drain(..told.len().min(room)).collect();
+                let there = slice.iter().filter_map(|key| self.callers.get(*key));
+                there.for_each(|caller| caller.outbox.line(line.as_bytes()));
+                if !told.is_empty() {
+                    self.backlog.work.push_front(Work::Notice(line, told));
+                }
+                return slice.len();
+            }
+            Work::GiveUp(error, mut calls) => {
+                let slice: Vec<CallKey> = calls.drain(..calls.len().min(room)).collect();
+                slice.iter().for_each(|call| self.give_up(*call, error.clone()));
+                if !calls.is_empty() {
+                    self.backlog.work.push_front(Work::GiveUp(error, calls));
+                }
+                return slice.len();
+            }
+        }
+        1
+    }
+}

@@ -1,0 +1,4 @@
+//! What is known of one server and decided for it alone. Called by `mux`, which tells callers and instances.
+
+pub mod sessions;
+pub mod subscriptions;

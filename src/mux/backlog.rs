@@ -49,7 +49,10 @@ pub struct Backlog {
 impl Backlog {
     /// Something is to be done when this turn ends, or later if there is much.
     pub fn add(&mut self, work: Work) {
-        self.work.push_back(work);
+        let again = |last: &Work| matches!((last, &work), (Work::Strays(last), Work::Strays(new)) if last == new);
+        if !self.work.back().is_some_and(again) {
+            self.work.push_back(work);
+        }
     }
 
     /// Whether nothing is to be done.

@@ -246,8 +246,8 @@ fn a_thousand_subscriptions_of_a_process_that_ended_come_back_a_few_at_a_time_an
 fn no_more_than_a_few_requests_of_mcpools_own_are_with_a_server_at_once() {
     play(async {
         let held = Held::default();
-        let server = held.server();
-        let proxy = proxy().server("one", server.into()).start().await;
+        let one = |server: &mut mcpool::config::Server| (server.instances.max, server.concurrency) = (1, 200);
+        let proxy = proxy().server("one", held.server().into()).set(one).start().await;
         let a = proxy.legacy(REVISION).connect("one").await;
         let all: Vec<_> =
             (0..200).map(|n| a.request("resources/subscribe", json!({"uri": format!("demo://{n}")}))).collect();

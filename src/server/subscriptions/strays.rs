@@ -147,8 +147,10 @@ impl Strays {
             return Some(Errand::Subscribe { who, uri, first: true });
         }
         for _ in 0..SLICE {
-            let Some((_, uri, who)) = self.later.pop_front_if(|(again, ..)| *again <= now) else { break };
-            self.lost.insert(uri, who);
+            if self.later.front().is_none_or(|(again, ..)| *again > now) {
+                break;
+            }
+            self.later.pop_front().into_iter().for_each(|(_, uri, who)| self.lost.insert(uri, who));
         }
         if self.from.is_some_and(|from| from > now) {
             return None;

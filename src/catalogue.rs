@@ -2,12 +2,21 @@
 //! and list without one server process being started.
 
 pub mod collisions;
+mod contents;
 mod digest;
+mod index;
+mod items;
 mod kept;
+pub mod key;
+mod kind;
 pub mod legible;
 pub mod list;
+pub mod lookup;
+pub mod names;
 pub mod pins;
+mod record;
 pub mod rendered;
+mod templates;
 mod variant;
 
 use std::cell::Cell;
@@ -16,7 +25,6 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::alarm::Alarm;
@@ -24,7 +32,11 @@ use crate::clock;
 use crate::config::{self, EraChoice};
 use crate::era::Era;
 use crate::era::profile::Profile;
-pub use variant::{Variant, VariantKey};
+use contents::Contents;
+pub use key::VariantKey;
+use list::{List, ListKind};
+use record::Record;
+pub use variant::Variant;
 
 /// How many variants of a server are remembered; the one used longest ago goes first.
 const VARIANTS: usize = 16;
@@ -33,6 +45,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is known of one server, and where it is kept.
 pub struct Catalogue {
+    /// The server's name, under which others see what it offers.
+    name: Box<str>,
     file: Option<PathBuf>,
     pub known: Known,
     alarm: Rc<Alarm>,
@@ -43,25 +57,39 @@ pub struct Catalogue {
 }
 
 /// What is known of one server.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Default)]
 pub struct Known {
     /// Eras that it was found not to speak.
     lacks: Vec<Era>,
     /// An era that it was silent in, or died of: it may lack that, or be slow or broken today.
-    #[serde(skip)]
     suspected: Option<Profile>,
     /// An era that it was silent in while it speaks the other: not remembered for longer than the daemon runs, since
     /// it may only have been slow.
-    #[serde(skip)]
     assumed: Option<Era>,
     /// It was seen to ask for a sample or an elicitation.
     pub has_asked: bool,
     /// It was seen to ask for roots.
     pub asks_roots: bool,
     /// The log has it that a name stands twice in one of its lists.
-    #[serde(skip)]
     pub told_double: bool,
     variants: Vec<Variant>,
+}
+
+impl Known {
+    fn kept(record: Record) -> Known {
+        let Record { lacks, has_asked, asks_roots, variants } = record;
+        let variants = variants.into_iter().map(Variant::kept).collect();
+        Known { lacks, has_asked, asks_roots, variants, ..Known::default() }
+    }
+
+    fn record(&self) -> Record {
+        Record {
+            lacks: self.lacks.clone(),
+            has_asked: self.has_asked,
+            asks_roots: self.asks_roots,
+            variants: self.variants.iter().map(Variant::record).collect(),
+        }
+    }
 }
 
 impl Catalogue {
@@ -73,8 +101,11 @@ impl Catalogue {
         // It is written without line ends. In one that holds any they would be told on in the middle of a line.
         let sound = |text: &Vec<u8>| memchr::memchr2(b'\r', b'\n', text).is_none();
         let read = |file: &PathBuf| serde_json::from_slice(&fs::read(file).ok().filter(sound)?).ok();
-        let known = file.as_ref().and_then(read).unwrap_or_default();
-        Catalogue { known, file, alarm, next: Cell::default(), unsaved: Cell::default() }
+        let known = file.as_ref().and_then(read).map(Known::kept).unwrap_or_default();
+        let name = server.name.as_str().into();
+        let mut catalogue = Catalogue { name, known, file, alarm, next: Cell::default(), unsaved: Cell::default() };
+        catalogue.share();
+        catalogue
     }
 
     /// Writes what is known to disk, now or soon: a server whose lists change all the time must not keep the disk busy.
@@ -110,7 +141,7 @@ impl Catalogue {
     pub fn write(&self) {
         self.unsaved.set(false);
         if let Some(file) = &self.file
-            && let Err(error) = kept::write(file, &self.known)
+            && let Err(error) = kept::write(file, &self.known.record())
         {
             tracing::warn!(file = %file.display(), %error, "cannot save the catalogue; it will be fetched anew");
         }
@@ -147,7 +178,7 @@ impl Catalogue {
     }
 
     fn heard(&self, era: Era) -> bool {
-        self.known.variants.iter().any(|variant| variant.key.era == era && variant.introduction.is_some())
+        self.known.variants.iter().any(|variant| variant.key.era == era && variant.introduction().is_some())
     }
 
     /// Remembers that the server does not speak an era; whether that is news that helps. It speaks one of them: if it
@@ -165,7 +196,7 @@ impl Catalogue {
         } else if choice == EraChoice::Auto {
             self.known.lacks.clear();
             self.known.assumed = None;
-            self.known.variants.iter_mut().for_each(|variant| variant.introduction = None);
+            self.known.variants.iter_mut().for_each(Variant::forget_introduction);
         }
         self.save();
         news
@@ -231,6 +262,28 @@ impl Catalogue {
     /// Every variant that is known.
     pub fn variants(&self) -> impl Iterator<Item = &Variant> {
         self.known.variants.iter()
+    }
+
+    /// Puts a list in place of what was known of a variant; whether that is news.
+    pub fn put(&mut self, key: &VariantKey, kind: ListKind, mut list: List) -> bool {
+        let known = self.variants().filter_map(|variant| variant.list(kind)).map(List::contents);
+        if let Some(same) = known.into_iter().find(|contents| contents.is_like(list.contents())).cloned() {
+            list.share(&same);
+        }
+        self.variant_mut(key).put(kind, list)
+    }
+
+    /// Lets lists that hold the same share it.
+    fn share(&mut self) {
+        for kind in ListKind::ALL {
+            let mut different: Vec<Rc<Contents>> = Vec::new();
+            for list in self.known.variants.iter_mut().filter_map(|variant| variant.list_mut(kind)) {
+                match different.iter().find(|contents| contents.is_like(list.contents())) {
+                    Some(same) => list.share(same),
+                    None => different.push(list.contents().clone()),
+                }
+            }
+        }
     }
 
     /// Every variant that is known, to be changed.

@@ -1,43 +1,13 @@
-//! Names on an endpoint of several servers: `SERVER__NAME`, within the 64 characters of `[A-Za-z0-9_-]` that
-//! hosts accept. Pure functions; nothing is remembered, so a name means the same before and after a restart.
+//! Called where lists are shown: an item as a caller sees it, whatever its endpoint names and whoever has the same already.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use sha2::{Digest, Sha256};
-
 use crate::caller::access::{Thing, allows};
 use crate::catalogue::list::ListKind;
+pub use crate::catalogue::names::{claims, exposed, fits_template, matches, split};
 use crate::config::Access;
-use crate::hex::hex;
 use crate::wire::message::{member, unquote};
-
-/// Between the server's name and the item's. Server names do not hold it.
-const BETWEEN: &str = "__";
-/// The longest name that hosts accept.
-const LONGEST: usize = 64;
-/// How much of a digest stands for what a name could not hold.
-const DIGEST: usize = 8;
-
-/// The name under which callers see an item of a server. What hosts would not accept, and what would be too
-/// long, is replaced and told apart by a digest of the real name.
-pub fn exposed(server: &str, real: &str) -> String {
-    let plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
-    let whole = format!("{server}{BETWEEN}{real}");
-    if whole.len() <= LONGEST && real.chars().all(plain) {
-        return whole;
-    }
-    let digest = hex(&Sha256::digest(real.as_bytes()));
-    let kept = LONGEST - server.len() - BETWEEN.len() - DIGEST - 1;
-    let readable: String =
-        real.chars().map(|character| if plain(character) { character } else { '_' }).take(kept).collect();
-    format!("{server}{BETWEEN}{readable}_{}", &digest[..DIGEST])
-}
-
-/// The server's name and the rest of an exposed name.
-pub fn split(exposed: &str) -> Option<(&str, &str)> {
-    exposed.split_once(BETWEEN)
-}
 
 /// An item as a caller sees it: as it stands where its server is alone and nothing is named; under its exposed name, left
 /// out if it may not be used, or if an earlier one has the same name or URI (`shown` remembers those).
@@ -87,33 +57,6 @@ pub fn shown<'a>(
     Some(Cow::Owned(format!("{}\"{name}\"{}", &item[..start], &item[start + raw.len()..])))
 }
 
-/// Whether a name fits a pattern in which `*` stands for anything. Patterns may be a server's, so this takes no
-/// more than one pass: each part is found at its first place, which leaves the most to those behind it.
-pub fn matches(pattern: &str, name: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = name.strip_prefix(parts.next().unwrap_or_default()) else { return false };
-    let Some(tail) = parts.next_back() else { return rest.is_empty() };
-    for part in parts {
-        let Some(at) = rest.find(part) else { return false };
-        rest = &rest[at + part.len()..];
-    }
-    rest.ends_with(tail)
-}
-
-/// Whether a URI fits a template (RFC 6570): each expression stands for anything, which is wider than the RFC
-/// but decides only which server is asked.
-pub fn fits_template(template: &str, uri: &str) -> bool {
-    let mut pattern = String::new();
-    let mut rest = template;
-    while let Some((literal, behind)) = rest.split_once('{') {
-        pattern.push_str(&literal.replace('*', ""));
-        pattern.push('*');
-        rest = behind.split_once('}').map_or("", |(_, rest)| rest);
-    }
-    pattern.push_str(rest);
-    pattern.contains('*') && matches(&pattern, uri)
-}
-
 /// Whether an earlier server has a resource or a template: it shows the same one, or covers it by one of `templates`.
 pub fn is_taken(kind: ListKind, item: &str, shown: &HashSet<String>, templates: &[String]) -> bool {
     if kind.named() {
@@ -122,15 +65,6 @@ pub fn is_taken(kind: ListKind, item: &str, shown: &HashSet<String>, templates: 
     let raw = member(item, kind.id()).unwrap_or_default();
     let covered = |uri: &str| templates.iter().any(|template| claims(template, uri));
     shown.contains(raw) || !templates.is_empty() && unquote(raw).is_some_and(|uri| covered(&uri))
-}
-
-/// Whether a template keeps a URI from servers behind it: it fits, and says at least of which kind its URIs are.
-pub fn claims(template: &str, uri: &str) -> bool {
-    let start = template.split('{').next().unwrap_or_default();
-    // Each resource of a list is held against each template, so what begins otherwise costs a comparison and no more.
-    (uri.starts_with(start) || start.contains('*'))
-        && start.split_once(':').is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.trim_matches('/').is_empty())
-        && fits_template(template, uri)
 }
 
 #[cfg(test)]
@@ -143,19 +77,6 @@ mod tests {
         let tools = tools.map(|tools| tools.iter().map(|tool| (*tool).to_owned()).collect());
         let grants = Grants { tools, ..Grants::default() };
         grants.access(grants.names_something())
-    }
-
-    #[test]
-    fn names_stay_within_what_hosts_accept_and_are_told_apart() {
-        assert_eq!(exposed("files", "read_file"), "files__read_file");
-        let long = exposed("files", &"x".repeat(70));
-        let other = exposed("files", &"x".repeat(71));
-        assert_eq!((long.len(), other.len()), (64, 64));
-        assert_ne!(long, other);
-        assert_ne!(exposed("a", "b.c"), exposed("a", "b_c"));
-        assert_ne!(exposed("a", "b.c"), exposed("a", "b/c"));
-        assert!(exposed("a", "b.ü").bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'));
-        assert_eq!(split("files__a__b"), Some(("files", "a__b")));
     }
 
     #[test]
@@ -186,16 +107,5 @@ mod tests {
         let item = r#"{"uri":"a:b","name":"x"}"#;
         assert!(shown(&access(None), true, "s", ListKind::Resources, item, &mut seen).is_some());
         assert!(shown(&access(None), true, "t", ListKind::Resources, item, &mut seen).is_none());
-    }
-
-    #[test]
-    fn patterns_and_templates() {
-        assert!(matches("files__*", "files__read") && matches("*", "") && matches("a*c", "abbc"));
-        assert!(matches(&"*".repeat(100_000), "x") && !matches(&"*x".repeat(1000), &"x".repeat(999)));
-        assert!(!matches("files__*", "other__read") && !matches("a", "ab"));
-        assert!(fits_template("demo://note/{n}", "demo://note/5") && !fits_template("demo://note/{n}", "demo://x"));
-        assert!(!fits_template("demo://fixed", "demo://fixed"));
-        assert!(claims("demo://note/{n}", "demo://note/5") && claims("urn:x:{+n}", "urn:x:5"));
-        assert!(!claims("{+uri}", "demo://note/5") && !claims("demo://{+path}", "demo://note/5"));
     }
 }

@@ -4,8 +4,8 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 
+use crate::catalogue::kind::ListKind;
 use crate::catalogue::legible::Told;
-use crate::catalogue::list::ListKind;
 use crate::wire::message::{member, unquote};
 
 /// How many are remembered; what is beyond that is not told.

@@ -8,10 +8,9 @@ mod shape;
 
 use std::borrow::Cow;
 
-use crate::catalogue::list::{List, ListKind};
+use super::kind::ListKind;
 use crate::era::Era;
 use crate::wire::json::Reader;
-use crate::wire::message::{member, unquote};
 
 /// How deep an item may be nested: published parsers give up at 128 and 200 levels of the whole line.
 const DEEPEST: usize = 120;
@@ -39,59 +38,42 @@ pub struct Told<'a> {
     pub left_out: bool,
 }
 
-impl List {
-    /// The items that are not shown among several servers as they were written, in their order.
-    pub fn odd(&self, kind: ListKind, era: Era) -> &[Odd] {
-        self.odd.get_or_init(|| {
-            let looked_at = self.items.iter().enumerate();
-            looked_at.filter_map(|(place, item)| odd(kind, era, place, item.get())).collect()
-        })
+impl Odd {
+    /// Where the item stands in its list.
+    pub fn place(&self) -> usize {
+        self.place
     }
 
-    /// The items as they are shown among several servers.
-    pub fn legible(&self, kind: ListKind, era: Era) -> impl Iterator<Item = &str> {
-        self.but_for(self.odd(kind, era))
+    /// Whether anything is shown in its place.
+    pub fn is_shown(&self) -> bool {
+        self.shown.is_some()
     }
 
-    /// The items as they are shown: among several servers, or as the server wrote them.
-    pub(crate) fn shown(&self, kind: ListKind, joined: Option<Era>) -> impl Iterator<Item = &str> {
-        self.but_for(joined.map_or(&[], |era| self.odd(kind, era)))
+    /// What is shown in its place.
+    pub fn shown(&self) -> Option<&str> {
+        self.shown.as_deref()
     }
 
-    fn but_for<'a>(&'a self, odd: &'a [Odd]) -> impl Iterator<Item = &'a str> {
-        let mut odd = odd.iter().peekable();
-        let items = self.items.iter().enumerate();
-        items.filter_map(move |(place, item)| match odd.next_if(|odd| odd.place == place) {
-            None => Some(item.get()),
-            Some(odd) => odd.shown.as_deref(),
-        })
+    /// What is wrong with it, if it is more than that a member is `null`.
+    pub fn why(&self) -> Option<&str> {
+        self.why.as_deref()
     }
+}
 
-    /// Why an item of a name or an address that fits is not shown, if it is for what is wrong with it.
-    pub fn why_left_out(&self, kind: ListKind, era: Era, fits: impl Fn(&str) -> bool) -> Option<&str> {
-        let named = |odd: &&Odd| self.id(kind, odd.place).is_some_and(|id| fits(&id));
-        let mut left_out = self.odd(kind, era).iter().filter(|odd| odd.shown.is_none());
-        left_out.find(named)?.why.as_deref()
-    }
-
-    /// The odd items, where that was decided already, and there is something to tell.
-    pub fn odd_told(&self, kind: ListKind) -> impl Iterator<Item = Told<'_>> {
-        self.odd.get().into_iter().flatten().filter_map(move |odd| self.told_of(kind, odd))
-    }
-
-    /// What there is to tell of an odd item.
-    pub(crate) fn told_of<'a>(&self, kind: ListKind, odd: &'a Odd) -> Option<Told<'a>> {
-        let item = match self.id(kind, odd.place).filter(|id| !id.is_empty()) {
+impl<'a> Told<'a> {
+    /// What there is to tell of an odd item, which is told apart by `id`, if there is anything.
+    pub fn of(odd: &'a Odd, id: Option<&str>) -> Option<Told<'a>> {
+        let item = match id.filter(|id| !id.is_empty()) {
             Some(id) => id.chars().take(LONGEST).collect(),
             None => format!("number {}", odd.place + 1),
         };
-        Some(Told { item, why: odd.why.as_deref()?, left_out: odd.shown.is_none() })
+        Some(Told { item, why: odd.why()?, left_out: !odd.is_shown() })
     }
+}
 
-    /// What an item is told apart by.
-    fn id(&self, kind: ListKind, place: usize) -> Option<Cow<'_, str>> {
-        unquote(member(self.items.get(place)?.get(), kind.id())?)
-    }
+/// What is to be done about the items of a list, in their order.
+pub fn oddities<'a>(kind: ListKind, era: Era, items: impl Iterator<Item = &'a str>) -> Vec<Odd> {
+    items.enumerate().filter_map(|(place, item)| odd(kind, era, place, item)).collect()
 }
 
 /// What is to be done about an item; nothing about nearly all.

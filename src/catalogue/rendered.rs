@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::catalogue::list::ListKind;
+use crate::catalogue::kind::ListKind;
 
 /// How many bytes are left for what stands around the items: the envelope, a cursor, a time, and what a translation adds.
 const AROUND: usize = 4096;

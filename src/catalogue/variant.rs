@@ -2,65 +2,27 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::catalogue::list::{List, ListKind};
-use crate::era::profile::{Profile, canonical};
-use crate::era::{Era, legacy};
+use super::key::VariantKey;
+use super::list::{List, ListKind};
+use super::record::{Raw, VariantRecord};
+use crate::era::legacy;
 
 /// What a server offers to clients of one kind: servers tell clients of different capabilities different things.
-#[derive(Serialize, Deserialize)]
 pub struct Variant {
     pub key: VariantKey,
     /// The raw `InitializeResult` or `DiscoverResult`.
-    pub introduction: Option<Box<RawValue>>,
-    pub lists: Vec<(ListKind, List)>,
+    introduction: Option<Raw>,
+    lists: Vec<(ListKind, List)>,
     /// An errand is on its way to have it introduced.
-    #[serde(skip)]
-    pub introducing: bool,
+    introducing: bool,
     /// Lists that are being fetched.
-    #[serde(skip)]
-    pub fetching: Vec<ListKind>,
+    fetching: Vec<ListKind>,
     /// Lists whose change was announced and that nobody has asked for since.
-    #[serde(skip)]
     announced: Vec<ListKind>,
     /// Counts announced changes of each list, so that what was fetched before one is known to be old.
-    #[serde(skip)]
-    pub generation: u64,
-}
-
-/// What a server was told about its client, as far as what it offers depends on that.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VariantKey {
-    pub era: Era,
-    pub revision: String,
-    pub capabilities: String,
-}
-
-impl VariantKey {
-    /// The variant of a legacy profile, or of modern requests with these capabilities.
-    pub fn new(profile: &Profile, capabilities: &str) -> VariantKey {
-        let capabilities = match profile {
-            Profile::Legacy(legacy) => legacy.capabilities.clone(),
-            Profile::Modern => canonical(capabilities),
-        };
-        VariantKey { era: profile.era(), revision: profile.revision().to_owned(), capabilities }
-    }
-
-    /// The profile of clients to whom this variant is offered.
-    pub fn profile(&self) -> Option<Profile> {
-        match self.era {
-            Era::Modern => Some(Profile::Modern),
-            Era::Legacy => Profile::legacy(legacy::negotiate(&self.revision), &self.capabilities),
-        }
-    }
-
-    /// The variant under which a server's introduction is kept: a modern one is the same for all.
-    pub fn of_introduction(profile: &Profile) -> VariantKey {
-        VariantKey::new(profile, "{}")
-    }
+    generation: u64,
 }
 
 impl Variant {
@@ -76,21 +38,69 @@ impl Variant {
         }
     }
 
+    /// A variant that was kept.
+    pub(super) fn kept(record: VariantRecord) -> Variant {
+        let VariantRecord { key, introduction, lists } = record;
+        let lists = lists.into_iter().map(|(kind, list)| (kind, List::kept(kind, key.era, list))).collect();
+        Variant { introduction, lists, ..Variant::new(key) }
+    }
+
+    /// What is to be kept of it.
+    pub(super) fn record(&self) -> VariantRecord {
+        let lists = self.lists.iter().map(|(kind, list)| (*kind, list.record())).collect();
+        VariantRecord { key: self.key.clone(), introduction: self.introduction.clone(), lists }
+    }
+
     /// The raw introduction.
     pub fn introduction(&self) -> Option<&str> {
-        self.introduction.as_deref().map(RawValue::get)
+        self.introduction.as_ref().map(Raw::as_str)
+    }
+
+    /// Notes how the server introduced itself; whether that is another introduction than before.
+    pub fn introduced(&mut self, said: String) -> bool {
+        self.introducing = false;
+        let new = self.introduction() != Some(said.as_str());
+        if new {
+            self.introduction = Some(Raw::of(said));
+        }
+        new
+    }
+
+    /// Forgets how the server introduced itself.
+    pub(super) fn forget_introduction(&mut self) {
+        self.introduction = None;
+    }
+
+    /// Notes that an errand is sent to have it introduced, unless one is on its way; whether none was.
+    pub fn begin_introduction(&mut self) -> bool {
+        !std::mem::replace(&mut self.introducing, true)
+    }
+
+    /// No errand is on its way any more to have it introduced.
+    pub fn end_introduction(&mut self) {
+        self.introducing = false;
     }
 
     /// A list, if it was ever fetched.
     pub fn list(&self, kind: ListKind) -> Option<&List> {
-        self.lists.iter().find(|(known, _)| *known == kind).map(|(_, list)| list)
+        self.lists().find(|(known, _)| *known == kind).map(|(_, list)| list)
+    }
+
+    /// The lists that were fetched.
+    pub fn lists(&self) -> impl Iterator<Item = (ListKind, &List)> {
+        self.lists.iter().map(|(kind, list)| (*kind, list))
+    }
+
+    pub(super) fn list_mut(&mut self, kind: ListKind) -> Option<&mut List> {
+        self.lists.iter_mut().find(|(known, _)| *known == kind).map(|(_, list)| list)
     }
 
     /// Puts a list in place of what was known; whether that is news: the two differ, and nobody said they would.
-    pub fn put(&mut self, kind: ListKind, list: List) -> bool {
-        match self.lists.iter_mut().find(|(known, _)| *known == kind) {
-            Some((_, known)) => {
-                let differ = !known.stale && !known.same_items(&list);
+    pub(super) fn put(&mut self, kind: ListKind, list: List) -> bool {
+        self.end_fetch(kind);
+        match self.list_mut(kind) {
+            Some(known) => {
+                let differ = !known.is_stale() && !known.same_items(&list);
                 *known = list;
                 differ
             }
@@ -104,9 +114,7 @@ impl Variant {
     /// Notes that a list has changed; whether that is news, as it is once until somebody asks for the list again.
     pub fn changed(&mut self, kind: ListKind) -> bool {
         self.generation += 1;
-        if let Some((_, list)) = self.lists.iter_mut().find(|(known, _)| *known == kind) {
-            list.stale = true;
-        }
+        self.list_mut(kind).into_iter().for_each(List::outdate);
         let news = !self.announced.contains(&kind);
         if news {
             self.announced.push(kind);
@@ -114,14 +122,24 @@ impl Variant {
         news
     }
 
-    /// Notes that a list is being fetched, unless it is already; whether it was not.
-    pub fn begin_fetch(&mut self, kind: ListKind) -> bool {
-        let begins = !self.fetching.contains(&kind);
-        if begins {
-            self.fetching.push(kind);
-            self.announced.retain(|other| *other != kind);
+    /// Notes that a list is being fetched, unless it is already; if it was not, how often it was announced to change.
+    pub fn begin_fetch(&mut self, kind: ListKind) -> Option<u64> {
+        if self.fetching.contains(&kind) {
+            return None;
         }
-        begins
+        self.fetching.push(kind);
+        self.announced.retain(|other| *other != kind);
+        Some(self.generation)
+    }
+
+    /// A list is not being fetched any more.
+    pub fn end_fetch(&mut self, kind: ListKind) {
+        self.fetching.retain(|other| *other != kind);
+    }
+
+    /// Whether a change was announced since there were so many.
+    pub fn has_changed_since(&self, generation: u64) -> bool {
+        self.generation != generation
     }
 
     /// Whether a list can be answered from what is known. `warm` says that asking would start nothing; a cold
@@ -134,12 +152,12 @@ impl Variant {
         if !warm {
             return true;
         }
-        let within = |age: Duration| list.fetched.is_some_and(|fetched| now < fetched + age);
+        let within = |age: Duration| list.since().is_some_and(|fetched| now < fetched + age);
         let announced = self.introduction().is_some_and(|said| legacy::announces(said, kind.capability()));
-        match list.ttl {
-            _ if list.stale => false,
+        match list.ttl() {
+            _ if list.is_stale() => false,
             Some(ttl) => within(Duration::from_millis(ttl)),
-            None => announced && list.fetched.is_some() || within(max_age),
+            None => announced && list.since().is_some() || within(max_age),
         }
     }
 }

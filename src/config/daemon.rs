@@ -57,6 +57,10 @@ pub struct Limits {
     pub rounds: usize,
     /// Questions of one instance that are not answered yet.
     pub asks: usize,
+    /// Items of one list of a server: what is behind them is not shown.
+    pub list_items: usize,
+    /// Bytes of the same.
+    pub list_bytes: usize,
 }
 
 /// What is remembered of servers.
@@ -141,6 +145,8 @@ impl Default for Limits {
             held_total: 256,
             rounds: 32,
             asks: 64,
+            list_items: 10_000,
+            list_bytes: 4 << 20,
         }
     }
 }

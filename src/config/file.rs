@@ -232,6 +232,8 @@ fn limits(mut fields: Fields<'_>) -> Limits {
         held_total: fields.count("held_total", default.held_total, 0..=MANY),
         rounds: fields.count("rounds", default.rounds, 1..=MANY),
         asks: fields.count("asks", default.asks, 1..=MANY),
+        list_items: fields.count("list_items", default.list_items, 1..=MANY),
+        list_bytes: fields.size("list_bytes", default.list_bytes, 1 << 10..=HUGE),
     };
     for (key, bytes) in [("outgoing", limits.outgoing), ("backlog", limits.backlog)] {
         if bytes < limits.message {

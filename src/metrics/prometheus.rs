@@ -87,6 +87,7 @@ pub(super) const METRICS: [(&str, Kind, &str); 37] = [
     ("mcpool_tool_breakers", Gauge, "Tools whose breakers are not closed."),
     ("mcpool_breaker_trips_total", Counter, "How often the breaker opened."),
     ("mcpool_refusals_total", Counter, "Errors that mcpool itself answered."),
+    ("mcpool_lists_cut_total", Counter, "Lists that were cut off: they had more items or bytes than a list may have."),
     ("mcpool_retries_total", Counter, "Calls sent again after their instance had died."),
     ("mcpool_probes_total", Counter, "Probes of idle instances."),
     ("mcpool_stderr_lines_left_out_total", Counter, "Lines of stderr that were not logged."),
@@ -202,6 +203,7 @@ impl Exporter {
                 "exhausted" => "mcpool_exhausted_total",
                 "overflow" => "mcpool_overflow_total",
                 "retries" => "mcpool_retries_total",
+                "lists_cut" => "mcpool_lists_cut_total",
                 _ => "mcpool_breaker_trips_total",
             };
             self.counter(name, named(), count);

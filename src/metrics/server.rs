@@ -76,6 +76,7 @@ pub struct ServerMetrics {
     retries: Tally,
     probes: [Tally; Probe::ALL.len()],
     trips: Tally,
+    lists_cut: Tally,
     /// Lines of stderr that were not logged: there were too many.
     pub stderr_left_out: Tally,
     /// What it said that may be lost, and callers or instances that were behind were not told.
@@ -101,6 +102,7 @@ impl ServerMetrics {
             retries: Tally::default(),
             probes: Default::default(),
             trips: Tally::default(),
+            lists_cut: Tally::default(),
             stderr_left_out: Tally::default(),
             unheard: Rc::default(),
             queued: Times::default(),
@@ -178,6 +180,11 @@ impl ServerMetrics {
         self.trips.one();
     }
 
+    /// A list was longer than a list may be, and was cut off.
+    pub fn list_cut(&self) {
+        self.lists_cut.one();
+    }
+
     /// Refusals, by reason.
     pub fn refusals(&self) -> BTreeMap<&'static str, u64> {
         self.refused.all()
@@ -213,13 +220,14 @@ impl ServerMetrics {
     }
 
     /// Counts without a word of their own besides the server's: name and value.
-    pub fn counts(&self) -> [(&'static str, u64); 5] {
+    pub fn counts(&self) -> [(&'static str, u64); 6] {
         [
             ("start_failures", self.failed_starts.get()),
             ("exhausted", self.exhausted.get()),
             ("overflow", self.overflow.get()),
             ("retries", self.retries.get()),
             ("breaker_trips", self.trips.get()),
+            ("lists_cut", self.lists_cut.get()),
         ]
     }
 

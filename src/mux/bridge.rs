@@ -79,11 +79,11 @@ impl Mux {
         let server = self.server(route.server);
         let list = server.catalogue.variant(&offer.variant)?.list(ListKind::Tools)?;
         let (endpoint, named) = (&self.callers.get(accepted.caller)?.endpoint, accepted.request.text(Field::Name)?);
-        let is_named = |tool: &str| match endpoint.prefix {
-            true => names::exposed(&server.config.name, tool) == named,
-            false => tool == named,
+        let real = match names::split(&named).filter(|_| endpoint.prefix) {
+            Some((_, shown)) => list.contents().real(&server.config.name, shown)?,
+            None => named.clone(),
         };
-        list.task_only().iter().any(|tool| is_named(tool)).then(|| named.into_owned())
+        list.contents().index().is_task_only(&real).then(|| named.into_owned())
     }
 
     /// The request in the server's era, and what must be kept for the way back.

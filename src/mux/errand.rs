@@ -8,7 +8,7 @@ use super::call::{Call, Pin, Place, Source, Then};
 use super::gate::Trials;
 use super::probe::Question;
 use crate::catalogue::VariantKey;
-use crate::catalogue::list::{ListKind, Page};
+use crate::catalogue::list::{ListKind, Pages};
 use crate::clock;
 use crate::era::level::Level;
 use crate::era::profile::Profile;
@@ -22,7 +22,7 @@ pub enum Errand {
     /// An instance: it introduces itself when it starts.
     Introduce(VariantKey),
     /// A page of a list, for the catalogue.
-    List { variant: VariantKey, kind: ListKind, pages: Vec<Page>, generation: u64 },
+    List { variant: VariantKey, kind: ListKind, pages: Box<Pages>, generation: u64 },
     /// The merged `subscriptions/listen`.
     Listen,
     /// To subscribe those whose instance is gone, or streams for the first time.

@@ -104,7 +104,7 @@ impl Mux {
         let server = self.server(server);
         let own = VariantKey::of_introduction(profile);
         let others = server.catalogue.variants().filter(|variant| variant.key != own);
-        others.filter(|variant| variant.key.era == own.era).any(|variant| variant.introduction.is_some())
+        others.filter(|variant| variant.key.era == own.era).any(|variant| variant.introduction().is_some())
     }
 
     /// What an instance is to be told that turned out not to speak the era it was started for: what is needed by the

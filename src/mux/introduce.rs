@@ -3,7 +3,6 @@
 
 use std::fmt::Write;
 
-use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::Mux;
@@ -88,8 +87,7 @@ impl Mux {
 
     /// Starts an instance so that it introduces itself, unless one is on its way.
     pub(crate) fn introduce_server(&mut self, server: ServerId, caller: CallerKey, offer: Offer) {
-        let variant = self.server_mut(server).catalogue.variant_mut(&offer.introduction());
-        if !std::mem::replace(&mut variant.introducing, true) {
+        if self.server_mut(server).catalogue.variant_mut(&offer.introduction()).begin_introduction() {
             let errand = Errand::Introduce(offer.introduction());
             self.send_errand(server, caller, offer.profile, None, ("ping", "{}"), errand);
         }
@@ -104,11 +102,7 @@ impl Mux {
         }
         let catalogue = &mut self.server_mut(at.server).catalogue;
         catalogue.note_era(profile.era());
-        let variant = catalogue.variant_mut(&key);
-        variant.introducing = false;
-        let new = variant.introduction() != Some(result.as_str());
-        variant.introduction = RawValue::from_string(result).ok();
-        if new {
+        if catalogue.variant_mut(&key).introduced(result) {
             catalogue.save();
         }
         // Whoever waited for an instance only to have this said needs none any more.
@@ -143,7 +137,7 @@ impl Mux {
                 matches!(call.place, Place::Introductions(_)) && self.offer_to(server, call).introduction() == of
             };
             if self.waiting_for(server, wants).is_empty() {
-                self.server_mut(server).catalogue.variant_mut(&of).introducing = false;
+                self.server_mut(server).catalogue.variant_mut(&of).end_introduction();
                 self.cancel(errand, None);
             }
         }
@@ -151,7 +145,7 @@ impl Mux {
 
     /// No instance could be started to introduce itself, or none that speaks the era that was tried.
     pub(crate) fn not_introduced(&mut self, server: ServerId, key: &VariantKey, error: &Error) {
-        self.server_mut(server).catalogue.variant_mut(key).introducing = false;
+        self.server_mut(server).catalogue.variant_mut(key).end_introduction();
         let (era, choice) = (key.era, self.server(server).config.era);
         if self.server(server).catalogue.lacks(era, choice) {
             let tries = |call: &Call| matches!(call.place, Place::Introductions(_));

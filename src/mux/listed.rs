@@ -57,11 +57,10 @@ impl Mux {
             return Listed::Yes;
         }
         let list = server.catalogue.variant(&offer.variant).and_then(|variant| variant.list(kind));
-        let exposes = |real: &str| names::exposed(&server.config.name, real) == name;
         let listed = |list: &List| match names::split(&name).filter(|_| caller.endpoint.prefix) {
-            None => list.has(&name),
-            // Otherwise it may have had to be shortened.
-            Some((_, rest)) => list.has(rest) && exposes(rest) || list.names().iter().any(|real| exposes(real)),
+            None => list.contents().index().has(&name),
+            // It may have had to be shortened.
+            Some((_, shown)) => list.contents().real(&server.config.name, shown).is_some(),
         };
         if list.is_some_and(listed) {
             return Listed::Yes;

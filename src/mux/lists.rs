@@ -219,18 +219,19 @@ impl Mux {
                 // A legacy server does not say how long; it is as long as mcpool itself would believe it.
                 fresh.add(list.fresh_for().or_else(|| offer.bridged.then(|| self.believed_for(*id, &offer, kind))));
             }
-            rest = if offer.bridged { without_era(&list.rest) } else { list.rest.clone() };
+            rest = if offer.bridged { without_era(list.rest()) } else { list.rest().to_owned() };
             if modern && offer.bridged {
                 rest.push_str(r#","cacheScope":"private""#);
                 page.leave_room(self.server_info(*id, &offer.introduction()).len());
             }
             page.leave_room(rest.len());
-            let era = variant.key.era;
-            if endpoint.prefix && !list.told.replace(true) {
-                let odd = list.odd(kind, era).iter();
-                self.collisions.tell_odd(&server.config.name, kind, odd.filter_map(|odd| list.told_of(kind, odd)));
+            let (name, contents) = (&server.config.name, list.contents());
+            let items: Box<dyn Iterator<Item = &str>> =
+                if endpoint.prefix { Box::new(contents.legible(name)) } else { Box::new(list.items()) };
+            if endpoint.prefix && contents.is_untold() {
+                self.collisions.tell_odd(name, kind, contents.odd());
             }
-            for item in list.shown(kind, endpoint.prefix.then_some(era)) {
+            for item in items {
                 if kind == ListKind::Tools && server.pins.hides(item) {
                     continue;
                 }
@@ -248,7 +249,7 @@ impl Mux {
             }
             if endpoint.prefix && kind == ListKind::Resources {
                 let own = variant.list(ListKind::Templates).into_iter();
-                let own = own.flat_map(|list| list.legible(ListKind::Templates, era));
+                let own = own.flat_map(|list| list.contents().legible(name));
                 templates.extend(own.filter_map(|item| Some(unquote(member(item, "uriTemplate")?)?.into_owned())));
             }
         }

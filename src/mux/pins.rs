@@ -10,7 +10,7 @@ use super::Mux;
 use super::offer::Offer;
 use crate::caller::endpoint::Endpoint;
 use crate::catalogue::VariantKey;
-use crate::catalogue::list::ListKind;
+use crate::catalogue::list::{List, ListKind};
 use crate::catalogue::pins::{Mark, Store, Version, names_of, of_variant};
 use crate::config::{self, Pin};
 use crate::error::Error;
@@ -151,7 +151,7 @@ impl Mux {
         let server = self.server_mut(id);
         let list = server.catalogue.variant(key).and_then(|variant| variant.list(ListKind::Tools));
         let Some(list) = list.filter(|_| server.pins.is_on()) else { return };
-        let news = server.pins.look(&of_variant(key), list.items.iter().map(|item| item.get()));
+        let news = server.pins.look(&of_variant(key), list.items());
         // The rest is in `status`: a list of thousands is no reason to fill the log.
         for (tool, what) in news.into_iter().take(TOLD) {
             let (server, refused) = (&server.config.name, server.pins.refuses(&tool));
@@ -167,7 +167,7 @@ impl Mux {
         }
         let lists: Vec<_> = server.catalogue.variants().filter_map(|variant| variant.list(ListKind::Tools)).collect();
         if !lists.is_empty() {
-            server.pins.begin(lists.into_iter().flat_map(|list| &list.items).map(|item| item.get()));
+            server.pins.begin(lists.into_iter().flat_map(List::items));
         }
     }
 
@@ -176,7 +176,7 @@ impl Mux {
     pub(super) fn is_to_be_looked_at(&self, id: ServerId, offer: &Offer) -> bool {
         let server = self.server(id);
         let list = server.catalogue.variant(&offer.variant).and_then(|variant| variant.list(ListKind::Tools));
-        let Some(fetched) = list.filter(|list| !list.stale).and_then(|list| list.fetched) else { return true };
+        let Some(fetched) = list.filter(|list| !list.is_stale()).and_then(List::since) else { return true };
         let mut instances = server.pool.instances.values();
         !instances.any(|it| it.alive() && it.profile == offer.profile && it.born <= fetched)
     }

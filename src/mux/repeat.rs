@@ -3,11 +3,9 @@
 use super::Mux;
 use super::call::{Call, Place, Source};
 use super::errand::Errand;
-use crate::catalogue::list::ListKind;
 use crate::error::Error;
-use crate::key::{CallKey, ServerId};
+use crate::key::CallKey;
 use crate::pool::pending::Entry;
-use crate::wire::message::{member, unquote};
 
 impl Mux {
     /// An instance is gone that had a call: it is sent again if that does no harm, else it fails. `kept_back` says that
@@ -52,22 +50,7 @@ impl Mux {
         if method != "tools/call" {
             return reads_only(&method);
         }
-        self.tool_called(call).is_some_and(|tool| self.is_marked_safe(call.server, &tool))
-    }
-
-    /// Whether a tool says that it may be carried out twice (revision 2025-03-26, page "Tools": annotations).
-    fn is_marked_safe(&self, server: ServerId, tool: &str) -> bool {
-        let variants = self.server(server).catalogue.variants();
-        let items = variants.filter_map(|variant| variant.list(ListKind::Tools)).flat_map(|list| &list.items);
-        let of_tool =
-            items.filter(|item| member(item.get(), "name").and_then(unquote).is_some_and(|name| name == tool));
-        let marks = |item: &str| {
-            let annotations = member(item, "annotations").unwrap_or("{}");
-            ["readOnlyHint", "idempotentHint"].iter().any(|hint| member(annotations, hint) == Some("true"))
-        };
-        // Told differently to different clients, it is believed to none.
-        let mut told = of_tool.map(|item| marks(item.get())).peekable();
-        told.peek().is_some() && told.all(|safe| safe)
+        self.tool_called(call).is_some_and(|tool| self.server(call.server).catalogue.is_marked_safe(&tool))
     }
 
     fn repeat(&mut self, key: CallKey, error: &Error) {

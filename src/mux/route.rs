@@ -3,8 +3,8 @@
 use super::Mux;
 use crate::caller::endpoint::Endpoint;
 use crate::caller::{Caller, names};
-use crate::catalogue::list::{List, ListKind};
-use crate::era::Era;
+use crate::catalogue::list::ListKind;
+use crate::catalogue::lookup::Behind;
 use crate::error::Error;
 use crate::key::ServerId;
 use crate::wire::message::{Message, member, unquote};
@@ -96,35 +96,21 @@ impl Mux {
         let (name, rest) = names::split(exposed).ok_or_else(unknown)?;
         let server =
             endpoint.servers.iter().copied().find(|id| self.server(*id).config.name == name).ok_or_else(unknown)?;
-        // A name that had to be shortened is found by what it was shortened from.
-        let lists = || self.known_lists(server, kind);
-        let fits = |real: &str| names::exposed(name, real) == exposed;
-        let items = lists().flat_map(|(list, era)| list.legible(kind, era));
-        let mut real = items.filter_map(|item| unquote(member(item, "name")?)).filter(|real| fits(real));
-        if let Some(real) = real.next() {
-            return Ok((server, real.into_owned()));
-        }
-        match lists().find_map(|(list, era)| list.why_left_out(kind, era, fits)) {
-            None => Ok((server, rest.to_owned())),
-            Some(why) => Err(Error::InvalidParams(format!(
+        match self.server(server).catalogue.behind(kind, rest) {
+            Behind::Real(real) => Ok((server, real.into_owned())),
+            Behind::Unknown => Ok((server, rest.to_owned())),
+            Behind::LeftOut(why) => Err(Error::InvalidParams(format!(
                 "{exposed:?} is not shown here, because clients could not read it: as server `{name}` lists it, it {why}; \
                  mend the server, or call it at the server's own endpoint"
             ))),
         }
     }
 
-    /// What is known of a kind of list of a server, with the eras in which it was told.
-    fn known_lists(&self, server: ServerId, kind: ListKind) -> impl Iterator<Item = (&List, Era)> {
-        let variants = self.server(server).catalogue.variants();
-        variants.filter_map(move |variant| Some((variant.list(kind)?, variant.key.era)))
-    }
-
     /// That nobody has a resource, and why, if somebody lists it so that it is not shown.
     fn resource_not_found(&self, endpoint: &Endpoint, uri: &str, modern: bool) -> Error {
         let kind = ListKind::Resources;
         let why = endpoint.servers.iter().find_map(|id| {
-            let mut lists = self.known_lists(*id, kind);
-            let why = lists.find_map(|(list, era)| list.why_left_out(kind, era, |listed| listed == uri))?;
+            let why = self.server(*id).catalogue.why_left_out(kind, uri)?;
             let server = &self.server(*id).config.name;
             Some(format!(
                 "; it is not shown here, because clients could not read it: as server `{server}` lists it, it {why}"
@@ -136,16 +122,8 @@ impl Mux {
     /// The first server, in the order of the configuration, that lists a resource or covers it by a template; a template
     /// for everything takes nothing from those behind that list it.
     pub(crate) fn owner_of(&self, endpoint: &Endpoint, uri: &str) -> Option<ServerId> {
-        let has = |id: &ServerId, kind: ListKind, fits: &dyn Fn(&str) -> bool| {
-            let mut items = self.known_lists(*id, kind).flat_map(|(list, era)| list.legible(kind, era));
-            items.any(|item| member(item, kind.id()).and_then(unquote).is_some_and(|text| fits(&text)))
-        };
-        let lists = |id: &&ServerId| has(id, ListKind::Resources, &|listed| listed == uri);
-        let matches = |id: &&ServerId| {
-            has(id, ListKind::Templates, &|template| template == uri || names::fits_template(template, uri))
-        };
-        let covers = |id: &&ServerId| has(id, ListKind::Templates, &|template| names::claims(template, uri));
-        let owner = endpoint.servers.iter().find(|id| lists(id) || covers(id));
-        owner.or_else(|| endpoint.servers.iter().find(matches)).copied()
+        let known = |id: &ServerId| &self.server(*id).catalogue;
+        let owner = endpoint.servers.iter().find(|id| known(id).has_resource(uri));
+        owner.or_else(|| endpoint.servers.iter().find(|id| known(id).may_have_resource(uri))).copied()
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::Mux;
 use super::servers::{Server, Standing};
+use crate::catalogue::Variant;
 use crate::catalogue::legible::Told;
 use crate::clock;
 use crate::key::ServerId;
@@ -148,6 +149,7 @@ impl Mux {
             "exhausted": counted("exhausted"),
             "overflow": counted("overflow"),
             "retries": counted("retries"),
+            "lists_cut": counted("lists_cut"),
             "probes": probes,
             "retries_left": server.gate.budget.left(),
             "stderr_left_out": metrics.stderr_left_out.get(),
@@ -177,8 +179,8 @@ fn moment(time: SystemTime) -> String {
 
 /// What is left out of its lists, or of items in them, on endpoints of several servers.
 fn odd_items(server: &Server) -> Vec<Value> {
-    let lists = server.catalogue.variants().flat_map(|variant| &variant.lists);
-    let told = lists.flat_map(|(kind, list)| list.odd_told(*kind).map(|told| (*kind, told)));
+    let lists = server.catalogue.variants().flat_map(Variant::lists);
+    let told = lists.flat_map(|(kind, list)| list.contents().odd().map(move |told| (kind, told)));
     let mut items = Vec::new();
     for (kind, Told { item, why, left_out }) in told {
         let one = json!({ "list": kind.member(), "item": item, "why": why, "left_out": left_out });
@@ -232,7 +234,7 @@ fn eras(server: &Server) -> Vec<&'static str> {
     let known = |era: &Era| {
         let configured = !server.catalogue.lacks(*era, server.config.era);
         configured
-            && server.catalogue.variants().any(|variant| variant.key.era == *era && variant.introduction.is_some())
+            && server.catalogue.variants().any(|variant| variant.key.era == *era && variant.introduction().is_some())
     };
     [Era::Legacy, Era::Modern].into_iter().filter(known).map(Era::as_str).collect()
 }

@@ -3,8 +3,6 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use super::Mux;
 use super::call::{Call, Source};
 use super::errand::Errand;
@@ -15,7 +13,7 @@ use crate::clock;
 use crate::error::Error;
 use crate::guard::breaker::{Breaker, State};
 use crate::key::{CallKey, CallerKey, ServerId};
-use crate::wire::message::{Kind, Message, member, unquote};
+use crate::wire::message::{Kind, Message, member};
 use crate::wire::scan::Field;
 
 /// No longer name of a tool is remembered, in bytes.
@@ -102,15 +100,7 @@ impl Mux {
     fn is_told_apart(&self, id: ServerId, tool: &str) -> bool {
         let server = self.server(id);
         let has_one = server.gate.tools.contains_key(tool);
-        has_one || tool.len() <= LONGEST_NAME && server.gate.tools.len() < TOOLS && self.may_offer(id, tool)
-    }
-
-    /// Whether a tool may be one of a server's, as far as its lists are known.
-    fn may_offer(&self, id: ServerId, tool: &str) -> bool {
-        let variants = self.server(id).catalogue.variants();
-        let mut lists = variants.filter_map(|variant| variant.list(ListKind::Tools)).peekable();
-        let named = |item: &RawValue| member(item.get(), "name").and_then(unquote).is_some_and(|name| name == tool);
-        lists.peek().is_none() || lists.any(|list| list.items.iter().any(|item| named(item)))
+        has_one || tool.len() <= LONGEST_NAME && server.gate.tools.len() < TOOLS && server.catalogue.may_offer(tool)
     }
 
     /// Whether what becomes of a call may open and close breakers: requests that are answered soon. The rest of what

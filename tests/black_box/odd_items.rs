@@ -87,10 +87,21 @@ fn a_tool_without_any_letter_in_its_name_can_be_called() {
 #[test]
 fn alone_a_server_is_shown_as_it_writes() {
     play(async {
-        let odd = r#"{"name":"odd","title":5, "description":null},5,{"title":"no name"}"#;
+        let odd = r#"{"name":"odd","title":5, "description":null},{"title":"no name"}"#;
         let proxy = beside_a_good_one(&format!("{odd},{GOOD}")).await;
         let alone = proxy.legacy(REVISION).connect("odd").await.ask("tools/list", json!({})).await;
-        assert!(alone.raw.contains(odd), "{}", alone.raw);
+        assert!(alone.raw.contains(&format!("[{odd},{GOOD}]")), "{}", alone.raw);
+    });
+}
+
+#[test]
+fn what_is_no_object_is_no_item_of_any_list() {
+    play(async {
+        let proxy = beside_a_good_one(&format!(r#"5,{GOOD},null,[],"text",true"#)).await;
+        for (endpoint, names) in [("odd", vec!["good"]), ("all", vec!["odd__good", "other__good"])] {
+            let caller = proxy.legacy(REVISION).connect(endpoint).await;
+            assert_eq!(caller.ask("tools/list", json!({})).await.names(), names, "{endpoint}");
+        }
     });
 }
 

@@ -40,7 +40,11 @@ fn what_a_server_lists_in_one_page_comes_in_one_page() {
     play(async {
         // 9.6 MiB and many small ones: neither size nor number cuts.
         let servers = proxy().server("large", whole(1600, 6200).into()).server("many", whole(20_000, 10).into());
-        let proxy = servers.server("paged", paged(200, 50, 1000).into()).start().await;
+        let servers = servers.server("paged", paged(200, 50, 1000).into());
+        let proxy = servers
+            .config(|config| (config.limits.list_items, config.limits.list_bytes) = (20_000, 10 << 20))
+            .start()
+            .await;
         for (server, count) in [("large", 1600), ("many", 20_000), ("paged", 200)] {
             let list = proxy.legacy(REVISION).connect(server).await.ask("tools/list", json!({})).await;
             assert_eq!(list.names().len(), count, "{server}");
@@ -171,5 +175,25 @@ fn a_cursor_that_one_caller_was_given_is_of_no_use_to_another_and_for_no_other_l
             assert_eq!(refused.code(), -32602, "{list}: {}", refused.raw);
         }
         assert!(!one.ask("tools/list", given).await.names().is_empty());
+    });
+}
+
+#[test]
+fn a_list_that_is_too_long_is_cut_off_and_the_operator_is_told() {
+    play(async {
+        let proxy = proxy()
+            .server("many", whole(30, 10).into())
+            .server("large", paged(30, 4, 1000).into())
+            .server("well", whole(20, 10).into())
+            .config(|config| (config.limits.list_items, config.limits.list_bytes) = (20, 8 << 10))
+            .start()
+            .await;
+        for (server, count, cut) in [("many", 20, 1), ("large", 7, 1), ("well", 20, 0)] {
+            let list = proxy.legacy(REVISION).connect(server).await.ask("tools/list", json!({})).await;
+            assert_eq!((list.names().len(), list.result().get("nextCursor")), (count, None), "{server}");
+            assert_eq!(proxy.server(server)["lists_cut"], cut, "{server}");
+        }
+        // A server is not asked for pages that nobody would see.
+        assert_eq!(proxy.got("large", "tools/list").len(), 2);
     });
 }

@@ -3,9 +3,9 @@
 
 use std::borrow::Cow;
 
+use crate::catalogue::kind::ListKind;
 use crate::catalogue::legible::moment::is_moment;
 use crate::catalogue::legible::output;
-use crate::catalogue::list::ListKind;
 use crate::era::Era;
 use crate::wire::message::{elements, members, unquote};
 use crate::wire::scan::is_read_as;

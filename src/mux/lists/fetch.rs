@@ -1,11 +1,8 @@
 //! How a list gets into the catalogue: all its pages, on behalf of one of those who wait for it.
 
-use std::cell::{Cell, OnceCell};
-
 use crate::caller::names;
 use crate::catalogue::VariantKey;
-use crate::catalogue::list::{List, ListKind, Page, read_page};
-use crate::clock;
+use crate::catalogue::list::{List, ListKind, Most, Next, Pages};
 use crate::era::modern;
 use crate::era::profile::Profile;
 use crate::error::Error;
@@ -17,8 +14,6 @@ use crate::pool::ties::Users;
 use crate::wire::message::{Kind, Message};
 use crate::wire::scan::Field;
 
-/// How many bytes of items are read of one list.
-const LARGEST: usize = 32 << 20;
 /// How many pages of a server are read at most.
 const PAGES: usize = 1000;
 
@@ -28,7 +23,7 @@ pub struct Request {
     pub caller: CallerKey,
     pub variant: VariantKey,
     pub kind: ListKind,
-    pub pages: Vec<Page>,
+    pub pages: Box<Pages>,
     pub generation: u64,
 }
 
@@ -42,17 +37,14 @@ impl Mux {
         variant: VariantKey,
         kind: ListKind,
     ) {
-        let known = self.server_mut(server).catalogue.variant_mut(&variant);
-        if !known.begin_fetch(kind) {
-            return;
+        if let Some(generation) = self.server_mut(server).catalogue.variant_mut(&variant).begin_fetch(kind) {
+            self.fetch_page(Request { server, caller, variant, kind, pages: Box::default(), generation }, profile);
         }
-        let generation = known.generation;
-        self.fetch_page(Request { server, caller, variant, kind, pages: Vec::new(), generation }, profile);
     }
 
     pub(super) fn fetch_page(&mut self, request: Request, profile: Profile) {
         let Request { server, caller, variant, kind, pages, generation } = request;
-        let cursor = pages.last().and_then(|page| page.cursor.as_deref()).map(|cursor| format!(r#""cursor":{cursor}"#));
+        let cursor = pages.cursor().map(|cursor| format!(r#""cursor":{cursor}"#));
         let meta = (profile == Profile::Modern).then(|| format!(r#""_meta":{}"#, modern::meta(&variant.capabilities)));
         let params = format!("{{{}}}", [cursor, meta].into_iter().flatten().collect::<Vec<_>>().join(","));
         let errand = Errand::List { variant, kind, pages, generation };
@@ -66,48 +58,37 @@ impl Mux {
             Outcome::Answer(answer) => return self.list_failed(&request, Err(answer)),
             Outcome::Failed(error) => return self.list_failed(&request, Ok(error)),
         };
-        let page = read_page(request.kind, answer.raw(Field::Result).unwrap_or("{}"));
-        // A server that comes back to a cursor would be asked for ever.
-        let known = request.pages.iter().any(|before| before.cursor == page.cursor);
-        let bytes: usize =
-            request.pages.iter().chain([&page]).flat_map(|page| &page.items).map(|item| item.get().len()).sum();
-        let within = request.pages.len() < PAGES && bytes < LARGEST;
-        if page.cursor.is_some() && !within {
-            tracing::warn!(
-                server = self.server(request.server).config.name,
-                list = request.kind.member(),
-                "is cut off: it is too long"
-            );
+        let limits = &self.config.limits;
+        let most = Most { items: limits.list_items, bytes: limits.list_bytes, pages: PAGES };
+        match request.pages.read(request.kind, answer.raw(Field::Result).unwrap_or("{}"), most) {
+            Next::More => return self.fetch_page(request, profile),
+            Next::End => {}
+            Next::Cut => self.list_cut(&request),
         }
-        let again = request.pages.iter().any(|before| page.repeats(before));
-        let more = page.cursor.is_some() && !known && !again && within;
-        if !again {
-            request.pages.push(page);
-        }
-        if more { self.fetch_page(request, profile) } else { self.list_fetched(request, &profile) }
+        self.list_fetched(request, &profile);
+    }
+
+    /// A list is longer than a list may be: the rest of it is not shown.
+    fn list_cut(&mut self, request: &Request) {
+        let server = self.server(request.server);
+        server.pool.metrics.list_cut();
+        tracing::warn!(
+            server = server.config.name,
+            list = request.kind.member(),
+            kept = request.pages.kept(),
+            "is cut off: it has more items or bytes than `limits.list_items` and `limits.list_bytes` allow"
+        );
     }
 
     pub(super) fn list_fetched(&mut self, request: Request, profile: &Profile) {
         let Request { server, caller, variant: key, kind, pages, generation } = request;
-        let uid = self.uid_of(caller);
+        let mut list = List::fetched(kind, key.era, *pages, self.uid_of(caller));
         let catalogue = &mut self.server_mut(server).catalogue;
-        let variant = catalogue.variant_mut(&key);
-        let list = List {
-            rest: pages.first().map(|page| page.rest.clone()).unwrap_or_default(),
-            ttl: pages.iter().filter_map(|page| page.ttl).min(),
-            private: pages.iter().any(|page| page.private),
-            items: pages.into_iter().flat_map(|page| page.items).collect(),
-            uid,
-            fetched: Some(clock::now()),
-            stale: variant.generation != generation,
-            task_only: OnceCell::new(),
-            known_names: OnceCell::new(),
-            odd: OnceCell::new(),
-            told: Cell::new(false),
-        };
-        variant.fetching.retain(|other| *other != kind);
-        let double = list.double(kind);
-        let differ = variant.put(kind, list);
+        if catalogue.variant_mut(&key).has_changed_since(generation) {
+            list.outdate();
+        }
+        let double = list.contents().index().double().map(str::to_owned);
+        let differ = catalogue.put(&key, kind, list);
         catalogue.save();
         if let Some(double) = double
             && !std::mem::replace(&mut catalogue.known.told_double, true)
@@ -134,8 +115,7 @@ impl Mux {
     }
 
     pub(super) fn list_failed(&mut self, request: &Request, failure: Result<Error, &Message>) {
-        let variant = self.server_mut(request.server).catalogue.variant_mut(&request.variant);
-        variant.fetching.retain(|other| *other != request.kind);
+        self.server_mut(request.server).catalogue.variant_mut(&request.variant).end_fetch(request.kind);
         if let Some((caller, profile)) = self.other_waiting(request).filter(|_| is_its_fault(&failure)) {
             return self.fetch_list(request.server, caller, profile, request.variant.clone(), request.kind);
         }
@@ -155,12 +135,12 @@ impl Mux {
         let Some(instance) = self.instance(at) else { return };
         // What was fetched before it was started came from another process.
         let born = instance.born;
-        self.fetch_again(at, |_, list| list.fetched.is_none_or(|fetched| fetched < born));
+        self.fetch_again(at, |_, list| list.since().is_none_or(|fetched| fetched < born));
     }
 
     /// Fetches the tools anew that are announced to have changed, before anybody asks for them.
     pub(crate) fn recheck_tools(&mut self, at: InstanceRef) {
-        self.fetch_again(at, |kind, list| kind == ListKind::Tools && list.stale);
+        self.fetch_again(at, |kind, list| kind == ListKind::Tools && list.is_stale());
     }
 
     /// Fetches lists that are known of an instance's kind of clients.
@@ -177,11 +157,8 @@ impl Mux {
         });
         let wanted: Vec<(VariantKey, ListKind)> = known
             .flat_map(|variant| {
-                variant
-                    .lists
-                    .iter()
-                    .filter(|(kind, list)| wanted(*kind, list))
-                    .map(|(kind, _)| (variant.key.clone(), *kind))
+                let lists = variant.lists().filter(|(kind, list)| wanted(*kind, list));
+                lists.map(|(kind, _)| (variant.key.clone(), kind))
             })
             .collect();
         for (variant, kind) in wanted {

@@ -1,0 +1,38 @@
+//! Under which what a server offers is filed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::era::profile::{Profile, canonical};
+use crate::era::{Era, legacy};
+
+/// What a server was told about its client, as far as what it offers depends on that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VariantKey {
+    pub era: Era,
+    pub revision: String,
+    pub capabilities: String,
+}
+
+impl VariantKey {
+    /// The variant of a legacy profile, or of modern requests with these capabilities.
+    pub fn new(profile: &Profile, capabilities: &str) -> VariantKey {
+        let capabilities = match profile {
+            Profile::Legacy(legacy) => legacy.capabilities.clone(),
+            Profile::Modern => canonical(capabilities),
+        };
+        VariantKey { era: profile.era(), revision: profile.revision().to_owned(), capabilities }
+    }
+
+    /// The profile of clients to whom this variant is offered.
+    pub fn profile(&self) -> Option<Profile> {
+        match self.era {
+            Era::Modern => Some(Profile::Modern),
+            Era::Legacy => Profile::legacy(legacy::negotiate(&self.revision), &self.capabilities),
+        }
+    }
+
+    /// The variant under which a server's introduction is kept: a modern one is the same for all.
+    pub fn of_introduction(profile: &Profile) -> VariantKey {
+        VariantKey::new(profile, "{}")
+    }
+}

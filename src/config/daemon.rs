@@ -53,6 +53,8 @@ pub struct Limits {
     pub held: usize,
     /// The same of all callers together.
     pub held_total: usize,
+    /// How long the roots of a modern caller are believed, which says nothing when they change.
+    pub roots_for: Duration,
     /// How often a modern server may ask in one call of a legacy caller.
     pub rounds: usize,
     /// Questions of one instance that are not answered yet.
@@ -141,8 +143,9 @@ impl Default for Limits {
             subscriptions: 1000,
             tasks: 1000,
             tasks_total: 10_000,
-            held: 16,
-            held_total: 256,
+            held: 1024,
+            held_total: 65_536,
+            roots_for: Duration::from_secs(30),
             rounds: 32,
             asks: 64,
             list_items: 10_000,

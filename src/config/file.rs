@@ -215,10 +215,13 @@ fn limits(mut fields: Fields<'_>) -> Limits {
     let default = Limits::default();
     // A kibibyte is the least that the errors of mcpool itself fit into.
     let message = fields.size("max_message", default.message, 1 << 10..=HUGE);
+    let in_flight = fields.count("in_flight", default.in_flight, 1..=MANY);
+    // Each call in flight may be the one that is asked in.
+    let held = fields.count("held", default.held.max(in_flight), 0..=MANY);
     let limits = Limits {
         message,
         callers: fields.count("callers", default.callers, 1..=MANY),
-        in_flight: fields.count("in_flight", default.in_flight, 1..=MANY),
+        in_flight,
         in_flight_total: fields.count("in_flight_total", default.in_flight_total, 1..=MANY),
         outgoing: fields.size("outgoing", default.outgoing, 1 << 10..=HUGE),
         unread: fields.duration("unread", default.unread, MOMENT),
@@ -228,8 +231,9 @@ fn limits(mut fields: Fields<'_>) -> Limits {
         subscriptions: fields.count("subscriptions", default.subscriptions, 0..=MANY),
         tasks: fields.count("tasks", default.tasks, 0..=MANY),
         tasks_total: fields.count("tasks_total", default.tasks_total, 0..=MANY),
-        held: fields.count("held", default.held, 0..=MANY),
-        held_total: fields.count("held_total", default.held_total, 0..=MANY),
+        held,
+        held_total: fields.count("held_total", default.held_total.max(held), 0..=MANY),
+        roots_for: fields.duration("roots_for", default.roots_for, Duration::ZERO),
         rounds: fields.count("rounds", default.rounds, 1..=MANY),
         asks: fields.count("asks", default.asks, 1..=MANY),
         list_items: fields.count("list_items", default.list_items, 1..=MANY),
@@ -240,6 +244,15 @@ fn limits(mut fields: Fields<'_>) -> Limits {
             let message = format!("`{key}` is smaller than `max_message`: the largest message could not be delivered");
             fields.contradiction([key, "max_message"], &message, &format!("make `{key}` at least as large"));
         }
+    }
+    if limits.held < limits.in_flight {
+        let message =
+            "`held` is smaller than `in_flight`: calls that are asked in would be refused though they may run";
+        fields.contradiction(["held", "in_flight"], message, "make `held` at least as large, or leave it out");
+    }
+    if limits.held_total < limits.held {
+        let message = "`held_total` is smaller than `held`: no caller could have as many";
+        fields.contradiction(["held_total", "held"], message, "make `held_total` at least as large");
     }
     fields.finish();
     limits

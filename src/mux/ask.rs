@@ -154,7 +154,7 @@ impl Mux {
             ask.with = Some(With::Caller(key, ours));
         }
         if let Some(elicitation) = message.text(Field::ElicitationId) {
-            self.server_mut(at.server).owned.note_elicitation(&elicitation, key);
+            self.server_mut(at.server).owned.elicitations.note(at.key, &elicitation, key);
         }
     }
 

@@ -225,7 +225,7 @@ impl Mux {
         let outbox = instance.outbox.clone();
         let asks: Vec<RawId> = instance.asks.keys().cloned().collect();
         asks.iter().for_each(|id| self.withdraw_ask(at, id));
-        self.server_mut(at.server).owned.tasks.forget_instance(at.key);
+        self.server_mut(at.server).owned.forget_instance(at.key);
         calls.into_iter().for_each(|entry| self.lost(entry, outbox.kept_back(entry.after), error));
         self.orphan_subscriptions(at);
     }

@@ -2,9 +2,9 @@
 //! "Tasks", and the extension `io.modelcontextprotocol/tasks`) and elicitations that end on a web page. What is
 //! said of them later goes to that caller, and requests about a task only to the instance that has it.
 
+mod elicitations;
 mod tasks;
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -21,10 +21,9 @@ use crate::wire::message::{Message, elements, member, unquote};
 use crate::wire::outbox::Topic;
 use crate::wire::scan::Field;
 use crate::wire::splice::Splice;
+use elicitations::Elicitations;
 use tasks::{Stage, Task, Tasks};
 
-/// How many elicitations of a server are remembered.
-const ELICITATIONS: usize = 1024;
 /// How long a task is remembered whose server does not say how long it keeps it.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 
@@ -32,7 +31,7 @@ const KEPT: Duration = Duration::from_secs(24 * 3600);
 #[derive(Default)]
 pub struct Owned {
     pub tasks: Tasks,
-    elicitations: VecDeque<(String, CallerKey)>,
+    pub elicitations: Elicitations,
 }
 
 impl Owned {
@@ -43,12 +42,10 @@ impl Owned {
         task.progress.as_ref().map(|(_, token)| (task.caller, token.clone()))
     }
 
-    /// Remembers for whom an elicitation is.
-    pub fn note_elicitation(&mut self, id: &str, caller: CallerKey) {
-        if self.elicitations.len() == ELICITATIONS {
-            self.elicitations.pop_front();
-        }
-        self.elicitations.push_back((id.to_owned(), caller));
+    /// Forgets what an instance kept that is gone.
+    pub fn forget_instance(&mut self, instance: InstanceKey) {
+        self.tasks.forget_instance(instance);
+        self.elicitations.forget_instance(instance);
     }
 }
 
@@ -165,7 +162,7 @@ impl Mux {
         let data = answer.raw(Field::Error).and_then(|error| member(error, "data"));
         let list = data.and_then(|data| member(data, "elicitations")).map(elements).unwrap_or_default();
         for id in list.into_iter().filter_map(|item| unquote(member(item, "elicitationId")?)) {
-            self.server_mut(at.server).owned.note_elicitation(&id, caller);
+            self.server_mut(at.server).owned.elicitations.note(at.key, &id, caller);
         }
     }
 
@@ -205,9 +202,7 @@ impl Mux {
     /// An elicitation ended on its web page.
     pub(crate) fn elicitation_complete(&mut self, at: InstanceRef, message: &Message) {
         let id = message.text(Field::ElicitationId).unwrap_or_default();
-        let elicitations = &mut self.server_mut(at.server).owned.elicitations;
-        let place = elicitations.iter().position(|(known, _)| *known == id);
-        let owner = place.and_then(|place| elicitations.remove(place)).map(|(_, caller)| caller);
+        let owner = self.server_mut(at.server).owned.elicitations.complete(at.key, &id);
         self.pass_to(at, owner, message);
     }
 
@@ -221,7 +216,7 @@ impl Mux {
     /// A caller is gone: nobody else gets what a server keeps for it, and nothing is kept running for it.
     pub(crate) fn forget_owned(&mut self, server: ServerId, caller: CallerKey) {
         let owned = &mut self.server_mut(server).owned;
-        owned.elicitations.retain(|(_, owner)| *owner != caller);
+        owned.elicitations.forget_caller(caller);
         if owned.tasks.forget_caller(caller) {
             self.count_all_tasks(server);
         }

@@ -60,4 +60,5 @@ mod timeouts;
 mod too_many_too_slow;
 mod unreadable;
 mod whole_lists;
+mod whose_pages;
 mod whose_questions;

@@ -9,6 +9,7 @@ pub mod roots;
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use tokio::time::Instant;
@@ -17,6 +18,7 @@ use crate::audit::Who;
 use crate::config::Access;
 use crate::era::level::Level;
 use crate::era::profile::Profile;
+use crate::era::roots::RootList;
 use crate::guard::inflight::InFlight;
 use crate::guard::principal::Principal;
 use crate::key::{CallKey, InstanceRef, ServerId};
@@ -27,7 +29,7 @@ use crate::wire::splice::Splice;
 use affinity::Uses;
 use endpoint::Endpoint;
 use identity::Identity;
-use roots::Roots;
+use roots::{InCalls, Roots};
 
 /// Why nobody asks a caller whose input has ended.
 pub const SILENT: &str = "the client's input has ended, so that it can answer nothing";
@@ -69,6 +71,8 @@ pub struct Caller {
     pub asks: BTreeMap<AskId, Asked>,
     next_ask: u64,
     pub roots: Roots,
+    /// How its roots come in the middle of its calls, if it is a modern one.
+    pub told_roots: InCalls,
     pub uses: Uses,
     /// Servers that were too late for a list of this caller.
     pub missed: Vec<ServerId>,
@@ -120,6 +124,7 @@ impl Caller {
             identity,
             principal,
             roots: Roots::of(&access),
+            told_roots: InCalls::default(),
             access,
             rule,
             outbox,
@@ -184,6 +189,12 @@ impl Caller {
     /// Sends a notification of mcpool's own.
     pub fn notify(&self, method: &str, params: &str) {
         self.outbox.line(format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#).as_bytes());
+    }
+
+    /// The roots that it told in the middle of a call, if that is not longer ago than they are believed.
+    pub fn fresh_roots(&self, now: Instant, believed: Duration) -> Option<RootList> {
+        let fresh = self.session.is_none() && self.told_roots.is_fresh(now, believed);
+        fresh.then(|| self.roots.known())?
     }
 
     /// Whether its roots are not known and never will be, since its input has ended.

@@ -16,6 +16,7 @@ pub mod names;
 pub mod pins;
 mod record;
 pub mod rendered;
+pub mod seen;
 mod templates;
 mod variant;
 
@@ -36,6 +37,7 @@ use contents::Contents;
 pub use key::VariantKey;
 use list::{List, ListKind};
 use record::Record;
+use seen::Seen;
 pub use variant::Variant;
 
 /// How many variants of a server are remembered; the one used longest ago goes first.
@@ -66,8 +68,8 @@ pub struct Known {
     /// An era that it was silent in while it speaks the other: not remembered for longer than the daemon runs, since
     /// it may only have been slow.
     assumed: Option<Era>,
-    /// It was seen to ask for a sample or an elicitation.
-    pub has_asked: bool,
+    /// Whether it was seen to ask for a sample or an elicitation.
+    pub seen: Seen,
     /// It was seen to ask for roots.
     pub asks_roots: bool,
     /// The log has it that a name stands twice in one of its lists.
@@ -77,15 +79,15 @@ pub struct Known {
 
 impl Known {
     fn kept(record: Record) -> Known {
-        let Record { lacks, has_asked, asks_roots, variants } = record;
+        let Record { lacks, seen, asks_roots, variants } = record;
         let variants = variants.into_iter().map(Variant::kept).collect();
-        Known { lacks, has_asked, asks_roots, variants, ..Known::default() }
+        Known { lacks, seen, asks_roots, variants, ..Known::default() }
     }
 
     fn record(&self) -> Record {
         Record {
             lacks: self.lacks.clone(),
-            has_asked: self.has_asked,
+            seen: self.seen,
             asks_roots: self.asks_roots,
             variants: self.variants.iter().map(Variant::record).collect(),
         }

@@ -3,7 +3,7 @@
 //! without waiting. Whatever must wait stands somewhere as data, with a deadline: see [`call::Place`].
 
 pub mod alarm;
-pub mod ask;
+pub mod asks;
 pub mod backlog;
 pub mod bridge;
 pub mod call;
@@ -34,7 +34,6 @@ pub mod repeat;
 pub mod request;
 pub mod restart;
 pub mod retire;
-pub mod roots;
 pub mod route;
 pub mod servers;
 pub mod starting;

@@ -1,9 +1,12 @@
 //! Called by `mux` for every call: the instances of one server, the queue before them and their limits. The
 //! pool knows calls by their key and what they need, not what they say.
 
+pub mod asks;
+pub mod elicitations;
 pub mod ending;
 pub mod handshake;
 pub mod instance;
+mod lately;
 pub mod launch;
 pub mod lease;
 pub mod mishap;
@@ -28,6 +31,7 @@ use std::time::Duration;
 
 use slotmap::SlotMap;
 
+use crate::catalogue::seen::Seen;
 use crate::clock;
 use crate::config;
 use crate::era::profile::Profile;
@@ -99,9 +103,9 @@ impl Pool {
         alive.into_iter().take(surplus).for_each(|(_, key)| self.drain(key, StopReason::Surplus));
     }
 
-    /// The lease that callers of a profile get, and why. `has_asked` says that the server was seen to ask.
-    pub fn lease(&self, profile: &Profile, has_asked: bool) -> (Lease, lease::Why) {
-        lease::lease(self.config.lease, Evidence { known: self.known, has_asked }, profile.answers_asks())
+    /// The lease that callers of a profile get, and why. `seen` says what was seen of the server.
+    pub fn lease(&self, profile: &Profile, seen: Seen) -> (Lease, lease::Why) {
+        lease::lease(self.config.lease, Evidence { known: self.known, seen }, profile.answers_asks())
     }
 
     /// Starts an instance for a caller. What becomes of it is told through the starter's events.

@@ -50,7 +50,7 @@ const ROOMS: [&str; 10] =
     ["todo", "calls", "lists", "asks", "subscriptions", "change", "report", "events", "sweep", "turn"];
 
 /// How many modules of `src/mux` are in no room. May only fall.
-const OUTSIDE: usize = 52;
+const OUTSIDE: usize = 50;
 
 #[test]
 fn imports_point_one_way() {

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use crate::config::{self, Access};
 use crate::era::roots::RootList;
+use crate::key::CallKey;
 
 /// How long a client may take to tell its roots.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -33,6 +34,45 @@ impl Roots {
             Roots::Known(roots) => Some(roots.clone()),
             _ => None,
         }
+    }
+}
+
+/// When a modern caller told its roots, which it does in the middle of a call, and in which call it is asked for them.
+#[derive(Default)]
+pub struct InCalls {
+    told: Option<Instant>,
+    asked: Option<(CallKey, Instant)>,
+}
+
+impl InCalls {
+    /// Notes that it is asked in this call.
+    pub fn asks_in(&mut self, call: CallKey, now: Instant) {
+        self.asked = Some((call, now));
+    }
+
+    /// Notes that the call in which it was asked is over.
+    pub fn asks_no_more(&mut self) {
+        self.asked = None;
+    }
+
+    /// Notes that it told them.
+    pub fn told(&mut self, now: Instant) {
+        (self.asked, self.told) = (None, Some(now));
+    }
+
+    /// Returns whether what it told is believed still.
+    pub fn is_fresh(&self, now: Instant, believed: Duration) -> bool {
+        self.told.is_some_and(|told| now < told + believed)
+    }
+
+    /// Until when its answer is waited for, if it was asked not long ago.
+    pub fn awaited(&self, now: Instant) -> Option<Instant> {
+        self.asked.map(|(_, since)| since + PATIENCE).filter(|until| now < *until)
+    }
+
+    /// Returns whether it is asked in this call.
+    pub fn is_asked_in(&self, call: CallKey) -> bool {
+        self.asked.is_some_and(|(in_call, _)| in_call == call)
     }
 }
 

@@ -8,13 +8,15 @@ use serde_json::value::RawValue;
 use super::items::Items;
 use super::key::VariantKey;
 use super::kind::ListKind;
+use super::seen::Seen;
 use crate::era::Era;
 
 /// What is kept of one server.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Record {
     pub lacks: Vec<Era>,
-    pub has_asked: bool,
+    #[serde(default)]
+    pub seen: Seen,
     pub asks_roots: bool,
     pub variants: Vec<VariantRecord>,
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::{permits, print, sandboxes};
+use crate::catalogue::seen::Seen;
 use crate::config::{Config, Server};
 use crate::endpoint::sockets;
 use crate::plural::plural;
@@ -74,7 +75,7 @@ fn page(file: &Path, config: &Config, fine: bool) -> String {
 }
 
 fn meaning(server: &Server) -> String {
-    let (kind, why) = lease::lease(server.lease, Evidence { known: server.known(), has_asked: false }, true);
+    let (kind, why) = lease::lease(server.lease, Evidence { known: server.known(), seen: Seen::default() }, true);
     let max = server.instances.max;
     let most = plural(max, "instance");
     format!("  {:<20} lease {} ({why}), at most {most}\n", server.name, kind.as_str())

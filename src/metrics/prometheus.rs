@@ -58,7 +58,7 @@ impl Kind {
 use Kind::{Counter, Gauge};
 
 /// Every metric, with what it means. A test holds `docs/operating.md` to it.
-pub(super) const METRICS: [(&str, Kind, &str); 37] = [
+pub(super) const METRICS: [(&str, Kind, &str); 38] = [
     ("mcpool_build_info", Gauge, "1; the label says which version runs."),
     ("mcpool_callers", Gauge, "Callers connected."),
     ("mcpool_callers_total", Counter, "Callers accepted."),

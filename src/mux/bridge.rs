@@ -130,7 +130,7 @@ impl Mux {
     /// Whatever was asked for a call is not wanted any more.
     pub(super) fn drop_questions(&mut self, key: CallKey) {
         match self.calls.get_mut(key).and_then(|call| call.bridge.as_mut()) {
-            Some(Bridge::Modern(_)) => self.refuse_questions(key, "the call was given up"),
+            Some(Bridge::Modern(_)) => self.hand_back_questions(key, "the call was given up"),
             Some(Bridge::Legacy(_)) => self.recall_inputs(key),
             None => {}
         }

@@ -9,6 +9,7 @@ use super::bridge::Bridge;
 use super::errand::Errand;
 use super::gate::Trials;
 use super::own_roots::Rooted;
+use crate::caller::Caller;
 use crate::catalogue::list::ListKind;
 use crate::config;
 use crate::era::level::Level;
@@ -183,6 +184,12 @@ impl Call {
     /// Whether it waits as long as a start takes: it is mcpool's own, and whoever wants to know is refused in time.
     pub(super) fn goes_with_a_start(&self) -> bool {
         matches!(self.from, Source::Mcpool(Errand::Introduce(_) | Errand::List { .. }))
+    }
+
+    /// Whether its caller listens to what is logged about it: it asked for a level, with the call or for all of its calls.
+    pub(super) fn listens(&self, caller: Option<&Caller>) -> bool {
+        let session = || caller.and_then(|caller| caller.session.as_ref()?.level);
+        self.is_callers() && (self.level.is_some() || session().is_some())
     }
 
     /// Whom its being in flight says something about.

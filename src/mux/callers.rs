@@ -156,6 +156,8 @@ impl Mux {
             self.roots_settled(key);
         }
         self.held_for(key).into_iter().for_each(|call| self.cancel(call, Some(SILENT)));
+        // Nor is it waited for which of its calls a question is for.
+        self.reconsider_asks_of(key);
     }
 
     /// Whether a caller speaks the one revision with JSON-RPC batches.

@@ -3,14 +3,15 @@
 
 use std::time::Duration;
 
+use super::bridge::Bridge;
 use super::call::{Call, Place, Source, Then};
 use super::errand::Outcome;
 use super::states::is_question;
 use super::{Mux, readable};
 use crate::clock;
 use crate::era::bridge::content;
-use crate::era::legacy;
 use crate::era::profile::Profile;
+use crate::era::{legacy, may_ask_in};
 use crate::error::Error;
 use crate::key::{CallKey, InstanceRef};
 use crate::pool::instance::State;
@@ -37,8 +38,11 @@ impl Mux {
         if call.subscribes() {
             self.subscription_over(key, &call);
         }
+        if matches!(call.bridge, Some(Bridge::Modern(_))) {
+            self.untold_in(key, call.caller);
+        }
         if call.place == Place::Asking {
-            self.asked_no_more(call.server, call.pin);
+            self.asked_no_more(key, call.server, call.pin);
         }
         if self.draining {
             self.note_drained();
@@ -61,6 +65,7 @@ impl Mux {
                 self.alarm.at(clock::now());
             }
         }
+        self.note_quiet(at, entry);
         self.judge(entry.call, answer);
         if !readable::is_plain(answer)
             && let Some(error) = self.unreadable(at, entry.call, answer)
@@ -72,7 +77,7 @@ impl Mux {
             self.answered_while_held(at, entry.call, answer);
             return self.released(at);
         }
-        self.refuse_questions(entry.call, "the call was answered already");
+        self.hand_back_questions(entry.call, "the call was answered already");
         let subscription = self.subscription_answered(entry.call, at, answer);
         let Some(call) = self.take_out(entry.call) else { return };
         if let Source::Mcpool(_) = call.from {
@@ -84,6 +89,18 @@ impl Mux {
             self.subscription_settled(at, subscription);
         }
         self.released(at);
+    }
+
+    /// Counts a call that its server might have asked in, and answered without having asked anything so far.
+    fn note_quiet(&mut self, at: InstanceRef, entry: Entry) {
+        let may_ask = |call: &Call| call.profile.answers_asks() && may_ask_in(&call.request.method());
+        if entry.caller.is_none() || !self.calls.get(entry.call).is_some_and(|call| may_ask(call)) {
+            return;
+        }
+        let catalogue = &mut self.server_mut(at.server).catalogue;
+        if catalogue.known.seen.was_quiet() {
+            catalogue.save();
+        }
     }
 
     /// What is told of an answer in place of it, if no client could read it.
@@ -204,8 +221,9 @@ impl Mux {
     pub(crate) fn released(&mut self, at: InstanceRef) {
         let Some(instance) = self.instance_mut(at) else { return };
         instance.release();
-        let (holds, done) =
-            (instance.holds_an_ask(), instance.state == State::Draining && instance.pending.callers() == 0);
+        instance.asks.moves(clock::now());
+        let (asked, done) =
+            (!instance.asks.is_empty(), instance.state == State::Draining && instance.pending.callers() == 0);
         let done = done && !self.is_kept(at);
         let Some(instance) = self.instance(at) else { return };
         let idle = instance.pending.rests().then_some(instance.idle_since);
@@ -218,7 +236,7 @@ impl Mux {
         if let Some(due) = idle.map(|idle| idle + soonest).filter(|due| *due > clock::now()) {
             self.alarm.at(due);
         }
-        if holds {
+        if asked {
             self.reconsider_asks(at);
         }
         if waiting {

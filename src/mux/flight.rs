@@ -54,29 +54,36 @@ impl Mux {
         if let Some(pin) = call.pin {
             return self.place_pinned(key, server, pin);
         }
+        let Mux { calls, callers, config, .. } = self;
+        if let Some(modern) = calls.get_mut(key).and_then(|call| call.modern()) {
+            // What was told not long ago, so that it need not be asked for again.
+            modern.has_roots(|| callers.get(caller)?.fresh_roots(clock::now(), config.limits.roots_for));
+        }
+        let Some(call) = self.calls.get(key) else { return };
         let Some(need) = self.need(call) else {
-            if let Some(Bridge::Modern(_)) = call.bridge {
-                return self.ask_for_roots(key);
-            }
+            let until = match call.bridge {
+                Some(Bridge::Modern(_)) => self.want_roots(key),
+                _ => Some(clock::now() + crate::caller::roots::PATIENCE),
+            };
+            let Some(until) = until else { return };
             if self.callers.get(caller).is_some_and(Caller::never_tells_roots) {
                 // As if it had none, it would not be the same call.
                 return self.fail(key, Error::Unanswered { what: "roots/list".into(), why: SILENT.into() });
             }
-            let deadline = clock::now() + crate::caller::roots::PATIENCE;
             // A client may never tell them: others may try meanwhile whether the server works.
             self.calls[key].trials = Trials::default();
-            self.wait_at(key, Place::Roots, deadline);
+            self.wait_at(key, Place::Roots, until);
             return self.fetch_roots(caller);
         };
         // What belongs to one caller serves nobody else.
         let in_lane = call.is_in_lane();
         let leisurely = need.lease() == Lease::Shared && (in_lane || self.is_leisurely(call));
-        let by_itself = matches!(call.bridge, Some(Bridge::Modern(_)));
+        let apart = call.listens(self.callers.get(caller));
         // Else it would keep the caller's own calls behind it waiting.
         let caller = if leisurely { CallerKey::default() } else { caller };
         let last = self.callers.get(caller).and_then(|caller| caller.uses.last(server));
         let pool = &mut self.servers[server.0].pool;
-        let picked = pool.pick_now(&Seeker { caller, need: &need, by_itself, last });
+        let picked = pool.pick_now(&Seeker { caller, need: &need, apart, last });
         if picked == Pick::Full {
             pool.metrics.exhausted();
         }
@@ -93,7 +100,7 @@ impl Mux {
         let pool = &mut self.servers[server.0].pool;
         let timeout = pool.config.queue.timeout;
         let full = !in_lane && pool.is_full_for(picked, caller, &need);
-        match pool.wait(Ticket { call: key, caller, principal, need, by_itself, since, leisurely, full }) {
+        match pool.wait(Ticket { call: key, caller, principal, need, apart, since, leisurely, full }) {
             Ok(crowded_out) => {
                 let call = &mut self.calls[key];
                 let mut deadline = *call.queue_until.get_or_insert(since + timeout);
@@ -200,13 +207,13 @@ impl Mux {
             let roots = if asks { self.roots_for_nobody(call) } else { None };
             return Some(Need::of_nobody(Told { profile, roots }));
         };
-        let (lease, _) = server.pool.lease(&profile, server.catalogue.known.has_asked);
+        let (lease, _) = server.pool.lease(&profile, server.catalogue.known.seen);
         if !(profile.has_roots() && server.catalogue.known.asks_roots) {
             return Some(Need::new(profile, None, lease, call.caller));
         }
         let roots = match &call.bridge {
             Some(Bridge::Modern(modern)) if may_ask_in(&call.request.method()) => Some(modern.roots.clone()?),
-            Some(Bridge::Modern(_)) => Some(NO_ROOTS.into()),
+            Some(Bridge::Modern(_)) => Some(caller.roots.known().unwrap_or_else(|| NO_ROOTS.into())),
             // An introduction is the same whatever the roots, and a caller can be asked for them only after it.
             _ if matches!(call.from, Source::Mcpool(Errand::Introduce(_))) => caller.roots.known(),
             // What it told in its last call: lists and subscriptions go where its calls go.
@@ -261,8 +268,8 @@ impl Mux {
             self.raise_level(at, level);
         }
         let Some(call) = self.calls.get(key) else { return };
-        let lease =
-            self.server(call.server).pool.lease(&call.profile, self.server(call.server).catalogue.known.has_asked).0;
+        let listens = call.listens(self.callers.get(call.caller));
+        let lease = self.server(call.server).pool.lease(&call.profile, self.server(call.server).catalogue.known.seen).0;
         let Mux { calls, servers, callers, .. } = self;
         let call = &mut calls[key];
         let server = &mut servers[call.server.0];
@@ -271,6 +278,7 @@ impl Mux {
             call: key,
             caller: call.owner(),
             level: call.level,
+            listens,
             load: match call.from {
                 Source::Mcpool(Errand::Listen) => Load::Listening,
                 Source::Mcpool(Errand::Probe(..)) => Load::Probe,

@@ -223,7 +223,7 @@ impl Mux {
         let Some(instance) = self.instance_mut(at) else { return };
         let calls = instance.pending.take_all();
         let outbox = instance.outbox.clone();
-        let asks: Vec<RawId> = instance.asks.keys().cloned().collect();
+        let asks: Vec<RawId> = instance.asks.iter().map(|(id, _)| id.clone()).collect();
         asks.iter().for_each(|id| self.withdraw_ask(at, id));
         self.server_mut(at.server).owned.forget_instance(at.key);
         calls.into_iter().for_each(|entry| self.lost(entry, outbox.kept_back(entry.after), error));

@@ -106,7 +106,7 @@ impl Mux {
         let Some(instance) = self.instance(at) else { return };
         match instance.profile.era() {
             Era::Legacy => {
-                let InFlightOf::One(caller) = instance.owner(clock::now()) else {
+                let InFlightOf::One(caller) = instance.owner_of_line(clock::now()) else {
                     return self.drop_from(at, "owner_unknown", "notifications/message");
                 };
                 let wanted = match self.level_of_calls(at, caller) {
@@ -156,11 +156,14 @@ impl Mux {
         let asks = |entry: &Entry| entry.level.is_some_and(|wanted| level.is_none_or(|level| level >= wanted));
         let pending = &instance.pending;
         // A call that was given up may still be talked about, but nobody hears that.
-        let mut callers =
-            pending.entries().chain(pending.given_up(clock::now())).filter(asks).filter_map(|entry| entry.caller);
-        let caller = callers.next();
-        let others = callers.any(|other| Some(other) != caller);
-        drop(callers);
+        let now = clock::now();
+        let (caller, others) = {
+            let given_up = pending.given_up(now);
+            let mut callers = pending.entries().chain(given_up).filter(asks).filter_map(|entry| entry.caller);
+            let caller = callers.next();
+            let mut others = callers.chain(pending.listened_lately(now));
+            (caller, others.any(|other| caller.is_some_and(|caller| caller != other)))
+        };
         if others {
             return self.drop_from(at, "owner_unknown", "notifications/message");
         }

@@ -50,7 +50,7 @@ impl Mux {
 
     /// Passes a notification to the one caller that it can be about.
     fn pass_to_owner(&mut self, at: InstanceRef, message: &Message) {
-        let owner = self.instance(at).map(|instance| instance.owner(clock::now()));
+        let owner = self.instance(at).map(|instance| instance.owner_of_line(clock::now()));
         match owner.map(|owner| (owner, self.callers_with(owner))) {
             Some((InFlightOf::One(caller), Some(outbox))) => {
                 outbox.news(self.server(at.server).speaker(), Topic::None, &message.splice());
@@ -110,7 +110,7 @@ impl Mux {
         let Some(id) = message.id(Field::RequestId) else {
             return self.drop_from(at, "malformed", "cancelled nothing");
         };
-        if self.instance(at).is_some_and(|instance| instance.asks.contains_key(&id)) {
+        if self.instance(at).is_some_and(|instance| instance.asks.get(&id).is_some()) {
             self.withdraw_ask(at, &id);
             return self.dispatch(at.server);
         }

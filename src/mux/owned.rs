@@ -2,7 +2,6 @@
 //! "Tasks", and the extension `io.modelcontextprotocol/tasks`) and elicitations that end on a web page. What is
 //! said of them later goes to that caller, and requests about a task only to the instance that has it.
 
-mod elicitations;
 mod tasks;
 
 use std::time::Duration;
@@ -16,12 +15,12 @@ use crate::clock;
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::key::{CallerKey, InstanceKey, InstanceRef, ServerId};
+use crate::pool::elicitations::Elicitations;
 use crate::wire::id::{RawId, WireId};
 use crate::wire::message::{Message, elements, member, unquote};
 use crate::wire::outbox::Topic;
 use crate::wire::scan::Field;
 use crate::wire::splice::Splice;
-use elicitations::Elicitations;
 use tasks::{Stage, Task, Tasks};
 
 /// How long a task is remembered whose server does not say how long it keeps it.

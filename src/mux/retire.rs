@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::key::{CallKey, CallerKey, InstanceRef, ServerId};
 use crate::pool::instance::State;
 use crate::pool::lease::Lease;
-use crate::pool::need::Need;
+use crate::pool::need::{Need, Told};
 use crate::pool::reason::{StartReason, StopReason};
 use crate::wire::scan::Field;
 
@@ -63,19 +63,18 @@ impl Mux {
 
     /// Starts instances of a server that takes another's place for those whom the other one's serve, before these end.
     pub(super) fn start_in_stead(&mut self, old: ServerId, new: ServerId) {
-        let (has_asked, asks_roots) = {
+        let (seen, asks_roots) = {
             let known = &self.server(new).catalogue.known;
-            (known.has_asked, known.asks_roots)
+            (known.seen, known.asks_roots)
         };
         let mut needs: Vec<(CallerKey, Need)> = Vec::new();
         for instance in self.server(old).pool.instances.values().filter(|instance| instance.alive()) {
-            let (lease, _) = self.server(new).pool.lease(&instance.profile, has_asked);
+            let (lease, _) = self.server(new).pool.lease(&instance.profile, seen);
             let roots = instance.roots.clone().filter(|_| asks_roots);
-            let caller = instance.users.only().unwrap_or_default();
-            let need = Need::new(instance.profile.clone(), roots, lease, caller);
-            let alone = lease != Lease::Shared || instance.bound.is_some();
+            let need = Need::of_nobody(Told { profile: instance.profile.clone(), roots });
+            let alone = lease == Lease::Session || instance.bound.is_some();
             if !alone && !needs.iter().any(|(_, other)| *other == need) {
-                needs.push((caller, need));
+                needs.push((instance.users.only().unwrap_or_default(), need));
             }
         }
         let pool = &mut self.server_mut(new).pool;

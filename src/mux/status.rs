@@ -225,7 +225,7 @@ fn breaker_status(server: &Server) -> Value {
 fn lease_status(server: &Server) -> Value {
     // What the most demanding profile gets: the one that can be asked.
     let demanding = crate::era::profile::Profile::legacy(crate::era::legacy::REVISIONS[0], r#"{"sampling":{}}"#);
-    let lease = demanding.map(|profile| server.pool.lease(&profile, server.catalogue.known.has_asked));
+    let lease = demanding.map(|profile| server.pool.lease(&profile, server.catalogue.known.seen));
     lease.map_or(Value::Null, |(lease, why)| json!({ "kind": lease.as_str(), "why": why.to_string() }))
 }
 

@@ -124,6 +124,8 @@ impl Mux {
                 }
                 self.give_up(key, timeout);
             }
+            // What is asked in another call was not told: it asks itself.
+            Place::Roots if call.bridge.is_some() => self.ask_for_roots(key),
             Place::Roots => self.give_up(key, Error::AskTimeout { what: "roots/list".into() }),
             Place::Introductions(missing) => {
                 if self.leave_out(key, &missing) {

@@ -1,23 +1,22 @@
 //! One running copy of a server, as the pool and `mux` know it. What runs its process is in `pool::launch`.
 
-use std::collections::BTreeMap;
-
 use tokio::time::Instant;
 
+use super::asks::Asks;
 use super::handshake::Stage;
 use super::lease::Lease;
 use super::need::{Need, Told};
 use super::pending::{InFlightOf, Pending};
 use super::reason::StopReason;
 use super::tail::Tail;
-use super::ties::{Ask, Users};
+use super::ties::Users;
 use crate::clock;
 use crate::era::legacy::Offers;
 use crate::era::level::Level;
 use crate::era::profile::Profile;
 use crate::era::roots::RootList;
 use crate::key::{CallerKey, InstanceKey, InstanceRef};
-use crate::wire::id::{RawId, WireId};
+use crate::wire::id::WireId;
 use crate::wire::outbox::{Outbox, Speaker};
 
 /// The life of an instance.
@@ -88,16 +87,14 @@ pub struct Instance {
     pub users: Users,
     /// The caller that it is reserved for, by a `call` or `session` lease.
     pub bound: Option<(CallerKey, Lease)>,
-    /// Asks by the server's own id.
-    pub asks: BTreeMap<RawId, Ask>,
+    /// What it asks and nobody has answered.
+    pub asks: Asks,
     /// The log level that it was set to.
     pub level: Option<Level>,
     /// Whether it was told a level and has not answered yet.
     pub takes_level: bool,
     /// Tasks that live in it, of callers that have not fetched the results yet.
     pub tasks: usize,
-    /// Calls that come back to it once their callers have answered what it asked.
-    pub asking: usize,
     /// What it said of itself: the raw `InitializeResult` or `DiscoverResult`.
     pub introduction: Option<Box<str>>,
     /// Calls answered.
@@ -163,11 +160,10 @@ impl Instance {
             pending: Pending::default(),
             users: Users::Only(caller),
             bound: (need.lease() != Lease::Shared).then_some((caller, need.lease())),
-            asks: BTreeMap::new(),
+            asks: Asks::default(),
             level: None,
             takes_level: false,
             tasks: 0,
-            asking: 0,
             introduction: None,
             served: 0,
             leased: false,
@@ -187,6 +183,7 @@ impl Instance {
     /// Opens it anew for what a caller of the other era needs.
     pub fn reopen(&mut self, caller: CallerKey, profile: Profile) {
         self.profile = profile;
+        self.free_from_call_lease();
         self.users = Users::Only(caller);
         self.roots = None;
         self.reopened = true;
@@ -203,9 +200,15 @@ impl Instance {
             self.asked_before = Some(id);
         }
         self.profile = profile;
+        self.free_from_call_lease();
         self.users = Users::Only(caller);
         self.roots = None;
         self.open();
+    }
+
+    /// It is not reserved any more for the calls of whom it was started for: opened anew, it may serve everybody.
+    fn free_from_call_lease(&mut self) {
+        self.bound = self.bound.filter(|(_, lease)| *lease != Lease::Call);
     }
 
     /// Whether nobody has anything in it yet, so that it may become another caller's.
@@ -278,7 +281,7 @@ impl Instance {
 
     /// Whether an ask waits for its owner to become known: then nothing new is sent.
     pub fn holds_an_ask(&self) -> bool {
-        self.asks.values().any(|ask| ask.with.is_none())
+        self.asks.holds_any()
     }
 
     /// Whether nobody would miss it: nothing in flight, nothing that lives in it.
@@ -298,13 +301,22 @@ impl Instance {
     /// Whether no other instance could go on with what this one has begun, and what is not in flight.
     pub fn is_irreplaceable(&self) -> bool {
         // The process that asked is the one that can read the state that it gave with the question.
-        self.tasks > 0 || self.asking > 0
+        self.tasks > 0 || self.asks.awaits_calls()
     }
 
-    /// Whose an ask or a log line is that names no call: the caller with calls in flight if there is one
-    /// only, or the only one that ever used the instance (design, section 4).
+    /// Whose an ask is that names no call: the caller with calls in flight if there is one only, or the only one that ever
+    /// used the instance (design, section 4).
     pub fn owner(&self, at: Instant) -> InFlightOf {
-        match (self.pending.talked_of(at), self.bound, self.users) {
+        self.owner_among(self.pending.talked_of(at))
+    }
+
+    /// Whose a line is that names no call, and that may come behind the answer to the call that it is about.
+    pub fn owner_of_line(&self, now: Instant) -> InFlightOf {
+        self.owner_among(self.pending.spoken_of(now))
+    }
+
+    fn owner_among(&self, calls: InFlightOf) -> InFlightOf {
+        match (calls, self.bound, self.users) {
             (InFlightOf::Nobody, Some((caller, Lease::Session)), _) => InFlightOf::One(caller),
             (InFlightOf::Nobody, _, Users::Only(caller)) => InFlightOf::One(caller),
             (of, ..) => of,

@@ -2,6 +2,7 @@
 
 pub mod signs;
 
+use crate::catalogue::seen::{PROVEN, Seen};
 use crate::config::{Keeps, Known, LeaseChoice};
 
 /// How an instance is shared.
@@ -34,6 +35,8 @@ pub enum Why {
     Known(Known),
     /// The server was seen to ask its client in mid-call.
     Asks,
+    /// Nobody knows whether it asks: so many calls in which it might have were answered without a question.
+    Unproven(u8),
     /// Nobody said, and it is not known.
     Default,
 }
@@ -50,6 +53,10 @@ impl std::fmt::Display for Why {
                 Keeps::State => write!(f, "`{package}` keeps state for its client: {why}"),
             },
             Why::Asks => f.write_str("the server asks its client in mid-call"),
+            Why::Unproven(quiet) => write!(
+                f,
+                "not known: it has not asked in {quiet} of the {PROVEN} calls after which it is believed not to; if it keeps state for its client, say `lease: session`"
+            ),
             Why::Default => f.write_str("not known: if it keeps state for its client, say `lease: session`"),
         }
     }
@@ -60,8 +67,7 @@ impl std::fmt::Display for Why {
 pub struct Evidence {
     /// The table of published servers has it.
     pub known: Option<Known>,
-    /// It was seen to ask a client in mid-call.
-    pub has_asked: bool,
+    pub seen: Seen,
 }
 
 /// The lease that a server gives, and why. `answers` says that the caller can be asked.
@@ -75,8 +81,9 @@ pub fn lease(choice: LeaseChoice, evidence: Evidence, answers: bool) -> (Lease, 
     match evidence.known {
         Some(known) if known.keeps == Keeps::State => (Lease::Session, Why::Known(known)),
         Some(known) if known.keeps == Keeps::Asks && answers => (Lease::Call, Why::Known(known)),
-        _ if evidence.has_asked && answers => (Lease::Call, Why::Asks),
+        _ if evidence.seen.has_asked() && answers => (Lease::Call, Why::Asks),
         Some(known) => (Lease::Shared, Why::Known(known)),
+        None if answers && !evidence.seen.is_proven() => (Lease::Call, Why::Unproven(evidence.seen.quiet())),
         None => (Lease::Shared, Why::Default),
     }
 }
@@ -91,7 +98,13 @@ mod tests {
 
     #[test]
     fn what_keeps_state_is_one_callers_and_what_asks_is_so_during_the_calls_of_who_can_be_asked() {
-        let of = |known, has_asked, answers| lease(LeaseChoice::Auto, Evidence { known, has_asked }, answers).0;
+        let seen = |has_asked: bool| {
+            let mut seen = Seen::default();
+            assert!((0..PROVEN).all(|_| seen.was_quiet()) && (!has_asked || seen.asked()));
+            seen
+        };
+        let of =
+            |known, has_asked, answers| lease(LeaseChoice::Auto, Evidence { known, seen: seen(has_asked) }, answers).0;
         assert_eq!(of(known(Keeps::State), false, false), Lease::Session);
         assert_eq!(of(known(Keeps::Asks), false, true), Lease::Call);
         assert_eq!(of(known(Keeps::Asks), true, false), Lease::Shared);
@@ -100,8 +113,21 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_nobody_knows_may_ask_until_it_has_answered_a_hundred_calls_without_a_question() {
+        let mut seen = Seen::default();
+        let of = |seen, known, answers| lease(LeaseChoice::Auto, Evidence { known, seen }, answers);
+        assert_eq!(of(seen, None, true), (Lease::Call, Why::Unproven(0)));
+        assert_eq!(of(seen, None, false).0, Lease::Shared, "who cannot be asked has nothing to lose");
+        assert_eq!(of(seen, known(Keeps::Nothing), true).0, Lease::Shared, "it is known");
+        assert!((0..PROVEN).all(|_| seen.was_quiet()) && !seen.was_quiet());
+        assert_eq!(of(seen, None, true), (Lease::Shared, Why::Default));
+        assert!(seen.asked() && !seen.asked());
+        assert_eq!(of(seen, None, true), (Lease::Call, Why::Asks));
+    }
+
+    #[test]
     fn the_config_has_the_last_word() {
-        let evidence = Evidence { known: known(Keeps::State), has_asked: true };
+        let evidence = Evidence { known: known(Keeps::State), seen: Seen::default() };
         assert_eq!(lease(LeaseChoice::Shared, evidence, true), (Lease::Shared, Why::Configured));
     }
 }

@@ -6,6 +6,8 @@ use std::collections::{HashMap, VecDeque};
 use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
+use super::lately::Lately;
+use crate::clock;
 use crate::era::level::Level;
 use crate::key::{CallKey, CallerKey};
 use crate::wire::id::WireId;
@@ -26,6 +28,11 @@ pub struct Pending {
     probes: usize,
     /// Whether work was done since that was asked last.
     worked: bool,
+    /// How many have a caller that listens to what is logged about them.
+    listened: usize,
+    /// Whose calls were answered a moment ago, and whose of those that listened.
+    lately: Lately,
+    lately_listened: Lately,
 }
 
 /// A request that was sent.
@@ -36,6 +43,8 @@ pub struct Entry {
     pub caller: Option<CallerKey>,
     /// The log level that the request asks for.
     pub level: Option<Level>,
+    /// Whether its caller listens to what is logged about it: by this level, or by one for its whole session.
+    pub listens: bool,
     pub load: Load,
     /// How many bytes had been said to the instance before it.
     pub after: u64,
@@ -80,6 +89,22 @@ pub enum InFlightOf {
     Several,
 }
 
+impl InFlightOf {
+    /// The same with another caller.
+    fn and(self, caller: CallerKey) -> InFlightOf {
+        match self {
+            InFlightOf::Nobody => InFlightOf::One(caller),
+            InFlightOf::One(other) if other == caller => self,
+            InFlightOf::One(_) | InFlightOf::Several => InFlightOf::Several,
+        }
+    }
+
+    /// Whether there are callers besides this one.
+    pub fn includes_others(self, caller: CallerKey) -> bool {
+        !matches!(self, InFlightOf::Nobody) && self != InFlightOf::One(caller)
+    }
+}
+
 impl Pending {
     /// An id for a request to be sent.
     pub fn open(&mut self, entry: Entry) -> WireId {
@@ -87,6 +112,7 @@ impl Pending {
         self.open.insert(id, entry);
         self.resting += usize::from(entry.load != Load::Work);
         self.probes += usize::from(entry.load == Load::Probe);
+        self.listened += usize::from(entry.listens);
         if let Some(caller) = entry.caller {
             match self.callers.iter_mut().find(|(known, _)| *known == caller) {
                 Some((_, count)) => *count += 1,
@@ -110,7 +136,10 @@ impl Pending {
     /// Takes the request that an answer belongs to. Each can be taken once.
     pub fn take(&mut self, id: WireId) -> Taken {
         match self.remove(id) {
-            Some(entry) => Taken::Answer(entry),
+            Some(entry) => {
+                self.was_answered(entry);
+                Taken::Answer(entry)
+            }
             None => match self.given_up.iter().position(|ghost| ghost.id == id) {
                 Some(place) => {
                     self.given_up.remove(place);
@@ -137,13 +166,35 @@ impl Pending {
     pub fn talked_of(&self, at: Instant) -> InFlightOf {
         let mut of = self.of();
         for caller in self.given_up(at).filter_map(|entry| entry.caller) {
-            of = match of {
-                InFlightOf::Nobody => InFlightOf::One(caller),
-                InFlightOf::One(other) if other == caller => of,
-                InFlightOf::One(_) | InFlightOf::Several => return InFlightOf::Several,
-            };
+            of = of.and(caller);
         }
         of
+    }
+
+    fn was_answered(&mut self, entry: Entry) {
+        let Some(caller) = entry.caller else { return };
+        let now = clock::now();
+        self.lately.note(caller, now);
+        if entry.level.is_some() {
+            self.lately_listened.note(caller, now);
+        }
+    }
+
+    /// Whose requests a line may be about that the server writes now: those in flight, those given up a while before, and
+    /// those answered a moment ago.
+    pub fn spoken_of(&self, now: Instant) -> InFlightOf {
+        self.lately.callers(now).fold(self.talked_of(now), InFlightOf::and)
+    }
+
+    /// Whose requests that asked for log lines were answered a moment ago.
+    pub fn listened_lately(&self, now: Instant) -> impl Iterator<Item = CallerKey> {
+        self.lately_listened.callers(now)
+    }
+
+    /// Whether another caller listens to what is logged about a request of its own.
+    pub fn is_listened_to_by_others(&self, caller: CallerKey) -> bool {
+        let others = |entry: Entry| entry.listens && entry.caller.is_some_and(|other| other != caller);
+        self.listened > 0 && self.entries().any(others)
     }
 
     /// The requests that were given up a while before.
@@ -154,7 +205,7 @@ impl Pending {
     /// Takes every request, in the order in which they were sent.
     pub fn take_all(&mut self) -> Vec<Entry> {
         self.callers.clear();
-        (self.resting, self.probes) = (0, 0);
+        (self.resting, self.probes, self.listened) = (0, 0, 0);
         let mut all: Vec<(WireId, Entry)> = self.open.drain().collect();
         all.sort_unstable_by_key(|(id, _)| *id);
         all.into_iter().map(|(_, entry)| entry).collect()
@@ -238,6 +289,7 @@ impl Pending {
         let entry = self.open.remove(&id)?;
         self.resting -= usize::from(entry.load != Load::Work);
         self.probes -= usize::from(entry.load == Load::Probe);
+        self.listened -= usize::from(entry.listens);
         self.worked |= entry.load == Load::Work;
         if let Some(place) = self.callers.iter().position(|(caller, _)| Some(*caller) == entry.caller) {
             self.callers[place].1 -= 1;
@@ -255,7 +307,7 @@ mod tests {
     use slotmap::SlotMap;
 
     fn entry(call: CallKey, caller: Option<CallerKey>) -> Entry {
-        Entry { call, caller, level: None, load: Load::Work, after: 0 }
+        Entry { call, caller, level: None, listens: false, load: Load::Work, after: 0 }
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct Situation {
     pub waiting: usize,
     /// How long this call has waited.
     pub waited: Duration,
+    /// Nothing is started for a while, since a start failed.
+    pub backs_off: bool,
     /// Temporary instances that may still be started beyond `max`.
     pub spare: usize,
 }
@@ -48,10 +50,22 @@ pub enum Pick {
 /// pool is counts only for that, and costs a look at all instances.
 pub fn pick(views: impl Iterator<Item = View> + Clone, pool: impl FnOnce() -> Situation) -> Pick {
     let usable = views.clone().filter(View::is_usable);
-    match usable.min_by_key(|view| (view.temporary, !view.last, view.in_flight)) {
-        Some(view) => Pick::Use(view.key),
+    match usable.min_by_key(|view| (view.crowded, view.temporary, !view.last, view.in_flight)) {
+        Some(view) if !view.crowded => Pick::Use(view.key),
+        Some(view) => apart(views, &pool()).unwrap_or(Pick::Use(view.key)),
         None => otherwise(views, &pool()),
     }
+}
+
+/// What helps to get an instance without calls of others, if that is worth to wait for.
+fn apart(views: impl Iterator<Item = View> + Clone, pool: &Situation) -> Option<Pick> {
+    if pool.waited >= GIVE_WAY || pool.backs_off {
+        return None;
+    }
+    if views.clone().any(|view| view.fits && view.starting) {
+        return Some(Pick::Wait);
+    }
+    (pool.living < pool.max && pool.processes < pool.max).then_some(Pick::Start)
 }
 
 /// What helps to get an instance where none can be used at once.
@@ -99,6 +113,7 @@ mod tests {
         alone: false,
         waiting: 1,
         waited: Duration::ZERO,
+        backs_off: false,
         spare: 0,
     };
 
@@ -118,6 +133,7 @@ mod tests {
                     alive: true,
                     idle: false,
                     room: true,
+                    crowded: false,
                     in_flight: 1,
                     last: false,
                     temporary: false,
@@ -144,6 +160,23 @@ mod tests {
         assert_eq!(pick(all.iter().copied(), || POOL), Pick::Use(all[1].key));
         let all = views([|view| view.temporary = true, |view| view.room = false]);
         assert_eq!(pick(all.iter().copied(), || POOL), Pick::Use(all[0].key));
+    }
+
+    #[test]
+    fn who_listens_to_log_lines_shares_no_instance_while_there_is_room_for_another() {
+        let all = views([|view| (view.crowded, view.last) = (true, true), |view| view.in_flight = 3]);
+        assert_eq!(pick(all.iter().copied(), || POOL), Pick::Use(all[1].key));
+        let all = views([|view| view.crowded = true]);
+        assert_eq!(pick(all.iter().copied(), || POOL), Pick::Start);
+        for full in [
+            Situation { living: 2, processes: 2, ..POOL },
+            Situation { backs_off: true, ..POOL },
+            Situation { waited: GIVE_WAY, ..POOL },
+        ] {
+            assert_eq!(pick(all.iter().copied(), || full), Pick::Use(all[0].key));
+        }
+        let all = views([|view| view.crowded = true, |view| (view.ready, view.starting) = (false, true)]);
+        assert_eq!(pick(all.iter().copied(), || POOL), Pick::Wait);
     }
 
     #[test]

@@ -34,7 +34,7 @@ impl Pool {
     fn same_again(&self, seeker: &Seeker<'_>) -> Option<InstanceKey> {
         let key = seeker.last?;
         let view = self.instances.get(key)?.view(key, seeker, &self.config);
-        (view.is_usable() && !view.temporary).then_some(key)
+        (view.is_usable() && !view.temporary && !view.crowded).then_some(key)
     }
 
     /// Whether what a call waits for is that others are done. What waits for a start has its place in the instance that is
@@ -121,8 +121,8 @@ impl Pool {
     }
 
     fn pick_for(&self, ticket: &Ticket, last: Option<InstanceKey>) -> Pick {
-        let Ticket { caller, need, by_itself, since, .. } = ticket;
-        let seeker = Seeker { caller: *caller, need, by_itself: *by_itself, last };
+        let Ticket { caller, need, apart, since, .. } = ticket;
+        let seeker = Seeker { caller: *caller, need, apart: *apart, last };
         pick::pick(self.views(&seeker), || self.situation(need, self.queue.waiting_like(need), since.elapsed()))
     }
 
@@ -171,6 +171,7 @@ impl Pool {
             alone: need.lease() != Lease::Shared,
             waiting,
             waited,
+            backs_off: self.setbacks.back_off(need.profile()),
             spare: overflow.saturating_sub(temporary),
         }
     }

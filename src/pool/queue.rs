@@ -33,9 +33,8 @@ pub struct Ticket {
     /// Whose turn it takes.
     pub principal: Principal,
     pub need: Need,
-    /// Under a `call` lease it wants no other call beside it, not even of its own caller: what a legacy server asks
-    /// must be about it.
-    pub by_itself: bool,
+    /// It wants no call of another caller beside it, where there is room: its caller listens to what is logged about it.
+    pub apart: bool,
     /// Since when it waits.
     pub since: Instant,
     /// Nobody waits for it: it is worth no instance of its own.
@@ -207,7 +206,7 @@ impl Queue {
     }
 
     fn line_for(&mut self, ticket: &Ticket) -> LineKey {
-        let (told, kind) = (ticket.need.told(), (ticket.need.lease(), ticket.by_itself));
+        let (told, kind) = (ticket.need.told(), (ticket.need.lease(), ticket.apart));
         let known = self.of_told.get(told).into_iter().flatten().find(|(other, _)| *other == kind);
         if let Some((_, line)) = known {
             return *line;
@@ -286,7 +285,7 @@ mod tests {
                 caller,
                 principal: process(caller),
                 need,
-                by_itself: false,
+                apart: false,
                 since: Instant::now(),
                 leisurely: false,
                 full: true,

@@ -1,10 +1,6 @@
-//! Who is tied to an instance: those who use it, those who listen to it, and those who are to answer what it asks.
-
-use tokio::time::Instant;
+//! Who is tied to an instance: those who use it, and those who listen to it.
 
 use crate::key::{CallKey, CallerKey};
-use crate::wire::id::AskId;
-use crate::wire::message::Message;
 
 /// Who has used an instance since it started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,14 +22,6 @@ impl Users {
     }
 }
 
-/// An ask of a server that is not answered yet.
-pub struct Ask {
-    pub message: Message,
-    /// Who is to answer it; none while it is held because its owner is not known.
-    pub with: Option<With>,
-    pub since: Instant,
-}
-
 /// Who is subscribed to a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subscriber {
@@ -41,13 +29,4 @@ pub enum Subscriber {
     Session(CallerKey),
     /// A modern caller's open `subscriptions/listen`.
     Stream(CallKey),
-}
-
-/// Who is to answer an ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum With {
-    /// A legacy caller, to whom it was sent under an id of ours.
-    Caller(CallerKey, AskId),
-    /// A modern caller, with the retry of this call.
-    Retry(CallKey),
 }

@@ -5,6 +5,7 @@ use super::lease::Lease;
 use super::need::Need;
 use super::pending::InFlightOf;
 use super::ties::Users;
+use crate::era::Era;
 use crate::key::{CallerKey, InstanceKey};
 use crate::{clock, config};
 
@@ -13,8 +14,8 @@ use crate::{clock, config};
 pub struct Seeker<'a> {
     pub caller: CallerKey,
     pub need: &'a Need,
-    /// It wants no other call beside it under a `call` lease, not even of its own caller.
-    pub by_itself: bool,
+    /// It wants no call of another caller beside it, where there is room.
+    pub apart: bool,
     /// The instance that its caller used last.
     pub last: Option<InstanceKey>,
 }
@@ -39,6 +40,9 @@ pub struct View {
     pub idle: bool,
     /// Calls in flight are fewer than it takes.
     pub room: bool,
+    /// There are calls of others, so that nobody could tell whose a log line is that the call's caller, or one of those,
+    /// wants to hear.
+    pub crowded: bool,
     pub in_flight: usize,
     /// The instance that this caller used last.
     pub last: bool,
@@ -58,21 +62,25 @@ impl View {
 }
 
 impl Instance {
+    /// Whether a call of `caller` would be beside calls of others here, where log lines are listened to.
+    fn is_crowded(&self, caller: CallerKey, apart: bool) -> bool {
+        let logs = self.profile.era() == Era::Modern || self.offers.logging;
+        logs && (apart && self.pending.spoken_of(clock::now()).includes_others(caller)
+            || self.pending.is_listened_to_by_others(caller))
+    }
+
     /// How a call sees the instance when it picks one.
     pub fn view(&self, key: InstanceKey, seeker: &Seeker<'_>, config: &config::Server) -> View {
-        let Seeker { caller, need, by_itself, last } = *seeker;
+        let Seeker { caller, need, apart, last } = *seeker;
         let talked_of = || self.pending.talked_of(clock::now());
-        let alone = || matches!(talked_of(), InFlightOf::Nobody);
         let own = match (self.bound, need.lease()) {
-            (Some((_, Lease::Call)), Lease::Call) if by_itself && !alone() => false,
             (Some((owner, _)), _) => owner == caller,
             (None, Lease::Shared) => true,
-            (None, Lease::Call) => alone() || !by_itself && talked_of() == InFlightOf::One(caller),
+            (None, Lease::Call) => !talked_of().includes_others(caller),
             (None, Lease::Session) => matches!(self.users, Users::Nobody) || self.users == Users::Only(caller),
         };
         // An instance that is a caller's own for the session is told when that caller's roots change.
-        // A modern one tells its roots with each call instead.
-        let tells = self.roots.as_ref() == need.roots() || self.roots.is_none() && !by_itself;
+        let tells = self.roots.as_ref() == need.roots() || self.roots.is_none();
         let own_session = self.bound == Some((caller, Lease::Session));
         let its_own = own_session && self.profile == *need.profile() && tells;
         View {
@@ -88,6 +96,7 @@ impl Instance {
             idle: self.idle()
                 || own_session && self.has_no_work() && self.pending.is_idle()
                 || need.lease() == Lease::Session && self.rests(),
+            crowded: self.is_crowded(caller, apart),
             room: self.pending.working() < config.concurrency && self.reads(),
             in_flight: self.pending.working(),
             last: last == Some(key),

@@ -124,33 +124,53 @@ fn an_ask_among_calls_of_several_waits_until_one_caller_remains() {
 }
 
 #[test]
-fn an_ask_that_is_nobodys_in_particular_for_too_long_is_refused_and_nothing_is_guessed() {
+fn a_question_that_may_be_anothers_is_held_for_as_long_as_that_ones_calls_run() {
     play(async {
-        let proxy = proxy().server("echo", legacy(|_| {})).start().await;
+        let proxy = shared().await;
         let a = proxy.legacy(REVISION).with(sampling()).connect("echo").await;
         let b = proxy.legacy(REVISION).with(sampling()).connect("echo").await;
-        let others = b.begin("slow", json!({"ms": 30_000}));
-        let clock = tokio::time::Instant::now();
-        let refused = a.call("ask_sampling", json!({"prompt": "?"})).await;
-        assert!(refused.text().contains("mcpool refused `sampling/createMessage`"), "{}", refused.raw);
-        assert!(clock.elapsed() >= seconds(10) && clock.elapsed() < seconds(12), "after {:?}", clock.elapsed());
-        a.hears_nothing().await;
+        let others = b.begin("slow", json!({"ms": 60_000}));
+        let asking = a.begin("ask_sampling", json!({"prompt": "?"}));
+        after(seconds(59)).await;
+        assert_eq!(proxy.instances("echo")[0]["asks"], 1);
+        others.answer().await.result();
+        a.asked("sampling/createMessage").await.answer(sample("yes"));
+        assert_eq!(asking.answer().await.json()["content"]["text"], "yes");
         b.hears_nothing().await;
-        others.answer().await;
     });
 }
 
 #[test]
-fn a_pool_whose_server_asks_goes_over_to_call_leases() {
+fn where_all_wait_for_answers_the_oldest_question_is_refused_nothing_is_guessed_and_the_next_becomes_clear() {
+    play(async {
+        let proxy = shared().await;
+        let a = proxy.legacy(REVISION).with(sampling()).connect("echo").await;
+        let b = proxy.legacy(REVISION).with(sampling()).connect("echo").await;
+        b.call("echo", json!({})).await;
+        let clock = tokio::time::Instant::now();
+        let (mine, theirs) =
+            (a.begin("ask_sampling", json!({"prompt": "a"})), b.begin("ask_sampling", json!({"prompt": "b"})));
+        let refused = mine.answer().await;
+        assert!(refused.text().contains("mcpool refused `sampling/createMessage`"), "{}", refused.raw);
+        assert!(clock.elapsed() >= seconds(10) && clock.elapsed() < seconds(11), "after {:?}", clock.elapsed());
+        b.asked("sampling/createMessage").await.answer(sample("for b"));
+        assert_eq!(theirs.answer().await.json()["content"]["text"], "for b");
+        a.hears_nothing().await;
+    });
+}
+
+#[test]
+fn on_a_server_that_nobody_knows_callers_that_are_asked_at_the_same_time_answer_both() {
     play(async {
         let proxy = proxy().server("echo", legacy(|_| {})).start().await;
         let a = proxy.legacy(REVISION).with(sampling()).connect("echo").await;
         let b = proxy.legacy(REVISION).with(sampling()).connect("echo").await;
-        assert_eq!(proxy.server("echo")["lease"]["kind"], "shared");
-        let first = a.begin("ask_sampling", json!({"prompt": "?"}));
-        a.asked("sampling/createMessage").await.answer(sample("one"));
-        first.answer().await;
-        assert_eq!(proxy.server("echo")["lease"]["kind"], "call");
+        let lease = proxy.server("echo")["lease"].clone();
+        assert_eq!(lease["kind"], "call");
+        assert!(
+            lease["why"].as_str().is_some_and(|why| why.contains("has not asked in 0 of the 100 calls")),
+            "{lease}"
+        );
 
         let (mine, theirs) =
             (a.begin("ask_sampling", json!({"prompt": "a"})), b.begin("ask_sampling", json!({"prompt": "b"})));
@@ -162,6 +182,42 @@ fn a_pool_whose_server_asks_goes_over_to_call_leases() {
         assert_eq!(mine.answer().await.json()["content"]["text"], "for a");
         assert_eq!(theirs.answer().await.json()["content"]["text"], "for b");
         assert_eq!(proxy.started("echo"), 2);
+        let lease = proxy.server("echo")["lease"].clone();
+        assert_eq!((&lease["kind"], &lease["why"]), (&json!("call"), &json!("the server asks its client in mid-call")));
+    });
+}
+
+#[test]
+fn a_server_that_asks_nothing_in_a_hundred_calls_is_shared_from_then_on() {
+    play(async {
+        let proxy = proxy().server("echo", legacy(|_| {})).start().await;
+        let a = proxy.legacy(REVISION).with(sampling()).connect("echo").await;
+        let b = proxy.legacy(REVISION).with(sampling()).connect("echo").await;
+        let plain = proxy.legacy(REVISION).connect("echo").await;
+        for _ in 0..99 {
+            a.call("echo", json!({})).await;
+        }
+        plain.call("echo", json!({})).await;
+        a.ask(
+            "completion/complete",
+            json!({"ref": {"type": "ref/prompt", "name": "greet"}, "argument": {"name": "name", "value": ""}}),
+        )
+        .await;
+        let busy = a.begin("slow", json!({"ms": 100}));
+        settled().await;
+        let elsewhere = b.instance().await;
+        busy.answer().await.result();
+        assert_eq!(proxy.server("echo")["lease"]["kind"], "shared");
+        let busy = a.begin("slow", json!({"ms": 100}));
+        settled().await;
+        let own = a.instance().await;
+        assert_eq!(b.instance().await, elsewhere, "the one that it used last");
+        busy.answer().await.result();
+        let busy = b.begin("slow", json!({"ms": 100}));
+        settled().await;
+        let c = proxy.legacy(REVISION).with(sampling()).connect("echo").await;
+        assert!([own, elsewhere].contains(&c.instance().await));
+        busy.answer().await.result();
     });
 }
 

@@ -192,11 +192,12 @@ fn prompts_and_resources_ask_too_and_whatever_else_asks_is_refused() {
         {
             let first = caller.ask(method, params.clone()).await;
             assert_eq!(first.only_ask().1["method"], SAMPLE);
-            let _retry = caller.come_back(method, params, &first, first.answers(obliging));
+            let retry = caller.come_back(method, params, &first, first.answers(obliging));
             settled().await;
             let told: Vec<_> =
                 (0..proxy.started("old")).flat_map(|at| answers(&proxy.process("old", at), id)).collect();
             assert_eq!(told.iter().map(|it| &it["result"]["role"]).collect::<Vec<_>>(), ["assistant"], "{method}");
+            retry.cancel();
         }
     });
 }
@@ -241,7 +242,7 @@ fn a_cancelled_retry_cancels_the_call_that_it_took_over() {
 }
 
 #[test]
-fn once_a_server_is_seen_to_ask_each_call_that_may_be_asked_has_an_instance_alone() {
+fn calls_of_one_caller_that_may_be_asked_run_side_by_side_and_are_asked_in_the_oldest() {
     play(async {
         let proxy = old().await;
         let caller = proxy.modern().with(elicitation()).connect("old").await;
@@ -249,37 +250,80 @@ fn once_a_server_is_seen_to_ask_each_call_that_may_be_asked_has_an_instance_alon
         assert_eq!(proxy.server("old")["lease"]["kind"], "call");
         let (a, b) =
             (caller.begin("ask_elicit", json!({"message": "a"})), caller.begin("ask_elicit", json!({"message": "b"})));
-        let (a, b) = (a.answer().await, b.answer().await);
-        assert_eq!(
-            (a.only_ask().1["params"]["message"].as_str(), b.only_ask().1["params"]["message"].as_str()),
-            (Some("a"), Some("b"))
-        );
-        assert_eq!(proxy.started("old"), 2);
-        let b = caller.retry("ask_elicit", json!({"message": "b"}), &b, b.answers(obliging)).answer().await;
-        let a = caller.retry("ask_elicit", json!({"message": "a"}), &a, a.answers(obliging)).answer().await;
-        assert_eq!(
-            (a.json()["content"]["answer"].as_str(), b.json()["content"]["answer"].as_str()),
-            (Some("a"), Some("b"))
-        );
+        let first = a.answer().await;
+        let mut asked: Vec<_> = first.asks().into_iter().map(|(_, ask)| ask["params"]["message"].clone()).collect();
+        asked.sort_by_key(ToString::to_string);
+        assert_eq!(asked, ["a", "b"]);
+        let a = caller.retry("ask_elicit", json!({"message": "a"}), &first, first.answers(obliging)).answer().await;
+        assert_eq!(a.json()["content"]["answer"], "a");
+        assert_eq!(b.answer().await.json()["content"]["answer"], "b", "each answer is that to its own question");
+        assert_eq!(proxy.started("old"), 1);
     });
 }
 
 #[test]
-fn an_ask_that_may_belong_to_either_of_two_calls_waits_until_one_remains() {
+fn fifty_calls_of_one_caller_run_at_once_and_a_fast_one_does_not_wait_for_slow_ones() {
+    play(async {
+        let proxy = old().await;
+        let caller = proxy.modern().with(everything()).connect("old").await;
+        caller.converse("ask_elicit", json!({"message": "first"}), obliging).await.result();
+        let clock = tokio::time::Instant::now();
+        let slow: Vec<_> = (0..50).map(|_| caller.begin("slow", json!({"ms": 1000}))).collect();
+        caller.call("echo", json!({})).await.result();
+        assert!(clock.elapsed() < seconds(1), "after {:?}", clock.elapsed());
+        for call in slow {
+            call.answer().await.result();
+        }
+        assert!(clock.elapsed() < seconds(2), "after {:?}", clock.elapsed());
+        assert_eq!(proxy.started("old"), 2, "32 on each");
+    });
+}
+
+#[test]
+fn a_question_that_may_belong_to_either_of_two_calls_waits_a_moment_for_the_one_that_remains() {
     play(async {
         let proxy = old().await;
         let caller = proxy.modern().with(elicitation()).connect("old").await;
-        let other = caller.begin("slow", json!({"ms": 3000}));
-        settled().await;
+        let fast = caller.begin("slow", json!({"ms": 50}));
         let asking = caller.begin("ask_elicit", json!({"message": "mine"}));
-        settled().await;
-        caller.hears_nothing().await;
-        other.answer().await.result();
+        fast.answer().await.result();
         let first = asking.answer().await;
+        assert_eq!(first.only_ask().1["params"]["message"], "mine");
         let answer =
             caller.retry("ask_elicit", json!({"message": "mine"}), &first, first.answers(obliging)).answer().await;
         assert_eq!(answer.json()["content"]["answer"], "mine");
         assert_eq!(proxy.started("old"), 1);
-        after(seconds(1)).await;
+    });
+}
+
+#[test]
+fn a_question_that_was_put_in_another_call_is_answered_though_that_call_is_over_by_then() {
+    play(async {
+        let proxy = old().await;
+        let caller = proxy.modern().with(elicitation()).connect("old").await;
+        let slow = caller.begin("slow", json!({"ms": 3000}));
+        let asking = caller.begin("ask_elicit", json!({"message": "mine"}));
+        let first = slow.answer().await;
+        assert_eq!(first.only_ask().1["params"]["message"], "mine");
+        after(seconds(5)).await;
+        let over = caller.retry("slow", json!({"ms": 3000}), &first, first.answers(obliging)).answer().await;
+        assert_eq!(over.text(), "slept 3000 ms in 1 steps");
+        assert_eq!(asking.answer().await.json()["content"]["answer"], "mine");
+    });
+}
+
+#[test]
+fn a_question_that_was_put_in_a_call_that_is_given_up_goes_to_the_next() {
+    play(async {
+        let proxy = old().await;
+        let caller = proxy.modern().with(elicitation()).connect("old").await;
+        let slow = caller.begin("slow", json!({"ms": 105}));
+        let asking = caller.begin("ask_elicit", json!({"message": "mine"}));
+        // It ends while its caller is about to be asked in it.
+        slow.answer().await.result();
+        let first = asking.answer().await;
+        let answer =
+            caller.retry("ask_elicit", json!({"message": "mine"}), &first, first.answers(obliging)).answer().await;
+        assert_eq!(answer.json()["content"]["answer"], "mine");
     });
 }

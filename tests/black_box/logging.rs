@@ -5,7 +5,7 @@ use serde_json::json;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
-use crate::support::{Caller, Heard, Script, after, legacy, modern, moody, play, proxy, script, seconds};
+use crate::support::{Caller, Heard, Script, after, legacy, modern, moody, play, proxy, script, seconds, settled};
 
 const REVISION: &str = "2025-06-18";
 const MESSAGE: &str = "notifications/message";
@@ -150,5 +150,76 @@ fn the_newest_level_is_told_when_the_last_one_was_taken() {
         after(seconds(5)).await;
         let told = proxy.got("x", "logging/setLevel").into_iter().map(|it| it["params"]["level"].clone());
         assert_eq!(told.collect::<Vec<_>>(), ["debug", "error"]);
+    });
+}
+
+/// A server that says a line about a call behind its answer.
+fn chatty() -> Script {
+    moody().capable(json!({"tools": {}, "logging": {}})).on(
+        "tools/call",
+        |call, say| match call.value["params"]["name"].as_str() {
+            Some("busy") => {}
+            _ => {
+                say.text(call, "");
+                say.notify(MESSAGE, json!({"level": "error", "data": "a secret"}));
+                say.notify("notifications/odd", json!({"data": "a secret"}));
+            }
+        },
+    )
+}
+
+#[test]
+fn what_is_said_behind_an_answer_is_nobodys_who_has_calls_in_flight() {
+    play(async {
+        let proxy = proxy().server("x", chatty().into()).set(|server| server.instances.max = 1).start().await;
+        let a = proxy.legacy(REVISION).connect("x").await;
+        let b = proxy.legacy(REVISION).connect("x").await;
+        let _busy = a.begin("busy", json!({}));
+        settled().await;
+        b.call("quick", json!({})).await.result();
+        a.hears_nothing().await;
+        b.hears_nothing().await;
+        assert_eq!(proxy.dropped("owner_unknown"), 2);
+    });
+}
+
+#[test]
+fn calls_whose_log_lines_are_listened_to_share_no_instance_where_there_is_room() {
+    play(async {
+        for behaviour in [modern(|_| {}), legacy(|_| {})] {
+            let proxy = proxy().server("echo", behaviour).start().await;
+            let (a, b) = (proxy.modern().logging("info"), proxy.modern().logging("info"));
+            let (a, b) = (a.connect("echo").await, b.connect("echo").await);
+            let plain = proxy.modern().connect("echo").await;
+            plain.call("echo", json!({})).await.result();
+            after(seconds(1)).await;
+            let busy = a.begin("slow", json!({"ms": 5000}));
+            settled().await;
+            b.call("log", json!({"level": "error"})).await.result();
+            assert_eq!(b.heard(MESSAGE).await["params"]["level"], "error");
+            // Who does not listen is not beside who does either.
+            let third = plain.instance().await;
+            assert_eq!(proxy.started("echo"), 2);
+            a.hears_nothing().await;
+            busy.answer().await.result();
+            assert_ne!(a.instance().await, third);
+        }
+    });
+}
+
+#[test]
+fn a_session_with_a_level_listens_to_all_its_calls() {
+    play(async {
+        let proxy = proxy().server("echo", legacy(|_| {})).start().await;
+        let a = proxy.legacy(REVISION).connect("echo").await;
+        let b = proxy.legacy(REVISION).connect("echo").await;
+        level(&b, "info").await;
+        let busy = a.begin("slow", json!({"ms": 5000}));
+        settled().await;
+        b.call("log", json!({"level": "error"})).await.result();
+        assert_eq!(b.heard(MESSAGE).await["params"]["level"], "error");
+        assert_eq!(proxy.started("echo"), 2);
+        busy.answer().await.result();
+        a.hears_nothing().await;
     });
 }

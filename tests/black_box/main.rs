@@ -50,6 +50,7 @@ mod request_state;
 mod retries;
 mod revisions;
 mod roots;
+mod roots_in_calls;
 mod sharing;
 mod slow_starts;
 mod subscription_races;

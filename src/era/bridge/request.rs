@@ -76,9 +76,48 @@ fn line(request: &Message, params: Option<Object<'_>>) -> String {
     }
 }
 
+/// What is wrong with a request that no server could carry out, so that it is worth no question.
+pub fn malformed(request: &Message) -> Option<&'static str> {
+    match request.method().as_ref() {
+        "tools/call" | "prompts/get" if request.text(Field::Name).is_none() => Some("`name` must be a text"),
+        "tools/call" | "prompts/get" => {
+            let fits = |arguments: &str| arguments.starts_with('{') || arguments == "null";
+            let wrong = request.raw(Field::Arguments).is_some_and(|arguments| !fits(arguments));
+            wrong.then_some("`arguments` must be an object")
+        }
+        "resources/read" if request.text(Field::Uri).is_none() => Some("`uri` must be a text"),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_no_server_could_carry_out_is_malformed() {
+        let fault = |method: &str, params: &str| {
+            let line = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
+            malformed(&Message::read(line.into(), 16).unwrap())
+        };
+        for (method, params) in [
+            ("tools/call", r#"{"arguments":{}}"#),
+            ("tools/call", r#"{"name":"echo","arguments":"text"}"#),
+            ("prompts/get", r#"{"name":7}"#),
+            ("resources/read", "{}"),
+        ] {
+            assert!(fault(method, params).is_some(), "{method} {params}");
+        }
+        for (method, params) in [
+            ("tools/call", r#"{"name":"echo"}"#),
+            ("tools/call", r#"{"name":"echo","arguments":{"a":1}}"#),
+            ("prompts/get", r#"{"name":"p","arguments":null}"#),
+            ("resources/read", r#"{"uri":"a:b"}"#),
+            ("completion/complete", "{}"),
+        ] {
+            assert_eq!(fault(method, params), None, "{method} {params}");
+        }
+    }
 
     fn request(params: &str) -> Message {
         let line = format!(r#"{{"params":{params},"jsonrpc":"2.0","method":"tools/call","id":"a\"0"}}"#);

@@ -2,7 +2,6 @@
 
 use super::questions::{Named, Outcome, Question};
 use super::{Bridge, fingerprint};
-use crate::caller::roots::Roots;
 use crate::clock;
 use crate::era::bridge::seal::Purpose;
 use crate::era::profile::canonical;
@@ -62,9 +61,7 @@ impl Mux {
             caller.in_flight.insert(id, key);
         }
         let Some(modern) = call.modern() else { return };
-        if let Some(outcome) = modern.outcome.take() {
-            return self.end_with(key, outcome);
-        }
+        let outcome = modern.outcome.take();
         let (answered, open) = split(std::mem::take(&mut modern.questions), answers);
         let missing = !open.is_empty();
         modern.questions = open;
@@ -75,8 +72,8 @@ impl Mux {
             match question {
                 Question::Ask(at, id) => upstream.push((at, id, value)),
                 Question::Roots => {
-                    modern.roots = Some(format!(r#""result":{}"#, canonical(value)).into());
-                    told = modern.roots.clone();
+                    modern.has_roots(|| Some(format!(r#""result":{}"#, canonical(value)).into()));
+                    told = Some(value);
                 }
                 Question::Page(_) => declined |= member(value, "action") != Some(r#""accept""#),
             }
@@ -94,13 +91,15 @@ impl Mux {
             }
         }
         for (at, id, value) in upstream {
-            self.answer_ask(at, &id, value);
-            told = told.or_else(|| self.instance(at)?.roots.clone());
+            if self.answer_ask(at, &id, caller, value) {
+                told = Some(value);
+            }
         }
-        if let Some(told) = told
-            && let Some(caller) = self.callers.get_mut(caller).filter(|caller| caller.session.is_none())
-        {
-            caller.roots = Roots::Known(told);
+        if let Some(told) = told {
+            self.told_in_a_call(caller, told);
+        }
+        if let Some(outcome) = outcome {
+            return self.end_with(key, outcome);
         }
         if self.calls.get(key).is_some_and(|call| call.place == Place::Held) {
             match (declined, missing) {
@@ -111,7 +110,12 @@ impl Mux {
         }
     }
 
+    /// Ends a call that was over before its caller came back. What its caller did not answer may be about another call.
     fn end_with(&mut self, key: CallKey, outcome: Outcome) {
+        let modern = self.calls.get_mut(key).and_then(|call| call.modern());
+        let unanswered = modern.map(|modern| modern.asked_by()).unwrap_or_default();
+        self.hand_back_questions(key, "the call was answered already");
+        unanswered.into_iter().for_each(|at| self.reconsider_asks(at));
         match outcome {
             Outcome::Failed(error) => self.fail(key, error),
             Outcome::Answer(at, answer) => {

@@ -62,7 +62,7 @@ impl Mux {
     }
 
     /// Answers the caller of a call with the questions that are open, and keeps the call until it comes back.
-    pub(super) fn hold(&mut self, key: CallKey) {
+    pub(in crate::mux) fn hold(&mut self, key: CallKey) {
         let Some(call) = self.calls.get(key).filter(|call| call.is_callers()) else { return };
         let (limits, caller, server) = (&self.config.limits, call.caller, call.server);
         if self.callers.get(caller).is_some_and(|caller| caller.silent) {
@@ -113,7 +113,8 @@ impl Mux {
         self.fail(key, error);
     }
 
-    /// A call of a caller that is away ended. The caller gets to know when it comes back.
+    /// A call of a caller that is away ended. The caller gets to know when it comes back, and answers then what another of
+    /// its calls may have caused.
     pub(in crate::mux) fn answered_while_held(&mut self, at: InstanceRef, key: CallKey, answer: &Message) {
         self.end_while_held(key, Outcome::Answer(at, answer.clone()));
     }
@@ -121,6 +122,7 @@ impl Mux {
     /// A call of a caller that is away cannot be served any more.
     pub(in crate::mux) fn failed_while_held(&mut self, key: CallKey, error: Error) {
         self.end_while_held(key, Outcome::Failed(error));
+        self.refuse_questions(key, "the call was answered already");
     }
 
     fn end_while_held(&mut self, key: CallKey, outcome: Outcome) {
@@ -129,7 +131,6 @@ impl Mux {
             if let Some(modern) = call.modern() {
                 modern.outcome = Some(outcome);
             }
-            self.refuse_questions(key, "the call was answered already");
         }
     }
 

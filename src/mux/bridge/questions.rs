@@ -15,7 +15,7 @@ use crate::key::{CallKey, InstanceRef};
 use crate::mux::Mux;
 use crate::mux::call::Call;
 use crate::mux::offer::declared;
-use crate::pool::ties::With;
+use crate::pool::asks::AskedOf;
 use crate::wire::id::RawId;
 use crate::wire::message::Message;
 use crate::wire::scan::Field;
@@ -70,6 +70,22 @@ impl ModernCaller {
         }
     }
 
+    /// Asks it for its roots before the call goes anywhere.
+    pub(in crate::mux) fn ask_for_roots(&mut self) {
+        self.put(Question::Roots);
+    }
+
+    /// Notes what its roots are for this call, unless that is known.
+    pub(in crate::mux) fn has_roots(&mut self, roots: impl FnOnce() -> Option<RootList>) {
+        self.roots = self.roots.take().or_else(roots);
+    }
+
+    /// The instances that have open questions for it.
+    pub(super) fn asked_by(&self) -> Vec<InstanceRef> {
+        let ask = |(_, question): &Named| if let Question::Ask(at, _) = question { Some(*at) } else { None };
+        self.questions.iter().filter_map(ask).collect()
+    }
+
     /// Asks it to visit a web page.
     pub(super) fn visit(&mut self, page: &str) {
         self.put(Question::Page(page.to_owned()));
@@ -92,7 +108,7 @@ impl ModernCaller {
 }
 
 impl Call {
-    pub(super) fn modern(&mut self) -> Option<&mut ModernCaller> {
+    pub(in crate::mux) fn modern(&mut self) -> Option<&mut ModernCaller> {
         match &mut self.bridge {
             Some(Bridge::Modern(modern)) => Some(modern),
             _ => None,
@@ -114,19 +130,11 @@ impl Mux {
             return self.refuse_ask(at, id, "the client did not declare that it can answer");
         }
         modern.put(Question::Ask(at, id.clone()));
-        if let Some(ask) = self.instance_mut(at).and_then(|instance| instance.asks.get_mut(id)) {
-            ask.with = Some(With::Retry(key));
+        if let Some(instance) = self.instance_mut(at) {
+            instance.asks.put_to(id, AskedOf::Retry(key));
         }
         if !held {
             self.gather(key);
-        }
-    }
-
-    /// Asks the caller of a call for its roots before the call goes anywhere.
-    pub(in crate::mux) fn ask_for_roots(&mut self, key: CallKey) {
-        if let Some(modern) = self.calls.get_mut(key).and_then(|call| call.modern()) {
-            modern.put(Question::Roots);
-            self.hold(key);
         }
     }
 
@@ -181,6 +189,22 @@ impl Mux {
         for (_, question) in std::mem::take(&mut modern.questions) {
             if let Question::Ask(at, id) = question {
                 self.refuse_ask(at, &id, why);
+            }
+        }
+    }
+
+    /// Takes from a call that is over, or was given up, what instances ask in it: another call of its caller may have caused
+    /// that, and is asked in its place. What was put already is refused, since nobody answers it.
+    pub(in crate::mux) fn hand_back_questions(&mut self, key: CallKey, why: &str) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let (held, caller) = (call.is_held(), call.caller);
+        let Some(modern) = call.modern() else { return };
+        for (_, question) in std::mem::take(&mut modern.questions) {
+            let Question::Ask(at, id) = question else { continue };
+            match self.instance_mut(at).filter(|instance| !held && instance.pending.has(caller)) {
+                // It finds its new owner when the call is released.
+                Some(instance) => instance.asks.hand_back(&id),
+                None => self.refuse_ask(at, &id, why),
             }
         }
     }

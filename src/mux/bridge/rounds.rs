@@ -79,7 +79,7 @@ impl Mux {
         let until = clock::now() + self.server(at.server).config.timeout.ask;
         self.wait_at(key, Place::Asking, until);
         if let Some(instance) = self.instance_mut(at) {
-            instance.asking += 1;
+            instance.asks.sends_away(key);
         }
         for (name, request) in requests {
             if let Err(error) = self.put_question(key, name, &request) {
@@ -171,18 +171,17 @@ impl Mux {
                 call.place = Place::Nowhere;
                 let (server, pin) = (call.server, call.pin);
                 self.place(key);
-                self.asked_no_more(server, pin);
+                self.asked_no_more(key, server, pin);
             }
             Err(malformed) => self.give_up(key, Error::Internal(malformed.why)),
         }
     }
 
     /// A call does not wait for its caller's answers any more, and its instance not for the call.
-    pub(in crate::mux) fn asked_no_more(&mut self, server: ServerId, pin: Option<Pin>) {
+    pub(in crate::mux) fn asked_no_more(&mut self, key: CallKey, server: ServerId, pin: Option<Pin>) {
         let Some(at) = pin.map(|pin| InstanceRef { server, key: pin.to }) else { return };
         let Some(instance) = self.instance_mut(at) else { return };
-        instance.asking = instance.asking.saturating_sub(1);
-        if instance.asking == 0 {
+        if instance.asks.is_back(key) {
             // It may have been the last that it was kept for.
             self.alarm.at(clock::now());
         }

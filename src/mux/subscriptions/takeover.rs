@@ -180,7 +180,7 @@ impl Mux {
             told.as_ref() == Some(&profile) && of.is_some_and(|(_, caller)| caller.roots.known() == roots)
         };
         let alone =
-            self.server(server).pool.lease(&profile, self.server(server).catalogue.known.has_asked).0 != Lease::Shared;
+            self.server(server).pool.lease(&profile, self.server(server).catalogue.known.seen).0 != Lease::Shared;
         let mut all = vec![who];
         if !alone {
             let mut strays = std::mem::take(self.server_mut(server).subscriptions.strays());

@@ -13,6 +13,8 @@ use crate::simulation::across;
 use crate::simulation::truth::{State, Truth};
 use crate::simulation::world::{NOBODY, mark};
 
+/// How long a question waits for the one of several calls that causes it.
+const TOGETHER: Duration = Duration::from_millis(100);
 /// How much later than it should a held call may end.
 const SLACK: Duration = Duration::from_secs(2);
 
@@ -88,8 +90,10 @@ impl Caller {
         let mut asks = self.world.asks.borrow_mut();
         let ask = asks.get_mut(nonce)?;
         question.required = ask.required;
+        // All its calls have the same roots.
+        let soonest = if question.method == "roots/list" { ask.since } else { ask.since + TOGETHER };
         let mine = ask.delivered.replace(self.no).is_none_or(|other| other == self.no)
-            && (ask.cause == cause || ask.cause == NOBODY || self.gave_up(&ask.cause));
+            && (ask.cause == cause || ask.cause == NOBODY || self.is_its_own(&ask.cause, soonest));
         let stripped = ["\"elicitationId\"", "\"task\"", "\"_meta\""];
         let clean = params.is_none_or(|params| {
             members(params).iter().all(|(key, _)| !stripped.contains(&format!("\"{key}\"").as_str()))
@@ -98,11 +102,15 @@ impl Caller {
         (mine && clean && same && ask.result.is_none()).then_some(question)
     }
 
-    /// Whether a call is one of its own that was given up: what its server says of it nevertheless may be taken to be
-    /// about the next one.
-    fn gave_up(&self, cause: &str) -> bool {
-        let given_up = |truth: &mut Truth| truth.caller == self.no && (truth.abandoned.or(truth.ended)).is_some();
-        self.world.truth(cause, given_up) == Some(true)
+    /// Whether a call is one of its own: what its server asks in it may be put in another one, after a moment, or at once
+    /// if that is over.
+    fn is_its_own(&self, cause: &str, soonest: Duration) -> bool {
+        let (now, silent) = (self.world.now(), self.world.says_no_more(self.no));
+        let own = |truth: &mut Truth| {
+            let over = truth.abandoned.or(truth.ended).is_some();
+            truth.caller == self.no && (over || silent || soonest <= now)
+        };
+        self.world.truth(cause, own) == Some(true)
     }
 
     /// A call that nobody comes back for ends at its server.

@@ -2,39 +2,24 @@
 //! ask names no call; an ask whose owner is not certain is held until it is, and refused if it never becomes
 //! so. Nothing is guessed (design, section 4).
 
-use std::time::Duration;
+pub mod roots;
+mod roots_in_calls;
+mod whose;
 
-use tokio::time::Instant;
-
-use super::bridge::Bridge;
 use super::call::Place;
 use super::{Mux, readable};
 use crate::caller::{Asked, SILENT, UNREAD};
 use crate::clock;
 use crate::era::bridge::ask as words;
 use crate::era::profile::canonical;
-use crate::error::Error;
 use crate::guard::breaker::State;
-use crate::key::{CallKey, CallerKey, InstanceRef};
-use crate::pool::pending::{Entry, InFlightOf};
-use crate::pool::ties::{Ask, With};
+use crate::key::{CallerKey, InstanceRef};
+use crate::pool::asks::{Ask, AskedOf};
 use crate::wire::id::{AskId, RawId, digits};
 use crate::wire::message::{Message, member, unquote};
 use crate::wire::scan::Field;
 
-/// The shortest time that tells two moments apart.
-const MOMENT: Duration = Duration::from_nanos(1);
-
-/// Who is to answer an ask.
-enum Whose {
-    /// A legacy caller.
-    Caller(CallerKey),
-    /// A modern caller, in the middle of this call.
-    Call(CallKey),
-    /// One of several; that may become clear.
-    Unclear,
-    Nobody,
-}
+use whose::TOGETHER;
 
 impl Mux {
     /// A server asks for a sample or an elicitation.
@@ -44,8 +29,7 @@ impl Mux {
             self.works(at.server);
         }
         let server = self.server_mut(at.server);
-        if !server.catalogue.known.has_asked {
-            server.catalogue.known.has_asked = true;
+        if server.catalogue.known.seen.asked() {
             server.catalogue.save();
         }
         self.keep_ask(at, ask);
@@ -59,6 +43,7 @@ impl Mux {
         let now = clock::now();
         self.alarm.at(now + timeout.hold);
         self.alarm.at(now + timeout.ask);
+        self.alarm.at(now + TOGETHER);
         let most = self.config.limits.asks;
         let Some(instance) = self.instance_mut(at) else { return };
         if instance.asks.len() >= most {
@@ -66,63 +51,10 @@ impl Mux {
             instance.reply(ask, error);
             return self.drop_from(at, "ask_refused", "too many at once");
         }
-        if instance.asks.contains_key(&id) {
+        if instance.asks.get(&id).is_some() {
             return self.drop_from(at, "duplicate_ask", ask.raw(Field::Id).unwrap_or_default());
         }
-        instance.asks.insert(id, Ask { message: ask.clone(), with: None, since: now });
-    }
-
-    /// Delivers every held ask whose owner is known by now.
-    pub(crate) fn reconsider_asks(&mut self, at: InstanceRef) {
-        let Some(instance) = self.instance(at) else { return };
-        let held: Vec<(RawId, Message, Instant)> = instance
-            .asks
-            .iter()
-            .filter(|(_, ask)| ask.with.is_none())
-            .map(|(id, ask)| (id.clone(), ask.message.clone(), ask.since))
-            .collect();
-        for (id, message, since) in held {
-            // What was given up when it was asked may be what it is about, however long ago that is by now.
-            let Some(owner) = self.instance(at).map(|instance| instance.owner(since)) else { return };
-            let owner = self.owner_by_task(at, &message).map_or(owner, InFlightOf::One);
-            let roots = message.method() == "roots/list";
-            match self.whose(at, owner) {
-                Whose::Call(call) => self.ask_call(at, &id, call, &message),
-                Whose::Caller(caller) if roots => self.tell_roots(at, &id, caller),
-                Whose::Caller(caller) => self.deliver_ask(at, &id, caller, &message),
-                Whose::Unclear => {}
-                Whose::Nobody if roots => self.tell_no_roots(at, &id),
-                Whose::Nobody => self.refuse_ask(at, &id, "no call is in flight that it could belong to"),
-            }
-        }
-    }
-
-    /// Whose an ask is. A legacy caller is asked as such; a modern one in the middle of a call, so that it must be
-    /// certain which.
-    fn whose(&self, at: InstanceRef, owner: InFlightOf) -> Whose {
-        let caller = match owner {
-            InFlightOf::Nobody => return Whose::Nobody,
-            InFlightOf::Several => return Whose::Unclear,
-            InFlightOf::One(caller) => caller,
-        };
-        let Some(instance) = self.instance(at) else { return Whose::Nobody };
-        let of_caller = |entry: &Entry| entry.caller == Some(caller);
-        let modern = |entry: &Entry| {
-            self.calls.get(entry.call).is_some_and(|call| matches!(call.bridge, Some(Bridge::Modern(_))))
-        };
-        let calls = instance.pending.entries().filter(of_caller).count();
-        // What this caller gave up before the question came is waited out; what it gave up since then, or at that very
-        // moment, was in flight when it was put, and that is never over before the question is.
-        let given_up = instance.pending.given_up(clock::now() - MOMENT).count();
-        match instance.pending.entries().filter(of_caller).find(modern) {
-            Some(entry) if calls + given_up == 1 => Whose::Call(entry.call),
-            Some(_) => Whose::Unclear,
-            None if calls > 0 => Whose::Caller(caller),
-            None => match self.callers.get(caller).filter(|caller| self.tells_roots(caller, &instance.profile)) {
-                Some(_) => Whose::Caller(caller),
-                None => Whose::Nobody,
-            },
-        }
+        instance.asks.hold(id, ask.clone(), now);
     }
 
     fn deliver_ask(&mut self, at: InstanceRef, id: &RawId, key: CallerKey, message: &Message) {
@@ -150,8 +82,8 @@ impl Mux {
         }
         caller.asks.insert(ours, Asked::For(at, id.clone()));
         self.touch_calls(at, key);
-        if let Some(ask) = self.instance_mut(at).and_then(|instance| instance.asks.get_mut(id)) {
-            ask.with = Some(With::Caller(key, ours));
+        if let Some(instance) = self.instance_mut(at) {
+            instance.asks.put_to(id, AskedOf::Caller(key, ours));
         }
         if let Some(elicitation) = message.text(Field::ElicitationId) {
             self.server_mut(at.server).owned.elicitations.note(at.key, &elicitation, key);
@@ -177,7 +109,7 @@ impl Mux {
             }
             Some(Asked::For(at, id)) => {
                 let Some(instance) = self.instance_mut(at) else { return };
-                if instance.asks.remove(&id).is_none() {
+                if instance.asks.take(&id).is_none() {
                     return;
                 }
                 let mut splice = answer.splice();
@@ -221,18 +153,19 @@ impl Mux {
         }
     }
 
-    /// A modern caller came back with the answer to an ask.
-    pub(crate) fn answer_ask(&mut self, at: InstanceRef, id: &RawId, result: &str) {
-        let Some(instance) = self.instance_mut(at) else { return };
-        let Some(ask) = instance.asks.remove(id) else { return };
+    /// A modern caller came back with the answer to an ask. Returns whether it tells its roots.
+    pub(crate) fn answer_ask(&mut self, at: InstanceRef, id: &RawId, caller: CallerKey, result: &str) -> bool {
+        let Some(instance) = self.instance_mut(at) else { return false };
+        let Some(ask) = instance.asks.take(id) else { return false };
         let body = format!(r#""result":{result}"#);
         instance.reply(&ask.message, &body);
-        if ask.message.method() == "roots/list" {
+        let roots = ask.message.method() == "roots/list";
+        if roots {
             instance.roots = Some(format!(r#""result":{}"#, canonical(result)).into());
             instance.told_roots();
         }
-        self.try_ready(at);
-        self.dispatch(at.server);
+        self.ask_over(at, caller);
+        roots
     }
 
     /// An ask is over: the handshake may go on, and what was held back for it.
@@ -255,7 +188,7 @@ impl Mux {
 
     /// Answers an ask with an error, since nobody will.
     pub(crate) fn refuse_ask(&mut self, at: InstanceRef, id: &RawId, why: &str) {
-        let Some(ask) = self.instance_mut(at).and_then(|instance| instance.asks.remove(id)) else { return };
+        let Some(ask) = self.instance_mut(at).and_then(|instance| instance.asks.take(id)) else { return };
         self.recall_ask(at, id, &ask);
         self.drop_from(at, "ask_refused", why);
         let method = ask.message.method();
@@ -263,8 +196,13 @@ impl Mux {
         if let Some(instance) = self.instance(at) {
             instance.reply(&ask.message, &format!(r#""error":{error}"#));
         }
-        if let Some(With::Caller(caller, _)) = ask.with {
-            self.restart_clock(at, caller);
+        match ask.with() {
+            Some(AskedOf::Caller(caller, _)) => self.restart_clock(at, caller),
+            Some(AskedOf::Retry(call)) => {
+                let caller = self.calls.get(call).map(|call| call.caller);
+                caller.into_iter().for_each(|caller| self.restart_clock(at, caller));
+            }
+            None => {}
         }
         self.try_ready(at);
         self.dispatch(at.server);
@@ -272,17 +210,17 @@ impl Mux {
 
     /// An ask is not wanted any more: its server is gone or has cancelled it.
     pub(crate) fn withdraw_ask(&mut self, at: InstanceRef, id: &RawId) {
-        let Some(ask) = self.instance_mut(at).and_then(|instance| instance.asks.remove(id)) else { return };
+        let Some(ask) = self.instance_mut(at).and_then(|instance| instance.asks.take(id)) else { return };
         self.recall_ask(at, id, &ask);
         self.try_ready(at);
     }
 
     /// Tells the caller that it need not answer.
     fn recall_ask(&mut self, at: InstanceRef, id: &RawId, ask: &Ask) {
-        let (key, ours) = match ask.with {
+        let (key, ours) = match ask.with() {
             None => return,
-            Some(With::Retry(call)) => return self.forget_question(call, at, id),
-            Some(With::Caller(caller, ours)) => (caller, ours),
+            Some(AskedOf::Retry(call)) => return self.forget_question(call, at, id),
+            Some(AskedOf::Caller(caller, ours)) => (caller, ours),
         };
         let Some(caller) = self.callers.get_mut(key) else { return };
         if caller.asks.remove(&ours).is_some() {
@@ -290,50 +228,13 @@ impl Mux {
         }
     }
 
-    /// Gives up asks that were held or left unanswered for too long; when the next may be.
-    pub(crate) fn sweep_asks(&mut self, at: InstanceRef, now: Instant) -> Option<Instant> {
-        let timeout = self.server(at.server).config.timeout;
-        // What a modern caller is to come back for has the deadline of the call that is held.
-        let patience = |ask: &Ask| match ask.with {
-            None => Some(timeout.hold),
-            Some(With::Caller(..)) => Some(timeout.ask),
-            Some(With::Retry(_)) => None,
-        };
-        let due = |ask: &Ask| patience(ask).map(|patience| ask.since + patience);
-        let over = |ask: &Ask| due(ask).is_some_and(|due| due <= now);
-        let held_for_too_long = |ask: &Ask| ask.with.is_none() && over(ask);
-        if self.instance(at)?.asks.values().any(held_for_too_long) {
-            // What was given up may be forgotten by now.
-            self.reconsider_asks(at);
-        }
-        let instance = self.instance(at)?;
-        let over: Vec<(RawId, bool, String)> = instance
-            .asks
-            .iter()
-            .filter(|(_, ask)| over(ask))
-            .map(|(id, ask)| (id.clone(), ask.with.is_some(), ask.message.method().into_owned()))
-            .collect();
-        let next = instance.asks.values().filter_map(due).filter(|due| *due > now).min();
-        for (id, delivered, what) in over {
-            let why = if delivered {
-                Error::AskTimeout { what }.to_string()
-            } else {
-                "several calls are in flight that it could belong to".into()
-            };
-            self.refuse_ask(at, &id, &why);
-        }
-        next
-    }
-
     /// Whether calls of `caller` on an instance wait for a person.
     pub(crate) fn is_asking(&self, at: InstanceRef, caller: CallerKey) -> bool {
-        self.instance(at).is_some_and(|instance| {
-            instance.asks.values().any(|ask| matches!(ask.with, Some(With::Caller(with, _)) if with == caller))
-        })
-    }
-
-    fn owner_by_task(&self, at: InstanceRef, message: &Message) -> Option<CallerKey> {
-        let task = unquote(member(message.raw(Field::MetaRelatedTask)?, "taskId")?)?.into_owned();
-        self.server(at.server).owned.tasks.get(at.key, &task).map(|task| task.caller)
+        let asks_it = |ask: &Ask| match ask.with() {
+            Some(AskedOf::Caller(with, _)) => with == caller,
+            Some(AskedOf::Retry(call)) => self.calls.get(call).is_some_and(|call| call.caller == caller),
+            None => false,
+        };
+        self.instance(at).is_some_and(|instance| instance.asks.iter().any(|(_, ask)| asks_it(ask)))
     }
 }

@@ -3,14 +3,14 @@
 
 use tokio::time::Instant;
 
-use super::Mux;
-use super::call::Place;
 use crate::caller::roots::{NO_ROOTS, PATIENCE, Roots};
 use crate::caller::{Asked, Caller, SILENT};
 use crate::clock;
 use crate::config;
 use crate::era::profile::{Profile, canonical};
 use crate::key::{CallKey, CallerKey, InstanceRef};
+use crate::mux::Mux;
+use crate::mux::call::Place;
 use crate::pool::handshake::Stage;
 use crate::pool::lease::Lease;
 use crate::wire::id::RawId;
@@ -31,7 +31,7 @@ impl Mux {
     /// Answers a held ask that nobody can be asked.
     pub(crate) fn tell_no_roots(&mut self, at: InstanceRef, id: &RawId) {
         let Some(instance) = self.instance_mut(at) else { return };
-        if let Some(ask) = instance.asks.remove(id) {
+        if let Some(ask) = instance.asks.take(id) {
             instance.reply(&ask.message, NO_ROOTS);
             instance.roots = Some(NO_ROOTS.into());
             instance.told_roots();
@@ -82,7 +82,7 @@ impl Mux {
         let lost = || caller.never_tells_roots().then(|| unanswered().into());
         let Some(roots) = caller.roots.known().or_else(lost) else { return self.fetch_roots(key) };
         let Some(instance) = self.instance_mut(at) else { return };
-        if let Some(ask) = instance.asks.remove(id) {
+        if let Some(ask) = instance.asks.take(id) {
             instance.reply(&ask.message, &roots);
             instance.roots = Some(roots);
             instance.told_roots();
@@ -135,7 +135,7 @@ impl Mux {
     }
 
     /// It is known what a caller's roots are, or that it will never tell: goes on with what waits for that.
-    pub(super) fn roots_settled(&mut self, key: CallerKey) {
+    pub(in crate::mux) fn roots_settled(&mut self, key: CallerKey) {
         for server in self.server_ids() {
             let asking: Vec<InstanceRef> = self
                 .server(server)

@@ -1,4 +1,4 @@
-//! Called by `mux/owned.rs`: for whom the elicitations are that end on a web page, until their server says that one did.
+//! Kept by `mux/owned.rs` for each server: for whom the elicitations are that end on a web page, until their server says that one did.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;

@@ -41,7 +41,9 @@ pub mod states;
 pub mod status;
 pub mod subscriptions;
 pub mod sweep;
+pub mod todo;
 pub mod tokens;
+mod turn;
 mod verdict;
 
 use std::cell::RefCell;
@@ -69,6 +71,7 @@ use call::Call;
 use listen::Listener;
 use reload::InForce;
 use servers::Server;
+use todo::Todos;
 use tokens::Tokens;
 
 /// Everything that is connected, running and on its way.
@@ -97,6 +100,8 @@ pub struct Mux {
     /// What is done in slices.
     backlog: Backlog,
     alarm: Rc<Alarm>,
+    /// What the turn still owes.
+    todo: Todos,
     random: Rc<RefCell<fastrand::Rng>>,
     /// Seals what callers are given to come back with.
     tokens: Tokens,
@@ -163,6 +168,7 @@ impl Handle {
                 tokens: Tokens::new(parts.key),
                 backlog: Backlog::default(),
                 alarm,
+                todo: Todos::default(),
                 random,
                 draining: false,
                 in_flight: InFlight::new(in_flight),
@@ -185,10 +191,7 @@ impl Handle {
     /// Runs `work` with the multiplexer. Nothing inside may call back into the handle.
     pub fn with<T>(&self, work: impl FnOnce(&mut Mux) -> T) -> T {
         let _turn = Turn::begin();
-        let mut mux = self.0.borrow_mut();
-        let done = work(&mut mux);
-        mux.end_turn();
-        done
+        self.0.borrow_mut().turn(work)
     }
 }
 
@@ -199,9 +202,7 @@ impl Ears {
     fn with(&self, work: impl FnOnce(&mut Mux)) {
         if let Some(mux) = self.0.upgrade() {
             let _turn = Turn::begin();
-            let mut mux = mux.borrow_mut();
-            work(&mut mux);
-            mux.end_turn();
+            mux.borrow_mut().turn(work);
         }
     }
 }

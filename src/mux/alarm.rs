@@ -34,8 +34,7 @@ pub fn keep(handle: &Handle) {
             let Some(mux) = mux.upgrade() else { return };
             alarm.clear();
             let _turn = Turn::begin();
-            let next = mux.borrow_mut().sweep(clock::now());
-            mux.borrow_mut().end_turn();
+            let next = mux.borrow_mut().turn(|mux| mux.sweep(clock::now()));
             if let Some(next) = next {
                 alarm.at(next.max(clock::now() + GRAIN));
             }

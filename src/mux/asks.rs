@@ -172,7 +172,7 @@ impl Mux {
     pub(crate) fn ask_over(&mut self, at: InstanceRef, caller: CallerKey) {
         self.restart_clock(at, caller);
         self.try_ready(at);
-        self.dispatch(at.server);
+        self.todo.serve(at.server);
     }
 
     /// The calls of a caller that was asked run against the clock again.
@@ -205,7 +205,7 @@ impl Mux {
             None => {}
         }
         self.try_ready(at);
-        self.dispatch(at.server);
+        self.todo.serve(at.server);
     }
 
     /// An ask is not wanted any more: its server is gone or has cancelled it.

@@ -71,7 +71,7 @@ pub fn keep(handle: &Handle) {
                 yield_now().await;
                 let Some(mux) = mux.upgrade() else { return };
                 let _turn = Turn::begin();
-                if mux.borrow_mut().work_off() {
+                if mux.borrow_mut().turn(Mux::work_off) {
                     break;
                 }
             }
@@ -117,7 +117,7 @@ impl Mux {
                 }
                 return SLICE / 2;
             }
-            Work::Again(call) => self.begin_again(call),
+            Work::Again(call) => self.todo.begin(call),
             Work::Updated(server, message, mut told) => {
                 let slice: Vec<Subscriber> = told.drain(..told.len().min(room)).collect();
                 slice.iter().for_each(|who| self.tell_of_update(server, *who, &message));

@@ -93,12 +93,10 @@ impl Mux {
     /// A caller is gone: its calls are cancelled, and what was kept for it is let go.
     pub fn hang_up(&mut self, key: CallerKey) {
         let Some(caller) = self.callers.get(key) else { return };
-        // What waits goes first: else the room that a cancelled call leaves would be given to the next one of the same
-        // caller, which the server would begin in vain.
         let had_level = caller.session.as_ref().is_some_and(|session| session.level.is_some());
         let mut calls: Vec<CallKey> = caller.in_flight.values().copied().collect();
         calls.extend(self.held_for(key));
-        calls.sort_by_key(|key| (self.calls.get(*key).is_some_and(|call| matches!(call.place, Place::On(..))), *key));
+        calls.sort();
         let waiting: Vec<(InstanceRef, RawId)> = caller
             .asks
             .values()
@@ -122,14 +120,14 @@ impl Mux {
                 self.ask_anew(errand);
             } else {
                 self.abandon(errand, None);
-                self.place(errand);
+                self.todo.place(errand);
             }
         }
         waiting.into_iter().for_each(|(at, id)| self.refuse_ask(at, &id, "the client disconnected"));
         for server in self.server_ids() {
             self.forget_subscriptions(server, Subscriber::Session(key));
             self.leave_stream(server, key);
-            self.adjust_stream(server);
+            self.todo.stream(server);
             self.forget_owned(server, key);
             if had_level {
                 self.adjust_level(server);
@@ -138,7 +136,7 @@ impl Mux {
             for instance in instances {
                 self.let_go(InstanceRef { server, key: instance }, key);
             }
-            self.dispatch(server);
+            self.todo.serve(server);
         }
     }
 

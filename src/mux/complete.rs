@@ -70,7 +70,7 @@ impl Mux {
         if !readable::is_plain(answer)
             && let Some(error) = self.unreadable(at, entry.call, answer)
         {
-            self.fail(entry.call, error);
+            self.todo.fail(entry.call, error);
             return self.released(at);
         }
         if self.calls.get(entry.call).is_some_and(|call| call.is_held()) {
@@ -185,7 +185,7 @@ impl Mux {
     /// A call is given up and its caller told why.
     pub(crate) fn give_up(&mut self, key: CallKey, error: Error) {
         self.abandon(key, Some(&error.to_string()));
-        self.fail(key, error);
+        self.todo.fail(key, error);
     }
 
     /// Takes a call away from where it is; an instance is told to stop working on it.
@@ -226,7 +226,7 @@ impl Mux {
             (!instance.asks.is_empty(), instance.state == State::Draining && instance.pending.callers() == 0);
         let done = done && !self.is_kept(at);
         let Some(instance) = self.instance(at) else { return };
-        let idle = instance.pending.rests().then_some(instance.idle_since);
+        let (idle, temporary) = (instance.pending.rests().then_some(instance.idle_since), instance.temporary);
         let server = self.server_mut(at.server);
         if done {
             server.pool.stop_drained(at.key);
@@ -240,8 +240,10 @@ impl Mux {
             self.reconsider_asks(at);
         }
         if waiting {
-            self.dispatch(at.server);
+            self.todo.serve(at.server);
         }
-        self.dismiss(at);
+        if temporary {
+            self.todo.dismiss(at);
+        }
     }
 }

@@ -55,6 +55,11 @@ impl Mux {
         let calls: Vec<CallKey> = self.calls.keys().collect();
         self.end_listens();
         calls.into_iter().for_each(|call| self.give_up(call, Error::Drained));
+        self.todo.end();
+    }
+
+    /// Closes all connections and stops all instances: everybody was answered.
+    pub(super) fn end(&mut self) {
         self.callers.values().for_each(|caller| caller.outbox.close());
         for server in self.server_ids() {
             self.server(server).catalogue.write();

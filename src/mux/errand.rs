@@ -53,7 +53,7 @@ impl Mux {
         errand: Errand,
     ) -> Option<CallKey> {
         let key = self.errand(server, caller, profile, pin, request, errand)?;
-        self.place(key);
+        self.todo.place(key);
         Some(key)
     }
 

@@ -47,7 +47,7 @@ impl Mux {
             return;
         }
         if let Err(error) = self.pass_breaker(key) {
-            return self.fail(key, error);
+            return self.todo.fail(key, error);
         }
         let Some(call) = self.calls.get(key) else { return };
         let (caller, server) = (call.caller, call.server);
@@ -68,7 +68,7 @@ impl Mux {
             let Some(until) = until else { return };
             if self.callers.get(caller).is_some_and(Caller::never_tells_roots) {
                 // As if it had none, it would not be the same call.
-                return self.fail(key, Error::Unanswered { what: "roots/list".into(), why: SILENT.into() });
+                return self.todo.fail(key, Error::Unanswered { what: "roots/list".into(), why: SILENT.into() });
             }
             // A client may never tell them: others may try meanwhile whether the server works.
             self.calls[key].trials = Trials::default();
@@ -91,7 +91,7 @@ impl Mux {
             Pick::Use(instance) => return self.send(key, instance),
             Pick::Full if pool.config.when_full == WhenFull::Reject && !(leisurely || in_lane) => {
                 let error = Error::PoolExhausted { server: pool.config.name.clone() };
-                return self.fail(key, error);
+                return self.todo.fail(key, error);
             }
             _ => {}
         }
@@ -110,11 +110,11 @@ impl Mux {
                 self.wait_at(key, Place::Queue, deadline);
                 if let Some(other) = crowded_out {
                     let name = self.server(server).config.name.clone();
-                    self.fail(other, Error::PoolExhausted { server: name });
+                    self.todo.fail(other, Error::PoolExhausted { server: name });
                 }
-                self.dispatch(server);
+                self.todo.serve(server);
             }
-            Err(error) => self.fail(key, error),
+            Err(error) => self.todo.fail(key, error),
         }
     }
 
@@ -140,10 +140,10 @@ impl Mux {
         }
         if pin.or_any {
             self.calls[key].pin = None;
-            return self.place(key);
+            return self.todo.place(key);
         }
         let detail = "the instance that this belongs to has ended".to_owned();
-        self.fail(key, Error::ServerDied { server: self.server(server).config.name.clone(), detail });
+        self.todo.fail(key, Error::ServerDied { server: self.server(server).config.name.clone(), detail });
     }
 
     /// Ends looks at lists for which an instance would have to be started though nobody is there. The next that starts has
@@ -164,12 +164,12 @@ impl Mux {
         let server = pool.config.name.clone();
         for key in futile {
             let detail = "the instance whose lists were looked at has ended".to_owned();
-            self.fail(key, Error::ServerDied { server: server.clone(), detail });
+            self.todo.fail(key, Error::ServerDied { server: server.clone(), detail });
         }
     }
 
     /// Gives instances that have room to the calls that wait.
-    pub(crate) fn dispatch(&mut self, server: ServerId) {
+    pub(crate) fn serve(&mut self, server: ServerId) {
         self.look_no_more(server);
         loop {
             let Mux { servers, callers, .. } = self;
@@ -267,6 +267,11 @@ impl Mux {
             let (at, level) = (InstanceRef { server: call.server, key: to }, call.level);
             self.raise_level(at, level);
         }
+        self.transmit(key, to);
+    }
+
+    /// Writes a call to an instance.
+    pub(super) fn transmit(&mut self, key: CallKey, to: InstanceKey) {
         let Some(call) = self.calls.get(key) else { return };
         let listens = call.listens(self.callers.get(call.caller));
         let lease = self.server(call.server).pool.lease(&call.profile, self.server(call.server).catalogue.known.seen).0;

@@ -171,7 +171,7 @@ impl Mux {
         let id = id.and_then(|id| digits(id.as_str())).map(WireId);
         let taken = id.and_then(|id| self.instance_mut(at).map(|instance| instance.pending.take(id)));
         let Some(Taken::Answer(entry)) = taken else { return false };
-        self.fail(entry.call, error);
+        self.todo.fail(entry.call, error);
         self.released(at);
         true
     }

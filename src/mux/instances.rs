@@ -36,9 +36,9 @@ impl Mux {
         self.succeeded_by(at.server, at.key, true);
         self.adjust_level(at.server);
         self.recheck_lists(at);
-        self.adjust_stream(at.server);
-        self.dispatch(at.server);
-        self.dismiss(at);
+        self.todo.stream(at.server);
+        self.todo.serve(at.server);
+        self.todo.dismiss(at);
     }
 
     /// An instance did not become ready: whoever waited for it is told why.
@@ -48,7 +48,7 @@ impl Mux {
         if died_of_both || instance.reopened {
             // It may be bound to the era that it was asked for first: who waits gets a fresh one.
             self.server_mut(at.server).pool.stop(at.key, StopReason::LacksEra);
-            return self.dispatch(at.server);
+            return self.todo.serve(at.server);
         }
         let profile = instance.profile.clone();
         let succeeds = self.succeeded_by(at.server, at.key, false);
@@ -90,13 +90,13 @@ impl Mux {
                 // Neither era could be had: who needs the other one need not try again at once.
                 refused.extend(server.pool.failed(&other, &said));
             }
-            refused.into_iter().for_each(|(call, error)| self.fail(call, error));
+            refused.into_iter().for_each(|(call, error)| self.todo.fail(call, error));
             if !succeeds && !of_client {
                 // Else the old one goes on, and nobody has to do without.
                 self.ailed(at.server, None, &said);
             }
         }
-        self.dispatch(at.server);
+        self.todo.serve(at.server);
     }
 
     /// Whether a server is known to open for clients of another profile.
@@ -120,10 +120,11 @@ impl Mux {
     pub(super) fn try_other_era(&mut self, key: CallKey) {
         let Some(call) = self.calls.get(key) else { return };
         if call.is_callers() && call.bridge.is_none() {
-            return self.begin_again(key);
+            return self.todo.begin(key);
         }
         let server = self.server(call.server).config.name.clone();
-        self.fail(key, Error::StartFailed { server, detail: "it lacks the era that was tried".into(), retry: None });
+        self.todo
+            .fail(key, Error::StartFailed { server, detail: "it lacks the era that was tried".into(), retry: None });
     }
 
     /// An instance can not be trusted any more: its calls fail and it is stopped.
@@ -138,7 +139,7 @@ impl Mux {
         self.server_mut(at.server).pool.crashed();
         self.lose(at, &Error::ServerMisbehaved { server, detail: why.to_owned() });
         self.ailed(at.server, None, why);
-        self.dispatch(at.server);
+        self.todo.serve(at.server);
     }
 
     /// Keeps what happened to a server last.
@@ -161,7 +162,7 @@ impl Mux {
             // Also if it was drained already: it is not taken back.
             instance.leaves = Some(StopReason::Deaf);
         }
-        self.dispatch(at.server);
+        self.todo.serve(at.server);
     }
 
     /// The process of an instance has ended, and somebody else has its pipes: what it was sent may still be answered, and
@@ -202,7 +203,7 @@ impl Mux {
         if deaf || matches!(state, State::Ready | State::Draining) {
             self.ailed(at.server, None, &format!("an instance ended by itself: {how}"));
         }
-        self.dispatch(at.server);
+        self.todo.serve(at.server);
     }
 
     /// The process of an instance is gone: there is room for another.
@@ -214,8 +215,8 @@ impl Mux {
         }
         self.succeeded_by(at.server, at.key, false);
         // Who waits comes first: what is only to be there might be of no use to it.
-        self.dispatch(at.server);
-        self.keep_min(at.server);
+        self.todo.serve(at.server);
+        self.todo.keep_min(at.server);
     }
 
     /// Ends the calls of an instance that was stopped, or sends them elsewhere, and withdraws its asks.
@@ -232,7 +233,7 @@ impl Mux {
 
     /// Starts what is configured to be there at all times.
     pub fn prestart(&mut self) {
-        self.configured().into_iter().for_each(|id| self.keep_min(id));
+        self.configured().into_iter().for_each(|id| self.todo.keep_min(id));
     }
 }
 

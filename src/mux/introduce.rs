@@ -181,13 +181,13 @@ impl Mux {
                 None => self.introductions_there(key),
             }
         }
-        self.announce_arrival(server, profile);
+        self.todo.arrived(server, profile.clone());
     }
 
     /// Goes on with a call that waited for introductions, with those that came.
     pub(crate) fn introductions_there(&mut self, key: CallKey) {
         let Some(call) = self.calls.get(key) else { return };
-        if opens(&call.request.method()) { self.answer_introduction(key) } else { self.begin_again(key) }
+        if opens(&call.request.method()) { self.answer_introduction(key) } else { self.todo.begin(key) }
     }
 
     /// Refuses a call that waited for introductions. A caller's opening may be tried again.
@@ -198,7 +198,7 @@ impl Mux {
         {
             caller.session = None;
         }
-        self.fail(key, error.clone());
+        self.todo.fail(key, error.clone());
     }
 
     /// Answers with what is known by now.

@@ -84,7 +84,7 @@ impl Mux {
 
     /// Goes on with a call that waited for lists, with those that came.
     pub(super) fn lists_there(&mut self, key: CallKey, kind: ListKind) {
-        if self.waits_for_its_answer(key) { self.answer_list(key, kind) } else { self.begin_again(key) }
+        if self.waits_for_its_answer(key) { self.answer_list(key, kind) } else { self.todo.begin(key) }
     }
 
     /// Ends a call that waited for a list which cannot be had, if it was not the list itself that it wanted.
@@ -93,9 +93,9 @@ impl Mux {
             return false;
         }
         match failure {
-            Ok(error) => self.fail(key, error.clone()),
+            Ok(error) => self.todo.fail(key, error.clone()),
             // It has none, so that it lists nothing.
-            Err(_) => self.begin_again(key),
+            Err(_) => self.todo.begin(key),
         }
         true
     }

@@ -97,7 +97,7 @@ impl Mux {
             let offer = self.calls.get(call).map(|call| self.offer_to(server, call));
             match offer {
                 Some(offer) if offer.bridged => self.listen_across(call, server, &offer, wanted),
-                _ => self.adjust_stream(server),
+                _ => self.todo.stream(server),
             }
         }
         self.acknowledge(call);
@@ -170,7 +170,7 @@ impl Mux {
         if let Some(listener) = self.listeners.remove(call) {
             for (server, _) in listener.wants {
                 self.forget_subscriptions(server, Subscriber::Stream(call));
-                self.adjust_stream(server);
+                self.todo.stream(server);
                 self.rest_again(server);
             }
         }

@@ -151,7 +151,7 @@ impl Mux {
             }
             match failure {
                 _ if !alone => self.lists_there(key, kind),
-                Ok(error) => self.fail(key, error.clone()),
+                Ok(error) => self.todo.fail(key, error.clone()),
                 Err(answer) => {
                     if let Some(Source::Caller(reply, _permit)) = self.take_out(key).map(|call| call.from) {
                         reply.answer(answer, answer.splice());
@@ -184,7 +184,7 @@ impl Mux {
                     Ok((index, _)) => index as usize,
                     Err(why) => {
                         let what = format!("this cursor {why}; list anew without one");
-                        return self.fail(key, Error::InvalidParams(what));
+                        return self.todo.fail(key, Error::InvalidParams(what));
                     }
                 }
             }

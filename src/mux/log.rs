@@ -87,7 +87,9 @@ impl Mux {
         if !std::mem::replace(&mut instance.takes_level, true) {
             let (profile, params) = (instance.profile.clone(), format!(r#"{{"level":"{}"}}"#, level.as_str()));
             let (request, errand) = (("logging/setLevel", params.as_str()), Errand::Level(at.key, level));
-            self.send_errand(at.server, CallerKey::default(), profile, Some(at.key), request, errand);
+            let order = self.errand(at.server, CallerKey::default(), profile, Some(at.key), request, errand);
+            // Before what is sent next: a call that asks for the level must not overtake it.
+            order.into_iter().for_each(|order| self.transmit(order, at.key));
         }
     }
 

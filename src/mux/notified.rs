@@ -112,7 +112,7 @@ impl Mux {
         };
         if self.instance(at).is_some_and(|instance| instance.asks.get(&id).is_some()) {
             self.withdraw_ask(at, &id);
-            return self.dispatch(at.server);
+            return self.todo.serve(at.server);
         }
         match digits(id.as_str()).map(WireId) {
             Some(wire) if self.stream_cancelled(at, wire) => {}

@@ -91,7 +91,7 @@ impl Mux {
                 call.pin = Some(Pin { to: at.key, or_any: true });
                 call.place = Place::Nowhere;
                 let key = self.submit(call);
-                self.place(key);
+                self.todo.place(key);
             }
             Err(error) => {
                 let Source::Caller(reply, _permit) = call.from else { return None };
@@ -121,7 +121,7 @@ impl Mux {
         let call = accepted.call(route.server, Profile::Modern);
         let (splice, rooted) = (request.splice(), Some(Box::new(rooted)));
         let key = self.submit(Call { request, splice, pin, then, rooted, ..call });
-        self.place(key);
+        self.todo.place(key);
     }
 
     fn with_owed_roots(&self, accepted: &Accepted, route: &Route) -> Result<(Option<Pin>, Message), Error> {

@@ -122,8 +122,8 @@ impl Mux {
         self.drain(at, StopReason::Unresponsive);
         let pool = &self.server(at.server).pool;
         if !pool.queue.is_empty() || pool.living() < pool.config.instances.min {
-            self.dispatch(at.server);
+            self.todo.serve(at.server);
         }
-        self.keep_min(at.server);
+        self.todo.keep_min(at.server);
     }
 }

@@ -125,7 +125,7 @@ impl Mux {
         }
         let successor = pool.start(CallerKey::default(), &need, StartReason::Successor);
         pool.instances[at.key].successor = Some((successor, why));
-        self.dispatch(at.server);
+        self.todo.serve(at.server);
     }
 
     /// An instance became ready, or will not: what that means to the one whose place it was to take. Whether there is
@@ -176,7 +176,7 @@ impl Mux {
             for _ in 0..missing.min(room) {
                 pool.start(CallerKey::default(), &need, StartReason::Min);
             }
-            self.dispatch(id);
+            self.todo.serve(id);
         }
     }
 

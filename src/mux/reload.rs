@@ -86,7 +86,7 @@ impl Mux {
         self.settle_retired(&retired);
         told.into_iter().for_each(|caller| self.announce_other_view(caller));
         self.prestart();
-        self.server_ids().for_each(|server| self.dispatch(server));
+        self.server_ids().for_each(|server| self.todo.serve(server));
         self.alarm.at(clock::now());
         changes
     }
@@ -213,13 +213,13 @@ impl Mux {
         }
         let streams = self.move_listeners();
         for old in retired {
-            self.adjust_stream(*old);
+            self.todo.stream(*old);
             self.drain_retired(*old);
         }
         waiting.into_iter().for_each(|(key, old)| self.move_on(key, old));
-        streams.into_iter().for_each(|call| self.begin_again(call));
+        streams.into_iter().for_each(|call| self.todo.begin(call));
         for server in self.configured() {
-            self.adjust_stream(server);
+            self.todo.stream(server);
         }
     }
 }

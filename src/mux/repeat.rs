@@ -13,10 +13,10 @@ impl Mux {
     pub(super) fn lost(&mut self, entry: Entry, kept_back: bool, error: &Error) {
         let key = entry.call;
         let repeats = self.calls.get(key).is_some_and(|call| self.may_repeat(call, kept_back));
-        let Some(call) = self.calls.get(key).filter(|_| repeats) else { return self.fail(key, error.clone()) };
+        let Some(call) = self.calls.get(key).filter(|_| repeats) else { return self.todo.fail(key, error.clone()) };
         let server = call.server;
         if !self.server_mut(server).gate.budget.spend() {
-            return self.fail(key, error.clone());
+            return self.todo.fail(key, error.clone());
         }
         self.server(server).pool.metrics.retried();
         self.repeat(key, error);
@@ -68,14 +68,14 @@ impl Mux {
         let splice = match worded {
             None => call.request.splice(),
             Some(Ok(splice)) => splice,
-            Some(Err(error)) => return self.fail(key, error),
+            Some(Err(error)) => return self.todo.fail(key, error),
         };
         let Some(call) = self.calls.get_mut(key) else { return };
         call.splice = splice;
         call.place = Place::Nowhere;
         call.queue_until = None;
         call.repeats += 1;
-        self.place(key);
+        self.todo.place(key);
     }
 }
 

@@ -27,7 +27,7 @@ impl Mux {
         let alive: Vec<InstanceKey> = alive.collect();
         alive.iter().for_each(|key| self.replace_or_drain(InstanceRef { server: id, key: *key }));
         self.prestart();
-        self.dispatch(id);
+        self.todo.serve(id);
         Ok(alive.len())
     }
 

@@ -116,16 +116,16 @@ impl Mux {
             }
             Source::Caller(..) => match self.is_leaving(caller) {
                 Some(error) => self.refuse_introduction(key, &error),
-                None if removed && for_one => self.fail(key, self.removed(from)),
+                None if removed && for_one => self.todo.fail(key, self.removed(from)),
                 // It was translated already.
-                None if call.is_worded() => self.place(key),
+                None if call.is_worded() => self.todo.place(key),
                 None => {
                     if call.request.method() == "initialize"
                         && let Some(caller) = self.callers.get_mut(caller)
                     {
                         caller.session = None;
                     }
-                    self.begin_again(key);
+                    self.todo.begin(key);
                 }
             },
         }
@@ -141,7 +141,7 @@ impl Mux {
                 let call = &mut self.calls[key];
                 (call.server, call.trials, call.queue_until) = (to, Trials::default(), None);
             }
-            None => self.fail(key, self.removed(from)),
+            None => self.todo.fail(key, self.removed(from)),
         }
         to
     }

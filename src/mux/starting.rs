@@ -141,7 +141,7 @@ impl Mux {
             }
             match call.place {
                 Place::Introductions(_) => self.refuse_introduction(key, &error),
-                _ => self.fail(key, error.clone()),
+                _ => self.todo.fail(key, error.clone()),
             }
         }
         next

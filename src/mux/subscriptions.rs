@@ -78,7 +78,7 @@ impl Mux {
         let host = self.calls.get(key).and_then(|call| self.host(call, &uri));
         match host {
             Some(host) => self.come_to(key, InstanceRef { server: route.server, key: host }),
-            None => self.place(key),
+            None => self.todo.place(key),
         }
     }
 
@@ -292,7 +292,7 @@ impl Mux {
         match homes.next() {
             Some(at) => self.come_to(key, at),
             None if left.stray || !left.homes.is_empty() => self.accept_subscription(key),
-            None => self.place(key),
+            None => self.todo.place(key),
         }
         for at in homes {
             self.settle(at, &uri);

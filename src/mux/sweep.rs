@@ -44,16 +44,17 @@ impl Mux {
                 next.at(self.sweep_asks(at, now));
                 next.at(self.sweep_instance(at, now));
             }
-            self.dispatch(server);
-            self.keep_min(server);
+            self.todo.serve(server);
+            self.todo.keep_min(server);
             if !self.server(server).pool.queue.is_empty() {
                 next.at([now + crate::pool::GIVE_WAY]);
             }
         }
         let due: Vec<CallKey> =
             self.calls.iter().filter(|(_, call)| call.deadline <= now).map(|(key, _)| key).collect();
-        due.into_iter().for_each(|key| self.overdue(key, now));
-        next.at(self.calls.values().map(|call| call.deadline).min());
+        due.into_iter().for_each(|key| self.todo.overdue(key));
+        // What is due now ends in this turn.
+        next.at(self.calls.values().map(|call| call.deadline).filter(|deadline| *deadline > now).min());
         next.0
     }
 
@@ -79,9 +80,9 @@ impl Mux {
         }
     }
 
-    /// The deadline of a call is over: what that means depends on where it is.
-    fn overdue(&mut self, key: CallKey, now: Instant) {
-        let Some(call) = self.calls.get(key) else { return };
+    /// The deadline of a call is over, unless something has moved it on: what that means depends on where it is.
+    pub(super) fn overdue(&mut self, key: CallKey, now: Instant) {
+        let Some(call) = self.calls.get(key).filter(|call| call.deadline <= now) else { return };
         let (server, caller, since, limit) = (call.server, call.caller, call.since, call.limit);
         let config = self.server(server).config.clone();
         match call.place.clone() {

@@ -93,7 +93,7 @@ impl Mux {
         tracing::info!(server = name, cause, open_for = %clock::rounded(retry), "the breaker opens: calls are refused");
         let error = Error::BreakerOpen { server: name.clone(), cause: cause.to_owned(), retry };
         let waiting = server.pool.queue.remove_needing(|_| true);
-        waiting.into_iter().for_each(|ticket| self.fail(ticket.call, error.clone()));
+        waiting.into_iter().for_each(|ticket| self.todo.fail(ticket.call, error.clone()));
     }
 
     /// Whether a tool has a breaker of its own: not if it only has a name, which is any caller's choice.

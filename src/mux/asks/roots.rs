@@ -37,7 +37,7 @@ impl Mux {
             instance.told_roots();
         }
         self.try_ready(at);
-        self.dispatch(at.server);
+        self.todo.serve(at.server);
     }
 
     /// A server asks for roots.
@@ -59,7 +59,7 @@ impl Mux {
                 .map(|ticket| ticket.call)
                 .collect();
             self.answer_roots(at, ask);
-            waiting.into_iter().for_each(|call| self.place(call));
+            waiting.into_iter().for_each(|call| self.todo.place(call));
             return;
         }
         self.answer_roots(at, ask);
@@ -153,7 +153,7 @@ impl Mux {
             .filter(|(_, call)| call.caller == key && call.place == Place::Roots)
             .map(|(call, _)| call)
             .collect();
-        waiting.into_iter().for_each(|call| self.place(call));
+        waiting.into_iter().for_each(|call| self.todo.place(call));
     }
 
     /// A caller's roots changed: its next call goes to an instance that fits. An instance that is its own for the
@@ -183,7 +183,7 @@ impl Mux {
             waiting.extend(queue.remove_of(key, |told| told.profile.has_roots()));
         }
         // What waits was to go to an instance with the old roots.
-        waiting.into_iter().for_each(|ticket| self.place(ticket.call));
+        waiting.into_iter().for_each(|ticket| self.todo.place(ticket.call));
     }
 
     /// Gives up waiting for roots that do not come; when the next may be given up.

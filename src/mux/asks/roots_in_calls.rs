@@ -20,7 +20,7 @@ impl Mux {
         let call = self.calls.get(key)?;
         let caller = self.callers.get(call.caller).filter(|caller| caller.session.is_none());
         if let Some(fault) = request::malformed(&call.request) {
-            self.fail(key, Error::InvalidParams(fault.into()));
+            self.todo.fail(key, Error::InvalidParams(fault.into()));
             return None;
         }
         let awaited = caller.and_then(|caller| caller.told_roots.awaited(clock::now()));

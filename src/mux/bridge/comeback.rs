@@ -103,9 +103,11 @@ impl Mux {
         }
         if self.calls.get(key).is_some_and(|call| call.place == Place::Held) {
             match (declined, missing) {
-                (true, _) => self.fail(key, Error::InvalidParams("the web page that this needs was declined".into())),
+                (true, _) => {
+                    self.todo.fail(key, Error::InvalidParams("the web page that this needs was declined".into()))
+                }
                 (_, true) => self.hold(key),
-                _ => self.place(key),
+                _ => self.todo.place(key),
             }
         }
     }
@@ -117,7 +119,7 @@ impl Mux {
         self.hand_back_questions(key, "the call was answered already");
         unanswered.into_iter().for_each(|at| self.reconsider_asks(at));
         match outcome {
-            Outcome::Failed(error) => self.fail(key, error),
+            Outcome::Failed(error) => self.todo.fail(key, error),
             Outcome::Answer(at, answer) => {
                 if let Some(call) = self.take_out(key) {
                     self.deliver(at, call, &answer);

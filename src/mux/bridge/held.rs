@@ -110,7 +110,7 @@ impl Mux {
         if self.calls.get(key).is_some_and(|call| matches!(call.place, Place::On(..))) {
             return self.refuse_questions(key, why);
         }
-        self.fail(key, error);
+        self.todo.fail(key, error);
     }
 
     /// A call of a caller that is away ended. The caller gets to know when it comes back, and answers then what another of

@@ -74,7 +74,7 @@ impl Mux {
         call.pin = Some(Pin { to: at.key, or_any: true });
         let key = self.submit(call);
         if let Some(detail) = wrong {
-            return self.fail(key, Error::ServerMisbehaved { server, detail });
+            return self.todo.fail(key, Error::ServerMisbehaved { server, detail });
         }
         let until = clock::now() + self.server(at.server).config.timeout.ask;
         self.wait_at(key, Place::Asking, until);
@@ -170,7 +170,7 @@ impl Mux {
                 call.request = request;
                 call.place = Place::Nowhere;
                 let (server, pin) = (call.server, call.pin);
-                self.place(key);
+                self.todo.place(key);
                 self.asked_no_more(key, server, pin);
             }
             Err(malformed) => self.give_up(key, Error::Internal(malformed.why)),

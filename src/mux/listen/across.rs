@@ -123,7 +123,7 @@ impl Mux {
     /// Lets a legacy caller hear of a modern server's resource.
     pub(in crate::mux) fn join_stream(&mut self, server: ServerId, key: CallerKey, uri: &str) {
         self.server_mut(server).upstream.sessions.join(key, &uri.into());
-        self.adjust_stream(server);
+        self.todo.stream(server);
     }
 
     /// A legacy caller ends a subscription of a modern server's resource.
@@ -143,7 +143,7 @@ impl Mux {
     }
 
     fn left_stream(&mut self, server: ServerId) {
-        self.adjust_stream(server);
+        self.todo.stream(server);
         self.rest_again(server);
     }
 
@@ -164,7 +164,7 @@ impl Mux {
     pub(in crate::mux) fn follow_lists(&mut self, key: CallerKey) {
         let Some(caller) = self.callers.get(key) else { return };
         let servers = caller.endpoint.servers.clone();
-        servers.into_iter().for_each(|server| self.adjust_stream(server));
+        servers.into_iter().for_each(|server| self.todo.stream(server));
     }
 
     /// Whether legacy callers want to know of changes of a modern server's lists.

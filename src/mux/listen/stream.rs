@@ -107,12 +107,11 @@ impl Mux {
         let params = format!(r#"{{"_meta":{},"notifications":{}}}"#, modern::meta("{}"), wanted.to_json());
         let call =
             self.send_errand(server, caller, Profile::Modern, None, ("subscriptions/listen", &params), Errand::Listen);
-        match call.filter(|call| self.calls.contains_key(*call)) {
+        match call {
             Some(call) => {
                 self.server_mut(server).upstream.next =
                     Some(Stream { call, asked: wanted, granted: None, opened: clock::now() })
             }
-            // It was refused at once.
             None => self.end_stream(server, None),
         }
     }
@@ -212,7 +211,7 @@ impl Mux {
         let lasted = stream.is_some_and(|stream| stream.granted.is_some() && stream.opened.elapsed() >= LASTING);
         match outcome {
             _ if self.draining => {}
-            _ if lasted => self.adjust_stream(server),
+            _ if lasted => self.todo.stream(server),
             Outcome::Answer(answer) if answer.kind() == Kind::Error => self.end_stream(server, Some(answer)),
             _ => self.end_stream(server, None),
         }
@@ -269,7 +268,7 @@ impl Mux {
             let again = clock::now() + AGAIN;
             self.server_mut(server).upstream.again = Some(again);
             self.alarm.at(again);
-            self.adjust_stream(server);
+            self.todo.stream(server);
         }
     }
 
@@ -286,7 +285,7 @@ impl Mux {
             return Some(again);
         }
         self.server_mut(server).upstream.again = None;
-        self.adjust_stream(server);
+        self.todo.stream(server);
         self.server(server).upstream.again
     }
 }

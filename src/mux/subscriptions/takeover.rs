@@ -77,7 +77,7 @@ impl Mux {
                 self.server_mut(server).subscriptions.stray(who, uri.clone(), first);
             }
         } else if call.is_callers() {
-            return self.place(key);
+            return self.todo.place(key);
         }
         self.cancel(key, None);
     }
@@ -196,7 +196,7 @@ impl Mux {
     fn send_in_lane(&mut self, key: Option<CallKey>) {
         let Some((key, server)) = key.and_then(|key| Some((key, self.calls.get(key)?.server))) else { return };
         self.server_mut(server).subscriptions.strays().sent(key);
-        self.place(key);
+        self.todo.place(key);
     }
 
     /// What an instance is told that is subscribed for somebody, if it is in that way.

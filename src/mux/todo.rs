@@ -23,6 +23,8 @@ pub enum Todo {
     Serve(ServerId),
     /// To open, widen or close the stream to a server.
     Stream(ServerId),
+    /// To start instances until there are as many as there always have to be.
+    KeepMin(ServerId),
     /// To stop a temporary instance if nobody needs it any more.
     Dismiss(InstanceRef),
     /// To look whether a call has run out of time, after all that may have moved it on.
@@ -40,6 +42,8 @@ pub struct Todos {
     /// The servers whose queue, and those whose stream, is looked at anyway.
     served: BTreeSet<ServerId>,
     streamed: BTreeSet<ServerId>,
+    /// Temporary instances that may not be needed any more, once all else is done.
+    dismissed: Vec<InstanceRef>,
     /// How much of it was done in this turn.
     done: usize,
 }
@@ -74,9 +78,14 @@ impl Todos {
         }
     }
 
-    /// A temporary instance may not be needed any more, once the queue was looked at.
+    /// A server may have too few instances, once those that wait have theirs.
+    pub fn keep_min(&mut self, server: ServerId) {
+        self.owed.push_back(Todo::KeepMin(server));
+    }
+
+    /// A temporary instance may not be needed any more, once all else is done that may need it.
     pub fn dismiss(&mut self, at: InstanceRef) {
-        self.owed.push_back(Todo::Dismiss(at));
+        self.dismissed.push(at);
     }
 
     /// A call may have run out of time.
@@ -96,7 +105,7 @@ impl Todos {
 
     /// The next that is owed; nothing when the turn is over.
     pub fn next(&mut self) -> Option<Todo> {
-        let next = self.owed.pop_front();
+        let next = self.owed.pop_front().or_else(|| self.dismissed.pop().map(Todo::Dismiss));
         match next {
             Some(Todo::Serve(server)) => drop(self.served.remove(&server)),
             Some(Todo::Stream(server)) => drop(self.streamed.remove(&server)),
@@ -113,6 +122,6 @@ impl Todos {
 
     /// Whether nothing is owed.
     pub fn is_empty(&self) -> bool {
-        self.owed.is_empty()
+        self.owed.is_empty() && self.dismissed.is_empty()
     }
 }

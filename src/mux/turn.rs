@@ -28,6 +28,7 @@ impl Mux {
             Todo::Fail(call, error) => self.fail(call, error),
             Todo::Serve(server) => self.serve(server),
             Todo::Stream(server) => self.adjust_stream(server),
+            Todo::KeepMin(server) => self.keep_min(server),
             Todo::Dismiss(at) => self.dismiss(at),
             Todo::Overdue(call) => self.overdue(call, clock::now()),
             Todo::Arrived(server, profile) => self.announce_arrival(server, &profile),

@@ -4,7 +4,7 @@
 pub mod collisions;
 mod contents;
 mod digest;
-mod index;
+pub mod index;
 mod items;
 mod kept;
 pub mod key;
@@ -33,15 +33,18 @@ use crate::clock;
 use crate::config::{self, EraChoice};
 use crate::era::Era;
 use crate::era::profile::Profile;
+use crate::key::CallerKey;
 use contents::Contents;
-pub use key::VariantKey;
+pub use key::{Scope, VariantKey};
 use list::{List, ListKind};
 use record::Record;
 use seen::Seen;
 pub use variant::Variant;
 
 /// How many variants of a server are remembered; the one used longest ago goes first.
-const VARIANTS: usize = 16;
+const VARIANTS: usize = 64;
+/// How many of them are kept on disk.
+const KEPT: usize = 16;
 /// The shortest time between two writes.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -84,12 +87,17 @@ impl Known {
         Known { lacks, seen, asks_roots, variants, ..Known::default() }
     }
 
+    /// The variants that are everybody's.
+    fn for_all(&self) -> impl Iterator<Item = &Variant> {
+        self.variants.iter().filter(|variant| variant.key.scope == Scope::All)
+    }
+
     fn record(&self) -> Record {
         Record {
             lacks: self.lacks.clone(),
             seen: self.seen,
             asks_roots: self.asks_roots,
-            variants: self.variants.iter().map(Variant::record).collect(),
+            variants: self.for_all().take(KEPT).map(Variant::record).collect(),
         }
     }
 }
@@ -273,6 +281,22 @@ impl Catalogue {
             list.share(&same);
         }
         self.variant_mut(key).put(kind, list)
+    }
+
+    /// Notes that the server asks for roots; whether that is news. What was filed as everybody's before was one caller's.
+    pub fn note_roots_asked(&mut self) -> bool {
+        if std::mem::replace(&mut self.known.asks_roots, true) {
+            return false;
+        }
+        let told_roots = |variant: &Variant| variant.key.profile().is_some_and(|profile| profile.has_roots());
+        self.known.variants.iter_mut().filter(|variant| told_roots(variant)).for_each(Variant::forget_lists);
+        self.save();
+        true
+    }
+
+    /// Forgets what was offered to one caller alone.
+    pub fn forget_owner(&mut self, owner: CallerKey) {
+        self.known.variants.retain(|variant| variant.key.scope != Scope::Owner(owner));
     }
 
     /// Lets lists that hold the same share it.

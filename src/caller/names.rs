@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use crate::caller::access::{Thing, allows};
+use crate::catalogue::index::Joined;
 use crate::catalogue::list::ListKind;
 pub use crate::catalogue::names::{claims, exposed, fits_template, matches, split};
 use crate::config::Access;
@@ -58,12 +59,12 @@ pub fn shown<'a>(
 }
 
 /// Whether an earlier server has a resource or a template: it shows the same one, or covers it by one of `templates`.
-pub fn is_taken(kind: ListKind, item: &str, shown: &HashSet<String>, templates: &[String]) -> bool {
+pub fn is_taken(kind: ListKind, item: &str, shown: &HashSet<String>, templates: &[&Joined]) -> bool {
     if kind.named() {
         return false;
     }
     let raw = member(item, kind.id()).unwrap_or_default();
-    let covered = |uri: &str| templates.iter().any(|template| claims(template, uri));
+    let covered = |uri: &str| templates.iter().any(|earlier| earlier.claims(uri));
     shown.contains(raw) || !templates.is_empty() && unquote(raw).is_some_and(|uri| covered(&uri))
 }
 

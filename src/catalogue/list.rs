@@ -22,7 +22,8 @@ const LONGEST: u64 = (1 << 53) - 1;
 /// The longest cursor that a server is asked with, in bytes.
 const LONGEST_CURSOR: usize = 64 << 10;
 
-/// A list as it was fetched.
+/// A list as it was fetched. What it holds is shared by its clones.
+#[derive(Clone)]
 pub struct List {
     contents: Rc<Contents>,
     /// What else stood in the result, as JSON members with leading commas.

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::catalogue::{VariantKey, kept};
+use crate::catalogue::kept;
+use crate::catalogue::key::{Scope, VariantKey};
 use crate::hex::hex;
 use crate::wire::message::{members, unquote};
 use crate::wire::scan::plain;
@@ -62,7 +63,12 @@ pub fn names_of(item: &str) -> Vec<String> {
 
 /// The name under which a kind of clients is known.
 pub fn of_variant(key: &VariantKey) -> String {
-    digest_of(format!("{} {} {}", key.era.as_str(), key.revision, key.capabilities).as_bytes())
+    let scope = match key.scope {
+        Scope::All => String::new(),
+        // What one of them is shown takes no mark off what another is shown.
+        scope => format!(" {scope:?}"),
+    };
+    digest_of(format!("{} {} {}{scope}", key.era.as_str(), key.revision, key.capabilities).as_bytes())
 }
 
 /// Half of it is enough to tell one from another.

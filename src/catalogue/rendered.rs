@@ -25,6 +25,11 @@ impl Rendered {
         Rendered { items: String::new(), index: 0, from, next: None, room: limit.saturating_sub(AROUND) }
     }
 
+    /// Whether what comes belongs to later pages.
+    pub(crate) fn is_full(&self) -> bool {
+        self.next.is_some()
+    }
+
     /// Leaves so many bytes for something besides the items.
     pub(crate) fn leave_room(&mut self, bytes: usize) {
         self.room = self.room.saturating_sub(bytes);

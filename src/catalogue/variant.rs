@@ -1,9 +1,12 @@
 //! What a server offers to clients of one kind, as far as that is known.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::contents::Contents;
 use super::key::VariantKey;
 use super::list::{List, ListKind};
 use super::record::{Raw, VariantRecord};
@@ -23,6 +26,8 @@ pub struct Variant {
     announced: Vec<ListKind>,
     /// Counts announced changes of each list, so that what was fetched before one is known to be old.
     generation: u64,
+    /// The lists that callers were answered with last, and whether they were told since that those have changed.
+    answered: RefCell<Vec<(ListKind, Rc<Contents>, bool)>>,
 }
 
 impl Variant {
@@ -35,6 +40,7 @@ impl Variant {
             fetching: Vec::new(),
             announced: Vec::new(),
             generation: 0,
+            answered: RefCell::default(),
         }
     }
 
@@ -66,6 +72,36 @@ impl Variant {
         new
     }
 
+    /// Forgets the lists.
+    pub(super) fn forget_lists(&mut self) {
+        self.lists.clear();
+        self.answered.get_mut().clear();
+    }
+
+    /// Notes which list callers were answered with.
+    pub fn note_answered(&self, kind: ListKind, contents: &Rc<Contents>) {
+        let mut answered = self.answered.borrow_mut();
+        answered.retain(|(known, ..)| *known != kind);
+        answered.push((kind, contents.clone(), false));
+    }
+
+    /// Notes that callers were told that a list has changed.
+    pub fn note_told(&mut self, kind: ListKind) {
+        self.answered.get_mut().iter_mut().filter(|(known, ..)| *known == kind).for_each(|(.., told)| *told = true);
+    }
+
+    /// Whether an announced change of a list need not be told yet: it is being fetched, and compared with what callers
+    /// have; or no caller has it, and the instance has `just_begun`.
+    pub fn is_quiet(&self, kind: ListKind, just_begun: bool) -> bool {
+        let had = self.answered.borrow().iter().any(|(known, ..)| *known == kind);
+        self.fetching.contains(&kind) || just_begun && !had
+    }
+
+    /// Notes that a list changed in another scope while it is being fetched: what comes may be of that.
+    pub fn disturb(&mut self, kind: ListKind) {
+        self.generation += u64::from(self.fetching.contains(&kind));
+    }
+
     /// Forgets how the server introduced itself.
     pub(super) fn forget_introduction(&mut self) {
         self.introduction = None;
@@ -95,18 +131,25 @@ impl Variant {
         self.lists.iter_mut().find(|(known, _)| *known == kind).map(|(_, list)| list)
     }
 
-    /// Puts a list in place of what was known; whether that is news: the two differ, and nobody said they would.
+    /// Puts a list in place of what was known; whether that is news: it is not what callers were answered last, and they
+    /// were not told of a change since. Where none was answered, it is not what was known.
     pub(super) fn put(&mut self, kind: ListKind, list: List) -> bool {
         self.end_fetch(kind);
+        let differs = self
+            .answered
+            .get_mut()
+            .iter()
+            .find(|(known, ..)| *known == kind)
+            .map(|(_, contents, told)| !told && !contents.is_like(list.contents()));
         match self.list_mut(kind) {
             Some(known) => {
                 let differ = !known.is_stale() && !known.same_items(&list);
                 *known = list;
-                differ
+                differs.unwrap_or(differ)
             }
             None => {
                 self.lists.push((kind, list));
-                false
+                differs.unwrap_or(false)
             }
         }
     }
@@ -143,10 +186,10 @@ impl Variant {
     }
 
     /// Whether a list can be answered from what is known. `warm` says that asking would start nothing; a cold
-    /// server is believed to offer what it offered last.
+    /// server is believed to offer what it offered last, unless it said that this has changed.
     pub fn believes(&self, kind: ListKind, warm: bool, uid: u32, max_age: Duration, now: Instant) -> bool {
         let Some(list) = self.list(kind) else { return false };
-        if !list.is_for(uid) {
+        if !list.is_for(uid) || list.is_stale() {
             return false;
         }
         if !warm {
@@ -155,7 +198,6 @@ impl Variant {
         let within = |age: Duration| list.since().is_some_and(|fetched| now < fetched + age);
         let announced = self.introduction().is_some_and(|said| legacy::announces(said, kind.capability()));
         match list.ttl() {
-            _ if list.is_stale() => false,
             Some(ttl) => within(Duration::from_millis(ttl)),
             None => announced && list.since().is_some() || within(max_age),
         }

@@ -1,6 +1,7 @@
 //! Called by `pool` for the probe of a modern server and by `mux` for requests of modern callers
 //! (revision 2026-07-28, pages "Overview", "Versioning and Compatibility" and "Discovery").
 
+use super::profile::LARGEST;
 use crate::error::Error;
 use crate::wire::message::{Message, elements, member, unquote};
 use crate::wire::scan::Field;
@@ -40,10 +41,14 @@ pub fn check(request: &Message) -> Result<(), Error> {
             supported: vec![REVISION],
         });
     }
-    if !request.raw(Field::MetaCapabilities).is_some_and(|capabilities| capabilities.starts_with('{')) {
-        return Err(Error::InvalidParams("`_meta` lacks `io.modelcontextprotocol/clientCapabilities`".into()));
+    match request.raw(Field::MetaCapabilities).filter(|capabilities| capabilities.starts_with('{')) {
+        None => Err(Error::InvalidParams("`_meta` lacks `io.modelcontextprotocol/clientCapabilities`".into())),
+        Some(capabilities) if capabilities.len() > LARGEST => {
+            let what = "`io.modelcontextprotocol/clientCapabilities` in `_meta` has more than 16 KiB";
+            Err(Error::InvalidParams(what.into()))
+        }
+        Some(_) => Ok(()),
     }
-    Ok(())
 }
 
 /// What the answer to a `server/discover` says about a server (revision 2026-07-28, page "stdio").

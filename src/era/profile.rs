@@ -10,7 +10,7 @@ use super::digest::Digest;
 use super::{Era, nulls};
 
 /// The largest capabilities object in bytes: each is kept with what a server offers to clients of that kind.
-const LARGEST: usize = 16 * 1024;
+pub(super) const LARGEST: usize = 16 * 1024;
 
 /// Capabilities of clients that every revision has as objects.
 const KNOWN: [&str; 6] = ["roots", "sampling", "elicitation", "tasks", "experimental", "extensions"];

@@ -77,7 +77,8 @@ impl Mux {
             return None;
         }
         let server = self.server(route.server);
-        let list = server.catalogue.variant(&offer.variant)?.list(ListKind::Tools)?;
+        let variant = offer.variant.within(self.scope_of(route.server, &offer.profile, accepted.caller));
+        let list = server.catalogue.variant(&variant)?.list(ListKind::Tools)?;
         let (endpoint, named) = (&self.callers.get(accepted.caller)?.endpoint, accepted.request.text(Field::Name)?);
         let real = match names::split(&named).filter(|_| endpoint.prefix) {
             Some((_, shown)) => list.contents().real(&server.config.name, shown)?,

@@ -129,6 +129,7 @@ impl Mux {
             self.leave_stream(server, key);
             self.todo.stream(server);
             self.forget_owned(server, key);
+            self.server_mut(server).catalogue.forget_owner(key);
             if had_level {
                 self.adjust_level(server);
             }

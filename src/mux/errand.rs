@@ -22,7 +22,7 @@ pub enum Errand {
     /// An instance: it introduces itself when it starts.
     Introduce(VariantKey),
     /// A page of a list, for the catalogue.
-    List { variant: VariantKey, kind: ListKind, pages: Box<Pages>, generation: u64 },
+    List { variant: VariantKey, kind: ListKind, pages: Box<Pages>, generation: u64, again: bool },
     /// The merged `subscriptions/listen`.
     Listen,
     /// To subscribe those whose instance is gone, or streams for the first time.
@@ -110,7 +110,7 @@ impl Mux {
                     self.not_introduced(call.server, &variant, &error);
                 }
             }
-            Errand::List { variant, kind, pages, generation } => {
+            Errand::List { variant, kind, pages, generation, again } => {
                 let request = super::lists::Request {
                     server: call.server,
                     caller: call.caller,
@@ -118,8 +118,9 @@ impl Mux {
                     kind,
                     pages,
                     generation,
+                    again,
                 };
-                self.list_page(request, call.profile, outcome);
+                self.list_page(request, call.profile, from, outcome);
             }
             errand @ Errand::Resubscribe { .. } => {
                 let taken = matches!(&outcome, Outcome::Answer(answer) if answer.kind() == Kind::Result);

@@ -200,7 +200,9 @@ impl Mux {
         let server = self.server(call.server);
         let profile = call.profile.clone();
         // What mcpool wants to know for a caller that tells no roots, others may want to know too.
-        let for_nobody = |caller: &&Caller| matches!(call.from, Source::Mcpool(_)) && caller.never_tells_roots();
+        let is_list = matches!(call.from, Source::Mcpool(Errand::List { .. }));
+        let for_nobody =
+            |caller: &&Caller| matches!(call.from, Source::Mcpool(_)) && !is_list && caller.never_tells_roots();
         let Some(caller) = self.callers.get(call.caller).filter(|caller| !for_nobody(caller)) else {
             // For nobody in particular, so nothing is kept for it either.
             let asks = profile.has_roots() && server.catalogue.known.asks_roots;
@@ -217,7 +219,9 @@ impl Mux {
             // An introduction is the same whatever the roots, and a caller can be asked for them only after it.
             _ if matches!(call.from, Source::Mcpool(Errand::Introduce(_))) => caller.roots.known(),
             // What it told in its last call: lists and subscriptions go where its calls go.
-            _ if !self.tells_roots(caller, &profile) => Some(caller.roots.known().unwrap_or_else(|| NO_ROOTS.into())),
+            _ if !self.tells_roots(caller, &profile) || is_list && caller.never_tells_roots() => {
+                Some(caller.roots.known().unwrap_or_else(|| NO_ROOTS.into()))
+            }
             _ => Some(caller.roots.known()?),
         };
         Some(Need::new(profile, roots, lease, call.caller))

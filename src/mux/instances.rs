@@ -14,6 +14,7 @@ use crate::key::{CallKey, CallerKey, InstanceRef, ServerId};
 use crate::pool::handshake::{Failure, Stage};
 use crate::pool::instance::State;
 use crate::pool::launch::End;
+use crate::pool::lease::Lease;
 use crate::pool::mishap::Mishap;
 use crate::pool::queue::Ticket;
 use crate::pool::reason::StopReason;
@@ -177,6 +178,10 @@ impl Mux {
 
     /// Nothing will come from an instance any more.
     pub(crate) fn instance_gone(&mut self, at: InstanceRef, End { how, may_be_told }: &End) {
+        if let Some((owner, Lease::Session)) = self.instance(at).and_then(|instance| instance.bound) {
+            // What it offered was its own.
+            self.server_mut(at.server).catalogue.forget_owner(owner);
+        }
         let Some(instance) = self.instance(at) else { return };
         let (state, serial) = (instance.state, instance.serial);
         let deaf = instance.leaves == Some(StopReason::Deaf);

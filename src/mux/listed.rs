@@ -42,7 +42,7 @@ impl Mux {
             _ => return Listed::Yes,
         };
         let name = request.text(Field::Name).unwrap_or_default();
-        let offer = self.offer(route.server, own, declared(request));
+        let offer = self.list_offer(route.server, own, declared(request), accepted.caller);
         if pinned && kind == ListKind::Tools {
             if !accepted.looked_up() && self.is_to_be_looked_at(route.server, &offer) {
                 return Listed::Unknown(kind);
@@ -74,7 +74,8 @@ impl Mux {
     /// Lets a request wait for the list that decides about it.
     pub(super) fn await_list(&mut self, mut accepted: Accepted, own: Profile, server: ServerId, kind: ListKind) {
         accepted.look_up();
-        let (caller, offer) = (accepted.caller, self.offer(server, &own, declared(&accepted.request)));
+        let (caller, offer) =
+            (accepted.caller, self.list_offer(server, &own, declared(&accepted.request), accepted.caller));
         let config = self.server(server).config.clone();
         let key = self.submit(accepted.call(server, own));
         let wait = config.timeout.start + config.queue.timeout + config.timeout.call;

@@ -13,6 +13,7 @@ use super::Mux;
 use super::call::{Call, Place, Source};
 use super::request::Accepted;
 use crate::caller::access::{Thing, allows};
+use crate::catalogue::Scope;
 use crate::catalogue::list::ListKind;
 use crate::clock;
 use crate::era::Era;
@@ -113,16 +114,48 @@ impl Mux {
     }
 
     /// Tells listeners of a change that mcpool found by itself.
-    pub(crate) fn announce_on_streams(&self, server: ServerId, profile: &Profile, kind: ListKind, method: &str) {
+    pub(crate) fn announce_on_streams(
+        &self,
+        server: ServerId,
+        profile: &Profile,
+        scope: Option<Scope>,
+        kind: ListKind,
+        method: &str,
+    ) {
+        let shares = |key| scope.is_none_or(|scope| self.scope_of(server, profile, key) == scope);
         for (call, listener) in self.listeners.iter().filter(|(_, listener)| listener.acknowledged) {
             let offered = |call: &Call| self.offer_to(server, call).profile == *profile;
             let wants =
                 listener.wants.iter().any(|(id, wants)| *id == server && wants.lets_through(method, kind.capability()))
-                    && self.calls.get(call).is_some_and(|call| offered(call));
+                    && self.calls.get(call).is_some_and(|call| offered(call) && shares(call.caller));
             if let Some(caller) = self.callers.get(listener.caller).filter(|_| wants) {
                 caller.hears_of_change(self.server(server).speaker(), method, Some(listener.id.as_str()));
             }
         }
+    }
+
+    /// Tells the streams of a modern caller, who was answered without a server, that it has come; whether the server is one
+    /// to it as this profile says.
+    pub(crate) fn tell_arrival_on_streams(&self, key: CallerKey, server: ServerId, profile: &Profile) -> bool {
+        let Some(caller) = self.callers.get(key) else { return false };
+        let mut there = false;
+        for (call, listener) in self.listeners.iter().filter(|(_, listener)| listener.caller == key) {
+            let offered = |call: &Call| self.offer_to(server, call).profile == *profile;
+            if !listener.acknowledged || !self.calls.get(call).is_some_and(|call| offered(call)) {
+                continue;
+            }
+            there = true;
+            for kind in ["tools", "prompts", "resources"] {
+                let method = format!("notifications/{kind}/list_changed");
+                // It was not there when the stream was opened, so that it may have granted nothing.
+                if listener.wants.iter().any(|(_, wants)| wants.lets_through(&method, kind)) {
+                    let id = listener.id.as_str();
+                    caller
+                        .notify(&method, &format!(r#"{{"_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}"#));
+                }
+            }
+        }
+        there
     }
 
     /// Acknowledges a listener once every server has said what it grants: the first message of the stream.

@@ -12,7 +12,9 @@ use super::Mux;
 use super::call::{Call, Place, Source};
 use super::offer::{Offer, declared};
 use super::request::Accepted;
+use crate::caller::Caller;
 use crate::caller::names;
+use crate::catalogue::index::Joined;
 use crate::catalogue::list::ListKind;
 use crate::catalogue::rendered::{Freshness, Rendered};
 use crate::catalogue::{Variant, VariantKey};
@@ -25,7 +27,8 @@ use crate::era::legacy::announces;
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::key::{CallKey, CallerKey, ServerId};
-use crate::wire::message::{Message, member, unquote};
+use crate::pool::instance::Instance;
+use crate::wire::message::{Message, member};
 use crate::wire::scan::Field;
 pub use fetch::Request;
 
@@ -46,10 +49,15 @@ impl Mux {
         if !strange.is_empty() {
             return self.await_introductions(accepted, own, strange);
         }
+        if let (false, Some(only)) = (endpoint.prefix, endpoint.servers.first())
+            && self.waits_for_roots(*only, &own, accepted.caller)
+        {
+            return self.await_roots(accepted, own, *only);
+        }
         let capabilities = declared(&accepted.request).to_owned();
         let offers = endpoint.servers.iter().filter(|server| !missed.contains(server));
         let missing: Vec<(ServerId, Offer)> = offers
-            .map(|server| (*server, self.offer(*server, &own, &capabilities)))
+            .map(|server| (*server, self.list_offer(*server, &own, &capabilities, accepted.caller)))
             .filter(|(server, offer)| !self.believes(*server, offer, kind, caller.peer.uid))
             .collect();
         let Some(first) = missing.first().map(|(server, _)| server).or(endpoint.servers.first()).copied() else {
@@ -83,10 +91,27 @@ impl Mux {
         }
     }
 
+    /// Whether a caller's roots are to be asked for before it is known which lists it is shown.
+    fn waits_for_roots(&self, server: ServerId, own: &Profile, caller: CallerKey) -> bool {
+        let offer = self.list_offer(server, own, "{}", caller);
+        let asks = self.server(server).catalogue.known.asks_roots && offer.profile.has_roots();
+        let may_ask = |caller: &Caller| self.tells_roots(caller, &offer.profile) && !caller.never_tells_roots();
+        asks && self.callers.get(caller).is_some_and(|caller| may_ask(caller) && caller.roots.known().is_none())
+    }
+
+    /// Lets a request for a list wait until its caller has told its roots.
+    fn await_roots(&mut self, accepted: Accepted, own: Profile, server: ServerId) {
+        let (caller, config) = (accepted.caller, self.server(server).config.clone());
+        let key = self.submit(accepted.call(server, own));
+        let wait = config.timeout.start + config.queue.timeout + config.timeout.call;
+        self.wait_at(key, Place::Roots, clock::now() + wait);
+        self.fetch_roots(caller);
+    }
+
     /// Fetches the templates of servers that have resources: they tell which resources those behind them may not claim.
     fn learn_templates(&mut self, caller: CallerKey, servers: &[ServerId], own: &Profile, capabilities: &str) {
         for server in servers.iter().copied() {
-            let offer = self.offer(server, own, capabilities);
+            let offer = self.list_offer(server, own, capabilities, caller);
             let known = self.server(server).catalogue.variant(&offer.variant);
             let unknown = known.is_none_or(|variant| variant.list(ListKind::Templates).is_none());
             let said = self.server(server).catalogue.variant(&offer.introduction()).and_then(Variant::introduction);
@@ -101,39 +126,45 @@ impl Mux {
     pub(super) fn believes(&self, server: ServerId, offer: &Offer, kind: ListKind, uid: u32) -> bool {
         let server = self.server(server);
         let instances = &server.pool.instances;
-        let warm = instances.values().any(|instance| instance.alive() && instance.profile == offer.profile);
+        let fits = |it: &Instance| it.alive() && it.profile == offer.profile;
+        let warm = instances.values().any(|it| fits(it) && self.scope_at(it.at) == Some(offer.variant.scope));
         let (now, max_age) = (clock::now(), self.config.catalogue.max_age);
         let variant = server.catalogue.variant(&offer.variant);
         variant.is_some_and(|variant| variant.believes(kind, warm, uid, max_age, now))
     }
 
-    /// Goes on with the callers that waited for a list of a server.
+    /// Goes on with the callers that waited for a list of a server, which was fetched on behalf of one of them.
     fn list_settled(
         &mut self,
-        server: ServerId,
-        variant: &VariantKey,
+        (server, variant): (ServerId, &VariantKey),
         kind: ListKind,
+        fetched_for: CallerKey,
         failure: Option<Result<Error, &Message>>,
     ) {
+        let failed = failure.is_some();
         let waits = |call: &Call| {
-            let failed = failure.is_some() && !self.knows_era(server, call.profile.era());
+            let strange = failed && !self.knows_era(server, call.profile.era());
             matches!(call.place, Place::Lists(of, _) if of == kind)
-                && (failed || self.offer_to(server, call).variant == *variant)
+                && (!failed || strange || self.list_offer_to(server, call).variant == *variant)
         };
-        let sees = |key: &CallKey| self.calls.get(*key).is_some_and(|call| self.may_see(server, call, kind));
+        let sees = |key: &CallKey| {
+            let call = self.calls.get(*key);
+            call.is_some_and(|call| {
+                (failed || self.list_offer_to(server, call).variant == *variant) && self.may_see(server, call, kind)
+            })
+        };
         let (served, left): (Vec<CallKey>, Vec<CallKey>) = self.waiting_for(server, waits).into_iter().partition(sees);
         for (key, _) in self.done_waiting(server, served) {
             self.lists_there(key, kind);
         }
-        match failure {
-            Some(failure) => self.list_refused(server, left, kind, &failure),
-            // It came for one user, and is for that user alone.
-            None => {
-                if let Some(call) = left.first().and_then(|key| self.calls.get(*key)) {
-                    let offer = self.offer_to(server, call);
-                    self.fetch_list(server, call.caller, offer.profile, offer.variant, kind);
-                }
-            }
+        if let Some(failure) = failure {
+            return self.list_refused(server, left, kind, &failure);
+        }
+        // It came for one user, or one whose roots or instance are others, and is for that one alone.
+        for key in left {
+            let Some(call) = self.calls.get(key).filter(|call| call.caller != fetched_for) else { continue };
+            let (caller, offer) = (call.caller, self.list_offer_to(server, call));
+            self.fetch_list(server, caller, offer.profile, offer.variant, kind);
         }
     }
 
@@ -163,7 +194,7 @@ impl Mux {
 
     /// Whether a list of a server is known that may be shown to whoever makes a call.
     fn may_see(&self, server: ServerId, call: &Call, kind: ListKind) -> bool {
-        let variant = self.server(server).catalogue.variant(&self.offer_to(server, call).variant);
+        let variant = self.server(server).catalogue.variant(&self.list_offer_to(server, call).variant);
         variant.and_then(|variant| variant.list(kind)).is_some_and(|list| list.is_for(self.uid_of(call.caller)))
     }
 
@@ -208,13 +239,20 @@ impl Mux {
             page.leave_room(reply.id().as_str().len());
         }
         let (mut shown, mut rest) = (HashSet::new(), String::new());
-        let mut templates: Vec<String> = Vec::new();
+        let mut templates: Vec<&Joined> = Vec::new();
         let mut fresh = Freshness::default();
         for id in &endpoint.servers {
-            let (server, offer) = (self.server(*id), self.offer_to(*id, call));
-            let Some(variant) = server.catalogue.variant(&offer.variant) else { continue };
-            let Some(list) = variant.list(kind).filter(|list| list.is_for(caller.peer.uid)) else { continue };
+            let (server, offer) = (self.server(*id), self.list_offer_to(*id, call));
             let modern = call.profile == Profile::Modern;
+            let known = server.catalogue.variant(&offer.variant);
+            let known = known.and_then(|variant| Some((variant, variant.list(kind)?)));
+            let Some((variant, list)) = known.filter(|(_, list)| list.is_for(caller.peer.uid)) else {
+                if endpoint.prefix && self.may_come(*id, &offer, kind) {
+                    fresh.add(Some(0));
+                }
+                continue;
+            };
+            variant.note_answered(kind, list.contents());
             if modern || !offer.bridged && !endpoint.prefix {
                 // A legacy server does not say how long; it is as long as mcpool itself would believe it.
                 fresh.add(list.fresh_for().or_else(|| offer.bridged.then(|| self.believed_for(*id, &offer, kind))));
@@ -232,6 +270,9 @@ impl Mux {
                 self.collisions.tell_odd(name, kind, contents.odd());
             }
             for item in items {
+                if page.is_full() {
+                    break;
+                }
                 if kind == ListKind::Tools && server.pins.hides(item) {
                     continue;
                 }
@@ -248,19 +289,23 @@ impl Mux {
                 }
             }
             if endpoint.prefix && kind == ListKind::Resources {
-                let own = variant.list(ListKind::Templates).into_iter();
-                let own = own.flat_map(|list| list.contents().legible(name));
-                templates.extend(own.filter_map(|item| Some(unquote(member(item, "uriTemplate")?)?.into_owned())));
+                templates.extend(variant.list(ListKind::Templates).map(|list| list.contents().joined(name)));
             }
         }
         if endpoint.prefix {
             let modern = call.profile == Profile::Modern;
             rest = if modern { of_era(&implementation()) } else { String::new() };
-            fresh.add(modern.then_some(if fresh.least.is_some() { u64::MAX } else { 0 }));
+            fresh.least = modern.then_some(fresh.least.unwrap_or(0));
         }
         let until = clock::now() + PAGED;
         let cursor = |next| self.tokens.give(Purpose::Page, next as u64, (call.caller, digest_of(kind)), "", until);
         page.finish(kind, cursor, fresh.least, &rest)
+    }
+
+    /// Whether a list that is not known may come: nothing says yet that the server has none.
+    fn may_come(&self, server: ServerId, offer: &Offer, kind: ListKind) -> bool {
+        let said = self.server(server).catalogue.variant(&offer.introduction()).and_then(Variant::introduction);
+        said.is_none_or(|said| member(said, "capabilities").and_then(|it| member(it, kind.capability())).is_some())
     }
 
     /// For how many milliseconds mcpool believes a list whose server does not say.

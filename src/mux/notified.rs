@@ -5,6 +5,7 @@ use super::call::{Place, Source};
 use crate::caller::Asked;
 use crate::caller::access::{Thing, allows};
 use crate::catalogue::list::ListKind;
+use crate::catalogue::{Scope, Variant, VariantKey};
 use crate::clock;
 use crate::era::is_ask;
 use crate::era::profile::Profile;
@@ -124,21 +125,31 @@ impl Mux {
     pub(crate) fn list_changed(&mut self, at: InstanceRef, kinds: &[ListKind]) {
         let Some(instance) = self.instance(at) else { return };
         let (profile, starting) = (instance.profile.clone(), instance.state == State::Starting);
-        let revision = profile.revision();
+        let just_begun = !instance.leased;
+        let Some(scope) = self.scope_at(at) else { return };
+        let own = VariantKey::of_introduction(&profile);
         let mut news = false;
-        let server = self.server_mut(at.server);
-        for variant in server.catalogue.variants_mut().filter(|variant| {
-            variant.key.era == profile.era()
-                && variant.key.revision == revision
-                && matches!(&profile, Profile::Modern)
-                    | matches!(&profile, Profile::Legacy(legacy) if legacy.capabilities == variant.key.capabilities)
-        }) {
+        let catalogue = &mut self.server_mut(at.server).catalogue;
+        if matches!(scope, Scope::Owner(_)) {
+            // What is its own from now on was everybody's until now.
+            catalogue.variant_mut(&own.within(scope));
+        }
+        let of_kind = |variant: &&mut Variant| {
+            let modern = profile == Profile::Modern && variant.key.era == profile.era();
+            modern || own.within(variant.key.scope) == variant.key
+        };
+        for variant in catalogue.variants_mut().filter(of_kind) {
             for kind in kinds {
-                news |= variant.changed(*kind);
+                if variant.key.scope != scope {
+                    variant.disturb(*kind);
+                } else if variant.changed(*kind) && !starting && !variant.is_quiet(*kind, just_begun) {
+                    variant.note_told(*kind);
+                    news = true;
+                }
             }
         }
-        if news && !starting {
-            self.announce_change(at.server, &profile, kinds[0]);
+        if news {
+            self.announce_change(at.server, &profile, Some(scope), kinds[0]);
         }
         if !starting && kinds.contains(&ListKind::Tools) && self.server(at.server).pins.is_on() {
             self.recheck_tools(at);
@@ -146,16 +157,23 @@ impl Mux {
     }
 
     /// Tells the callers that share a list that it changed.
-    pub(crate) fn announce_change(&mut self, server: ServerId, profile: &Profile, kind: ListKind) {
+    pub(crate) fn announce_change(
+        &mut self,
+        server: ServerId,
+        profile: &Profile,
+        scope: Option<Scope>,
+        kind: ListKind,
+    ) {
         let method = format!("notifications/{}/list_changed", kind.capability());
-        self.announce_on_streams(server, profile, kind, &method);
-        self.announce_to_sessions(server, profile, &method);
+        self.announce_on_streams(server, profile, scope, kind, &method);
+        self.announce_to_sessions(server, profile, scope, &method);
     }
 
     /// Tells legacy callers to whom a server is offered as this profile says.
-    pub(crate) fn announce_to_sessions(&self, server: ServerId, profile: &Profile, method: &str) {
-        for (_, caller) in self.callers_of(server).filter(|(_, caller)| caller.is_initialized()) {
-            if self.offer_to_session(server, caller).is_some_and(|offer| offer.profile == *profile) {
+    pub(crate) fn announce_to_sessions(&self, server: ServerId, profile: &Profile, scope: Option<Scope>, method: &str) {
+        let shares = |key| scope.is_none_or(|scope| self.scope_of(server, profile, key) == scope);
+        for (key, caller) in self.callers_of(server).filter(|(_, caller)| caller.is_initialized()) {
+            if self.offer_to_session(server, caller).is_some_and(|offer| offer.profile == *profile) && shares(key) {
                 caller.hears_of_change(self.server(server).speaker(), method, None);
             }
         }
@@ -173,14 +191,25 @@ impl Mux {
         let tell: Vec<CallerKey> = self
             .callers_of(server)
             .filter(|(_, caller)| caller.endpoint.prefix && caller.missed.contains(&server))
-            .filter(|(_, caller)| caller.is_initialized())
-            .filter(|(_, caller)| self.offer_to_session(server, caller).is_some_and(|offer| offer.profile == *profile))
+            .filter(|(_, caller)| caller.session.is_none() || caller.is_initialized())
+            .filter(|(_, caller)| {
+                caller.session.is_none()
+                    || self.offer_to_session(server, caller).is_some_and(|offer| offer.profile == *profile)
+            })
             .map(|(key, _)| key)
             .collect();
         let speaker = self.server(server).speaker().clone();
         for key in tell {
             let Some(caller) = self.callers.get_mut(key) else { continue };
+            let modern = caller.session.is_none();
+            if modern && !self.tell_arrival_on_streams(key, server, profile) {
+                continue;
+            }
+            let Some(caller) = self.callers.get_mut(key) else { continue };
             caller.missed.retain(|missed| *missed != server);
+            if modern {
+                continue;
+            }
             for kind in ["tools", "prompts", "resources"] {
                 caller.hears_of_change(&speaker, &format!("notifications/{kind}/list_changed"), None);
             }

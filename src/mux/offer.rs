@@ -5,12 +5,15 @@
 use super::Mux;
 use super::call::Call;
 use crate::caller::Caller;
-use crate::catalogue::VariantKey;
+use crate::caller::roots::NO_ROOTS;
+use crate::catalogue::{Scope, VariantKey};
 use crate::config::{Access, Roots};
 use crate::era::bridge::capabilities::Keep;
 use crate::era::profile::Profile;
 use crate::era::{Era, bridge, legacy};
-use crate::key::ServerId;
+use crate::key::{CallerKey, InstanceRef, ServerId};
+use crate::pool::instance::Instance;
+use crate::pool::lease::Lease;
 use crate::wire::message::Message;
 use crate::wire::scan::Field;
 
@@ -90,6 +93,50 @@ impl Mux {
     /// Whether servers are used in another era than their callers'.
     pub(crate) fn is_across(&self, servers: &[ServerId], own: &Profile) -> bool {
         servers.iter().any(|server| self.offer(*server, own, "{}").bridged)
+    }
+
+    /// What a server is to a caller of whom a list is wanted: where that stands depends on more than the caller's kind.
+    pub(crate) fn list_offer(&self, server: ServerId, own: &Profile, capabilities: &str, caller: CallerKey) -> Offer {
+        let mut offer = self.offer(server, own, capabilities);
+        offer.variant.scope = self.scope_of(server, &offer.profile, caller);
+        offer
+    }
+
+    /// The same for the caller of a call.
+    pub(crate) fn list_offer_to(&self, server: ServerId, call: &Call) -> Offer {
+        self.list_offer(server, &call.profile, declared(&call.request), call.caller)
+    }
+
+    /// Whose lists a caller is shown that instances of this profile are used for.
+    pub(crate) fn scope_of(&self, server: ServerId, profile: &Profile, key: CallerKey) -> Scope {
+        let (Some(caller), server) = (self.callers.get(key), self.server(server)) else { return Scope::All };
+        let known = &server.catalogue.known;
+        let own = Some((key, Lease::Session));
+        let has_own = |instance: &Instance| instance.alive() && instance.bound == own && instance.profile == *profile;
+        if server.pool.lease(profile, known.has_asked).0 == Lease::Session
+            && server.pool.instances.values().any(has_own)
+        {
+            return Scope::Owner(key);
+        }
+        if !(profile.has_roots() && known.asks_roots) {
+            return Scope::All;
+        }
+        let asked = self.tells_roots(caller, profile) && !caller.never_tells_roots();
+        let roots = caller.roots.known().or_else(|| (!asked).then(|| NO_ROOTS.into()));
+        roots.map_or(Scope::Owner(key), |roots| Scope::Roots(roots.digest()))
+    }
+
+    /// Whose lists an instance tells.
+    pub(crate) fn scope_at(&self, at: InstanceRef) -> Option<Scope> {
+        let (server, instance) = (self.server(at.server), self.instance(at)?);
+        if let Some((owner, Lease::Session)) = instance.bound {
+            return Some(Scope::Owner(owner));
+        }
+        if !(instance.profile.has_roots() && server.catalogue.known.asks_roots) {
+            return Some(Scope::All);
+        }
+        let user = instance.users.only().unwrap_or_default();
+        Some(instance.roots.as_ref().map_or(Scope::Owner(user), |roots| Scope::Roots(roots.digest())))
     }
 
     /// What a server is to the caller of a call that was not translated yet.

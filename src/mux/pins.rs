@@ -231,7 +231,7 @@ impl Mux {
                 profiles.push(profile);
             }
         }
-        profiles.iter().for_each(|profile| self.announce_change(id, profile, ListKind::Tools));
+        profiles.iter().for_each(|profile| self.announce_change(id, profile, None, ListKind::Tools));
     }
 
     fn pinned(&self, name: &str) -> Result<ServerId, String> {

@@ -38,6 +38,7 @@ mod modern_states;
 mod nulls;
 mod odd_items;
 mod one_reading;
+mod own_lists;
 mod pinned;
 mod probes;
 mod rate_limits;

@@ -45,10 +45,7 @@ impl Mux {
         if let Some(instance) = self.instance(at).filter(|instance| !instance.profile.has_roots()) {
             return instance.reply(ask, r#""error":{"code":-32601,"message":"this client has no roots"}"#);
         }
-        if !self.server(at.server).catalogue.known.asks_roots {
-            let server = self.server_mut(at.server);
-            server.catalogue.known.asks_roots = true;
-            server.catalogue.save();
+        if self.server_mut(at.server).catalogue.note_roots_asked() {
             // What waits was placed without looking at roots.
             let waiting: Vec<CallKey> = self
                 .server_mut(at.server)
@@ -153,7 +150,11 @@ impl Mux {
             .filter(|(_, call)| call.caller == key && call.place == Place::Roots)
             .map(|(call, _)| call)
             .collect();
-        waiting.into_iter().for_each(|call| self.todo.place(call));
+        for call in waiting {
+            // A list may be known by now for callers of these roots.
+            let is_list = self.calls.get(call).is_some_and(|call| call.is_callers()) && self.waits_for_its_answer(call);
+            if is_list { self.todo.begin(call) } else { self.todo.place(call) }
+        }
     }
 
     /// A caller's roots changed: its next call goes to an instance that fits. An instance that is its own for the

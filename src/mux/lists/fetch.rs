@@ -1,15 +1,16 @@
 //! How a list gets into the catalogue: all its pages, on behalf of one of those who wait for it.
 
 use crate::caller::names;
-use crate::catalogue::VariantKey;
 use crate::catalogue::list::{List, ListKind, Most, Next, Pages};
+use crate::catalogue::{Scope, VariantKey};
 use crate::era::modern;
 use crate::era::profile::Profile;
 use crate::error::Error;
-use crate::key::{CallerKey, InstanceRef, ServerId};
+use crate::key::{CallerKey, InstanceKey, InstanceRef, ServerId};
 use crate::mux::Mux;
 use crate::mux::call::{Call, Place};
 use crate::mux::errand::{Errand, Outcome};
+use crate::pool::lease::Lease;
 use crate::pool::ties::Users;
 use crate::wire::message::{Kind, Message};
 use crate::wire::scan::Field;
@@ -25,6 +26,8 @@ pub struct Request {
     pub kind: ListKind,
     pub pages: Box<Pages>,
     pub generation: u64,
+    /// It is fetched once more, since it changed while it was fetched before.
+    pub again: bool,
 }
 
 impl Mux {
@@ -37,22 +40,40 @@ impl Mux {
         variant: VariantKey,
         kind: ListKind,
     ) {
+        self.begin_fetch((server, caller), profile, variant, kind, false);
+    }
+
+    fn begin_fetch(
+        &mut self,
+        (server, caller): (ServerId, CallerKey),
+        profile: Profile,
+        variant: VariantKey,
+        kind: ListKind,
+        again: bool,
+    ) {
         if let Some(generation) = self.server_mut(server).catalogue.variant_mut(&variant).begin_fetch(kind) {
-            self.fetch_page(Request { server, caller, variant, kind, pages: Box::default(), generation }, profile);
+            let pages = Box::default();
+            self.fetch_page(Request { server, caller, variant, kind, pages, generation, again }, profile);
         }
     }
 
     pub(super) fn fetch_page(&mut self, request: Request, profile: Profile) {
-        let Request { server, caller, variant, kind, pages, generation } = request;
+        let Request { server, caller, variant, kind, pages, generation, again } = request;
         let cursor = pages.cursor().map(|cursor| format!(r#""cursor":{cursor}"#));
         let meta = (profile == Profile::Modern).then(|| format!(r#""_meta":{}"#, modern::meta(&variant.capabilities)));
         let params = format!("{{{}}}", [cursor, meta].into_iter().flatten().collect::<Vec<_>>().join(","));
-        let errand = Errand::List { variant, kind, pages, generation };
+        let errand = Errand::List { variant, kind, pages, generation, again };
         self.send_errand(server, caller, profile, None, (kind.method(), &params), errand);
     }
 
     /// A page arrived, or will not.
-    pub(crate) fn list_page(&mut self, mut request: Request, profile: Profile, outcome: Outcome<'_>) {
+    pub(crate) fn list_page(
+        &mut self,
+        mut request: Request,
+        profile: Profile,
+        from: Option<InstanceKey>,
+        outcome: Outcome<'_>,
+    ) {
         let answer = match outcome {
             Outcome::Answer(answer) if answer.kind() == Kind::Result => answer,
             Outcome::Answer(answer) => return self.list_failed(&request, Err(answer)),
@@ -65,7 +86,7 @@ impl Mux {
             Next::End => {}
             Next::Cut => self.list_cut(&request),
         }
-        self.list_fetched(request, &profile);
+        self.list_fetched(request, &profile, from);
     }
 
     /// A list is longer than a list may be: the rest of it is not shown.
@@ -80,15 +101,43 @@ impl Mux {
         );
     }
 
-    pub(super) fn list_fetched(&mut self, request: Request, profile: &Profile) {
-        let Request { server, caller, variant: key, kind, pages, generation } = request;
+    /// Whose the list is that an instance told, which was asked for it on behalf of a request.
+    fn scope_heard(&self, request: &Request, profile: &Profile, from: Option<InstanceKey>) -> Scope {
+        let at = from.map(|key| InstanceRef { server: request.server, key });
+        if let Some(scope) = at.and_then(|at| self.scope_at(at)) {
+            return scope;
+        }
+        let roots = profile.has_roots() && self.server(request.server).catalogue.known.asks_roots;
+        match request.variant.scope {
+            // It was asked before it was known that the server decides by roots.
+            Scope::All if roots => Scope::Owner(request.caller),
+            scope => scope,
+        }
+    }
+
+    pub(super) fn list_fetched(&mut self, request: Request, profile: &Profile, from: Option<InstanceKey>) {
+        let scope = self.scope_heard(&request, profile, from);
+        let Request { server, caller, variant: asked, kind, pages, generation, again } = request;
+        let key = asked.within(scope);
+        // What a caller's own instance offers before it did anything is what it offers to all.
+        let unused = |key| self.instance(InstanceRef { server, key }).is_some_and(|instance| !instance.leased);
+        let for_all = key != asked
+            && asked.scope == Scope::All
+            && from.is_some_and(unused)
+            && !profile_asks(self, server, profile);
         let mut list = List::fetched(kind, key.era, *pages, self.uid_of(caller));
         let catalogue = &mut self.server_mut(server).catalogue;
-        if catalogue.variant_mut(&key).has_changed_since(generation) {
+        let changed = catalogue.variant_mut(&asked).has_changed_since(generation);
+        catalogue.variant_mut(&asked).end_fetch(kind);
+        if changed {
             list.outdate();
         }
         let double = list.contents().index().double().map(str::to_owned);
+        let differ_for_all = for_all && catalogue.put(&asked, kind, list.clone());
         let differ = catalogue.put(&key, kind, list);
+        for (variant, _) in [(&key, differ), (&asked, differ_for_all)].into_iter().filter(|(_, differ)| *differ) {
+            catalogue.variant_mut(variant).note_told(kind);
+        }
         catalogue.save();
         if let Some(double) = double
             && !std::mem::replace(&mut catalogue.known.told_double, true)
@@ -106,11 +155,21 @@ impl Mux {
         if kind == ListKind::Tools {
             self.look_at_tools(server, &key);
         }
-        self.list_settled(server, &key, kind, None);
+        self.list_settled((server, &key), kind, caller, None);
+        if for_all {
+            self.list_settled((server, &asked), kind, caller, None);
+        }
         if differ {
-            self.announce_change(server, profile, kind);
+            self.announce_change(server, profile, Some(scope), kind);
         } else {
             self.announce_arrival(server, profile);
+        }
+        if differ_for_all {
+            self.announce_change(server, profile, Some(asked.scope), kind);
+        }
+        if changed && !again {
+            // Whoever has it was not told yet: it may be what it was.
+            self.begin_fetch((server, caller), profile.clone(), key, kind, true);
         }
     }
 
@@ -119,14 +178,14 @@ impl Mux {
         if let Some((caller, profile)) = self.other_waiting(request).filter(|_| is_its_fault(&failure)) {
             return self.fetch_list(request.server, caller, profile, request.variant.clone(), request.kind);
         }
-        self.list_settled(request.server, &request.variant, request.kind, Some(failure));
+        self.list_settled((request.server, &request.variant), request.kind, request.caller, Some(failure));
     }
 
     /// A caller besides the one on whose behalf a list was fetched that waits for it too.
     pub(super) fn other_waiting(&self, request: &Request) -> Option<(CallerKey, Profile)> {
         let here = |call: &Call| matches!(&call.place, Place::Lists(kind, missing) if *kind == request.kind && missing.contains(&request.server));
         let others = self.calls.values().filter(|call| here(call) && call.caller != request.caller);
-        let mut offers = others.map(|call| (call.caller, self.offer_to(request.server, call)));
+        let mut offers = others.map(|call| (call.caller, self.list_offer_to(request.server, call)));
         offers.find(|(_, offer)| offer.variant == request.variant).map(|(caller, offer)| (caller, offer.profile))
     }
 
@@ -147,13 +206,17 @@ impl Mux {
     fn fetch_again(&mut self, at: InstanceRef, wanted: impl Fn(ListKind, &List) -> bool) {
         let Some(instance) = self.instance(at) else { return };
         let profile = instance.profile.clone();
-        let caller = match instance.users {
-            Users::Only(caller) => caller,
-            Users::Many | Users::Nobody => CallerKey::default(),
+        let caller = match (instance.bound, instance.users) {
+            (Some((owner, Lease::Session)), _) => owner,
+            (_, Users::Only(caller)) => caller,
+            (_, Users::Many | Users::Nobody) => CallerKey::default(),
         };
+        let Some(scope) = self.scope_at(at) else { return };
         let known = self.server(at.server).catalogue.variants().filter(|variant| {
             variant.key.era == profile.era()
-                && (profile == Profile::Modern || variant.key == VariantKey::of_introduction(&profile))
+                && (profile == Profile::Modern
+                    || VariantKey::of_introduction(&profile).within(variant.key.scope) == variant.key)
+                && [scope, Scope::All].contains(&variant.key.scope)
         });
         let wanted: Vec<(VariantKey, ListKind)> = known
             .flat_map(|variant| {
@@ -170,4 +233,9 @@ impl Mux {
 /// Whether a fetch failed because of the caller on whose behalf it was made.
 fn is_its_fault(failure: &Result<Error, &Message>) -> bool {
     matches!(failure, Ok(Error::AskTimeout { .. }))
+}
+
+/// Whether a server decides by the roots of clients of this profile.
+fn profile_asks(mux: &Mux, server: ServerId, profile: &Profile) -> bool {
+    profile.has_roots() && mux.server(server).catalogue.known.asks_roots
 }

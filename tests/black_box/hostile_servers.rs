@@ -182,6 +182,7 @@ fn news_of_a_list_are_told_once_until_somebody_looks() {
             .on("tools/list", |list, say| say.result(list, json!({"tools": []})));
         let proxy = proxy().server("noisy", noisy.into()).start().await;
         let caller = proxy.legacy(REVISION).connect("noisy").await;
+        caller.ask("tools/list", json!({})).await.result();
         for _ in 0..2 {
             for _ in 0..100 {
                 proxy.process("noisy", 0).say(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#);

@@ -154,7 +154,7 @@ fn a_list_that_lacks_a_late_server_is_old_at_once_and_streams_hear_when_it_comes
                 let (opening, say) = (opening.id().clone(), say.clone());
                 tokio::task::spawn_local(async move {
                     tokio::time::sleep(seconds(5)).await;
-                    let result = json!({"protocolVersion": REVISION, "capabilities": {"tools": {}},
+                    let result = json!({"protocolVersion": REVISION, "capabilities": {"tools": {"listChanged": true}},
                         "serverInfo": {"name": "late", "version": "1"}});
                     say.line(&json!({"jsonrpc": "2.0", "id": opening, "result": result}).to_string());
                 });

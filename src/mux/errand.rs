@@ -103,6 +103,7 @@ impl Mux {
 
     /// An errand came to its end.
     pub(crate) fn errand_done(&mut self, key: CallKey, call: Box<Call>, outcome: Outcome<'_>) {
+        let from = if let Place::On(instance, _) = call.place { Some(instance) } else { None };
         let Source::Mcpool(errand) = call.from else { return };
         match errand {
             Errand::Introduce(variant) => {

@@ -113,7 +113,7 @@ impl Mux {
         let known = &server.catalogue.known;
         let own = Some((key, Lease::Session));
         let has_own = |instance: &Instance| instance.alive() && instance.bound == own && instance.profile == *profile;
-        if server.pool.lease(profile, known.has_asked).0 == Lease::Session
+        if server.pool.lease(profile, known.seen).0 == Lease::Session
             && server.pool.instances.values().any(has_own)
         {
             return Scope::Owner(key);

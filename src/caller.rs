@@ -4,6 +4,7 @@ pub mod access;
 pub mod affinity;
 pub mod endpoint;
 pub mod identity;
+pub mod met;
 pub mod names;
 pub mod roots;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::rounded;
 use crate::plural::plural;
-use reply::own_server;
+use reply::{for_whom, own_server};
 
 /// Why mcpool, and not a server, answers a request with an error.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -168,7 +168,7 @@ pub enum Error {
         retry: Duration,
     },
     /// The server is sick, and its calls are refused at once.
-    #[error("server `{server}` is not used for now, because it failed too often; the last time: {cause}")]
+    #[error("server `{server}` is not used {}; the last time: {cause}", for_whom(*.alone))]
     BreakerOpen {
         /// The server's name.
         server: String,
@@ -176,6 +176,8 @@ pub enum Error {
         cause: String,
         /// When it is tried again.
         retry: Duration,
+        /// Whether only this client's calls are refused.
+        alone: bool,
     },
     /// The server ended while the call was with it.
     #[error("server `{server}` ended before it answered ({detail}); it may have begun to carry out the call")]

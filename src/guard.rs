@@ -3,6 +3,8 @@
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
+pub mod circuit;
+pub mod evidence;
 pub mod inflight;
 pub mod principal;
 pub mod rate;

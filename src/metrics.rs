@@ -113,6 +113,8 @@ pub struct MeasuredServer {
     pub breaker: usize,
     /// Tools whose breakers are open, and half open.
     pub tools: [usize; 2],
+    /// Clients that alone are refused, and those of which one call may try.
+    pub clients: [usize; 2],
     /// Questions of its instances that are not answered.
     pub asks: usize,
     /// Resident memory of its instances' process trees in bytes, when that was looked at last.

@@ -5,6 +5,7 @@ pub mod asks;
 pub mod elicitations;
 pub mod ending;
 pub mod handshake;
+pub mod health;
 pub mod instance;
 mod lately;
 pub mod launch;
@@ -165,6 +166,11 @@ impl Pool {
     /// Whether an instance that was opened with a profile takes calls.
     pub fn has_ready(&self, profile: &Profile) -> bool {
         self.instances.values().any(|instance| instance.state == State::Ready && instance.profile == *profile)
+    }
+
+    /// Whether an instance that was opened with another profile takes calls.
+    pub fn has_ready_for_others(&self, profile: &Profile) -> bool {
+        self.instances.values().any(|instance| instance.state == State::Ready && instance.profile != *profile)
     }
 
     /// Whether there is an instance that was told this, or will be soon.

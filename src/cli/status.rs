@@ -104,7 +104,9 @@ fn sick(servers: &[Value]) -> String {
         lines += &standing(&format!("calls to {name}"), breaker);
         for tool in rows(&breaker["tools"]) {
             lines += &standing(&format!("calls of {} of {name}", text(&tool["tool"])), tool);
+            lines += &refused(&format!("calls of {} of {name}", text(&tool["tool"])), tool);
         }
+        lines += &refused(&format!("calls to {name}"), breaker);
         for lack in rows(&server["lacks"]) {
             lines += &format!("{name} cannot be started: {}.\n", text(lack));
         }
@@ -147,6 +149,18 @@ fn room(descriptors: &Value) -> String {
     }
     let (room, there, limit) = (plural(count("room"), "caller"), count("callers"), &descriptors["limit"]);
     format!("There is room for {room}, and {there} came: raise the limit on open files, which is {limit}.\n")
+}
+
+/// A line for each client whose calls alone are refused.
+fn refused(what: &str, breaker: &Value) -> String {
+    let line = |client: &Value| {
+        let who = match (&client["uid"], &client["pid"]) {
+            (uid, Value::Null) => format!("a client of user {uid}"),
+            (uid, pid) => format!("the client with pid {pid} (user {uid})"),
+        };
+        standing(&format!("{what} by {who}"), client)
+    };
+    rows(&breaker["clients"]).iter().map(line).collect()
 }
 
 fn standing(what: &str, breaker: &Value) -> String {

@@ -137,3 +137,12 @@ mod tests {
         );
     }
 }
+
+/// Whom an open breaker is about, and why it is.
+pub(super) fn for_whom(alone: bool) -> &'static str {
+    if alone {
+        "for this client for now, because its calls failed too often"
+    } else {
+        "for now, because it failed too often"
+    }
+}

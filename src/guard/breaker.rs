@@ -1,222 +1,237 @@
-//! Called by `mux` for every call to a server and for what becomes of it: refuses calls at once while the server is
-//! sick. Time and jitter are arguments, so that the same happenings lead to the same decisions.
+//! Called by `mux` for every call to a server and for what becomes of it: refuses calls at once while the server is sick,
+//! and those of one party while only that one's fail. Time and jitter are arguments, so that the same happenings lead to
+//! the same decisions ([decision 9](../../docs/decisions/0009-what-counts-against-a-server.md)).
 
-use std::rc::{Rc, Weak};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::{self, Backoff};
+use crate::config;
+pub use crate::guard::circuit::State;
+use crate::guard::circuit::{Circuit, Token};
+use crate::guard::evidence::Evidence;
+use crate::guard::principal::Principal;
 
-/// How long those are told to wait who come while one call tries.
-const TRYING: Duration = Duration::from_secs(1);
+/// How many parties in trouble are told apart at once.
+const PARTIES: usize = 64;
 
 /// One breaker.
 pub struct Breaker {
     config: config::Breaker,
-    phase: Phase,
+    /// For all.
+    all: Circuit,
+    evidence: Evidence,
+    /// For those whose own calls failed.
+    parties: BTreeMap<Principal, Party>,
+}
+
+/// One whose calls failed.
+struct Party {
+    circuit: Circuit,
     /// Failures in a row.
     failures: u32,
-    /// How often it opened since it was last closed.
-    opened: u32,
-    cause: String,
-    trips: u64,
 }
 
-enum Phase {
-    Closed,
-    Open { until: Instant },
-    HalfOpen { trial: Weak<()> },
+/// The right to be the one call that tries: of all, of its party, or both.
+#[derive(Debug, Default)]
+pub struct Trial {
+    of_all: Option<Token>,
+    of_party: Option<Token>,
 }
 
-/// What a breaker looks like from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Calls pass.
-    Closed,
-    /// One call may try.
-    HalfOpen,
-    /// Calls are refused.
-    Open,
+/// What a call was a trial of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tries {
+    all: bool,
+    party: bool,
 }
 
-/// The right to be the one call that tries. Dropped without a verdict, another call may.
-#[derive(Debug)]
-pub struct Trial(#[expect(dead_code, reason = "its count is what says that somebody tries")] Rc<()>);
-
-/// What becomes of a call.
-#[derive(Debug)]
-pub enum Admission {
-    Pass,
-    /// It passes, and what becomes of it decides.
-    Try(Trial),
-    /// Not now; when it may be worth another try.
-    Refused(Duration),
+/// Why a call does not pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// When it may be worth another try.
+    pub retry: Duration,
+    /// The last failure, in words.
+    pub cause: String,
+    /// Whether calls of others pass.
+    pub alone: bool,
 }
 
-impl State {
-    /// The word for it in status and logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            State::Closed => "closed",
-            State::HalfOpen => "half_open",
-            State::Open => "open",
-        }
+/// A failure that tells of a sick server, or of a sick client.
+#[derive(Clone, Copy, Debug)]
+pub struct Ailment<'a> {
+    /// Whose calls it may have been; nobody's, if no call can be the cause.
+    pub met: &'a [Principal],
+    /// What the call that failed was a trial of, if it is about one only.
+    pub call: Option<Tries>,
+    pub cause: &'a str,
+}
+
+/// For whom a breaker opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    pub for_all: bool,
+    pub for_parties: Vec<Principal>,
+}
+
+impl Trial {
+    /// Whether what becomes of the call decides anything.
+    pub fn decides(&self) -> bool {
+        self.of_all.is_some() || self.of_party.is_some()
+    }
+
+    /// What it is a trial of.
+    pub fn tries(&self) -> Tries {
+        Tries { all: self.of_all.is_some(), party: self.of_party.is_some() }
+    }
+}
+
+impl<'a> Ailment<'a> {
+    /// One that is not about one call.
+    pub fn of(met: &'a [Principal], cause: &'a str) -> Ailment<'a> {
+        Ailment { met, call: None, cause }
     }
 }
 
 impl Breaker {
     /// A closed breaker.
     pub fn new(config: config::Breaker) -> Breaker {
-        Breaker { config, phase: Phase::Closed, failures: 0, opened: 0, cause: String::new(), trips: 0 }
+        let (all, evidence) = (Circuit::new(&config), Evidence::default());
+        Breaker { config, all, evidence, parties: BTreeMap::new() }
     }
 
-    /// Whether a call may pass.
-    pub fn admit(&mut self, now: Instant) -> Admission {
-        match &self.phase {
-            Phase::Closed => return Admission::Pass,
-            Phase::Open { until } if now < *until => return Admission::Refused(*until - now),
-            Phase::HalfOpen { trial } if trial.strong_count() > 0 => return Admission::Refused(TRYING),
-            Phase::Open { .. } | Phase::HalfOpen { .. } => {}
-        }
-        let trial = Rc::new(());
-        self.phase = Phase::HalfOpen { trial: Rc::downgrade(&trial) };
-        Admission::Try(Trial(trial))
-    }
-
-    /// Notes a failure that tells of a sick server; whether it opened the breaker.
-    pub fn failed(&mut self, now: Instant, jitter: f64, cause: &str) -> bool {
-        self.failures = self.failures.saturating_add(1);
-        let opens = match self.phase {
-            Phase::Closed => self.config.failures.is_some_and(|limit| self.failures >= limit.get()),
-            Phase::HalfOpen { .. } => true,
-            // What was sent before it opened says nothing new.
-            Phase::Open { .. } => false,
+    /// Whether a call of somebody may pass; if it is the one that tries, `trial` says so from then on.
+    ///
+    /// # Errors
+    /// It may not now.
+    pub fn admit(&mut self, who: Principal, trial: &mut Trial, now: Instant) -> Result<(), Refusal> {
+        let own = match self.parties.get_mut(&who) {
+            Some(party) if trial.of_party.is_none() => party.circuit.admit(who, now).map_err(|retry| {
+                // There is no use in coming back while all are refused.
+                let retry = retry.max(self.all.refuses(who, now).unwrap_or_default());
+                Refusal { retry, cause: party.circuit.cause().to_owned(), alone: true }
+            })?,
+            _ => None,
         };
-        if opens {
-            self.opened = self.opened.saturating_add(1);
-            self.trips += 1;
-            let backoff = Backoff { least: self.config.open, most: self.config.open_max };
-            self.phase = Phase::Open { until: now + backoff.pause(self.opened, jitter) };
+        if trial.of_all.is_none() {
+            let all = self.all.admit(who, now);
+            trial.of_all = all.map_err(|retry| Refusal { retry, cause: self.all.cause().to_owned(), alone: false })?;
         }
-        if opens || matches!(self.phase, Phase::Closed) {
-            self.cause.clear();
-            self.cause.push_str(cause);
+        if own.is_some() {
+            trial.of_party = own;
         }
-        opens
+        Ok(())
     }
 
-    /// Notes that the server answered; whether that closed the breaker.
-    pub fn succeeded(&mut self) -> bool {
-        if let Phase::Open { .. } = self.phase {
-            // What was sent before it opened says nothing new.
-            return false;
+    /// Whether a call of somebody would be refused for some time to come; nothing is tried with it.
+    pub fn refuses(&self, who: Principal, now: Instant) -> Option<Refusal> {
+        let own = self.parties.get(&who).map(|party| (&party.circuit, true));
+        let circuits = [own, Some((&self.all, false))].into_iter().flatten();
+        let open = circuits.filter(|(circuit, _)| circuit.state(now) == State::Open);
+        let refusals = open.map(|(circuit, alone)| {
+            let retry = circuit.refuses(who, now).unwrap_or_default();
+            Refusal { retry, cause: circuit.cause().to_owned(), alone }
+        });
+        refusals.max_by_key(|refusal| refusal.retry)
+    }
+
+    /// Notes a failure; for whom that opens it. While one call tries, no other call decides: it was sent before.
+    pub fn failed(&mut self, failure: Ailment<'_>, now: Instant, jitter: f64) -> Opened {
+        let mut opened = Opened::default();
+        let Some(limit) = self.config.failures.map(std::num::NonZeroU32::get) else { return opened };
+        let tried = |circuit: &Circuit, of: fn(&Tries) -> bool| {
+            !circuit.is_tried() || failure.call.is_none_or(|tries| of(&tries))
+        };
+        for who in failure.met {
+            let Some(party) = self.party(*who) else { continue };
+            if party.circuit.is_open() || !tried(&party.circuit, |tries| tries.party) {
+                continue;
+            }
+            party.failures = party.failures.saturating_add(1);
+            if party.failures >= limit || party.circuit.is_tried() {
+                // Nobody else can take its turns.
+                party.circuit.open(&[], now, jitter, failure.cause);
+                opened.for_parties.push(*who);
+            }
         }
-        let closes = matches!(self.phase, Phase::HalfOpen { .. });
-        self.failures = 0;
-        self.opened = 0;
-        self.phase = Phase::Closed;
+        // What was sent before it opened says nothing new.
+        if !self.all.is_open() && tried(&self.all, |tries| tries.all) {
+            self.evidence.note(failure.met);
+            if self.all.is_tried() || self.evidence.suffices(limit) {
+                self.all.open(failure.met, now, jitter, failure.cause);
+                opened.for_all = true;
+            } else {
+                self.all.blame(failure.cause);
+            }
+        }
+        opened
+    }
+
+    /// Notes that the server answered somebody's call, or gave another sign of life that counts; whether that closed it for
+    /// all, or for that party.
+    pub fn succeeded(&mut self, who: Principal) -> bool {
+        let mut closes = false;
+        // What was sent before it opened says nothing new.
+        if self.parties.get(&who).is_some_and(|party| !party.circuit.is_open()) {
+            closes |= self.parties.remove(&who).is_some_and(|party| !party.circuit.is_closed());
+        }
+        if !self.all.is_open() {
+            self.evidence.clear();
+            closes |= self.all.close();
+        }
         closes
     }
 
     /// Closes it, whatever was: the operator knows better.
     pub fn reset(&mut self) {
-        (self.phase, self.failures, self.opened) = (Phase::Closed, 0, 0);
+        self.all.close();
+        self.evidence.clear();
+        self.parties.clear();
     }
 
-    /// What it looks like from outside.
+    /// What it looks like for all.
     pub fn state(&self, now: Instant) -> State {
-        match self.phase {
-            Phase::Closed => State::Closed,
-            Phase::Open { until } if now < until => State::Open,
-            Phase::Open { .. } | Phase::HalfOpen { .. } => State::HalfOpen,
-        }
+        self.all.state(now)
     }
 
-    /// How long it stays open.
+    /// How long it stays open for all.
     pub fn opens_for(&self, now: Instant) -> Option<Duration> {
-        match self.phase {
-            Phase::Open { until } => until.checked_duration_since(now),
-            Phase::Closed | Phase::HalfOpen { .. } => None,
-        }
+        self.all.opens_for(now)
     }
 
     /// The last failure, in words.
     pub fn cause(&self) -> &str {
-        &self.cause
+        self.all.cause()
     }
 
-    /// How often it opened.
-    pub fn trips(&self) -> u64 {
-        self.trips
+    /// Those for whom alone it is not closed.
+    pub fn parties(&self, now: Instant) -> impl Iterator<Item = (Principal, &Circuit)> {
+        let parties = self.parties.iter().map(|(who, party)| (*who, &party.circuit));
+        parties.filter(move |(_, circuit)| circuit.state(now) != State::Closed)
     }
 
-    /// Whether nothing is held against what it stands for.
+    /// What it looks like for those for whom it is worst.
+    pub fn worst(&self, now: Instant) -> State {
+        let parties = self.parties(now).map(|(_, circuit)| circuit.state(now));
+        parties.fold(self.state(now), State::max)
+    }
+
+    /// Whether nothing is held against what it stands for, nor against anybody.
     pub fn is_clean(&self) -> bool {
-        self.failures == 0 && matches!(self.phase, Phase::Closed)
+        self.evidence.is_empty() && self.all.is_closed() && self.parties.is_empty()
+    }
+
+    /// What is known of somebody whose call failed; nothing, where too many are in trouble.
+    fn party(&mut self, who: Principal) -> Option<&mut Party> {
+        if self.parties.len() >= PARTIES && !self.parties.contains_key(&who) {
+            let least = self.parties.iter().find(|(_, party)| party.circuit.is_closed()).map(|(who, _)| *who);
+            self.parties.remove(&least?);
+        }
+        let new = || Party { circuit: Circuit::new(&self.config), failures: 0 };
+        Some(self.parties.entry(who).or_insert_with(new))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::num::NonZeroU32;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn breaker(failures: u32) -> Breaker {
-        let failures = NonZeroU32::new(failures);
-        Breaker::new(config::Breaker { failures, open: SECOND * 10, open_max: SECOND * 30, per_tool: false })
-    }
-
-    fn passes(admission: &Admission) -> bool {
-        matches!(admission, Admission::Pass)
-    }
-
-    #[test]
-    fn opens_after_failures_in_a_row_only() {
-        let (mut breaker, now) = (breaker(2), Instant::now());
-        assert!(!breaker.failed(now, 1.0, "a"));
-        breaker.succeeded();
-        assert!(!breaker.failed(now, 1.0, "b") && breaker.failed(now, 1.0, "c"));
-        assert!(matches!(breaker.admit(now), Admission::Refused(left) if left == SECOND * 10));
-        assert_eq!((breaker.cause(), breaker.trips(), breaker.state(now)), ("c", 1, State::Open));
-        assert!(!breaker.succeeded() && !breaker.failed(now, 1.0, "late"));
-        assert_eq!((breaker.cause(), breaker.trips(), breaker.state(now)), ("c", 1, State::Open));
-    }
-
-    #[test]
-    fn one_call_tries_at_a_time_and_another_if_that_one_ends_without_a_verdict() {
-        let (mut breaker, now) = (breaker(1), Instant::now());
-        breaker.failed(now, 1.0, "a");
-        let later = now + SECOND * 10;
-        let Admission::Try(trial) = breaker.admit(later) else { panic!("nobody may try") };
-        assert!(matches!(breaker.admit(later), Admission::Refused(TRYING)));
-        drop(trial);
-        let Admission::Try(_trial) = breaker.admit(later) else { panic!("nobody may try again") };
-        assert!(breaker.succeeded());
-        assert!(passes(&breaker.admit(later)) && breaker.is_clean());
-    }
-
-    #[test]
-    fn each_trial_that_fails_doubles_the_time_up_to_the_most() {
-        let (mut breaker, mut now) = (breaker(1), Instant::now());
-        let mut pauses = Vec::new();
-        for _ in 0..4 {
-            assert!(breaker.failed(now, 1.0, "a"));
-            let Admission::Refused(left) = breaker.admit(now) else { panic!("passes while open") };
-            pauses.push(left.as_secs());
-            now += left;
-            assert!(matches!(breaker.admit(now), Admission::Try(_)));
-        }
-        assert_eq!(pauses, [10, 20, 30, 30]);
-        assert_eq!(breaker.trips(), 4);
-    }
-
-    #[test]
-    fn without_a_limit_it_stays_closed() {
-        let (mut breaker, now) = (breaker(0), Instant::now());
-        assert!((0..1000).all(|_| !breaker.failed(now, 1.0, "a")));
-        assert!(passes(&breaker.admit(now)));
-    }
-}
+mod tests;

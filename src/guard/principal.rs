@@ -37,6 +37,14 @@ impl Principal {
     pub fn user(&self) -> u32 {
         self.user
     }
+
+    /// The number of its process, if that is known.
+    pub fn process(&self) -> Option<i32> {
+        match self.process {
+            Process::Known(number) => Some(number),
+            Process::Own | Process::Unknown(_) => None,
+        }
+    }
 }
 
 #[cfg(test)]

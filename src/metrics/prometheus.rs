@@ -65,7 +65,6 @@ pub(super) const METRICS: [(&str, Kind, &str); 38] = [
     ("mcpool_callers_refused_total", Counter, "Callers turned away."),
     ("mcpool_callers_dropped_total", Counter, "Callers disconnected by mcpool."),
     ("mcpool_buffered_bytes", Gauge, "Bytes that callers have not read."),
-    ("mcpool_backlog_bytes", Gauge, "Bytes that instances have not read."),
     ("mcpool_draining", Gauge, "1 once mcpool drains."),
     ("mcpool_requests_total", Counter, "Requests received; each of them ends once."),
     ("mcpool_calls_total", Counter, "Requests that ended."),
@@ -85,6 +84,7 @@ pub(super) const METRICS: [(&str, Kind, &str); 38] = [
     ("mcpool_overflow_total", Counter, "Temporary instances started."),
     ("mcpool_breaker_state", Gauge, "0: calls pass; 1: one tries; 2: calls are refused."),
     ("mcpool_tool_breakers", Gauge, "Tools whose breakers are not closed."),
+    ("mcpool_client_breakers", Gauge, "Clients whose calls alone are refused, since only theirs failed."),
     ("mcpool_breaker_trips_total", Counter, "How often the breaker opened."),
     ("mcpool_refusals_total", Counter, "Errors that mcpool itself answered."),
     ("mcpool_lists_cut_total", Counter, "Lists that were cut off: they had more items or bytes than a list may have."),
@@ -147,7 +147,6 @@ impl Exporter {
         self.counter("mcpool_audit_lost_total", vec![], audit.map_or(0, |audit| audit.lost));
         self.gauge("mcpool_held_calls", vec![], measured.held);
         self.gauge("mcpool_buffered_bytes", vec![], measured.buffered);
-        self.gauge("mcpool_backlog_bytes", vec![], metrics.bytes.to_servers.waiting());
         self.gauge("mcpool_draining", vec![], usize::from(measured.draining));
         self.callers(measured);
         self.calls(&metrics.own);
@@ -236,6 +235,9 @@ impl Exporter {
         self.gauge("mcpool_breaker_state", vec![label("server", name)], now.breaker);
         for (state, count) in ["open", "half_open"].into_iter().zip(now.tools) {
             self.gauge("mcpool_tool_breakers", vec![label("server", name), label("state", state)], count);
+        }
+        for (state, count) in ["open", "half_open"].into_iter().zip(now.clients) {
+            self.gauge("mcpool_client_breakers", vec![label("server", name), label("state", state)], count);
         }
         self.gauge("mcpool_asks", vec![label("server", name)], now.asks);
         self.gauge("mcpool_memory_bytes", vec![label("server", name)], now.memory as usize);

@@ -12,7 +12,7 @@ use crate::caller::{Asked, SILENT, UNREAD};
 use crate::clock;
 use crate::era::bridge::ask as words;
 use crate::era::profile::canonical;
-use crate::guard::breaker::State;
+use crate::guard::principal::Principal;
 use crate::key::{CallerKey, InstanceRef};
 use crate::pool::asks::{Ask, AskedOf};
 use crate::wire::id::{AskId, RawId, digits};
@@ -24,10 +24,13 @@ use whose::TOGETHER;
 impl Mux {
     /// A server asks for a sample or an elicitation.
     pub(crate) fn asked(&mut self, at: InstanceRef, ask: &Message) {
-        if self.server(at.server).gate.breaker.state(clock::now()) == State::HalfOpen {
-            // It works, and a person's answer is not to be waited for. Otherwise that says nothing: it may die of each.
-            self.works(at.server);
-        }
+        // It works, and a person's answer is not to be waited for. Otherwise that says nothing: it may die of each.
+        let tries: Vec<Principal> = {
+            let calls = self.instance(at).into_iter().flat_map(|instance| instance.pending.entries());
+            let calls = calls.filter_map(|entry| self.calls.get(entry.call)).filter(|call| call.trials.decide());
+            calls.map(|call| call.met_by(&self.callers)).collect()
+        };
+        tries.into_iter().for_each(|who| self.works(at.server, who));
         let server = self.server_mut(at.server);
         if server.catalogue.known.seen.asked() {
             server.catalogue.save();

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use slotmap::SlotMap;
 use tokio::time::Instant;
 
 use super::Mux;
@@ -15,6 +16,7 @@ use crate::config;
 use crate::era::level::Level;
 use crate::era::profile::Profile;
 use crate::guard::inflight::Permit;
+use crate::guard::principal::Principal;
 use crate::key::{CallKey, CallerKey, InstanceKey, ServerId};
 use crate::reply::Reply;
 use crate::wire::id::WireId;
@@ -151,6 +153,16 @@ impl Call {
     /// Whether its request is worded as the server reads it, and not as its caller wrote it.
     pub(super) fn is_worded(&self) -> bool {
         self.bridge.is_some() || self.rooted.is_some()
+    }
+
+    /// Whose trouble it is if it fails: its caller's. Nobody causes what mcpool asks for itself.
+    pub(super) fn met_by(&self, callers: &SlotMap<CallerKey, Caller>) -> Principal {
+        match self.from {
+            Source::Caller(..) | Source::Held { .. } => {
+                callers.get(self.caller).map_or(Principal::MCPOOL, |caller| caller.principal)
+            }
+            Source::Mcpool(_) => Principal::MCPOOL,
+        }
     }
 
     /// Whether its caller is to come back for it.

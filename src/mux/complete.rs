@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::key::{CallKey, InstanceRef};
 use crate::pool::instance::State;
 use crate::pool::pending::{Entry, Load};
+use crate::pool::reason::StopReason;
 use crate::wire::message::{Kind, Message};
 use crate::wire::scan::Field;
 
@@ -60,9 +61,13 @@ impl Mux {
         if let Some(instance) = self.instance_mut(at) {
             // What mcpool itself asks wears nothing out: each new instance is asked for its lists.
             instance.served += u64::from(entry.load == Load::Work && entry.caller.is_some());
-            instance.missed = 0;
+            instance.health.answered(entry.load == Load::Work);
+            let passed_over = instance.leaves == Some(StopReason::Unresponsive);
             if last == Some(instance.served) {
                 self.alarm.at(clock::now());
+            }
+            if passed_over {
+                self.server_mut(at.server).pool.go_on(at.key);
             }
         }
         self.note_quiet(at, entry);

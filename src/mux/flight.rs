@@ -310,7 +310,10 @@ impl Mux {
         match call.from {
             Source::Mcpool(Errand::Listen) => {}
             Source::Mcpool(Errand::Probe(..)) => call.deadline = now + server.config.probe.timeout,
-            _ => call.sent(now, &server.config.timeout),
+            _ => {
+                instance.health.given_work(now);
+                call.sent(now, &server.config.timeout);
+            }
         }
         self.alarm.at(self.calls[key].deadline);
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Mux;
 use super::request::Accepted;
 use crate::error::Error;
-use crate::guard::breaker::{Admission, Breaker, State, Trial};
+use crate::guard::breaker::{Breaker, Refusal, State, Trial};
 use crate::guard::budget::Budget;
 use crate::guard::rate::{Bound, Limiter, Limits};
 use crate::key::{CallKey, CallerKey, ServerId};
@@ -28,14 +28,14 @@ pub struct Gate {
 /// What a call may be the trial of.
 #[derive(Default)]
 pub struct Trials {
-    pub(super) server: Option<Trial>,
-    pub(super) tool: Option<Trial>,
+    pub(super) server: Trial,
+    pub(super) tool: Trial,
 }
 
 impl Trials {
     /// Whether what becomes of the call decides about its server.
     pub fn decide(&self) -> bool {
-        self.server.is_some()
+        self.server.decides()
     }
 }
 
@@ -68,7 +68,7 @@ impl Gate {
 
     /// Closes all breakers, whatever was.
     pub fn reset(&mut self, name: &str, why: &str) {
-        let closed = self.breaker.state(clock::now()) == State::Closed;
+        let closed = self.breaker.worst(clock::now()) == State::Closed;
         if !closed || !self.tools.is_empty() {
             tracing::info!(server = name, why, "the breaker closes, and those of tools");
         }
@@ -76,9 +76,9 @@ impl Gate {
         self.tools.clear();
     }
 
-    /// The breakers of tools that are not closed.
+    /// The breakers of tools that are not closed, be it for one party only.
     pub fn sick_tools(&self) -> impl Iterator<Item = (&str, &Breaker)> {
-        let sick = |breaker: &Breaker| breaker.state(clock::now()) != State::Closed;
+        let sick = |breaker: &Breaker| breaker.worst(clock::now()) != State::Closed;
         self.tools.iter().filter(move |(_, breaker)| sick(breaker)).map(|(tool, breaker)| (tool.as_str(), breaker))
     }
 }
@@ -121,12 +121,12 @@ impl Mux {
     pub(super) fn may_wait(&self, accepted: &Accepted, id: ServerId) -> Result<(), Error> {
         let (server, now) = (self.server(id), clock::now());
         let gate = &server.gate;
+        let who = self.principal(accepted.caller);
         let tool = if gate.per_tool { self.tool_of(accepted.caller, &accepted.request) } else { None };
         let of_tool = tool.and_then(|tool| gate.tools.get(&tool));
         let mut open = [Some(&gate.breaker), of_tool].into_iter().flatten();
-        let Some(breaker) = open.find(|breaker| breaker.state(now) == State::Open) else { return Ok(()) };
-        let (cause, retry) = (breaker.cause().to_owned(), breaker.opens_for(now).unwrap_or_default());
-        Err(Error::BreakerOpen { server: server.config.name.clone(), cause, retry })
+        let refusal = open.find_map(|breaker| breaker.refuses(who, now));
+        refusal.map_or(Ok(()), |refusal| Err(refused(&server.config.name, refusal)))
     }
 
     /// Lets a call through if its server is not known to be sick.
@@ -135,45 +135,36 @@ impl Mux {
     /// A breaker is open.
     pub(super) fn pass_breaker(&mut self, key: CallKey) -> Result<(), Error> {
         let Some(call) = self.calls.get(key) else { return Ok(()) };
-        // Whoever was let through to try is not asked again.
-        let (tries, tries_tool) = (call.trials.server.is_some(), call.trials.tool.is_some());
         let (id, now) = (call.server, clock::now());
         if self.server(id).gate.breaker.is_clean() && !self.server(id).gate.per_tool || !self.decides(call) {
             return Ok(());
         }
+        let who = call.met_by(&self.callers);
         let tool = if self.server(id).gate.per_tool { self.tool_called(call) } else { None };
         let server = &mut self.servers[id.0];
-        let refused = |breaker: &Breaker, retry| {
-            let cause = breaker.cause().to_owned();
-            Error::BreakerOpen { server: server.config.name.clone(), cause, retry }
-        };
+        let name = &server.config.name;
+        // Whoever was let through to try is not asked again.
         let trials = &mut self.calls[key].trials;
-        if !tries {
-            match server.gate.breaker.admit(now) {
-                Admission::Pass => {}
-                Admission::Try(trial) => {
-                    tracing::info!(server = server.config.name, "one call tries whether the server works again");
-                    trials.server = Some(trial);
-                }
-                Admission::Refused(retry) => return Err(refused(&server.gate.breaker, retry)),
-            }
+        let tried = trials.server.decides();
+        server.gate.breaker.admit(who, &mut trials.server, now).map_err(|refusal| refused(name, refusal))?;
+        if !tried && trials.server.decides() {
+            tracing::info!(server = name, "one call tries whether the server works again");
         }
-        if let Some(name) = tool.filter(|_| !tries_tool)
-            && let Some(breaker) = server.gate.tools.get_mut(&name)
+        if let Some(tool) = tool
+            && let Some(breaker) = server.gate.tools.get_mut(&tool)
         {
-            match breaker.admit(now) {
-                Admission::Pass => {}
-                Admission::Try(trial) => {
-                    tracing::info!(
-                        server = server.config.name,
-                        tool = name,
-                        "one call tries whether the tool works again"
-                    );
-                    trials.tool = Some(trial);
-                }
-                Admission::Refused(retry) => return Err(refused(breaker, retry)),
+            let tried = trials.tool.decides();
+            breaker.admit(who, &mut trials.tool, now).map_err(|refusal| refused(name, refusal))?;
+            if !tried && trials.tool.decides() {
+                tracing::info!(server = name, tool, "one call tries whether the tool works again");
             }
         }
         Ok(())
     }
+}
+
+/// What a caller is told whose call does not pass.
+fn refused(server: &str, refusal: Refusal) -> Error {
+    let Refusal { retry, cause, alone } = refusal;
+    Error::BreakerOpen { server: server.to_owned(), cause, retry, alone }
 }

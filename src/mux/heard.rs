@@ -5,7 +5,6 @@ use bytes::Bytes;
 
 use super::Mux;
 use crate::clock;
-use crate::config::Limits;
 use crate::era::{is_ask, legacy};
 use crate::error::Error;
 use crate::key::InstanceRef;
@@ -27,7 +26,7 @@ impl Mux {
         }
         match line {
             Line::TooLong(size, skim) => {
-                let error = too_long(&self.server(at.server).config.name, &self.config.limits, size);
+                let error = Error::TooLarge { size, limit: self.config.limits.message };
                 let awaited = skim.is_echo() && skim.id().is_some_and(|id| instance.awaits(id));
                 let answers = awaited || skim.shape().answers();
                 let asks = skim.id().filter(|_| skim.shape() == Shape::Request && !awaited);
@@ -64,6 +63,7 @@ impl Mux {
     fn heard_message(&mut self, at: InstanceRef, message: &Message) {
         let Some(instance) = self.instance_mut(at) else { return };
         instance.garbage = 0;
+        instance.health.spoke();
         match (message.kind(), message.doubt()) {
             (Kind::Request, Some(doubt)) => {
                 let error = serde_json::json!({ "code": -32602, "message": doubt.to_string() });
@@ -130,6 +130,7 @@ impl Mux {
         let limit = self.server(at.server).config.stdout_errors;
         let Some(instance) = self.instance_mut(at) else { return };
         instance.garbage += 1;
+        instance.health.spoke();
         let hopeless = instance.garbage >= limit;
         let Malformed { why, id, shape, echo, begins, further, .. } = malformed;
         // No request has a result: it was sent back with its answer in it, if one of ours has its id.
@@ -182,13 +183,4 @@ impl Mux {
         let what: String = what.chars().take(200).collect();
         tracing::debug!(server = self.server(at.server).config.name, reason, what, "dropped a message of the server");
     }
-}
-
-/// What is wrong with a line of a server that was not kept: how long it is, or else how long it took.
-fn too_long(server: &str, limits: &Limits, size: usize) -> Error {
-    if size > limits.message {
-        return Error::TooLarge { size, limit: limits.message };
-    }
-    let detail = format!("a line of it took longer than {} (`limits.line`)", clock::rounded(limits.line));
-    Error::ServerMisbehaved { server: server.to_owned(), detail }
 }

@@ -5,11 +5,13 @@ use std::time::Duration;
 use super::Mux;
 use super::call::Place;
 use super::offer::Offer;
+use crate::caller::met;
 use crate::catalogue::VariantKey;
 use crate::clock;
 use crate::era::Era;
 use crate::era::profile::Profile;
 use crate::error::Error;
+use crate::guard::breaker::Ailment;
 use crate::key::{CallKey, CallerKey, InstanceRef, ServerId};
 use crate::pool::handshake::{Failure, Stage};
 use crate::pool::instance::State;
@@ -55,7 +57,7 @@ impl Mux {
         let succeeds = self.succeeded_by(at.server, at.key, false);
         let answered = matches!(failure, Failure::Lacks(..));
         // That is the client's trouble where other clients are welcome.
-        let of_client = matches!(failure, Failure::Refused(_)) && self.welcomes_others(at.server, &profile);
+        let of_client = self.is_of_one_kind(at.server, &profile);
         let choice = self.server(at.server).config.era;
         let server = self.server_mut(at.server);
         let (era, said, helps) = match failure {
@@ -94,15 +96,22 @@ impl Mux {
             refused.into_iter().for_each(|(call, error)| self.todo.fail(call, error));
             if !succeeds && !of_client {
                 // Else the old one goes on, and nobody has to do without.
-                self.ailed(at.server, None, &said);
+                self.ailed(at.server, Ailment::of(&[], &said));
             }
         }
         self.todo.serve(at.server);
     }
 
-    /// Whether a server is known to open for clients of another profile.
-    fn welcomes_others(&self, server: ServerId, profile: &Profile) -> bool {
+    /// Whether a start that failed is the trouble of one kind of client: an instance for another kind takes calls, or the
+    /// server is known to open for others and no start for another kind has failed lately.
+    fn is_of_one_kind(&self, server: ServerId, profile: &Profile) -> bool {
         let server = self.server(server);
+        if server.pool.has_ready_for_others(profile) {
+            return true;
+        }
+        if server.pool.setbacks.of_others(profile) {
+            return false;
+        }
         let own = VariantKey::of_introduction(profile);
         let others = server.catalogue.variants().filter(|variant| variant.key != own);
         others.filter(|variant| variant.key.era == own.era).any(|variant| variant.introduction().is_some())
@@ -138,8 +147,9 @@ impl Mux {
         self.note_mishap(at, "misbehaved", why);
         self.server_mut(at.server).pool.stop(at.key, StopReason::Misbehaved);
         self.server_mut(at.server).pool.crashed();
+        let met = met::at_the_end_of(self.instance(at), &self.callers);
         self.lose(at, &Error::ServerMisbehaved { server, detail: why.to_owned() });
-        self.ailed(at.server, None, why);
+        self.ailed(at.server, Ailment::of(&met, why));
         self.todo.serve(at.server);
     }
 
@@ -203,10 +213,12 @@ impl Mux {
             }
         }
         self.server_mut(at.server).pool.stop(at.key, StopReason::Ended);
+        let met = met::at_the_end_of(self.instance(at), &self.callers);
         self.lose(at, &Error::ServerDied { server, detail });
         // One that read no more has failed, though it may have finished what it had.
         if deaf || matches!(state, State::Ready | State::Draining) {
-            self.ailed(at.server, None, &format!("an instance ended by itself: {how}"));
+            let cause = format!("an instance ended by itself: {how}");
+            self.ailed(at.server, Ailment::of(&met, &cause));
         }
         self.todo.serve(at.server);
     }

@@ -18,6 +18,7 @@ use crate::era::bridge::capabilities::client_info;
 use crate::era::profile::Profile;
 use crate::era::{Era, implementation, legacy, modern};
 use crate::error::Error;
+use crate::guard::principal::Principal;
 use crate::key::{CallKey, CallerKey, InstanceRef, ServerId};
 use crate::wire::scan::Field;
 
@@ -116,7 +117,7 @@ impl Mux {
         let tried = over.iter().filter_map(|errand| self.calls.get(*errand)).any(|call| call.trials.decide());
         over.into_iter().for_each(|errand| self.cancel(errand, None));
         if tried {
-            self.works(at.server);
+            self.works(at.server, Principal::MCPOOL);
         }
         self.drop_vain_introductions(at.server, profile.era().other());
         self.introduction_settled(at.server, &profile, None);

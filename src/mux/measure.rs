@@ -56,7 +56,11 @@ impl Mux {
             },
             tools: [breaker::State::Open, breaker::State::HalfOpen].map(|state| {
                 let gate = &self.server(id).gate;
-                gate.sick_tools().filter(|(_, breaker)| breaker.state(clock::now()) == state).count()
+                gate.sick_tools().filter(|(_, breaker)| breaker.worst(clock::now()) == state).count()
+            }),
+            clients: [breaker::State::Open, breaker::State::HalfOpen].map(|state| {
+                let parties = self.server(id).gate.breaker.parties(clock::now());
+                parties.filter(|(_, circuit)| circuit.state(clock::now()) == state).count()
             }),
             asks: pool.instances.values().map(|instance| instance.asks.len()).sum(),
             memory: pool.instances.values().map(|instance| instance.memory).sum(),

@@ -83,9 +83,10 @@ impl Mux {
         let id = message.raw(Field::ProgressToken).and_then(digits).map(WireId);
         let entry = id.and_then(|id| self.instance(at)?.pending.get(id));
         let timeout = self.server(at.server).config.timeout.call;
-        if entry.and_then(|entry| self.calls.get(entry.call)).is_some_and(|call| call.trials.decide()) {
+        let tries = entry.and_then(|entry| self.calls.get(entry.call)).filter(|call| call.trials.decide());
+        if let Some(who) = tries.map(|call| call.met_by(&self.callers)) {
             // It may work for long, and nobody else is let through meanwhile.
-            self.works(at.server);
+            self.works(at.server, who);
         }
         if let Some(call) = entry.and_then(|entry| self.calls.get_mut(entry.call)) {
             if !call.is_held() {

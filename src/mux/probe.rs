@@ -1,16 +1,22 @@
-//! Called by the sweep: whether an idle instance still answers. A busy one proves itself by answering. Servers exist
-//! that ignore `ping`, so what does not answer one is asked for a list before anything is held against it.
+//! Called by the sweep: whether an instance that says nothing still answers, idle or busy. A busy one proves itself by any
+//! word. Servers exist that ignore `ping`, so what does not answer one is asked for a list before anything is held against
+//! it.
+
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Mux;
 use super::errand::{Errand, Outcome};
+use crate::caller::met;
 use crate::catalogue::list::ListKind;
 use crate::clock;
 use crate::era::modern;
 use crate::era::profile::Profile;
+use crate::guard::breaker::Ailment;
 use crate::key::{CallerKey, InstanceRef};
 use crate::metrics::Probe;
+use crate::pool::health::Overdue;
 use crate::pool::instance::{Instance, State};
 use crate::pool::reason::StopReason;
 use crate::wire::message::member;
@@ -25,6 +31,11 @@ pub enum Question {
 }
 
 impl Question {
+    /// What an instance is asked first.
+    fn first(instance: &Instance) -> Question {
+        if instance.health.ignores_ping() { Question::List } else { Question::Ping }
+    }
+
     /// The method and the parameters.
     fn request(self, instance: &Instance) -> (&'static str, String) {
         let modern = instance.profile == Profile::Modern;
@@ -44,25 +55,30 @@ impl Question {
 }
 
 impl Mux {
-    /// Probes an instance that has been silent and without work for long enough; when to look again.
+    /// Probes an instance that has said no word for long enough, be it that it had no work, or that it had some; when to
+    /// look again.
     pub(super) fn sweep_probe(&mut self, at: InstanceRef, now: Instant) -> Option<Instant> {
         let every = self.server(at.server).config.probe.every?;
-        let instance = self.instance(at).filter(|instance| instance.state == State::Ready)?;
-        if !instance.pending.rests() || instance.pending.is_probed() {
+        let instance = self.instance_mut(at).filter(|instance| instance.state == State::Ready)?;
+        if instance.pending.is_probed() {
             return None;
         }
-        let due = instance.idle_since.max(instance.probed_at) + every;
+        if !instance.asks.is_empty() {
+            // It waits for somebody else's word.
+            instance.health.spoke();
+        }
+        let due = due(instance, every, now);
         if due > now {
             return Some(due);
         }
-        let question = if instance.ignores_ping { Question::List } else { Question::Ping };
+        let question = Question::first(instance);
         self.probe(at, question);
         None
     }
 
     fn probe(&mut self, at: InstanceRef, question: Question) {
         let Some(instance) = self.instance_mut(at) else { return };
-        instance.probed_at = clock::now();
+        instance.health.asked(clock::now());
         let (profile, (method, params)) = (instance.profile.clone(), question.request(instance));
         let errand = Errand::Probe(at.key, question);
         self.send_errand(at.server, CallerKey::default(), profile, Some(at.key), (method, &params), errand);
@@ -70,53 +86,68 @@ impl Mux {
 
     /// A probe was answered, or not.
     pub(super) fn probed(&mut self, at: InstanceRef, question: Question, outcome: &Outcome<'_>) {
-        let failures = self.server(at.server).config.probe.failures;
+        let config = self.server(at.server).config.clone();
+        let now = clock::now();
         let Some(instance) = self.instance_mut(at).filter(|instance| instance.state == State::Ready) else { return };
         if let Outcome::Answer(_) = outcome {
             // Any answer is a sign of life, an error too.
-            let confirmed = question == Question::List && !instance.ignores_ping;
-            instance.ignores_ping |= confirmed;
+            let confirmed = question == Question::List && instance.health.answered_list();
             self.server(at.server).pool.metrics.probed(if confirmed { Probe::Confirmed } else { Probe::Answered });
             return self.look_again(at);
         }
-        if !instance.pending.rests() || instance.idle_since > instance.probed_at {
-            // It has work, or had some meanwhile, and may have been too busy for anything else.
+        let works = !instance.pending.rests() || instance.idle_since > instance.health.asked_at();
+        // A call that ran out of time has waited for long enough as well.
+        let long = config.probe.every.unwrap_or(config.timeout.call).min(config.timeout.call);
+        if works && !instance.health.is_silent_for(long, now) {
+            // It has said something meanwhile, or is busy for a short time only.
             return self.look_again(at);
         }
         if question == Question::Ping {
             return self.probe(at, Question::List);
         }
-        instance.missed += 1;
-        let missed = instance.missed;
+        let missed = instance.health.missed_one();
         let serial = instance.serial;
         self.server(at.server).pool.metrics.probed(Probe::Missed);
-        let name = &self.server(at.server).config.name;
-        tracing::info!(server = name, instance = serial, missed, "answers neither a ping nor a list");
-        if missed >= failures {
+        tracing::info!(server = config.name, instance = serial, missed, "answers neither a ping nor a list");
+        if missed >= config.probe.failures {
+            // What it is busy with may be the cause.
+            let met = met::in_flight_on(self.instance(at), &self.callers);
             self.unresponsive(at);
-            return self.ailed(at.server, None, "it does not answer probes");
+            return self.ailed(at.server, Ailment::of(&met, "it does not answer probes"));
         }
         self.look_again(at);
     }
 
-    fn look_again(&self, at: InstanceRef) {
+    fn look_again(&mut self, at: InstanceRef) {
         let every = self.server(at.server).config.probe.every;
-        if let (Some(every), Some(instance)) = (every, self.instance(at)) {
-            self.alarm.at(instance.idle_since.max(instance.probed_at) + every);
+        let now = clock::now();
+        if let (Some(every), Some(instance)) = (every, self.instance_mut(at)) {
+            let due = due(instance, every, now);
+            self.alarm.at(due);
         }
     }
 
-    /// A call ran out of time: too many in a row, and the instance is not used any more.
-    pub(super) fn ran_out_of_time(&mut self, at: InstanceRef) {
+    /// A call of a caller ran out of time: the instance is asked whether it answers anything. If it answers no call of those
+    /// who use it, it is not used any more; what one of them alone meets may be that one's doing.
+    pub(super) fn ran_out_of_time(&mut self, at: InstanceRef, caller: CallerKey) {
         let failures = self.server(at.server).config.probe.failures;
-        let Some(instance) = self.instance_mut(at) else { return };
-        instance.missed += 1;
-        if instance.missed >= failures && instance.state == State::Ready {
-            self.unresponsive(at);
+        let who = self.principal(caller);
+        let Some(instance) = self.instance_mut(at).filter(|instance| instance.state == State::Ready) else { return };
+        let question = Some(Question::first(instance)).filter(|_| !instance.pending.is_probed());
+        // Those who use it are looked through once for so many, not each time.
+        let gone = match instance.health.ran_out_of_time(who, failures) {
+            Overdue::Few => false,
+            Overdue::OfOne => !met::is_used_by_others(at, who, &self.callers),
+            Overdue::OfSeveral => true,
+        };
+        if gone {
+            return self.unresponsive(at);
         }
+        question.into_iter().for_each(|question| self.probe(at, question));
     }
 
-    /// An instance does not answer any more: nothing new goes there, and another takes its place.
+    /// An instance does not answer any more: nothing new goes there, and another takes its place. What it has it may finish,
+    /// and if it answers after all, it goes on.
     fn unresponsive(&mut self, at: InstanceRef) {
         self.note_mishap(at, "unresponsive", "it left calls or probes unanswered");
         self.drain(at, StopReason::Unresponsive);
@@ -126,4 +157,10 @@ impl Mux {
         }
         self.todo.keep_min(at.server);
     }
+}
+
+/// When an instance is to be asked whether it answers.
+fn due(instance: &mut Instance, every: Duration, now: Instant) -> Instant {
+    let idle = instance.pending.rests().then_some(instance.idle_since);
+    instance.health.due(idle, every, now)
 }

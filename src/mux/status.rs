@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::Mux;
 use super::servers::{Server, Standing};
 use crate::catalogue::Variant;
 use crate::catalogue::legible::Told;
 use crate::clock;
+use crate::guard::breaker::Breaker;
 use crate::key::ServerId;
 use crate::pool::instance::Instance;
 use crate::pool::mishap::Mishap;
@@ -214,12 +216,43 @@ fn breaker_status(server: &Server) -> Value {
     let (breaker, now) = (&server.gate.breaker, clock::now());
     let retry = breaker.opens_for(now).map(|retry| retry.as_millis() as u64);
     let cause = Some(breaker.cause()).filter(|cause| !cause.is_empty());
-    let tools: Vec<Value> = server.gate.sick_tools().map(|(tool, breaker)| {
-        let retry = breaker.opens_for(now).map(|retry| retry.as_millis() as u64);
-        json!({ "tool": tool, "state": breaker.state(now).as_str(), "retry_in_ms": retry, "cause": breaker.cause() })
-    }).collect();
-    let trips = server.pool.metrics.trips();
-    json!({ "state": breaker.state(now).as_str(), "retry_in_ms": retry, "cause": cause, "trips": trips, "tools": tools })
+    let tools: Vec<Value> = server
+        .gate
+        .sick_tools()
+        .map(|(tool, breaker)| {
+            let retry = breaker.opens_for(now).map(|retry| retry.as_millis() as u64);
+            let clients = clients_refused(breaker, now);
+            json!({
+                "tool": tool,
+                "state": breaker.state(now).as_str(),
+                "retry_in_ms": retry,
+                "cause": breaker.cause(),
+                "clients": clients,
+            })
+        })
+        .collect();
+    json!({
+        "state": breaker.state(now).as_str(),
+        "retry_in_ms": retry,
+        "cause": cause,
+        "trips": server.pool.metrics.trips(),
+        "tools": tools,
+        "clients": clients_refused(breaker, now),
+    })
+}
+
+/// Clients that alone are refused, since only their calls failed.
+fn clients_refused(breaker: &Breaker, now: Instant) -> Vec<Value> {
+    let parties = breaker.parties(now).map(|(who, circuit)| {
+        json!({
+            "uid": who.user(),
+            "pid": who.process(),
+            "state": circuit.state(now).as_str(),
+            "retry_in_ms": circuit.opens_for(now).map(|retry| retry.as_millis() as u64),
+            "cause": circuit.cause(),
+        })
+    });
+    parties.collect()
 }
 
 fn lease_status(server: &Server) -> Value {
@@ -263,11 +296,10 @@ fn instance_status(
         "tasks": instance.tasks,
         "age_ms": instance.born.elapsed().as_millis() as u64,
         "idle_ms": instance.pending.rests().then(|| instance.idle_since.elapsed().as_millis() as u64),
-        "missed": instance.missed,
+        "missed": instance.health.missed(),
         "memory": tree.bytes,
         "memory_bytes": tree.bytes,
         "process_tree": tree.processes,
         "calls": instance.served,
-        "backlog_bytes": instance.outbox.waiting(),
     })
 }

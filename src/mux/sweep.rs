@@ -117,11 +117,11 @@ impl Mux {
                 let timeout = Error::CallTimeout { server: config.name.clone(), after: now - since, limit, value };
                 let is_callers = call.is_callers();
                 if !matches!(call.from, Source::Mcpool(Errand::Probe(..))) {
-                    self.ailed(server, Some(key), "a call ran out of time");
+                    self.call_failed(key, "a call ran out of time");
                 }
                 if is_callers {
                     // Before its place is given to a call that waits.
-                    self.ran_out_of_time(InstanceRef { server, key: instance });
+                    self.ran_out_of_time(InstanceRef { server, key: instance }, caller);
                 }
                 self.give_up(key, timeout);
             }

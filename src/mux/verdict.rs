@@ -2,16 +2,20 @@
 //! ([decision 9](../../docs/decisions/0009-what-counts-against-a-server.md)).
 
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::time::Duration;
 
 use super::Mux;
 use super::call::{Call, Source};
 use super::errand::Errand;
 use super::gate::TOOLS;
+use super::servers::Server;
 use crate::caller::names;
 use crate::catalogue::list::ListKind;
 use crate::clock;
 use crate::error::Error;
-use crate::guard::breaker::{Breaker, State};
+use crate::guard::breaker::{Ailment, Breaker, Opened, Refusal};
+use crate::guard::principal::Principal;
 use crate::key::{CallKey, CallerKey, ServerId};
 use crate::wire::message::{Kind, Message, member};
 use crate::wire::scan::Field;
@@ -29,19 +33,20 @@ impl Mux {
         if answer.kind() == Kind::Error
             && answer.raw(Field::Error).and_then(|error| member(error, "code")) == Some(INTERNAL_ERROR)
         {
-            return self.ailed(id, Some(key), "it answered with an internal error");
+            return self.call_failed(key, "it answered with an internal error");
         }
         if matches!(call.from, Source::Mcpool(_)) && !call.trials.decide() {
             // A server that lists well and dies in every call would look healthy each time it was started.
             return;
         }
+        let who = call.met_by(&self.callers);
         let gate = &self.server(id).gate;
         let tool = if gate.tools.is_empty() { None } else { self.tool_called(call) };
         let server = &mut self.servers[id.0];
         if let Some(tool) = tool
             && let Some(breaker) = server.gate.tools.get_mut(&tool)
         {
-            if breaker.succeeded() {
+            if breaker.succeeded(who) {
                 tracing::info!(server = server.config.name, tool, "the breaker of a tool closes: it works again");
             }
             if breaker.is_clean() {
@@ -49,58 +54,80 @@ impl Mux {
             }
         }
         server.pool.setbacks.answered();
-        self.works(id);
+        self.works(id, who);
     }
 
-    /// The server was seen to work.
-    pub(super) fn works(&mut self, id: ServerId) {
+    /// The server was seen to work, for whoever's call it was.
+    pub(super) fn works(&mut self, id: ServerId, who: Principal) {
         let server = self.server_mut(id);
-        if server.gate.breaker.succeeded() {
+        if server.gate.breaker.succeeded(who) {
             tracing::info!(server = server.config.name, "the breaker closes: the server works again");
         }
     }
 
-    /// Something happened that tells of a sick server, or, in a call, of a sick tool where tools are told apart. Where
-    /// one call tries, no other call decides: it was sent before.
-    pub(super) fn ailed(&mut self, id: ServerId, call: Option<CallKey>, cause: &str) {
-        let call = call.and_then(|key| self.calls.get(key));
-        if call.is_some_and(|call| !self.decides(call)) {
-            return;
-        }
-        let (now, jitter) = (clock::now(), self.jitter());
-        let undecided = |breaker: &Breaker| breaker.state(now) == State::HalfOpen;
-        let tries = call.is_none_or(|call| call.trials.server.is_some());
-        let tries_tool = call.is_some_and(|call| call.trials.tool.is_some());
-        let tool = call.filter(|_| self.server(id).gate.per_tool).and_then(|call| self.tool_called(call));
-        let tool = tool.filter(|tool| self.is_told_apart(id, tool));
-        let server = &mut self.servers[id.0];
-        let config = server.config.breaker;
-        let name = &server.config.name;
+    /// A call failed in a way that tells of a sick server, or, where tools are told apart, of a sick tool.
+    pub(super) fn call_failed(&mut self, key: CallKey, cause: &str) {
+        let Some(call) = self.calls.get(key).filter(|call| self.decides(call)) else { return };
+        let (id, who, now, jitter) = (call.server, call.met_by(&self.callers), clock::now(), jitter(&self.random));
+        let met: &[Principal] = if who == Principal::MCPOOL { &[] } else { &[who] };
+        let tool = Some(call).filter(|_| self.server(id).gate.per_tool).and_then(|call| self.tool_called(call));
+        let tool = tool.filter(|tool| self.server(id).tells_apart(tool));
+        let Mux { servers, calls, .. } = self;
+        let (server, trials) = (&mut servers[id.0], &calls[key].trials);
+        let (config, name) = (server.config.breaker, &server.config.name);
         if let Some(tool) = tool {
             let breaker = server.gate.tools.entry(tool.clone()).or_insert_with(|| Breaker::new(config));
-            if (tries_tool || !undecided(breaker)) && breaker.failed(now, jitter, cause) {
+            let opened = breaker.failed(Ailment { met, call: Some(trials.tool.tries()), cause }, now, jitter);
+            if opened.for_all {
                 tracing::info!(server = name, tool, cause, open_for = %clock::rounded(breaker.opens_for(now).unwrap_or_default()), "the breaker of a tool opens");
+            } else if !opened.for_parties.is_empty() {
+                tracing::info!(server = name, tool, cause, "the breaker of a tool opens for one client");
             }
-            if !tries {
+            if !trials.server.decides() {
                 return;
             }
         }
-        if !tries && undecided(&server.gate.breaker) || !server.gate.breaker.failed(now, jitter, cause) {
-            return;
-        }
-        server.pool.metrics.tripped();
-        let retry = server.gate.breaker.opens_for(now).unwrap_or_default();
-        tracing::info!(server = name, cause, open_for = %clock::rounded(retry), "the breaker opens: calls are refused");
-        let error = Error::BreakerOpen { server: name.clone(), cause: cause.to_owned(), retry };
-        let waiting = server.pool.queue.remove_needing(|_| true);
-        waiting.into_iter().for_each(|ticket| self.todo.fail(ticket.call, error.clone()));
+        let call = Some(trials.server.tries());
+        self.ailed(id, Ailment { met, call, cause });
     }
 
-    /// Whether a tool has a breaker of its own: not if it only has a name, which is any caller's choice.
-    fn is_told_apart(&self, id: ServerId, tool: &str) -> bool {
-        let server = self.server(id);
-        let has_one = server.gate.tools.contains_key(tool);
-        has_one || tool.len() <= LONGEST_NAME && server.gate.tools.len() < TOOLS && server.catalogue.may_offer(tool)
+    /// Something happened that tells of a sick server, or of a sick client. If that opens the breaker, whoever waits is told
+    /// at once.
+    pub(super) fn ailed(&mut self, id: ServerId, failure: Ailment<'_>) {
+        let (now, jitter, cause) = (clock::now(), jitter(&self.random), failure.cause);
+        let Mux { servers, callers, .. } = self;
+        let server = &mut servers[id.0];
+        let opened = server.gate.breaker.failed(failure, now, jitter);
+        if opened == Opened::default() {
+            return;
+        }
+        let name = &server.config.name;
+        server.pool.metrics.tripped();
+        let waiting = if opened.for_all {
+            let retry = server.gate.breaker.opens_for(now).unwrap_or_default();
+            tracing::info!(server = name, cause, open_for = %clock::rounded(retry), "the breaker opens: calls are refused");
+            server.pool.queue.remove_needing(|_| true)
+        } else {
+            for who in &opened.for_parties {
+                tracing::info!(
+                    server = name,
+                    cause,
+                    user = who.user(),
+                    pid = who.process(),
+                    "the breaker opens for one client: its calls are refused"
+                );
+            }
+            let theirs = callers.iter().filter(|(_, caller)| opened.for_parties.contains(&caller.principal));
+            theirs.flat_map(|(caller, _)| server.pool.queue.remove_of(caller, |_| true)).collect()
+        };
+        for ticket in waiting {
+            let refusal = self.server(id).gate.breaker.refuses(self.principal(ticket.caller), now);
+            let (cause, alone) = (cause.to_owned(), !opened.for_all);
+            let refusal = refusal.unwrap_or(Refusal { retry: Duration::ZERO, cause, alone });
+            let Refusal { retry, cause, alone } = refusal;
+            let server = self.server(id).config.name.clone();
+            self.todo.fail(ticket.call, Error::BreakerOpen { server, cause, retry, alone });
+        }
     }
 
     /// Whether what becomes of a call may open and close breakers: requests that are answered soon. The rest of what
@@ -114,11 +141,6 @@ impl Mux {
             }
             Source::Mcpool(_) => false,
         }
-    }
-
-    /// A factor between 0.75 and 1.25.
-    fn jitter(&self) -> f64 {
-        0.75 + self.random.borrow_mut().f64() / 2.0
     }
 
     /// The server's own name for the tool that a call is for.
@@ -143,4 +165,17 @@ impl Mux {
             None => Some(name.into_owned()),
         }
     }
+}
+
+impl Server {
+    /// Whether a tool has a breaker of its own: not if it only has a name, which is any caller's choice.
+    fn tells_apart(&self, tool: &str) -> bool {
+        let has_one = self.gate.tools.contains_key(tool);
+        has_one || tool.len() <= LONGEST_NAME && self.gate.tools.len() < TOOLS && self.catalogue.may_offer(tool)
+    }
+}
+
+/// A factor between 0.75 and 1.25.
+fn jitter(random: &RefCell<fastrand::Rng>) -> f64 {
+    0.75 + random.borrow_mut().f64() / 2.0
 }

@@ -27,6 +27,18 @@ impl Pool {
             instance.state = State::Draining;
             instance.leaves = Some(why);
             instance.drained_since = Some(clock::now());
+        } else if instance.state == State::Draining && instance.leaves == Some(StopReason::Unresponsive) {
+            // It is not taken back then, whatever it says.
+            instance.leaves = Some(why);
+        }
+    }
+
+    /// Lets an instance take calls again that was given none because it said nothing: it has answered.
+    pub fn go_on(&mut self, key: InstanceKey) {
+        let instance = self.instances.get_mut(key).filter(|instance| instance.state == State::Draining);
+        if let Some(instance) = instance.filter(|instance| instance.leaves == Some(StopReason::Unresponsive)) {
+            tracing::info!(server = self.config.name, instance = instance.serial, "goes on: it has answered");
+            (instance.state, instance.leaves, instance.drained_since) = (State::Ready, None, None);
         }
     }
 

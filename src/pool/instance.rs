@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use super::asks::Asks;
 use super::handshake::Stage;
+use super::health::Health;
 use super::lease::Lease;
 use super::need::{Need, Told};
 use super::pending::{InFlightOf, Pending};
@@ -59,7 +60,7 @@ pub struct Instance {
     pub offers: Offers,
     pub outbox: Outbox,
     /// Its server, as who says what may be lost.
-    speaker: Speaker,
+    pub(super) speaker: Speaker,
     pub stderr: Tail,
     pub pid: Option<u32>,
     /// Whether its process was started at all.
@@ -103,12 +104,7 @@ pub struct Instance {
     pub leased: bool,
     /// Why it is drained or stopped.
     pub leaves: Option<StopReason>,
-    /// Probes and calls in a row that it did not answer in time.
-    pub missed: u32,
-    /// When it was probed last.
-    pub probed_at: Instant,
-    /// Whether it answers a list request but no `ping`.
-    pub ignores_ping: bool,
+    pub health: Health,
     /// Resident memory of its process tree in bytes, when that was looked at last.
     pub memory: u64,
     /// Since when it is drained.
@@ -168,9 +164,7 @@ impl Instance {
             served: 0,
             leased: false,
             leaves: None,
-            missed: 0,
-            probed_at: now,
-            ignores_ping: false,
+            health: Health::new(now),
             memory: 0,
             drained_since: None,
             stays_until: None,
@@ -262,11 +256,6 @@ impl Instance {
             Some((owner, Lease::Session)) => Need::new(self.profile.clone(), self.roots.clone(), Lease::Session, owner),
             _ => Need::of_nobody(self.told()),
         }
-    }
-
-    /// Its server, as who is not told what may be lost.
-    pub(super) fn speaker(&self) -> &Speaker {
-        &self.speaker
     }
 
     /// Whether it reads what it is sent, or at least not much waits for that: otherwise it gets no new calls.

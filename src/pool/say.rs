@@ -45,7 +45,7 @@ impl Instance {
     }
 
     fn say(&self, line: impl Into<Bytes>) {
-        self.outbox.news(self.speaker(), Topic::None, &Splice::new(line.into()));
+        self.outbox.news(&self.speaker, Topic::None, &Splice::new(line.into()));
     }
 
     /// Sends a call on: its line with our id and our progress token.

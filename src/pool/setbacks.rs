@@ -82,6 +82,12 @@ impl Setbacks {
         self.failures.get(profile).filter(|failure| clock::now() < failure.until)
     }
 
+    /// Whether starts for other profiles have failed lately.
+    pub fn of_others(&self, profile: &Profile) -> bool {
+        let (now, most) = (clock::now(), self.backoff.most);
+        self.failures.iter().any(|(other, failure)| other != profile && now < failure.until + most)
+    }
+
     /// Whether no instance for a profile is to be started now.
     pub fn back_off(&self, profile: &Profile) -> bool {
         self.rests_until().is_some() || self.of(profile).is_some()

@@ -6,15 +6,16 @@ use std::time::Duration;
 use mcpool::config::Server;
 use serde_json::json;
 
-use crate::breaker::{called, caller, is, refused, server, state};
+use crate::breaker::{alone, called, caller, is, refused, server, state};
 use crate::support::{Caller, Proxy, after, legacy, moody, play, sampling, seconds, settled};
 
 const REVISION: &str = "2025-06-18";
 
-/// Lets the breaker open, and half open again.
-async fn half_open(proxy: &Proxy, caller: &Caller) {
+/// Lets the breaker open for all, since the calls of two fail, and half open again.
+async fn half_open(proxy: &Proxy, caller: &Caller, other: &Caller) {
     while state(proxy).0 == "closed" {
         caller.call("sick", json!({})).await;
+        other.call("sick", json!({})).await;
     }
     let open = refused(caller, "ok").await;
     after(open.retry_after()).await;
@@ -26,7 +27,7 @@ fn one_call_tries_while_others_are_refused_and_if_it_is_cancelled_the_next_one_t
     play(async {
         let proxy = server(moody().into(), 1, |_| {}).await;
         let (a, b) = (caller(&proxy).await, caller(&proxy).await);
-        half_open(&proxy, &a).await;
+        half_open(&proxy, &a, &b).await;
         let trial = a.begin("hang", json!({}));
         settled().await;
         assert!(refused(&b, "ok").await.retry_after() <= seconds(1));
@@ -34,8 +35,8 @@ fn one_call_tries_while_others_are_refused_and_if_it_is_cancelled_the_next_one_t
         trial.cancel();
         settled().await;
         assert_eq!(b.call("ok", json!({})).await.text(), "ok");
-        assert_eq!(state(&proxy), is("closed", 1));
-        assert_eq!(called(&proxy), ["sick", "hang", "ok"]);
+        assert_eq!(state(&proxy), is("closed", 2));
+        assert_eq!(called(&proxy), ["sick", "sick", "hang", "ok"]);
     });
 }
 
@@ -44,13 +45,13 @@ fn if_the_caller_of_the_trial_hangs_up_the_next_one_tries() {
     play(async {
         let proxy = server(moody().into(), 1, |_| {}).await;
         let (a, b) = (caller(&proxy).await, caller(&proxy).await);
-        half_open(&proxy, &a).await;
+        half_open(&proxy, &a, &b).await;
         a.begin("hang", json!({}));
         settled().await;
         refused(&b, "ok").await;
         a.hang_up().await;
         assert_eq!(b.call("ok", json!({})).await.text(), "ok");
-        assert_eq!(state(&proxy), is("closed", 1));
+        assert_eq!(state(&proxy), is("closed", 2));
     });
 }
 
@@ -60,7 +61,7 @@ fn the_trial_may_start_an_instance_where_none_is_left() {
         let proxy = server(moody().into(), 2, |_| {}).await;
         let (a, b) = (caller(&proxy).await, caller(&proxy).await);
         a.call("die", json!({})).await;
-        a.call("die", json!({})).await;
+        b.call("die", json!({})).await;
         let open = refused(&b, "ok").await;
         assert_eq!(proxy.instances("moody").len(), 0);
         after(open.retry_after()).await;
@@ -83,7 +84,7 @@ fn each_trial_that_fails_keeps_it_open_for_twice_as_long_up_to_a_bound() {
             assert!(bounds.contains(&wait.as_millis()), "{wait:?} is not within {bounds:?}");
             after(wait).await;
         }
-        assert_eq!(state(&proxy), is("half_open", 4));
+        assert_eq!(alone(&proxy), is("half_open", 4));
         caller.call("ok", json!({})).await;
         caller.call("sick", json!({})).await;
         assert!(refused(&caller, "ok").await.retry_after() <= Duration::from_millis(12_500));
@@ -99,15 +100,17 @@ fn what_was_sent_before_it_opened_does_not_decide_for_the_trial() {
         })
         .await;
         let (a, b) = (caller(&proxy).await, caller(&proxy).await);
-        let first = a.begin("hang", json!({}));
+        let c = caller(&proxy).await;
+        let (first, of_other) = (a.begin("hang", json!({})), b.begin("hang", json!({})));
         after(seconds(14)).await;
         let second = a.begin("hang", json!({}));
         assert_eq!(first.answer().await.reason(), Some("call_timeout"));
+        assert_eq!(of_other.answer().await.reason(), Some("call_timeout"));
         after(refused(&b, "ok").await.retry_after()).await;
-        let trial = b.begin("late", json!({"ms": 8000}));
+        let trial = c.begin("late", json!({"ms": 8000}));
         assert_eq!(second.answer().await.reason(), Some("call_timeout"));
         assert_eq!(trial.answer().await.text(), "late");
-        assert_eq!(state(&proxy), is("closed", 1));
+        assert_eq!(state(&proxy), is("closed", 2));
     });
 }
 
@@ -117,14 +120,16 @@ fn a_trial_that_asks_its_caller_something_has_shown_that_the_server_works() {
         let proxy = server(legacy(|_| {}), 1, |_| {}).await;
         let asked = proxy.legacy(REVISION).with(sampling()).connect("moody").await;
         let other = caller(&proxy).await;
-        other.call("error", json!({"code": -32603, "message": "broken"})).await;
+        for one in [&other, &caller(&proxy).await] {
+            one.call("error", json!({"code": -32603, "message": "broken"})).await;
+        }
         after(refused(&other, "echo").await.retry_after()).await;
         let trial = asked.begin("ask_sampling", json!({"prompt": "who?"}));
         let ask = asked.asked("sampling/createMessage").await;
         assert_eq!(other.call("echo", json!({})).await.text(), "{}");
         ask.answer(crate::support::sample("me"));
         assert!(trial.answer().await.text().contains("me"));
-        assert_eq!(state(&proxy), is("closed", 1));
+        assert_eq!(state(&proxy), is("closed", 2));
     });
 }
 
@@ -135,13 +140,15 @@ fn a_caller_that_never_tells_its_roots_does_not_keep_others_from_trying() {
         let other = caller(&proxy).await;
         let told = proxy.legacy(REVISION).with_roots(&["file:///a"]).connect("moody").await;
         told.call("echo", json!({})).await;
-        other.call("error", json!({"code": -32603, "message": "broken"})).await;
+        for one in [&other, &caller(&proxy).await] {
+            one.call("error", json!({"code": -32603, "message": "broken"})).await;
+        }
         after(refused(&other, "echo").await.retry_after()).await;
         let silent = proxy.legacy(REVISION).with(json!({"roots": {"listChanged": true}})).connect("moody").await;
         let trial = silent.begin("echo", json!({}));
         silent.asked("roots/list").await;
         assert_eq!(other.call("echo", json!({})).await.text(), "{}");
-        assert_eq!(state(&proxy), is("closed", 1));
+        assert_eq!(state(&proxy), is("closed", 2));
         assert_eq!(trial.answer().await.text(), "{}");
     });
 }
@@ -166,7 +173,7 @@ fn with_breakers_for_tools_a_sick_tool_leaves_the_others_alone() {
         assert_eq!(caller.call("ok", json!({})).await.text(), "ok");
         assert_eq!(state(&proxy), is("closed", 0));
         let tool = &proxy.server("moody")["breaker"]["tools"][0];
-        assert_eq!((&tool["tool"], &tool["state"]), (&json!("sick"), &json!("open")));
+        assert_eq!((&tool["tool"], &tool["clients"][0]["state"]), (&json!("sick"), &json!("open")));
         let (metrics, measured) = proxy.mux.with(|mux| (mux.metrics.clone(), mux.measure()));
         let text = metrics.exporter().render(&metrics, &measured);
         assert!(text.contains(r#"mcpool_tool_breakers{server="moody",state="open"} 1"#), "{text}");
@@ -205,7 +212,7 @@ fn a_server_whose_trial_runs_out_of_time_stays_refused_though_tools_have_breaker
         caller.call("die", json!({})).await;
         after(refused(&caller, "ok").await.retry_after()).await;
         assert_eq!(caller.call("hang", json!({})).await.reason(), Some("call_timeout"));
-        assert_eq!(state(&proxy), is("open", 2));
+        assert_eq!(alone(&proxy), is("open", 2));
         refused(&caller, "ok").await;
     });
 }
@@ -216,13 +223,15 @@ fn a_trial_that_reports_progress_has_shown_that_the_server_works() {
         let proxy = server(legacy(|_| {}), 1, |_| {}).await;
         let patient = caller(&proxy).await;
         let other = caller(&proxy).await;
-        other.call("error", json!({"code": -32603, "message": "broken"})).await;
+        for one in [&other, &caller(&proxy).await] {
+            one.call("error", json!({"code": -32603, "message": "broken"})).await;
+        }
         after(refused(&other, "echo").await.retry_after()).await;
         let slow = json!({"name": "slow", "arguments": {"ms": 50_000, "steps": 10}, "_meta": {"progressToken": "p"}});
         let trial = patient.request("tools/call", slow);
         patient.heard("notifications/progress").await;
         assert_eq!(other.call("echo", json!({})).await.text(), "{}");
-        assert_eq!(state(&proxy), is("closed", 1));
+        assert_eq!(state(&proxy), is("closed", 2));
         trial.answer().await.result();
     });
 }
@@ -261,6 +270,6 @@ fn a_name_that_is_no_tool_has_no_breaker_of_its_own() {
         for number in 0..2 {
             assert_eq!(caller.call(&format!("made up {number}"), json!({})).await.code(), -32603);
         }
-        assert_eq!(state(&proxy), is("open", 1));
+        assert_eq!(alone(&proxy), is("open", 1));
     });
 }

@@ -23,6 +23,7 @@ mod counted;
 mod crashes;
 mod drain;
 mod eras;
+mod evidence;
 mod first_contact;
 mod fixed_roots;
 mod full_pools;

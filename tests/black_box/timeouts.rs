@@ -5,7 +5,7 @@ use mcpool::config::Server;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::support::{Caller, Proxy, after, legacy, moody, play, proxy, script, seconds, settled};
+use crate::support::{Behaviour, Caller, Proxy, after, legacy, moody, play, proxy, script, seconds, settled};
 
 const REVISION: &str = "2025-06-18";
 
@@ -22,6 +22,11 @@ async fn runs_out_of_time(caller: &Caller) {
     assert_eq!(caller.call("forget", json!({})).await.reason(), Some("call_timeout"));
 }
 
+/// A server that answers calls, if it likes, and nothing that only asks whether it is there.
+fn quiet() -> Behaviour {
+    moody().on("ping", |_, _| {}).on("tools/list", |_, _| {}).into()
+}
+
 #[test]
 fn an_instance_that_answers_none_of_three_calls_is_replaced() {
     play(async {
@@ -36,6 +41,37 @@ fn an_instance_that_answers_none_of_three_calls_is_replaced() {
         settled().await;
         assert_eq!(proxy.instances("echo").len(), 0);
         assert_eq!(caller.instance().await, "echo-1");
+    });
+}
+
+#[test]
+fn an_instance_is_asked_when_a_call_ran_out_of_time() {
+    play(async {
+        let proxy = proxy().server("x", quiet()).set(|server| server.timeout.call = seconds(5)).start().await;
+        let (a, b) = (proxy.legacy(REVISION).connect("x").await, proxy.legacy(REVISION).connect("x").await);
+        assert_eq!(b.call("ok", json!({})).await.text(), "ok");
+        for missed in 1..=2 {
+            assert_eq!(a.call("hang", json!({})).await.reason(), Some("call_timeout"));
+            after(seconds(11)).await;
+            assert_eq!(proxy.instances("x")[0]["missed"], missed);
+        }
+        assert_eq!(a.call("hang", json!({})).await.reason(), Some("call_timeout"));
+        after(seconds(11)).await;
+        assert_eq!(b.call("ok", json!({})).await.text(), "ok");
+        assert_eq!(proxy.started("x"), 2);
+    });
+}
+
+#[test]
+fn one_client_ends_no_instance_for_others_however_many_of_its_calls_run_out_of_time() {
+    play(async {
+        let proxy = echo(|_| {}).await;
+        let (greedy, modest) =
+            (proxy.legacy(REVISION).connect("echo").await, proxy.legacy(REVISION).connect("echo").await);
+        for _ in 0..10 {
+            runs_out_of_time(&greedy).await;
+            assert_eq!(modest.instance().await, "echo-0");
+        }
     });
 }
 
@@ -68,23 +104,26 @@ fn one_that_answers_now_and_then_is_kept() {
 }
 
 #[test]
-fn what_runs_on_an_instance_that_is_replaced_comes_to_its_end() {
+fn what_runs_on_an_instance_that_says_nothing_comes_to_its_end_and_then_it_goes_on() {
     play(async {
-        let proxy = echo(|server| server.timeout.max = seconds(100)).await;
-        let (patient, other) =
-            (proxy.legacy(REVISION).connect("echo").await, proxy.legacy(REVISION).connect("echo").await);
-        let slow = patient.begin_telling(json!("t"), "slow", json!({"ms": 40_000, "steps": 40}));
+        let proxy = proxy()
+            .server("x", quiet())
+            .set(|server| {
+                server.timeout.call = seconds(60);
+                (server.probe.every, server.probe.failures) = (Some(seconds(10)), 2);
+            })
+            .start()
+            .await;
+        let (patient, other) = (proxy.legacy(REVISION).connect("x").await, proxy.legacy(REVISION).connect("x").await);
+        let slow = patient.begin("late", json!({"ms": 50_000}));
+        after(seconds(40)).await;
+        assert_eq!(proxy.instances("x")[0]["state"], "draining");
+        assert_eq!(other.call("ok", json!({})).await.text(), "ok");
+        assert_eq!((proxy.started("x"), proxy.got("x", "tools/call").len()), (2, 2));
+        assert_eq!(slow.answer().await.text(), "late");
         settled().await;
-        for _ in 0..3 {
-            runs_out_of_time(&other).await;
-        }
-        settled().await;
-        assert_eq!(proxy.instances("echo")[0]["state"], "draining");
-        assert_eq!(other.instance().await, "echo-1");
-        assert_eq!(slow.answer().await.text(), "slept 40000 ms in 40 steps");
-        settled().await;
-        assert_eq!(proxy.instances("echo").len(), 1);
-        assert_eq!(patient.instance().await, "echo-1");
+        assert_eq!(proxy.instances("x").iter().filter(|one| one["state"] == "ready").count(), 2);
+        assert_eq!(proxy.server("x")["breaker"]["state"], "closed");
     });
 }
 
@@ -184,6 +223,19 @@ fn an_instance_that_is_given_up_gets_none_of_those_that_wait() {
         settled().await;
         assert_eq!(waiting.instance().await, "echo-1");
         assert_eq!(lost.answer().await.reason(), Some("call_timeout"));
+    });
+}
+
+#[test]
+fn an_instance_that_answers_only_when_it_is_asked_is_replaced_if_all_who_use_it_wait_in_vain() {
+    play(async {
+        let proxy = echo(|_| {}).await;
+        let (a, b) = (proxy.legacy(REVISION).connect("echo").await, proxy.legacy(REVISION).connect("echo").await);
+        assert_eq!((a.instance().await, b.instance().await), ("echo-0".to_owned(), "echo-0".to_owned()));
+        for one in [&a, &b, &a] {
+            runs_out_of_time(one).await;
+        }
+        assert_eq!(b.instance().await, "echo-1");
     });
 }
 

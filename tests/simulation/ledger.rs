@@ -20,8 +20,8 @@ pub struct Ledger {
     pub repeats: usize,
     /// Copies that died in a call, of those that die in each.
     deaths: u32,
-    /// The open breaker, as callers were told of it.
-    pub breaker: Option<Open>,
+    /// The open breakers, as callers were told of them: the one for all, and those for one caller.
+    breakers: BTreeMap<Option<usize>, Open>,
     /// When calls were made that reached it, by caller.
     admitted: BTreeMap<usize, Vec<Duration>>,
     /// How often its budget of retries began anew.
@@ -39,31 +39,33 @@ pub struct Open {
 }
 
 impl World {
-    /// A caller was told that the breaker of a server is open for so long.
-    pub fn breaker_is_open(&self, server: usize, rest: Duration) {
+    /// A caller was told that the breaker of a server is open for so long: for all, or for that caller alone.
+    pub fn breaker_is_open(&self, server: usize, alone: Option<usize>, rest: Duration) {
         let (now, until) = (self.now(), self.now() + rest);
-        let breaker = &mut self.ledgers.borrow_mut()[server].breaker;
-        if breaker.as_ref().is_none_or(|open| open.until < now && open.trial.is_none()) {
-            self.count("breakers that were seen open");
-            *breaker = Some(Open { from: now, until, trial: None });
+        let breakers = &mut self.ledgers.borrow_mut()[server].breakers;
+        if breakers.get(&alone).is_none_or(|open| open.until < now && open.trial.is_none()) {
+            self.count(if alone.is_some() {
+                "breakers that were seen open for one"
+            } else {
+                "breakers that were seen open"
+            });
+            breakers.insert(alone, Open { from: now, until, trial: None });
         }
     }
 
-    /// Whether a server's breaker was certainly open at some time.
-    pub fn was_open(&self, server: usize, at: Duration) -> bool {
+    /// Whether a server's breaker was certainly open for a caller at some time.
+    pub fn was_open(&self, server: usize, caller: usize, at: Duration) -> bool {
         // What is told is rounded up.
         const GRAIN: Duration = Duration::from_millis(2);
         let ledgers = self.ledgers.borrow();
-        let open = ledgers[server].breaker.as_ref();
-        open.is_some_and(|open| open.from < at && at + GRAIN < open.until)
+        let breakers = [None, Some(caller)].map(|of| ledgers[server].breakers.get(&of));
+        breakers.into_iter().flatten().any(|open| open.from < at && at + GRAIN < open.until)
     }
 
-    /// A server said something that shows that it works: its breaker closes, unless it is not time for that yet.
+    /// A server said something that shows that it works: its breakers close, unless it is not time for that yet.
     pub fn breaker_closes(&self, server: usize) {
-        let breaker = &mut self.ledgers.borrow_mut()[server].breaker;
-        if breaker.as_ref().is_some_and(|open| open.until <= self.now()) {
-            *breaker = None;
-        }
+        let now = self.now();
+        self.ledgers.borrow_mut()[server].breakers.retain(|_, open| open.until > now);
     }
 
     /// A call reached a copy of a server. While the breaker is open, none may; when it is half open, one at a time.
@@ -71,13 +73,21 @@ impl World {
         if !self.breakers_are_simple(server) {
             return;
         }
-        if self.was_open(server, made) {
+        let Some(caller) = self.truth(cause, |truth| truth.caller) else { return };
+        if self.was_open(server, caller, made) {
             self.fault(format!("{cause} reached s{server}#{copy} though the breaker was open"));
         }
+        for of in [None, Some(caller)] {
+            self.note_trial(server, copy, of, cause, made);
+        }
+    }
+
+    fn note_trial(&self, server: usize, copy: usize, of: Option<usize>, cause: &str, made: Duration) {
         let now = self.now();
         let trial = {
-            let breaker = &mut self.ledgers.borrow_mut()[server].breaker;
-            let Some(open) = breaker.as_mut().filter(|open| open.until < now && open.until < made) else { return };
+            let breakers = &mut self.ledgers.borrow_mut()[server].breakers;
+            let open = breakers.get_mut(&of).filter(|open| open.until < now && open.until < made);
+            let Some(open) = open else { return };
             open.trial.replace((cause.to_owned(), copy))
         };
         self.count("calls that try whether a server works again");
@@ -91,7 +101,7 @@ impl World {
     /// What limits a server begins anew.
     pub fn forget_limits(&self, server: usize) {
         let ledger = &mut self.ledgers.borrow_mut()[server];
-        ledger.breaker = None;
+        ledger.breakers.clear();
         ledger.admitted.clear();
         ledger.budgets += 1;
     }

@@ -52,6 +52,8 @@ pub struct Server {
     met: Cell<bool>,
     /// It says nothing any more.
     mute: Cell<bool>,
+    /// When it said something last.
+    spoke: Cell<Duration>,
     /// It reads nothing any more.
     deaf: Cell<bool>,
     /// How many calls it answers before it ends, if that is more than none.
@@ -104,6 +106,7 @@ impl Server {
             over: Cell::default(),
             met: Cell::default(),
             mute: Cell::default(),
+            spoke: Cell::default(),
             deaf: Cell::default(),
             left: Cell::default(),
             version: Cell::default(),
@@ -139,6 +142,7 @@ impl Server {
         if self.mute.get() {
             return;
         }
+        self.spoke.set(self.world.now());
         self.world.note(&self.name(), &line);
         // A server that is ending says nothing any more.
         let _ = self.out.send(Output::Line(line));

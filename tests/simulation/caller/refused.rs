@@ -39,7 +39,8 @@ impl Caller {
                 match retry {
                     Some(TRYING) => {}
                     Some(retry) if request.batch.is_none() && self.world.breakers_are_simple(server) => {
-                        self.world.breaker_is_open(server, retry)
+                        let alone = line.contains("for this client").then_some(self.no);
+                        self.world.breaker_is_open(server, alone, retry)
                     }
                     Some(_) => {}
                     None => self.world.fault(format!("{} was not told when to try again: {line}", self.name())),
@@ -57,7 +58,7 @@ impl Caller {
         if alone
             && !took.is_zero()
             && self.world.breakers_are_simple(server)
-            && self.world.was_open(server, request.since)
+            && self.world.was_open(server, self.no, request.since)
         {
             self.world.fault(format!("{} waited {took:?} though the breaker was open: {line}", self.name()));
         }

@@ -151,7 +151,7 @@ impl Server {
         !self.mute.get()
     }
 
-    /// Whoever is probed must have nothing to do: a busy server proves itself by answering.
+    /// Whoever is probed has nothing to do, or has said nothing for long: a busy server proves itself by any word.
     pub(super) fn check_quiet(&self, method: &str, id: &str) {
         let works = |flag: &Rc<super::Flag>| {
             let open = |truth: &mut Truth| truth.is_with(self.no);
@@ -164,7 +164,18 @@ impl Server {
         if method == "ping" && self.met.get() {
             self.world.count("pings");
         }
-        if matches!(method, "ping" | "server/discover") && self.calls.borrow().values().any(works) {
+        let config = self.world.server(self.which);
+        let now = self.world.now();
+        let silent = config.probe.every.is_some_and(|every| self.spoke.get() + every <= now);
+        let overdue = |flag: &Rc<super::Flag>| {
+            self.world.truth(&flag.cause, |truth| truth.reached + config.timeout.call <= now) == Some(true)
+        };
+        let calls = self.calls.borrow();
+        let expected = silent || calls.values().any(overdue);
+        if matches!(method, "ping" | "server/discover") && silent && calls.values().any(works) {
+            self.world.count("servers that were probed at work");
+        }
+        if matches!(method, "ping" | "server/discover") && !expected && calls.values().any(works) {
             self.world.fault(format!("{} was probed with `{method}` though it has work", self.name()));
         }
     }

@@ -37,6 +37,12 @@ impl Alarm {
         }
     }
 
+    /// The earliest deadline.
+    #[cfg(debug_assertions)]
+    pub fn next(&self) -> Option<Instant> {
+        self.next.get()
+    }
+
     /// Forgets all deadlines: whoever looks at them tells which are left.
     pub fn clear(&self) {
         self.next.set(None);

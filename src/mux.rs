@@ -8,6 +8,8 @@ pub mod backlog;
 pub mod bridge;
 pub mod call;
 pub mod callers;
+#[cfg(debug_assertions)]
+pub mod check;
 pub mod complete;
 pub mod drain;
 pub mod errand;

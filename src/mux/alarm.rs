@@ -34,10 +34,11 @@ pub fn keep(handle: &Handle) {
             let Some(mux) = mux.upgrade() else { return };
             alarm.clear();
             let _turn = Turn::begin();
-            let next = mux.borrow_mut().turn(|mux| mux.sweep(clock::now()));
-            if let Some(next) = next {
-                alarm.at(next.max(clock::now() + GRAIN));
-            }
+            mux.borrow_mut().turn(|mux| {
+                if let Some(next) = mux.sweep(clock::now()) {
+                    alarm.at(next.max(clock::now() + GRAIN));
+                }
+            });
         }
     });
 }

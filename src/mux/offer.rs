@@ -113,9 +113,7 @@ impl Mux {
         let known = &server.catalogue.known;
         let own = Some((key, Lease::Session));
         let has_own = |instance: &Instance| instance.alive() && instance.bound == own && instance.profile == *profile;
-        if server.pool.lease(profile, known.seen).0 == Lease::Session
-            && server.pool.instances.values().any(has_own)
-        {
+        if server.pool.lease(profile, known.seen).0 == Lease::Session && server.pool.instances.values().any(has_own) {
             return Scope::Owner(key);
         }
         if !(profile.has_roots() && known.asks_roots) {

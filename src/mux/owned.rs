@@ -236,8 +236,7 @@ impl Mux {
 
     /// An instance with tasks whose results are not fetched is not idle.
     fn count_tasks(&mut self, at: InstanceRef) {
-        let tasks = self.server(at.server).owned.tasks.iter();
-        let count = tasks.filter(|(_, task)| task.instance == at.key && task.stage != Stage::Fetched).count();
+        let count = self.server(at.server).owned.tasks.living_in(at.key);
         let Some(instance) = self.instance_mut(at) else { return };
         if std::mem::replace(&mut instance.tasks, count) > count && count == 0 {
             // It may have been kept for them alone.

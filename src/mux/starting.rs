@@ -141,7 +141,8 @@ impl Mux {
             }
             match call.place {
                 Place::Introductions(_) => self.refuse_introduction(key, &error),
-                _ => self.todo.fail(key, error.clone()),
+                // It may have a place in the queue.
+                _ => self.give_up(key, error.clone()),
             }
         }
         next

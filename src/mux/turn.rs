@@ -12,6 +12,8 @@ impl Mux {
         self.do_owed();
         self.end_turn();
         self.do_owed();
+        #[cfg(debug_assertions)]
+        super::check::after_turn(self);
         told
     }
 

@@ -88,6 +88,12 @@ impl Queue {
         self.spots.is_empty()
     }
 
+    /// The calls that wait, in no order.
+    #[cfg(debug_assertions)]
+    pub fn calls(&self) -> impl Iterator<Item = CallKey> {
+        self.spots.keys().copied()
+    }
+
     /// How many calls wait that the same instances can serve.
     pub fn waiting_like(&self, need: &Need) -> usize {
         if self.is_empty() {

@@ -63,6 +63,12 @@ impl Subscriptions {
         self.topics.is_empty() && self.of.is_empty()
     }
 
+    /// All who have one, or wait for one.
+    #[cfg(debug_assertions)]
+    pub fn everybody(&self) -> impl Iterator<Item = Subscriber> {
+        self.of.keys().copied()
+    }
+
     /// How many subscriptions somebody has, those among them that wait for an instance.
     pub fn count(&self, who: Subscriber) -> usize {
         self.of.get(&who).map_or(0, BTreeSet::len)

@@ -321,3 +321,18 @@ fn under_one_roof_a_start_that_goes_on_joins_later() {
         assert_eq!(proxy.started("slow"), 1);
     });
 }
+
+#[test]
+fn a_call_that_a_slow_start_kept_for_too_long_leaves_the_queue() {
+    play(async {
+        let proxy = with(opens_after(0, |_, _| {}), |_| {}).await;
+        let caller = proxy.legacy(REVISION).connect("s").await;
+        proxy.teach("s", downloads(30).into());
+        proxy.process("s", 0).crash().await;
+        let call = caller.begin("t", json!({}));
+        settled().await;
+        assert_eq!(proxy.server("s")["queue"], 1);
+        assert_eq!(call.answer().await.reason(), Some("start_failed"));
+        assert_eq!(proxy.server("s")["queue"], 0, "it was refused, and nobody waits");
+    });
+}

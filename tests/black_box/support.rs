@@ -10,6 +10,8 @@ mod script;
 mod servers;
 mod wire;
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
@@ -28,10 +30,19 @@ pub use servers::{Behaviour, Launched, both_eras, legacy, modern, mute, unstarta
 /// Longer than every deadline of mcpool: what has not come by then never comes.
 pub const FOR_EVER: Duration = Duration::from_secs(2 * 3600);
 
-/// Runs a test.
+thread_local! {
+    /// Where parts of the multiplexer did not agree after a turn.
+    static DISCORD: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
+}
+
+/// Runs a test. After each of its turns the parts of the multiplexer have to agree.
 pub fn play(test: impl Future<Output = ()>) {
+    #[cfg(debug_assertions)]
+    mcpool::mux::check::report_to(|fault| DISCORD.with_borrow_mut(|faults| faults.extend([fault])));
     let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
     LocalSet::new().block_on(&runtime, test);
+    let discord = DISCORD.take();
+    assert!(discord.is_empty(), "parts of the multiplexer did not agree: {discord:#?}");
 }
 
 /// Until nothing moves any more: the clock goes on only when no task can run.

@@ -22,6 +22,8 @@ impl Source {
             let name = file.strip_prefix(&root).expect("a file of src").with_extension("");
             let parts: Vec<&str> = name.iter().filter_map(|part| part.to_str()).collect();
             let is_test = parts.iter().any(|part| *part == "tests" || part.ends_with("_tests"));
+            // It is compiled where tests look after each turn, and knows everything by its nature.
+            let is_test = is_test || parts == ["mux", "check"];
             let text = fs::read_to_string(&file).expect("a source file");
             let code = if tests { uncommented(&text) } else { code(&text) };
             (tests || !is_test).then(|| (parts.join("::"), Module { code }))

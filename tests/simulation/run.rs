@@ -42,8 +42,18 @@ pub struct Outcome {
 }
 
 thread_local! {
-    /// Panics on this thread, also of tasks whose end nobody awaits.
+    /// Panics on this thread, also of tasks whose end nobody awaits, and parts that do not agree.
     static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Notes that parts of the multiplexer do not agree after a turn. What is wrong once is wrong in many turns.
+#[cfg(debug_assertions)]
+fn note_discord(fault: String) {
+    PANICS.with_borrow_mut(|panics| {
+        if panics.len() < 10 && !panics.contains(&fault) {
+            panics.push(fault);
+        }
+    });
 }
 
 /// Runs one seed; `aloud` prints every message.
@@ -56,6 +66,8 @@ pub fn run(seed: u64, aloud: bool) -> Outcome {
             usual(panic);
         }));
     });
+    #[cfg(debug_assertions)]
+    mcpool::mux::check::report_to(note_discord);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
     let world = runtime.block_on(async {

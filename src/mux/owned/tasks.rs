@@ -72,6 +72,11 @@ impl Tasks {
         self.all.iter().map(|((_, id), task)| (id.as_str(), task))
     }
 
+    /// How many live in an instance: their owners have not fetched the results.
+    pub fn living_in(&self, instance: InstanceKey) -> usize {
+        self.all.values().filter(|task| task.instance == instance && task.stage != Stage::Fetched).count()
+    }
+
     /// Adds one for which there is room.
     pub fn insert(&mut self, id: String, task: Task) {
         self.next = Some(self.next.map_or(task.until, |next| next.min(task.until)));

@@ -107,8 +107,8 @@ pub struct Mux {
     random: Rc<RefCell<fastrand::Rng>>,
     /// Seals what callers are given to come back with.
     tokens: Tokens,
-    /// Nothing new is begun; what runs may end.
-    draining: bool,
+    /// Nothing new is begun; what runs may end, and is so much.
+    draining: Option<usize>,
     /// Bounds the calls of all callers.
     in_flight: InFlight,
     /// Nothing goes on either.
@@ -172,7 +172,7 @@ impl Handle {
                 alarm,
                 todo: Todos::default(),
                 random,
-                draining: false,
+                draining: None,
                 in_flight: InFlight::new(in_flight),
                 ending: false,
                 drained: Rc::default(),

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 
@@ -31,10 +32,21 @@ pub enum Work {
     Again(CallKey),
     /// Subscribers hear of a resource.
     Updated(ServerId, Rc<Message>, VecDeque<Subscriber>),
-    /// Callers hear a line of mcpool's own.
-    Notice(Rc<str>, VecDeque<CallerKey>),
+    /// Callers hear a line.
+    Notice(Notice, VecDeque<CallerKey>),
+    /// Streams of callers end.
+    EndStreams(VecDeque<CallKey>),
     /// Calls are given up.
     GiveUp(Error, VecDeque<CallKey>),
+    /// Nothing is left to be answered: connections and processes end.
+    Close,
+}
+
+/// A line for callers, in which a server says of something that it is not what it was.
+pub struct Notice {
+    pub server: ServerId,
+    pub what: String,
+    pub line: Bytes,
 }
 
 /// What is still to be done.
@@ -82,6 +94,7 @@ pub fn keep(handle: &Handle) {
 impl Mux {
     /// Ends a turn: what it brought about is done, if that is not much.
     pub(super) fn end_turn(&mut self) {
+        self.note_drained();
         if !self.backlog.work.is_empty() && !self.backlog.left {
             self.backlog.left = true;
             if !self.work_off() {
@@ -126,15 +139,23 @@ impl Mux {
                 }
                 return slice.len();
             }
-            Work::Notice(line, mut told) => {
+            Work::Notice(notice, mut told) => {
                 let slice: Vec<CallerKey> = told.drain(..told.len().min(room)).collect();
-                let there = slice.iter().filter_map(|key| self.callers.get(*key));
-                there.for_each(|caller| caller.outbox.line(line.as_bytes()));
+                slice.iter().for_each(|caller| self.tell_notice(*caller, &notice));
                 if !told.is_empty() {
-                    self.backlog.work.push_front(Work::Notice(line, told));
+                    self.backlog.work.push_front(Work::Notice(notice, told));
                 }
                 return slice.len();
             }
+            Work::EndStreams(mut streams) => {
+                let slice: Vec<CallKey> = streams.drain(..streams.len().min(room)).collect();
+                slice.iter().for_each(|stream| self.end_listener(*stream));
+                if !streams.is_empty() {
+                    self.backlog.work.push_front(Work::EndStreams(streams));
+                }
+                return slice.len();
+            }
+            Work::Close => self.todo.end(),
             Work::GiveUp(error, mut calls) => {
                 let slice: Vec<CallKey> = calls.drain(..calls.len().min(room)).collect();
                 slice.iter().for_each(|call| self.give_up(*call, error.clone()));

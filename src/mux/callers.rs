@@ -50,7 +50,7 @@ impl Mux {
         let alike = |caller: &&Caller| Rc::ptr_eq(&caller.endpoint, &endpoint) && caller.rule == rule;
         let most = endpoint.rule(rule).and_then(|rule| rule.callers);
         let crowded = most.is_some_and(|most| self.callers.values().filter(alike).count() >= most);
-        if there >= self.config.limits.callers || crowded || self.draining {
+        if there >= self.config.limits.callers || crowded || self.is_draining() {
             self.metrics.callers_refused.one();
             return None;
         }

@@ -45,9 +45,7 @@ impl Mux {
         if call.place == Place::Asking {
             self.asked_no_more(key, call.server, call.pin);
         }
-        if self.draining {
-            self.note_drained();
-        }
+        self.note_end(&call);
         if self.in_stead_of(call.server) != Some(call.server) {
             // It may have been the last that a retired server was kept for.
             self.alarm.at(clock::now());
@@ -212,12 +210,15 @@ impl Mux {
             }
             Place::Queue => drop(self.server_mut(server).pool.queue.remove(key)),
             Place::Listening => self.unlisten(key),
+            Place::Behind => {
+                self.waits_no_more(server, key);
+                self.gathers_no_more(server, key);
+            }
             Place::Nowhere
             | Place::Roots
             | Place::Introductions(_)
             | Place::Lists(..)
             | Place::Held
-            | Place::Behind
             | Place::Asking => {}
         }
     }

@@ -2,6 +2,7 @@
 //! then everything ends.
 
 use super::Mux;
+use super::backlog::Work;
 use super::call::{Call, Place};
 use crate::error::Error;
 use crate::key::CallKey;
@@ -12,23 +13,21 @@ use crate::wire::scan::Field;
 impl Mux {
     /// Begins nothing new: no callers, no requests. What was accepted goes on; `drained` tells when that is over.
     pub fn begin_drain(&mut self) {
-        if self.draining {
+        if self.is_draining() {
             return;
         }
-        self.draining = true;
+        self.draining = Some(self.running());
         self.end_listens();
-        self.note_drained();
     }
 
     /// Whether nothing new is begun any more.
     pub fn is_draining(&self) -> bool {
-        self.draining
+        self.draining.is_some()
     }
 
     /// How many calls of callers are on their way, or wait for their callers to come back.
     pub fn running(&self) -> usize {
-        let runs = |call: &Call| call.is_held() || call.is_callers() && call.place != Place::Listening;
-        self.calls.values().filter(|call| runs(call)).count()
+        self.draining.unwrap_or_else(|| self.calls.values().filter(|call| runs(call)).count())
     }
 
     /// Whether anybody is connected.
@@ -36,9 +35,23 @@ impl Mux {
         !self.callers.is_empty()
     }
 
+    /// A call begins. While mcpool drains, those that run are counted, so that none has to be looked at when one ends.
+    pub(super) fn note_begin(&mut self, call: &Call) {
+        if let Some(running) = self.draining.as_mut().filter(|_| runs(call)) {
+            *running += 1;
+        }
+    }
+
+    /// A call has ended.
+    pub(super) fn note_end(&mut self, call: &Call) {
+        if let Some(running) = self.draining.as_mut().filter(|_| runs(call)) {
+            *running = running.saturating_sub(1);
+        }
+    }
+
     /// Tells whoever waits for it that nothing runs any more.
     pub(super) fn note_drained(&self) {
-        if self.draining && self.running() == 0 {
+        if self.draining == Some(0) {
             self.drained.notify_one();
         }
     }
@@ -51,15 +64,17 @@ impl Mux {
 
     /// Ends everything: no new callers, waiting calls refused, instances stopped.
     pub fn shut_down(&mut self) {
-        (self.draining, self.ending) = (true, true);
-        let calls: Vec<CallKey> = self.calls.keys().collect();
-        self.end_listens();
-        calls.into_iter().for_each(|call| self.give_up(call, Error::Drained));
-        self.todo.end();
+        self.draining.get_or_insert(0);
+        self.ending = true;
+        let listening: Vec<CallKey> = self.listeners.keys().collect();
+        let calls = self.calls.keys().filter(|call| !self.listeners.contains_key(*call)).collect();
+        self.backlog.add(Work::EndStreams(listening.into()));
+        self.backlog.add(Work::GiveUp(Error::Drained, calls));
+        self.backlog.add(Work::Close);
     }
 
-    /// Closes all connections and stops all instances: everybody was answered.
-    pub(super) fn end(&mut self) {
+    /// Ends connections and processes.
+    pub(super) fn close(&mut self) {
         self.callers.values().for_each(|caller| caller.outbox.close());
         for server in self.server_ids() {
             self.server(server).catalogue.write();
@@ -70,4 +85,9 @@ impl Mux {
             self.quiet.notify_one();
         }
     }
+}
+
+/// Whether a call is waited for when mcpool ends.
+fn runs(call: &Call) -> bool {
+    call.is_held() || call.is_callers() && call.place != Place::Listening
 }

@@ -31,6 +31,8 @@ pub enum Errand {
     Level(InstanceKey, Level),
     /// To end the subscription of an instance to a resource that nobody wants to hear of any more.
     Unsubscribe(Rc<str>),
+    /// A page of the tasks of an instance, for the request of a caller that has some at several.
+    Tasks { asked_by: CallKey, at: InstanceRef, pages: usize },
     /// Whether an idle instance still answers.
     Probe(InstanceKey, Question),
 }
@@ -135,6 +137,7 @@ impl Mux {
                 self.note_refusal(call.server, &outcome);
                 self.level_taken(InstanceRef { server: call.server, key: instance }, level);
             }
+            Errand::Tasks { asked_by, at, pages } => self.tasks_told(asked_by, at, pages, outcome),
             Errand::Unsubscribe(_) => self.note_refusal(call.server, &outcome),
         }
     }

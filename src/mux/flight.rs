@@ -32,6 +32,7 @@ impl Mux {
             Source::Caller(reply, _) => (call.caller, Some(reply.id().clone())),
             Source::Held { .. } | Source::Mcpool(_) => (call.caller, None),
         };
+        self.note_begin(&call);
         let key = self.calls.insert(call);
         if let (Some(caller), Some(id)) = (self.callers.get_mut(caller), id) {
             caller.in_flight.insert(id, key);
@@ -291,7 +292,9 @@ impl Mux {
             load: match call.from {
                 Source::Mcpool(Errand::Listen) => Load::Listening,
                 Source::Mcpool(Errand::Probe(..)) => Load::Probe,
-                Source::Mcpool(Errand::Level(..) | Errand::Resubscribe { .. } | Errand::Unsubscribe(_)) => Load::Order,
+                Source::Mcpool(
+                    Errand::Level(..) | Errand::Resubscribe { .. } | Errand::Unsubscribe(_) | Errand::Tasks { .. },
+                ) => Load::Order,
                 _ => Load::Work,
             },
             after: instance.outbox.said(),

@@ -3,14 +3,15 @@
 //! `subscriptionId`. When it ends with its instance, another is opened and the callers never notice.
 
 mod across;
-mod filter;
 mod moved;
 mod stream;
 
 use std::time::Duration;
 
 use super::Mux;
+use super::backlog::Work;
 use super::call::{Call, Place, Source};
+use super::offer::declared;
 use super::request::Accepted;
 use crate::caller::access::{Thing, allows};
 use crate::catalogue::Scope;
@@ -21,9 +22,9 @@ use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::key::{CallKey, CallerKey, ServerId};
 use crate::pool::ties::Subscriber;
+use crate::server::filter::Filter;
 use crate::wire::id::RawId;
 use crate::wire::scan::Field;
-use filter::Filter;
 pub use stream::Upstream;
 
 /// A stream that was acknowledged has no deadline.
@@ -50,15 +51,18 @@ impl Mux {
         let mut filter = Filter::read(accepted.request.raw(Field::Notifications).unwrap_or("{}"));
         filter.uris.retain(|uri| allows(&caller.access, Thing::Resource(uri)));
         let limit = self.config.limits.subscriptions;
-        let open = self
-            .listeners
+        let open = caller
+            .in_flight
             .values()
-            .filter(|listener| listener.caller == key)
+            .filter_map(|call| self.listeners.get(*call))
             .map(|listener| 1 + listener.wants.iter().map(|(_, wants)| wants.uris.len()).sum::<usize>());
         if open.sum::<usize>() + 1 + filter.uris.len() > limit {
             return accepted.refuse(&Error::CallerOverloaded { limit });
         }
-        let known = |id: &&ServerId| self.knows_era(**id, Era::Modern);
+        if self.is_draining() {
+            return accepted.refuse(&Error::Draining);
+        }
+        let known = |id: &&ServerId| self.may_listen(**id, &accepted);
         let (servers, strange): (Vec<&ServerId>, Vec<&ServerId>) = endpoint.servers.iter().partition(known);
         let strange: Vec<ServerId> = strange.into_iter().filter(|id| !caller.missed.contains(id)).copied().collect();
         if !strange.is_empty() {
@@ -97,11 +101,27 @@ impl Mux {
         for (server, wanted) in asked.into_iter().filter(|(_, wanted)| !wanted.is_empty()) {
             let offer = self.calls.get(call).map(|call| self.offer_to(server, call));
             match offer {
-                Some(offer) if offer.bridged => self.listen_across(call, server, &offer, wanted),
-                _ => self.todo.stream(server),
+                Some(offer) if offer.bridged => {
+                    self.server_mut(server).upstream.listened.stream_wants(call, &wanted);
+                    self.listen_across(call, server, &offer, wanted);
+                }
+                _ => {
+                    let upstream = &mut self.server_mut(server).upstream;
+                    upstream.listened.stream_wants(call, &wanted);
+                    upstream.awaiting.push(call);
+                    self.todo.stream(server);
+                }
             }
         }
         self.acknowledge(call);
+    }
+
+    /// Whether enough is known of a server to listen to it: which era it speaks, and what it offers where that is not the
+    /// caller's own.
+    fn may_listen(&self, server: ServerId, accepted: &Accepted) -> bool {
+        let offer = self.offer(server, &Profile::Modern, declared(&accepted.request));
+        let said = || self.server(server).catalogue.variant(&offer.introduction()).and_then(|said| said.introduction());
+        self.knows_era(server, Era::Modern) && (!offer.bridged || said().is_some())
     }
 
     /// A listener is told what a server grants it.
@@ -110,6 +130,27 @@ impl Mux {
             listener.granted.join(granted);
             listener.waiting.retain(|other| *other != server);
             self.acknowledge(call);
+        }
+    }
+
+    /// A stream is over: it wants nothing more of any server.
+    fn drop_listener(&mut self, call: CallKey) -> Option<Listener> {
+        let listener = self.listeners.remove(call)?;
+        for (server, _) in &listener.wants {
+            self.server_mut(*server).upstream.listened.stream_ends(call);
+        }
+        Some(listener)
+    }
+
+    /// A stream wants something else than before.
+    fn wants_instead(&mut self, call: CallKey, wants: Vec<(ServerId, Filter)>) {
+        let Some(listener) = self.listeners.get_mut(call) else { return };
+        let before = std::mem::replace(&mut listener.wants, wants.clone());
+        for (server, _) in before {
+            self.server_mut(server).upstream.listened.stream_ends(call);
+        }
+        for (server, wanted) in wants {
+            self.server_mut(server).upstream.listened.stream_wants(call, &wanted);
         }
     }
 
@@ -123,11 +164,10 @@ impl Mux {
         method: &str,
     ) {
         let shares = |key| scope.is_none_or(|scope| self.scope_of(server, profile, key) == scope);
-        for (call, listener) in self.listeners.iter().filter(|(_, listener)| listener.acknowledged) {
+        for call in self.server(server).upstream.listened.streams_told(method, kind.capability()) {
+            let Some(listener) = self.listeners.get(call).filter(|listener| listener.acknowledged) else { continue };
             let offered = |call: &Call| self.offer_to(server, call).profile == *profile;
-            let wants =
-                listener.wants.iter().any(|(id, wants)| *id == server && wants.lets_through(method, kind.capability()))
-                    && self.calls.get(call).is_some_and(|call| offered(call) && shares(call.caller));
+            let wants = self.calls.get(call).is_some_and(|call| offered(call) && shares(call.caller));
             if let Some(caller) = self.callers.get(listener.caller).filter(|_| wants) {
                 caller.hears_of_change(self.server(server).speaker(), method, Some(listener.id.as_str()));
             }
@@ -179,8 +219,8 @@ impl Mux {
     }
 
     /// Ends a listener's stream gracefully.
-    fn end_listener(&mut self, call: CallKey) {
-        let Some(listener) = self.listeners.remove(call) else { return };
+    pub(super) fn end_listener(&mut self, call: CallKey) {
+        let Some(listener) = self.drop_listener(call) else { return };
         for (server, _) in &listener.wants {
             self.forget_subscriptions(*server, Subscriber::Stream(call));
         }
@@ -194,13 +234,13 @@ impl Mux {
 
     /// Ends every stream gracefully.
     pub(crate) fn end_listens(&mut self) {
-        let all: Vec<CallKey> = self.listeners.keys().collect();
-        all.into_iter().for_each(|call| self.end_listener(call));
+        let all = self.listeners.keys().collect();
+        self.backlog.add(Work::EndStreams(all));
     }
 
     /// A caller's stream is closed by itself.
     pub(crate) fn unlisten(&mut self, call: CallKey) {
-        if let Some(listener) = self.listeners.remove(call) {
+        if let Some(listener) = self.drop_listener(call) {
             for (server, _) in listener.wants {
                 self.forget_subscriptions(server, Subscriber::Stream(call));
                 self.todo.stream(server);

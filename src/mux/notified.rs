@@ -171,13 +171,33 @@ impl Mux {
     }
 
     /// Tells legacy callers to whom a server is offered as this profile says.
-    pub(crate) fn announce_to_sessions(&self, server: ServerId, profile: &Profile, scope: Option<Scope>, method: &str) {
+    pub(crate) fn announce_to_sessions(
+        &mut self,
+        server: ServerId,
+        profile: &Profile,
+        scope: Option<Scope>,
+        method: &str,
+    ) {
         let shares = |key| scope.is_none_or(|scope| self.scope_of(server, profile, key) == scope);
+        // Profiles are few, and a caller's own says what it is offered.
+        let mut offered: Vec<(&Profile, bool)> = Vec::new();
+        let mut told = Vec::new();
         for (key, caller) in self.callers_of(server).filter(|(_, caller)| caller.is_initialized()) {
-            if self.offer_to_session(server, caller).is_some_and(|offer| offer.profile == *profile) && shares(key) {
-                caller.hears_of_change(self.server(server).speaker(), method, None);
+            let Some(own) = caller.session.as_ref().map(|session| &session.profile) else { continue };
+            let is = match offered.iter().find(|(known, _)| *known == own) {
+                Some((_, is)) => *is,
+                None => {
+                    let is = self.offer(server, own, "{}").profile == *profile;
+                    offered.push((own, is));
+                    is
+                }
+            };
+            if is && shares(key) {
+                told.push(key);
             }
         }
+        let line = format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#);
+        self.tell_line(server, method, line, told);
     }
 
     /// Tells the callers of endpoints of several servers, who may have been answered without this one.

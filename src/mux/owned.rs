@@ -2,8 +2,10 @@
 //! "Tasks", and the extension `io.modelcontextprotocol/tasks`) and elicitations that end on a web page. What is
 //! said of them later goes to that caller, and requests about a task only to the instance that has it.
 
+mod gather;
 mod tasks;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,13 +16,14 @@ use super::request::Accepted;
 use crate::clock;
 use crate::era::profile::Profile;
 use crate::error::Error;
-use crate::key::{CallerKey, InstanceKey, InstanceRef, ServerId};
+use crate::key::{CallKey, CallerKey, InstanceKey, InstanceRef, ServerId};
 use crate::pool::elicitations::Elicitations;
 use crate::wire::id::{RawId, WireId};
 use crate::wire::message::{Message, elements, member, unquote};
 use crate::wire::outbox::Topic;
 use crate::wire::scan::Field;
 use crate::wire::splice::Splice;
+use gather::Gathering;
 use tasks::{Stage, Task, Tasks};
 
 /// How long a task is remembered whose server does not say how long it keeps it.
@@ -30,6 +33,8 @@ const KEPT: Duration = Duration::from_secs(24 * 3600);
 #[derive(Default)]
 pub struct Owned {
     pub tasks: Tasks,
+    /// Lists of tasks that are being asked of several instances, by the request for them.
+    gatherings: BTreeMap<CallKey, Gathering>,
     pub elicitations: Elicitations,
 }
 
@@ -67,6 +72,12 @@ impl Mux {
         };
         // Tasks of a server that a reload took away live as long as its instances.
         let retired = self.retired();
+        if list && member(accepted.request.raw(Field::Params).unwrap_or("{}"), "cursor").is_none() {
+            let all = self.instances_with_tasks(accepted.caller, retired.iter().chain(&servers));
+            if all.len() > 1 {
+                return self.gather_tasks(accepted, profile, &all);
+            }
+        }
         let own = retired.iter().filter_map(named).filter(|(.., mine)| *mine);
         let found = own.chain(servers.iter().filter_map(named)).max_by_key(|(.., mine)| *mine);
         let (server, pin) = match (found, servers.as_slice()) {

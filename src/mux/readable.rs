@@ -49,9 +49,13 @@ pub fn is_read(call: &Call) -> bool {
     match &call.from {
         Source::Caller(..) | Source::Held { .. } => true,
         Source::Mcpool(Errand::List { .. } | Errand::Listen | Errand::Introduce(_)) => true,
-        Source::Mcpool(Errand::Resubscribe { .. } | Errand::Level(..) | Errand::Unsubscribe(_) | Errand::Probe(..)) => {
-            false
-        }
+        Source::Mcpool(
+            Errand::Resubscribe { .. }
+            | Errand::Level(..)
+            | Errand::Unsubscribe(_)
+            | Errand::Tasks { .. }
+            | Errand::Probe(..),
+        ) => false,
     }
 }
 

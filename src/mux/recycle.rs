@@ -161,7 +161,7 @@ impl Mux {
         let server = self.server(id);
         let missing = server.config.instances.min.saturating_sub(server.pool.living());
         let room = server.config.instances.max.saturating_sub(server.pool.instances.len());
-        if missing.min(room) == 0 || self.draining {
+        if missing.min(room) == 0 || self.is_draining() {
             return;
         }
         let spoken =

@@ -168,7 +168,7 @@ impl Mux {
             }
             accepted.reply.account().passes();
         }
-        if self.draining && !self.is_comeback(&accepted) {
+        if self.is_draining() && !self.is_comeback(&accepted) {
             return accepted.refuse(&Error::Draining);
         }
         if let Some(error) = self.is_leaving(key) {

@@ -12,7 +12,7 @@ impl Mux {
     /// # Errors
     /// In words: no such server, or mcpool is ending.
     pub fn restart_server(&mut self, name: &str) -> Result<usize, String> {
-        if self.draining {
+        if self.is_draining() {
             return Err("mcpool is ending".into());
         }
         let Some(id) = self.configured_as(name) else {

@@ -68,7 +68,7 @@ impl Mux {
                     "mistakes": why,
                 })),
             },
-            "draining": self.draining,
+            "draining": self.is_draining(),
             "callers": self.callers_told(),
             "callers_left_out": self.callers.len().saturating_sub(crowd::TOLD),
             "calls": self.calls.len(),

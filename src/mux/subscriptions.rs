@@ -7,7 +7,7 @@ mod takeover;
 use std::rc::Rc;
 
 use super::Mux;
-use super::backlog::Work;
+use super::backlog::{Notice, Work};
 use super::call::{Call, Place, Source, Then};
 use super::errand::Errand;
 use super::request::Accepted;
@@ -23,6 +23,7 @@ use crate::server::subscriptions::{Errand as Task, Next, Request, What};
 use crate::wire::message::{Kind, Message};
 use crate::wire::outbox::Topic;
 use crate::wire::scan::Field;
+use crate::wire::splice::Splice;
 
 /// How many requests are dealt with in one go.
 const SLICE: usize = 128;
@@ -314,10 +315,32 @@ impl Mux {
         if told.is_empty() {
             return self.drop_from(at, "no_subscriber", &uri);
         }
+        self.tell_all(at.server, message, told);
+    }
+
+    /// Passes on what a server says, some at a time where they are many.
+    pub(super) fn tell_all(&mut self, server: ServerId, message: &Message, told: Vec<Subscriber>) {
         if told.len() <= FEW && self.backlog.is_empty() {
-            return told.into_iter().for_each(|who| self.tell_of_update(at.server, who, message));
+            return told.into_iter().for_each(|who| self.tell_of_update(server, who, message));
         }
-        self.backlog.add(Work::Updated(at.server, Rc::new(message.clone()), told.into()));
+        self.backlog.add(Work::Updated(server, Rc::new(message.clone()), told.into()));
+    }
+
+    /// Tells callers a line, some at a time where they are many.
+    pub(super) fn tell_line(&mut self, server: ServerId, what: &str, line: String, told: Vec<CallerKey>) {
+        let notice = Notice { server, what: what.to_owned(), line: line.into() };
+        if told.len() <= FEW && self.backlog.is_empty() {
+            return told.into_iter().for_each(|caller| self.tell_notice(caller, &notice));
+        }
+        self.backlog.add(Work::Notice(notice, told.into()));
+    }
+
+    /// Tells a caller a line.
+    pub(super) fn tell_notice(&self, caller: CallerKey, Notice { server, what, line }: &Notice) {
+        if let Some(caller) = self.callers.get(caller) {
+            let topic = Topic::State { what, stream: "" };
+            caller.hear(self.server(*server).speaker(), topic, &Splice::new(line.clone()));
+        }
     }
 
     /// Tells a subscriber that a resource changed.

@@ -34,7 +34,7 @@ impl Mux {
             Todo::Dismiss(at) => self.dismiss(at),
             Todo::Overdue(call) => self.overdue(call, clock::now()),
             Todo::Arrived(server, profile) => self.announce_arrival(server, &profile),
-            Todo::End => self.end(),
+            Todo::End => self.close(),
         }
     }
 }

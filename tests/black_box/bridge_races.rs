@@ -69,7 +69,8 @@ fn a_server_that_dies_of_being_listened_to_is_not_started_again_and_again() {
         let fragile = new().on(LISTEN, |_, _| std::panic::resume_unwind(Box::new("it crashed")));
         let proxy = proxy().server("new", fragile.into()).start().await;
         let caller = proxy.legacy(REVISION).connect("new").await;
-        caller.ask("resources/subscribe", json!({"uri": NOTE})).await.result();
+        let refused = caller.ask("resources/subscribe", json!({"uri": NOTE})).await;
+        assert!(matches!(refused.code(), 500..=599), "{}", refused.raw);
         after(seconds(60)).await;
         let started = proxy.started("new");
         assert!(started <= 20, "started {started} times within a minute");

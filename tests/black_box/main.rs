@@ -17,6 +17,7 @@ mod bridge_legacy_caller;
 mod bridge_listen;
 mod bridge_modern_caller;
 mod bridge_races;
+mod bridge_words;
 mod cancel;
 mod catalogue;
 mod counted;

@@ -264,3 +264,33 @@ fn who_connects_again_and_again_leaves_no_tasks_behind() {
         assert_eq!(proxy.got("echo", "tasks/get").len(), 1, "the server has its own words for what was never there");
     });
 }
+
+#[test]
+fn the_tasks_of_a_caller_at_several_processes_are_listed_together() {
+    play(async {
+        let proxy = proxy()
+            .server("echo", legacy(|_| {}))
+            .set(|server| (server.concurrency, server.instances.max) = (1, 2))
+            .start()
+            .await;
+        let a = proxy.legacy(REVISION).connect("echo").await;
+        let b = proxy.legacy(REVISION).connect("echo").await;
+        let held = a.begin("slow", json!({"ms": 100}));
+        settled().await;
+        let first = begin(&b, 5000).await;
+        held.answer().await;
+        let held = b.begin("slow", json!({"ms": 100}));
+        settled().await;
+        let second = begin(&b, 5000).await;
+        held.answer().await;
+        begin(&a, 5000).await;
+        let answer = b.ask("tasks/list", json!({})).await;
+        let listed = answer.result()["tasks"].as_array().expect("a list");
+        let mut listed: Vec<&str> = listed.iter().filter_map(|task| task["taskId"].as_str()).collect();
+        listed.sort_unstable();
+        let mut own = vec![first.as_str(), second.as_str()];
+        own.sort_unstable();
+        assert_eq!(listed, own);
+        assert!((0..2).all(|number| proxy.process("echo", number).got("tasks/list").len() == 1));
+    });
+}

@@ -4,8 +4,7 @@
 
 use std::rc::Rc;
 
-use super::filter::Filter;
-use crate::caller::Caller;
+use super::stream::Waiting;
 use crate::caller::access::{Thing, allows};
 use crate::catalogue::VariantKey;
 use crate::clock;
@@ -16,12 +15,13 @@ use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::key::{CallKey, CallerKey, ServerId};
 use crate::mux::Mux;
+use crate::mux::call::Place;
 use crate::mux::offer::Offer;
 use crate::mux::request::Accepted;
+use crate::server::filter::Filter;
 use crate::wire::message::Message;
 use crate::wire::outbox::Topic;
 use crate::wire::scan::{Field, Span};
-use crate::wire::splice::Splice;
 
 impl Mux {
     /// Gives a modern listener what a legacy server has: changes of lists that it announces, and the resources that
@@ -66,6 +66,7 @@ impl Mux {
             for (_, wants) in listener.wants.iter_mut().filter(|(id, _)| *id == server) {
                 wants.uris.remove(uri);
             }
+            self.servers[server.0].upstream.listened.stream_leaves(call, uri);
         }
         let wants = listener.wants.iter().filter(|(id, _)| *id == server).flat_map(|(_, wants)| &wants.uris);
         if wants.into_iter().all(|uri| listener.granted.uris.contains(uri)) {
@@ -73,17 +74,24 @@ impl Mux {
         }
     }
 
-    /// Tells a listener of an updated resource of a legacy server.
+    /// Tells a listener of what a server says.
     pub(in crate::mux) fn tell_stream(&self, server: ServerId, call: CallKey, message: &Message) {
         let Some(listener) = self.listeners.get(call).filter(|listener| listener.acknowledged) else { return };
         let Some(caller) = self.callers.get(listener.caller) else { return };
         let uri = message.text(Field::Uri).unwrap_or_default();
-        if !allows(&caller.access, Thing::Resource(&uri)) {
+        if !uri.is_empty() && !allows(&caller.access, Thing::Resource(&uri)) {
             return;
         }
         let tag = format!(r#""io.modelcontextprotocol/subscriptionId":{}"#, listener.id.as_str());
         let (meta, params) = (message.span(Field::Meta), message.span(Field::Params));
         let mut splice = message.splice();
+        if message.span(Field::MetaSubscription).found() {
+            // A modern server's own stream.
+            splice.put_if(message.span(Field::MetaSubscription), listener.id.as_str());
+            let what = if uri.is_empty() { message.method() } else { uri };
+            let topic = Topic::State { what: &what, stream: listener.id.as_str() };
+            return caller.hear(self.server(server).speaker(), topic, &splice);
+        }
         let inside = |object: Span| Span { start: object.start + 1, end: object.start + 1 };
         match message.raw(Field::Meta) {
             Some(raw) if raw.starts_with('{') => {
@@ -115,34 +123,54 @@ impl Mux {
             let name = &self.server(server).config.name;
             return accepted.refuse(&Error::MethodNotFound(format!("server `{name}` takes no subscriptions")));
         }
-        let key = accepted.caller;
-        accepted.result("{}");
-        self.join_stream(server, key, &uri);
+        let caller = accepted.caller;
+        self.server_mut(server).upstream.listened.session_joins(caller, &uri.as_str().into());
+        self.wait_for_word(accepted, server, own, uri.into(), true);
+        self.todo.stream(server);
+    }
+
+    /// Lets a request wait until the server has said whether it tells of a resource.
+    fn wait_for_word(&mut self, accepted: Accepted, server: ServerId, own: Profile, uri: Rc<str>, subscribes: bool) {
+        let caller = accepted.caller;
+        let timeout = &self.server(server).config.timeout;
+        let deadline = clock::now() + timeout.start + timeout.call;
+        let call = self.submit(accepted.call(server, own));
+        self.wait_at(call, Place::Behind, deadline);
+        self.server_mut(server).upstream.waiting.push(Waiting { call, caller, uri, subscribes });
     }
 
     /// Lets a legacy caller hear of a modern server's resource.
     pub(in crate::mux) fn join_stream(&mut self, server: ServerId, key: CallerKey, uri: &str) {
-        self.server_mut(server).upstream.sessions.join(key, &uri.into());
+        self.server_mut(server).upstream.listened.session_joins(key, &uri.into());
         self.todo.stream(server);
     }
 
     /// A legacy caller ends a subscription of a modern server's resource.
     pub(in crate::mux) fn unsubscribe_across(&mut self, accepted: Accepted, server: ServerId, uri: &str) {
         let key = accepted.caller;
-        if self.server_mut(server).upstream.sessions.leave(key, uri) {
+        let session = self.callers.get(key).and_then(|caller| caller.session.as_ref());
+        let Some(own) = session.map(|session| session.profile.clone()) else { return };
+        let upstream = &mut self.server_mut(server).upstream;
+        let left = upstream.listened.session_leaves(key, uri);
+        if upstream.waiting.iter().any(|one| one.caller == key && *one.uri == *uri) {
+            // Its own request to subscribe is answered first.
+            self.wait_for_word(accepted, server, own, uri.into(), false);
+        } else {
+            accepted.result("{}");
+        }
+        if left {
             self.left_stream(server);
         }
-        accepted.result("{}");
     }
 
     /// A legacy caller that is gone leaves the stream to a modern server.
     pub(in crate::mux) fn leave_stream(&mut self, server: ServerId, key: CallerKey) {
-        if self.server_mut(server).upstream.sessions.leave_all(key) {
+        if self.server_mut(server).upstream.listened.session_ends(key) {
             self.left_stream(server);
         }
     }
 
-    fn left_stream(&mut self, server: ServerId) {
+    pub(super) fn left_stream(&mut self, server: ServerId) {
         self.todo.stream(server);
         self.rest_again(server);
     }
@@ -174,24 +202,20 @@ impl Mux {
             && self.callers_of(server).any(|(_, caller)| caller.is_initialized())
     }
 
-    /// Whether somebody listens to a server who wants an instance of it to be there for that.
-    pub(in crate::mux) fn is_listened_to(&self, server: ServerId) -> bool {
-        !self.wanted_of(server).0.is_empty()
-    }
-
     /// Passes on what a stream said to the legacy callers whom it concerns; whether there were any.
-    pub(super) fn tell_sessions(&self, server: ServerId, message: &Message) -> bool {
+    pub(super) fn tell_sessions(&mut self, server: ServerId, message: &Message) -> bool {
         let (method, uri) = (message.method(), message.text(Field::Uri).unwrap_or_default());
         if method != "notifications/resources/updated" {
             self.announce_to_sessions(server, &Profile::Modern, None, &method);
             return self.is_followed(server);
         }
-        let told = self.server(server).upstream.sessions.told(&uri);
-        let line = Splice::new(without_stream(message).into());
-        let may = |caller: &&Caller| allows(&caller.access, Thing::Resource(&uri));
-        for caller in told.iter().filter_map(|key| self.callers.get(*key)).filter(may) {
-            caller.hear(self.server(server).speaker(), Topic::State { what: &uri, stream: "" }, &line);
-        }
-        !told.is_empty()
+        let told = self.server(server).upstream.listened.sessions().told(&uri);
+        let some = !told.is_empty();
+        let may = |key: &CallerKey| {
+            self.callers.get(*key).is_some_and(|caller| allows(&caller.access, Thing::Resource(&uri)))
+        };
+        let told = told.into_iter().filter(may).collect();
+        self.tell_line(server, &uri, without_stream(message), told);
+        some
     }
 }

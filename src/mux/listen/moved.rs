@@ -3,10 +3,10 @@
 use std::rc::Rc;
 
 use super::Listener;
-use super::filter::Filter;
 use crate::key::{CallKey, CallerKey, ServerId};
 use crate::mux::Mux;
 use crate::pool::ties::Subscriber;
+use crate::server::filter::Filter;
 
 impl Listener {
     /// Whether it wants something of a server.
@@ -53,9 +53,7 @@ impl Mux {
                 .filter(|id| self.in_stead_of(*id) == Some(*id) && !wants.iter().any(|(to, _)| to == id))
                 .collect();
             let first = wants.first().map(|(id, _)| *id);
-            if let Some(listener) = self.listeners.get_mut(call) {
-                listener.wants = wants;
-            }
+            self.wants_instead(call, wants);
             gone.into_iter().for_each(|id| self.forget_subscriptions(id, Subscriber::Stream(call)));
             match first {
                 Some(first) => self.calls[call].server = first,
@@ -68,7 +66,7 @@ impl Mux {
 
     /// Takes a stream back that is not open yet.
     fn close_listener(&mut self, call: CallKey) {
-        let Some(listener) = self.listeners.remove(call) else { return };
+        let Some(listener) = self.drop_listener(call) else { return };
         for (server, _) in listener.wants {
             self.forget_subscriptions(server, Subscriber::Stream(call));
         }
@@ -78,7 +76,7 @@ impl Mux {
     /// in whatever way that one takes subscriptions.
     pub(in crate::mux) fn move_subscriptions(&mut self, old: ServerId) {
         self.retire_subscriptions(old);
-        let sessions = self.server_mut(old).upstream.sessions.take();
+        let sessions = self.server_mut(old).upstream.listened.take_sessions();
         sessions.for_each(|(uri, key)| self.lead_away(old, Subscriber::Session(key), uri));
         let mut streams: Vec<(CallKey, Rc<str>)> = Vec::new();
         for (call, listener) in self.listeners.iter().filter(|(_, listener)| listener.acknowledged) {

@@ -1,13 +1,11 @@
 //! The side of the servers: one stream to each, opened, widened and closed as its listeners want.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Listener;
-use super::filter::Filter;
-use crate::caller::Caller;
-use crate::caller::access::{Thing, allows};
 use crate::catalogue::list::ListKind;
 use crate::clock;
 use crate::era::profile::Profile;
@@ -18,10 +16,11 @@ use crate::mux::Mux;
 use crate::mux::call::Source;
 use crate::mux::errand::{Errand, Outcome};
 use crate::pool::instance::{Instance, State};
-use crate::server::sessions::Sessions;
+use crate::pool::ties::Subscriber;
+use crate::server::filter::Filter;
+use crate::server::listened::Listened;
 use crate::wire::id::{WireId, digits};
 use crate::wire::message::{Kind, Message};
-use crate::wire::outbox::Topic;
 use crate::wire::scan::Field;
 
 /// How long until a stream for legacy callers that could not be had is tried again.
@@ -36,8 +35,12 @@ pub struct Upstream {
     current: Option<Stream>,
     /// A wider one that is to take its place once it is acknowledged.
     next: Option<Stream>,
-    /// Legacy callers that are subscribed to resources.
-    pub(super) sessions: Sessions,
+    /// Streams of modern callers that it has not granted anything yet.
+    pub(super) awaiting: Vec<CallKey>,
+    /// Who listens, and to what.
+    pub(super) listened: Listened,
+    /// Requests of legacy callers that wait for the server's word on a resource.
+    pub(super) waiting: Vec<Waiting>,
     /// After a stream for legacy callers could not be had: when it is tried again.
     again: Option<Instant>,
 }
@@ -45,8 +48,17 @@ pub struct Upstream {
 impl Upstream {
     /// How many resources a legacy caller is subscribed to.
     pub(in crate::mux) fn count(&self, caller: CallerKey) -> usize {
-        self.sessions.count(caller)
+        self.listened.sessions().count(caller)
     }
+}
+
+/// A request that waits until the stream to the server carries a resource, or does not.
+pub(super) struct Waiting {
+    pub(super) call: CallKey,
+    pub(super) caller: CallerKey,
+    pub(super) uri: Rc<str>,
+    /// Whether it subscribes; else it unsubscribes, and comes behind one that does.
+    pub(super) subscribes: bool,
 }
 
 struct Stream {
@@ -57,54 +69,61 @@ struct Stream {
 }
 
 impl Mux {
-    /// What is listened for by those who want an instance to be there for that, and one of them.
-    pub(super) fn wanted_of(&self, server: ServerId) -> (Filter, CallerKey) {
-        let (mut wanted, mut caller) = (Filter::default(), CallerKey::default());
-        if self.listeners.is_empty() && self.server(server).upstream.sessions.is_empty() {
-            return (wanted, caller);
-        }
+    /// Whether the streams of modern callers count, since the server speaks their era.
+    fn is_native(&self, server: ServerId) -> bool {
         let known = self.server(server);
-        let native = known.catalogue.serves(Era::Modern, known.config.era) == Some(Era::Modern);
-        for listener in self.listeners.values().filter(|_| native) {
-            for (_, wants) in listener.wants.iter().filter(|(id, _)| *id == server) {
-                wanted.join(wants);
-                caller = listener.caller;
-            }
-        }
-        let sessions = &known.upstream.sessions;
-        wanted.uris.extend(sessions.uris().map(|uri| uri.to_string()));
-        caller = sessions.first().unwrap_or(caller);
-        (wanted, caller)
+        known.catalogue.serves(Era::Modern, known.config.era) == Some(Era::Modern)
     }
 
-    /// Opens, widens or closes the stream to a server, as its listeners want.
+    /// Whether somebody listens to a server who wants an instance of it to be there for that.
+    pub(in crate::mux) fn is_listened_to(&self, server: ServerId) -> bool {
+        !self.server(server).upstream.listened.is_empty(self.is_native(server))
+    }
+
+    /// On whose behalf a server is listened to.
+    fn one_who_listens(&self, server: ServerId) -> CallerKey {
+        let listened = &self.server(server).upstream.listened;
+        let stream = || self.listeners.get(listened.one_stream()?).map(|listener| listener.caller);
+        listened.sessions().first().or_else(stream).unwrap_or_default()
+    }
+
+    /// Opens, widens or closes the stream to a server, as its listeners want. It is told one thing at a time: what is
+    /// wanted meanwhile is asked for when it has answered.
     pub(in crate::mux) fn adjust_stream(&mut self, server: ServerId) {
-        let (mut wanted, caller) = self.wanted_of(server);
+        let native = self.is_native(server);
         let ready = |instance: &Instance| instance.state == State::Ready && instance.profile == Profile::Modern;
-        let there = self.server(server).pool.instances.values().any(ready);
-        if there && self.is_followed(server) {
-            wanted.join(&self.announced_lists(server));
-        }
+        let followed = self.is_followed(server);
+        let there = followed && self.server(server).pool.instances.values().any(ready);
+        let lists = if there { self.announced_lists(server) } else { Filter::default() };
         let retired = self.in_stead_of(server) != Some(server);
         let upstream = &mut self.server_mut(server).upstream;
-        if wanted.is_empty() || retired {
+        if upstream.listened.is_empty(native) && lists.is_empty() || retired {
             let streams = [upstream.current.take(), upstream.next.take()];
-            return streams.into_iter().flatten().for_each(|stream| self.cancel(stream.call, Some("nobody listens")));
-        }
-        if upstream.next.as_ref().is_some_and(|next| next.asked.covers(&wanted)) {
-            return;
-        }
-        if upstream.current.as_ref().is_some_and(|current| current.asked.covers(&wanted)) {
+            upstream.listened.lost();
+            let streams = streams.into_iter().flatten();
+            streams.for_each(|stream| self.cancel(stream.call, Some("nobody listens")));
             return self.grant(server);
         }
-        if let Some(outdated) = upstream.next.take() {
-            self.cancel(outdated.call, Some("a wider one is opened"));
+        if upstream.next.is_some() {
+            return;
+        }
+        let carries = |stream: &Stream| stream.asked.covers(&lists);
+        if !upstream.listened.is_wider() && upstream.current.as_ref().is_some_and(carries) {
+            return self.grant(server);
+        }
+        let mut wanted = upstream.listened.union(native);
+        wanted.join(&lists);
+        if upstream.current.as_ref().is_some_and(|current| current.asked.covers(&wanted)) {
+            upstream.listened.is_carried();
+            return self.grant(server);
         }
         let now = clock::now();
         if !self.is_awaited(server) && self.server(server).upstream.again.is_some_and(|again| now < again) {
             return;
         }
+        let caller = self.one_who_listens(server);
         let params = format!(r#"{{"_meta":{},"notifications":{}}}"#, modern::meta("{}"), wanted.to_json());
+        self.server_mut(server).upstream.listened.is_carried();
         let call =
             self.send_errand(server, caller, Profile::Modern, None, ("subscriptions/listen", &params), Errand::Listen);
         match call {
@@ -112,7 +131,72 @@ impl Mux {
                 self.server_mut(server).upstream.next =
                     Some(Stream { call, asked: wanted, granted: None, opened: clock::now() })
             }
-            None => self.end_stream(server, None),
+            // It was refused at once.
+            None => {
+                self.server_mut(server).upstream.listened.lost();
+                self.end_stream(server, &wanted, None, None);
+            }
+        }
+    }
+
+    /// Answers the requests of legacy callers for which the server has said what is to be known.
+    fn answer_waiting(&mut self, server: ServerId) {
+        let waiting = std::mem::take(&mut self.server_mut(server).upstream.waiting);
+        for one in waiting {
+            let upstream = &self.server(server).upstream;
+            let stream = upstream.current.as_ref().filter(|stream| stream.asked.uris.contains(&*one.uri));
+            let granted = stream.and_then(|stream| stream.granted.as_ref());
+            let granted = granted.map(|granted| granted.uris.contains(&*one.uri));
+            match granted.or((!upstream.listened.sessions().has(&one.uri)).then_some(true)) {
+                None => self.server_mut(server).upstream.waiting.push(one),
+                Some(false) if one.subscribes => {
+                    self.server_mut(server).upstream.listened.session_leaves(one.caller, &one.uri);
+                    let why = format!("server `{}` tells of no changes of it", self.server(server).config.name);
+                    let error =
+                        Error::ResourceNotFound { uri: one.uri.to_string(), why: format!(": {why}"), modern: false };
+                    self.answer_one(one.call, Err(&error), None);
+                }
+                Some(_) => self.answer_one(one.call, Ok(()), None),
+            }
+        }
+    }
+
+    fn answer_one(&mut self, call: CallKey, said: Result<(), &Error>, refusal: Option<&Message>) {
+        let Some(Source::Caller(reply, _permit)) = self.take_out(call).map(|call| call.from) else { return };
+        match (said, refusal) {
+            (_, Some(refusal)) => reply.answer(refusal, refusal.splice()),
+            (Ok(()), None) => reply.result("{}"),
+            (Err(error), None) => reply.refuse(error),
+        }
+    }
+
+    /// Refuses the requests of legacy callers that wait for a stream that cannot be had.
+    fn refuse_waiting(&mut self, server: ServerId, asked: &Filter, refusal: Option<&Message>, error: Option<Error>) {
+        let waiting = std::mem::take(&mut self.server_mut(server).upstream.waiting);
+        let name = self.server(server).config.name.clone();
+        let detail = "it ended the stream of its changes".to_owned();
+        let error = error.unwrap_or(Error::ServerMisbehaved { server: name, detail });
+        for one in waiting {
+            let current = self.server(server).upstream.current.as_ref();
+            let carried = current.is_some_and(|stream| stream.asked.uris.contains(&*one.uri));
+            if carried || !asked.uris.contains(&*one.uri) {
+                self.server_mut(server).upstream.waiting.push(one);
+            } else if one.subscribes {
+                self.server_mut(server).upstream.listened.session_leaves(one.caller, &one.uri);
+                self.answer_one(one.call, Err(&error), refusal);
+            } else {
+                self.answer_one(one.call, Ok(()), None);
+            }
+        }
+    }
+
+    /// A request that waits for the server's word is given up.
+    pub(in crate::mux) fn waits_no_more(&mut self, server: ServerId, call: CallKey) {
+        let upstream = &mut self.server_mut(server).upstream;
+        let Some(place) = upstream.waiting.iter().position(|one| one.call == call) else { return };
+        let one = upstream.waiting.remove(place);
+        if one.subscribes && upstream.listened.session_leaves(one.caller, &one.uri) {
+            self.left_stream(server);
         }
     }
 
@@ -132,6 +216,7 @@ impl Mux {
                 }
                 replaced.into_iter().for_each(|stream| self.cancel(stream.call, Some("a wider one was opened")));
                 self.grant(at.server);
+                self.todo.stream(at.server);
             }
         } else if is(&upstream.current) {
             self.note_change(at, &message.method());
@@ -158,20 +243,11 @@ impl Mux {
 
     fn fan_out(&mut self, at: InstanceRef, message: &Message) {
         let (method, uri) = (message.method(), message.text(Field::Uri).unwrap_or_default());
-        let mut delivered = self.tell_sessions(at.server, message);
-        for listener in self.listeners.values().filter(|listener| listener.acknowledged) {
-            let wants =
-                listener.wants.iter().any(|(server, wants)| *server == at.server && wants.lets_through(&method, &uri));
-            let may = |caller: &&Caller| uri.is_empty() || allows(&caller.access, Thing::Resource(&uri));
-            if let Some(caller) = self.callers.get(listener.caller).filter(|_| wants).filter(may) {
-                let mut splice = message.splice();
-                splice.put_if(message.span(Field::MetaSubscription), listener.id.as_str());
-                let what = if uri.is_empty() { &method } else { &uri };
-                let topic = Topic::State { what, stream: listener.id.as_str() };
-                caller.hear(self.server(at.server).speaker(), topic, &splice);
-                delivered = true;
-            }
-        }
+        let told = self.tell_sessions(at.server, message);
+        let streams = self.server(at.server).upstream.listened.streams_told(&method, &uri);
+        let delivered = told || !streams.is_empty();
+        let streams: Vec<Subscriber> = streams.into_iter().map(Subscriber::Stream).collect();
+        self.tell_all(at.server, message, streams);
         if !delivered {
             self.drop_from(at, "no_subscriber", &method);
         }
@@ -179,19 +255,33 @@ impl Mux {
 
     /// Gives the listeners that wait for a server what its stream grants.
     fn grant(&mut self, server: ServerId) {
+        if !self.server(server).upstream.waiting.is_empty() {
+            self.answer_waiting(server);
+        }
+        if self.server(server).upstream.awaiting.is_empty() {
+            return;
+        }
         let Some(granted) = self.server(server).upstream.current.as_ref().and_then(|stream| stream.granted.clone())
         else {
             return;
         };
+        let asked =
+            self.server(server).upstream.current.as_ref().map(|stream| stream.asked.clone()).unwrap_or_default();
+        let awaiting = std::mem::take(&mut self.server_mut(server).upstream.awaiting);
         let mut ready = Vec::new();
-        for (call, listener) in &mut self.listeners {
-            if !listener.waiting.contains(&server) {
+        for call in awaiting {
+            let Some(listener) = self.listeners.get_mut(call) else { continue };
+            let wants = listener.wants.iter().filter(|(id, _)| *id == server).map(|(_, wants)| wants);
+            if !wants.clone().all(|wants| asked.covers(wants)) {
+                self.server_mut(server).upstream.awaiting.push(call);
                 continue;
             }
+            let granted = wants.fold(Filter::default(), |mut all, wants| {
+                all.join(&wants.meet(&granted));
+                all
+            });
+            listener.granted.join(&granted);
             listener.waiting.retain(|other| *other != server);
-            for (_, wants) in listener.wants.iter().filter(|(id, _)| *id == server) {
-                listener.granted.join(&wants.meet(&granted));
-            }
             ready.push(call);
         }
         ready.into_iter().for_each(|call| self.acknowledge(call));
@@ -208,12 +298,17 @@ impl Mux {
         } else {
             return;
         };
-        let lasted = stream.is_some_and(|stream| stream.granted.is_some() && stream.opened.elapsed() >= LASTING);
+        upstream.listened.lost();
+        let Some(Stream { asked, granted, opened, .. }) = stream else { return };
+        let lasted = granted.is_some() && opened.elapsed() >= LASTING;
         match outcome {
-            _ if self.draining => {}
+            _ if self.is_draining() => {}
             _ if lasted => self.todo.stream(server),
-            Outcome::Answer(answer) if answer.kind() == Kind::Error => self.end_stream(server, Some(answer)),
-            _ => self.end_stream(server, None),
+            Outcome::Answer(answer) if answer.kind() == Kind::Error => {
+                self.end_stream(server, &asked, Some(answer), None)
+            }
+            Outcome::Answer(_) => self.end_stream(server, &asked, None, None),
+            Outcome::Failed(error) => self.end_stream(server, &asked, None, Some(error)),
         }
     }
 
@@ -236,26 +331,31 @@ impl Mux {
     }
 
     /// No stream to a server can be had: its listeners get to know.
-    fn end_stream(&mut self, server: ServerId, refusal: Option<&Message>) {
+    fn end_stream(&mut self, server: ServerId, asked: &Filter, refusal: Option<&Message>, error: Option<Error>) {
+        self.refuse_waiting(server, asked, refusal, error);
         // While an older stream lives, only those are affected who wait for the wider one that could not be had.
         let alive = self.server(server).upstream.current.is_some();
-        let affected = |listener: &Listener| match alive {
-            true => listener.waiting.contains(&server),
-            false => listener.wants.iter().any(|(id, wants)| *id == server && !wants.is_empty()),
+        let affected = |listener: &Listener| {
+            let mut wants = listener.wants.iter().filter(|(id, wants)| *id == server && !wants.is_empty());
+            // What came later was not asked for by the stream that is over.
+            (!alive || listener.waiting.contains(&server)) && wants.any(|(_, wants)| asked.covers(wants))
         };
-        let of_server: Vec<CallKey> =
-            self.listeners.iter().filter(|(_, listener)| affected(listener)).map(|(call, _)| call).collect();
+        let upstream = &self.server(server).upstream;
+        let wanting = if alive { upstream.awaiting.clone() } else { upstream.listened.streams() };
+        let of_server = wanting.into_iter().filter(|call| self.listeners.get(*call).is_some_and(affected));
+        let of_server: Vec<CallKey> = of_server.collect();
         for call in of_server {
             let Some(listener) = self.listeners.get_mut(call) else { continue };
             if listener.wants.len() > 1 {
                 listener.wants.retain(|(id, _)| *id != server);
                 listener.waiting.retain(|id| *id != server);
+                self.server_mut(server).upstream.listened.stream_ends(call);
                 self.acknowledge(call);
                 continue;
             }
             match refusal.filter(|_| !listener.acknowledged) {
                 Some(refusal) => {
-                    self.listeners.remove(call);
+                    self.drop_listener(call);
                     if let Some(Source::Caller(reply, _permit)) = self.take_out(call).map(|call| call.from) {
                         reply.answer(refusal, refusal.splice());
                     }
@@ -263,7 +363,14 @@ impl Mux {
                 None => self.end_listener(call),
             }
         }
-        if !self.is_awaited(server) {
+        let Mux { servers, listeners, .. } = self;
+        let upstream = &mut servers[server.0].upstream;
+        upstream
+            .awaiting
+            .retain(|call| listeners.get(*call).is_some_and(|listener| listener.waiting.contains(&server)));
+        if !(upstream.awaiting.is_empty() && upstream.waiting.is_empty()) {
+            self.todo.stream(server);
+        } else if !self.is_awaited(server) {
             // Legacy callers wait for the next attempt. For nobody, what is still open is closed.
             let again = clock::now() + AGAIN;
             self.server_mut(server).upstream.again = Some(again);
@@ -272,10 +379,10 @@ impl Mux {
         }
     }
 
-    /// Whether a modern caller listens to a server, or wants to.
+    /// Whether a modern caller listens to a server, or somebody waits for its word.
     fn is_awaited(&self, server: ServerId) -> bool {
-        let wants = |listener: &Listener| listener.wants.iter().any(|(id, wants)| *id == server && !wants.is_empty());
-        self.listeners.values().any(wants)
+        let upstream = &self.server(server).upstream;
+        upstream.listened.has_streams() || !upstream.waiting.is_empty()
     }
 
     /// Tries again to listen for legacy callers; when the next attempt is due.

@@ -18,6 +18,8 @@ const LEFT: usize = 4096;
 pub struct Tasks {
     /// By instance and the server's id, since two instances may count alike.
     all: BTreeMap<(InstanceKey, String), Task>,
+    /// How many each caller has that has some.
+    own: BTreeMap<CallerKey, usize>,
     /// None is to be forgotten before.
     next: Option<Instant>,
     /// Those that nobody may ask about any more, though the instance may still have them.
@@ -80,7 +82,10 @@ impl Tasks {
     /// Adds one for which there is room.
     pub fn insert(&mut self, id: String, task: Task) {
         self.next = Some(self.next.map_or(task.until, |next| next.min(task.until)));
-        self.all.insert((task.instance, id), task);
+        *self.own.entry(task.caller).or_default() += 1;
+        if let Some(before) = self.all.insert((task.instance, id), task) {
+            self.lets_go(before.caller);
+        }
     }
 
     /// Makes room for another one of a caller: where there are as many as may be, the one goes that has been over for
@@ -89,7 +94,7 @@ impl Tasks {
     /// # Errors
     /// All of them work; the limit that keeps it out.
     pub fn make_room(&mut self, caller: CallerKey, limits: &Limits) -> Result<(), usize> {
-        let own = self.all.values().filter(|task| task.caller == caller).count();
+        let own = self.own.get(&caller).copied().unwrap_or_default();
         let (own_full, full) = (own >= limits.tasks, self.all.len() >= limits.tasks_total);
         if !own_full && !full {
             return Ok(());
@@ -99,7 +104,9 @@ impl Tasks {
         let oldest = over.min_by_key(|(_, task)| (Reverse(task.stage), task.since)).map(|(key, _)| key.clone());
         let limit = if own_full { limits.tasks } else { limits.tasks_total };
         let oldest = oldest.ok_or(limit)?;
-        self.all.remove(&oldest);
+        if let Some(task) = self.all.remove(&oldest) {
+            self.lets_go(task.caller);
+        }
         self.leave(oldest);
         Ok(())
     }
@@ -126,12 +133,17 @@ impl Tasks {
 
     /// Forgets those of a caller; whether there were any.
     pub fn forget_caller(&mut self, caller: CallerKey) -> bool {
-        self.forget(|task| task.caller == caller)
+        self.own.contains_key(&caller) && self.forget(|task| task.caller == caller)
     }
 
     /// Forgets those of an instance that is gone, and they with it.
     pub fn forget_instance(&mut self, instance: InstanceKey) {
-        self.all.retain(|_, task| task.instance != instance);
+        let of = |key: &&(InstanceKey, String)| key.0 == instance;
+        let gone: Vec<(InstanceKey, String)> = self.all.keys().filter(of).cloned().collect();
+        for key in gone {
+            let task = self.all.remove(&key);
+            task.into_iter().for_each(|task| self.lets_go(task.caller));
+        }
         self.left.retain(|(at, _)| *at != instance);
         self.lost.remove(&instance);
     }
@@ -156,8 +168,21 @@ impl Tasks {
             std::mem::take(&mut self.all).into_iter().partition(|(_, task)| which(task));
         self.all = kept;
         let some = !gone.is_empty();
-        gone.into_keys().for_each(|task| self.leave(task));
+        for (key, task) in gone {
+            self.lets_go(task.caller);
+            self.leave(key);
+        }
         some
+    }
+
+    /// A caller has one less.
+    fn lets_go(&mut self, caller: CallerKey) {
+        if let Some(count) = self.own.get_mut(&caller) {
+            *count -= 1;
+            if *count == 0 {
+                self.own.remove(&caller);
+            }
+        }
     }
 }
 

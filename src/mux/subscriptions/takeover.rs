@@ -133,7 +133,7 @@ impl Mux {
     pub(in crate::mux) fn serve_strays(&mut self, server: ServerId) -> bool {
         let now = clock::now();
         for _ in 0..SLICE {
-            if self.draining {
+            if self.is_draining() {
                 return true;
             }
             let Some(task) = self.server_mut(server).subscriptions.strays().next(now) else {
@@ -292,7 +292,7 @@ impl Mux {
 
     /// Takes up what waits for its time; when the next does.
     pub(in crate::mux) fn sweep_orphans(&mut self, server: ServerId, now: Instant) -> Option<Instant> {
-        if self.draining {
+        if self.is_draining() {
             return None;
         }
         let due = self.server_mut(server).subscriptions.strays().due()?;

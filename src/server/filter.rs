@@ -1,21 +1,26 @@
-//! What is listened to: read from a request, joined over callers, granted by a server.
+//! Called by `mux::listen`: what is listened to: read from a request, joined over callers, granted by a server.
 
 use std::collections::BTreeSet;
 
-use crate::server::subscriptions::is_part_of;
+use super::subscriptions::is_part_of;
 use crate::wire::message::{elements, member, unquote};
 
 /// What a stream carries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    pub(super) tools: bool,
-    pub(super) prompts: bool,
-    pub(super) resources: bool,
-    pub(super) uris: BTreeSet<String>,
+    /// Changes of the list of tools.
+    pub tools: bool,
+    /// Changes of the list of prompts.
+    pub prompts: bool,
+    /// Changes of the list of resources.
+    pub resources: bool,
+    /// Updates of these resources.
+    pub uris: BTreeSet<String>,
 }
 
 impl Filter {
-    pub(super) fn read(json: &str) -> Filter {
+    /// What a request or an acknowledgement says.
+    pub fn read(json: &str) -> Filter {
         let wants = |name| member(json, name) == Some("true");
         let uris = member(json, "resourceSubscriptions").map(elements).unwrap_or_default();
         Filter {
@@ -26,7 +31,8 @@ impl Filter {
         }
     }
 
-    pub(super) fn to_json(&self) -> String {
+    /// As it is written.
+    pub fn to_json(&self) -> String {
         let mut json = serde_json::Map::new();
         let flags = [
             ("toolsListChanged", self.tools),
@@ -40,14 +46,16 @@ impl Filter {
         serde_json::Value::Object(json).to_string()
     }
 
-    pub(super) fn join(&mut self, other: &Filter) {
+    /// What either carries.
+    pub fn join(&mut self, other: &Filter) {
         self.tools |= other.tools;
         self.prompts |= other.prompts;
         self.resources |= other.resources;
         self.uris.extend(other.uris.iter().cloned());
     }
 
-    pub(super) fn meet(&self, other: &Filter) -> Filter {
+    /// What both carry.
+    pub fn meet(&self, other: &Filter) -> Filter {
         Filter {
             tools: self.tools && other.tools,
             prompts: self.prompts && other.prompts,
@@ -56,16 +64,18 @@ impl Filter {
         }
     }
 
-    pub(super) fn covers(&self, other: &Filter) -> bool {
+    /// Whether it carries all of another.
+    pub fn covers(&self, other: &Filter) -> bool {
         self.meet(other) == *other
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether it carries nothing.
+    pub fn is_empty(&self) -> bool {
         *self == Filter::default()
     }
 
     /// Whether a notification is one that was wanted.
-    pub(super) fn lets_through(&self, method: &str, uri: &str) -> bool {
+    pub fn lets_through(&self, method: &str, uri: &str) -> bool {
         match method {
             "notifications/tools/list_changed" => self.tools,
             "notifications/prompts/list_changed" => self.prompts,

@@ -32,7 +32,13 @@ impl Mux {
             Todo::Stream(server) => self.adjust_stream(server),
             Todo::KeepMin(server) => self.keep_min(server),
             Todo::Dismiss(at) => self.dismiss(at),
-            Todo::Overdue(call) => self.overdue(call, clock::now()),
+            Todo::Overdue(call) => {
+                let now = clock::now();
+                self.overdue(call, now);
+                // It may have got more time.
+                let later = self.calls.get(call).map(|call| call.deadline).filter(|deadline| *deadline > now);
+                later.into_iter().for_each(|deadline| self.alarm.at(deadline));
+            }
             Todo::Arrived(server, profile) => self.announce_arrival(server, &profile),
             Todo::End => self.close(),
         }

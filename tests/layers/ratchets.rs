@@ -7,11 +7,11 @@ use super::source::{Source, word};
 
 /// What is measured, and the most that it may be.
 pub const CEILINGS: [(&str, usize); 9] = [
-    ("fields of `Mux`", 22),
-    ("methods of `Mux`", 397),
-    ("files of `impl Mux`", 55),
+    ("fields of `Mux`", 23),
+    ("methods of `Mux`", 408),
+    ("files of `impl Mux`", 56),
     ("`impl Mux` outside `src/mux`", 0),
-    ("methods of `Mux` in the largest ring of calls", 67),
+    ("methods of `Mux` in the largest ring of calls", 2),
     ("files of `src/mux` in its largest circle of imports", 26),
     ("files of `src` in circles of imports", 96),
     ("open fields of `Call`, `Caller`, `Server`, `Instance`", 91),

@@ -91,7 +91,7 @@ fn wrong_values() {
     says(&server("command: uvx"), "the key `command` is here twice", "4:5");
     says("limits: {max_message: 1}", "expected a size from 1KiB to 1GiB, got `1`", "1:23");
     says("limits: {outgoing: 1MiB}", "`outgoing` is smaller than `max_message`", "1:20");
-    says("limits: {in_flight: 20, held: 16}", "`held` is smaller than `in_flight`", "1:32");
+    says("limits: {in_flight: 20, held: 16}", "`held` is smaller than `in_flight`", "1:31");
     says("limits: {held_total: 256}", "`held_total` is smaller than `held`", "1:22");
     assert_eq!(mistakes("limits: {in_flight: 100000}"), "", "`held` follows");
     for wrong in ["a=b=c", "loud", "info,loud", ",", "mcpool=loud"] {

@@ -136,6 +136,7 @@ impl Caller {
             Hope::Vain => {
                 let others = [
                     "\"start_failed\"",
+                    "\"pool_exhausted\"",
                     "\"rate_limited\"",
                     "\"breaker_open\"",
                     "\"caller_overloaded\"",

@@ -108,6 +108,15 @@ pub(super) fn own_server(server: Option<&str>, endpoint: &str) -> String {
         None => "whoever connects here has lost its parents while servers ran, or bears signs of a server that it does not descend from; it may be a server's, and those may not call mcpool".to_owned(),
     }
 }
+/// Whom an open breaker is about, and why it is.
+pub(super) fn for_whom(alone: bool) -> &'static str {
+    if alone {
+        "for this client for now, because its calls failed too often"
+    } else {
+        "for now, because it failed too often"
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,14 +144,5 @@ mod tests {
             reply,
             json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": "parse error: x"}})
         );
-    }
-}
-
-/// Whom an open breaker is about, and why it is.
-pub(super) fn for_whom(alone: bool) -> &'static str {
-    if alone {
-        "for this client for now, because its calls failed too often"
-    } else {
-        "for now, because it failed too often"
     }
 }

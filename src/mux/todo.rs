@@ -104,7 +104,7 @@ impl Todos {
     }
 
     /// The next that is owed; nothing when the turn is over.
-    pub fn next(&mut self) -> Option<Todo> {
+    pub fn take(&mut self) -> Option<Todo> {
         let next = self.owed.pop_front().or_else(|| self.dismissed.pop().map(Todo::Dismiss));
         match next {
             Some(Todo::Serve(server)) => drop(self.served.remove(&server)),

@@ -18,7 +18,7 @@ impl Mux {
     }
 
     fn do_owed(&mut self) {
-        while let Some(todo) = self.todo.next() {
+        while let Some(todo) = self.todo.take() {
             self.settle_todo(todo);
         }
     }

@@ -55,7 +55,7 @@ impl std::fmt::Display for Why {
             Why::Asks => f.write_str("the server asks its client in mid-call"),
             Why::Unproven(quiet) => write!(
                 f,
-                "not known: it has not asked in {quiet} of the {PROVEN} calls after which it is believed not to; if it keeps state for its client, say `lease: session`"
+                "not known: if it keeps state for its client, say `lease: session`; shared by all after {PROVEN} calls without a question, {quiet} so far"
             ),
             Why::Default => f.write_str("not known: if it keeps state for its client, say `lease: session`"),
         }

@@ -238,7 +238,7 @@ async fn check_says_what_a_good_config_means() {
     let place = Place::new();
     let checked = place.mcpool(&["check"]).output().await.expect("it runs");
     let said = String::from_utf8_lossy(&checked.stdout).into_owned();
-    assert!(checked.status.success() && said.contains("lease shared") && said.contains("echo.sock"), "{said}");
+    assert!(checked.status.success() && said.contains("lease call") && said.contains("echo.sock"), "{said}");
     assert!(said.contains("not known: if it keeps state for its client, say `lease: session`"), "{said}");
 }
 

@@ -168,7 +168,7 @@ fn on_a_server_that_nobody_knows_callers_that_are_asked_at_the_same_time_answer_
         let lease = proxy.server("echo")["lease"].clone();
         assert_eq!(lease["kind"], "call");
         assert!(
-            lease["why"].as_str().is_some_and(|why| why.contains("has not asked in 0 of the 100 calls")),
+            lease["why"].as_str().is_some_and(|why| why.contains("after 100 calls without a question, 0 so far")),
             "{lease}"
         );
 

@@ -94,7 +94,7 @@ impl Variant {
     /// have; or no caller has it, and the instance has `just_begun`.
     pub fn is_quiet(&self, kind: ListKind, just_begun: bool) -> bool {
         let had = self.answered.borrow().iter().any(|(known, ..)| *known == kind);
-        self.fetching.contains(&kind) || just_begun && !had
+        if had { self.fetching.contains(&kind) } else { just_begun }
     }
 
     /// Notes that a list changed in another scope while it is being fetched: what comes may be of that.
@@ -154,10 +154,15 @@ impl Variant {
         }
     }
 
-    /// Notes that a list has changed; whether that is news, as it is once until somebody asks for the list again.
-    pub fn changed(&mut self, kind: ListKind) -> bool {
+    /// Notes that a list has changed, of which nobody is told for now.
+    pub fn outdate(&mut self, kind: ListKind) {
         self.generation += 1;
         self.list_mut(kind).into_iter().for_each(List::outdate);
+    }
+
+    /// Notes that a list has changed; whether that is news, as it is once until somebody asks for the list again.
+    pub fn changed(&mut self, kind: ListKind) -> bool {
+        self.outdate(kind);
         let news = !self.announced.contains(&kind);
         if news {
             self.announced.push(kind);

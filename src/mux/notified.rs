@@ -143,7 +143,10 @@ impl Mux {
             for kind in kinds {
                 if variant.key.scope != scope {
                     variant.disturb(*kind);
-                } else if variant.changed(*kind) && !starting && !variant.is_quiet(*kind, just_begun) {
+                } else if starting || variant.is_quiet(*kind, just_begun) {
+                    // Nobody is told, so the next change is news still.
+                    variant.outdate(*kind);
+                } else if variant.changed(*kind) {
                     variant.note_told(*kind);
                     news = true;
                 }

@@ -121,7 +121,9 @@ impl Mux {
         }
         let asked = self.tells_roots(caller, profile) && !caller.never_tells_roots();
         let roots = caller.roots.known().or_else(|| (!asked).then(|| NO_ROOTS.into()));
-        roots.map_or(Scope::Owner(key), |roots| Scope::Roots(roots.digest()))
+        // A server may have asked it before mcpool had to: then its instance was told them.
+        let told = || server.pool.instances.get(caller.uses.last(server.pool.id)?)?.roots.clone();
+        roots.or_else(told).map_or(Scope::Owner(key), |roots| Scope::Roots(roots.digest()))
     }
 
     /// Whose lists an instance tells.

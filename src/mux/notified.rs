@@ -131,8 +131,8 @@ impl Mux {
         let own = VariantKey::of_introduction(&profile);
         let mut news = false;
         let catalogue = &mut self.server_mut(at.server).catalogue;
-        if matches!(scope, Scope::Owner(_)) {
-            // What is its own from now on was everybody's until now.
+        if matches!(scope, Scope::Owner(_)) || !just_begun {
+            // What is its own from now on was everybody's until now; and whoever asked for no list yet is told, too.
             catalogue.variant_mut(&own.within(scope));
         }
         let of_kind = |variant: &&mut Variant| {

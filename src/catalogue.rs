@@ -37,7 +37,7 @@ use crate::key::CallerKey;
 use contents::Contents;
 pub use key::{Scope, VariantKey};
 use list::{List, ListKind};
-use record::Record;
+use record::{Record, VariantRecord};
 use seen::Seen;
 pub use variant::Variant;
 
@@ -80,6 +80,11 @@ pub struct Known {
     variants: Vec<Variant>,
 }
 
+/// Whether instances with the profile of a variant are told roots.
+fn told_roots(variant: &Variant) -> bool {
+    variant.key.profile().is_some_and(|profile| profile.has_roots())
+}
+
 impl Known {
     fn kept(record: Record) -> Known {
         let Record { lacks, seen, asks_roots, variants } = record;
@@ -92,12 +97,21 @@ impl Known {
         self.variants.iter().filter(|variant| variant.key.scope == Scope::All)
     }
 
+    /// What is kept on disk of a variant: not the lists that were told to some roots.
+    fn record_of(&self, variant: &Variant) -> VariantRecord {
+        let mut record = variant.record();
+        if self.asks_roots && told_roots(variant) {
+            record.lists.clear();
+        }
+        record
+    }
+
     fn record(&self) -> Record {
         Record {
             lacks: self.lacks.clone(),
             seen: self.seen,
             asks_roots: self.asks_roots,
-            variants: self.for_all().take(KEPT).map(Variant::record).collect(),
+            variants: self.for_all().take(KEPT).map(|variant| self.record_of(variant)).collect(),
         }
     }
 }
@@ -288,8 +302,7 @@ impl Catalogue {
         if std::mem::replace(&mut self.known.asks_roots, true) {
             return false;
         }
-        let told_roots = |variant: &Variant| variant.key.profile().is_some_and(|profile| profile.has_roots());
-        self.known.variants.iter_mut().filter(|variant| told_roots(variant)).for_each(Variant::forget_lists);
+        self.known.variants.iter_mut().filter(|variant| told_roots(variant)).for_each(Variant::outdate_lists);
         self.save();
         true
     }

@@ -72,9 +72,10 @@ impl Variant {
         new
     }
 
-    /// Forgets the lists.
-    pub(super) fn forget_lists(&mut self) {
-        self.lists.clear();
+    /// Notes that the lists are not everybody's: none is answered from here any more. Names are still looked up in them.
+    pub(super) fn outdate_lists(&mut self) {
+        self.generation += 1;
+        self.lists.iter_mut().for_each(|(_, list)| list.outdate());
         self.answered.get_mut().clear();
     }
 

@@ -143,7 +143,8 @@ pub struct Timeouts {
     pub max: Duration,
     /// For a caller's answer to an ask.
     pub ask: Duration,
-    /// How long an ask that may belong to several callers waits for the other calls to end; zero: not at all.
+    /// How long an ask that may belong to several callers waits for the other calls to end; zero: not at all. So long a
+    /// process is kept, too, for a modern caller that it has asked.
     pub hold: Duration,
     /// For each step of stopping a process: end of input, SIGTERM, SIGKILL.
     pub stop: Duration,

@@ -150,6 +150,9 @@ impl Mux {
         }
         if result {
             self.wrap_state(at, &call, answer, &mut splice);
+            if call.profile == Profile::Modern && is_question(answer) {
+                self.expect_back(at);
+            }
         }
         let revision = call.profile.revision();
         let old = result && legacy::lacks_content(revision);

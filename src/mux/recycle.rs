@@ -93,7 +93,8 @@ impl Mux {
             return None;
         }
         let back = self.server_mut(at.server).pool.take_back(at.key, now);
-        [back, until].into_iter().flatten().min()
+        let returns = self.instance(at).and_then(|instance| instance.asks.back_until(now));
+        [back, until, returns].into_iter().flatten().min()
     }
 
     /// Whether an instance that is worn out stays because its successor could not be started beside it, so that callers

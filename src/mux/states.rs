@@ -40,6 +40,15 @@ impl Mux {
         put_state(answer, &token, splice);
     }
 
+    /// Keeps an instance for a caller that was asked: no other process can read the state that it comes back with.
+    pub(super) fn expect_back(&mut self, at: InstanceRef) {
+        let until = clock::now() + self.server(at.server).config.timeout.hold;
+        if let Some(instance) = self.instance_mut(at) {
+            instance.asks.expects_back(until);
+            self.alarm.at(until);
+        }
+    }
+
     /// On an endpoint of several servers, lets questions say whose they are.
     fn sign_questions(&self, at: InstanceRef, call: &Call, answer: &Message, splice: &mut Splice) {
         let among = self.callers.get(call.caller).is_some_and(|caller| caller.endpoint.prefix);

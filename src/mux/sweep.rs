@@ -73,7 +73,8 @@ impl Mux {
             (State::Ready, _) => {
                 // What it still had to do may have ended by itself, as tasks do.
                 self.dismiss(at);
-                [self.sweep_wear(at, now), self.sweep_probe(at, now)].into_iter().flatten().min()
+                let returns = self.instance(at).and_then(|instance| instance.asks.back_until(now));
+                [self.sweep_wear(at, now), self.sweep_probe(at, now), returns].into_iter().flatten().min()
             }
             (State::Draining, _) => self.sweep_draining(at, now),
             (State::Stopping, _) => None,

@@ -41,6 +41,8 @@ pub struct Asks {
     open: BTreeMap<RawId, Ask>,
     /// Calls that come back to the instance once their callers have answered what it asked.
     away: BTreeSet<CallKey>,
+    /// Until when a modern caller may be expected back with a state that the process alone can read.
+    back_until: Option<Instant>,
     /// When a call of the instance made progress or ended last.
     moved: Option<Instant>,
 }
@@ -125,9 +127,19 @@ impl Asks {
         self.away.remove(&call) && self.away.is_empty()
     }
 
+    /// Notes that a call ended with a question and a state, and until when its caller may be expected back.
+    pub fn expects_back(&mut self, until: Instant) {
+        self.back_until = self.back_until.max(Some(until));
+    }
+
+    /// Until when callers may be expected back with a state, if they are.
+    pub fn back_until(&self, now: Instant) -> Option<Instant> {
+        self.back_until.filter(|until| now < *until)
+    }
+
     /// Whether calls come back to the instance.
-    pub fn awaits_calls(&self) -> bool {
-        !self.away.is_empty()
+    pub fn awaits_calls(&self, now: Instant) -> bool {
+        !self.away.is_empty() || self.back_until(now).is_some()
     }
 }
 

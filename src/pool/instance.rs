@@ -290,7 +290,7 @@ impl Instance {
     /// Whether no other instance could go on with what this one has begun, and what is not in flight.
     pub fn is_irreplaceable(&self) -> bool {
         // The process that asked is the one that can read the state that it gave with the question.
-        self.tasks > 0 || self.asks.awaits_calls()
+        self.tasks > 0 || self.asks.awaits_calls(clock::now())
     }
 
     /// Whose an ask is that names no call: the caller with calls in flight if there is one only, or the only one that ever

@@ -140,3 +140,19 @@ fn a_cursor_is_good_for_its_caller_and_list_alone() {
         }
     });
 }
+
+#[test]
+fn the_process_that_asked_is_kept_for_the_one_who_comes_back() {
+    play(async {
+        let soon = |server: &mut mcpool::config::Server| server.recycle.idle = seconds(1);
+        let proxy = proxy().server("new", modern(|_| {})).set(soon).start().await;
+        let (caller, first) = asked(&proxy).await;
+        after(seconds(5)).await;
+        assert_eq!(with_state(&caller, &first, first.state()).await.json()["action"], "accept");
+        assert_eq!(proxy.started("new"), 1, "it went back to the process that asked");
+        // Who never comes back keeps it for a while only.
+        asked(&proxy).await.1.asks();
+        after(seconds(30)).await;
+        assert_eq!(proxy.instances("new").len(), 0);
+    });
+}

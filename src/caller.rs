@@ -143,12 +143,6 @@ impl Caller {
         }
     }
 
-    /// The same, known to the audit log under this name.
-    #[must_use]
-    pub fn audited_as(self, who: Option<Rc<Who>>) -> Caller {
-        Caller { who, ..self }
-    }
-
     /// How many servers it would have started by itself when it came.
     pub fn counted(&self) -> usize {
         self.counted

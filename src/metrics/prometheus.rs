@@ -58,13 +58,14 @@ impl Kind {
 use Kind::{Counter, Gauge};
 
 /// Every metric, with what it means. A test holds `docs/operating.md` to it.
-pub(super) const METRICS: [(&str, Kind, &str); 38] = [
+pub(super) const METRICS: [(&str, Kind, &str); 39] = [
     ("mcpool_build_info", Gauge, "1; the label says which version runs."),
     ("mcpool_callers", Gauge, "Callers connected."),
     ("mcpool_callers_total", Counter, "Callers accepted."),
     ("mcpool_callers_refused_total", Counter, "Callers turned away."),
     ("mcpool_callers_dropped_total", Counter, "Callers disconnected by mcpool."),
     ("mcpool_buffered_bytes", Gauge, "Bytes that callers have not read."),
+    ("mcpool_backlog_bytes", Gauge, "Bytes that instances have not read."),
     ("mcpool_draining", Gauge, "1 once mcpool drains."),
     ("mcpool_requests_total", Counter, "Requests received; each of them ends once."),
     ("mcpool_calls_total", Counter, "Requests that ended."),
@@ -147,6 +148,7 @@ impl Exporter {
         self.counter("mcpool_audit_lost_total", vec![], audit.map_or(0, |audit| audit.lost));
         self.gauge("mcpool_held_calls", vec![], measured.held);
         self.gauge("mcpool_buffered_bytes", vec![], measured.buffered);
+        self.gauge("mcpool_backlog_bytes", vec![], metrics.bytes.to_servers.waiting());
         self.gauge("mcpool_draining", vec![], usize::from(measured.draining));
         self.callers(measured);
         self.calls(&metrics.own);

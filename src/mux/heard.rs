@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::Mux;
 use crate::clock;
+use crate::config::Limits;
 use crate::era::{is_ask, legacy};
 use crate::error::Error;
 use crate::key::InstanceRef;
@@ -26,7 +27,7 @@ impl Mux {
         }
         match line {
             Line::TooLong(size, skim) => {
-                let error = Error::TooLarge { size, limit: self.config.limits.message };
+                let error = too_long(&self.server(at.server).config.name, &self.config.limits, size);
                 let awaited = skim.is_echo() && skim.id().is_some_and(|id| instance.awaits(id));
                 let answers = awaited || skim.shape().answers();
                 let asks = skim.id().filter(|_| skim.shape() == Shape::Request && !awaited);
@@ -183,4 +184,13 @@ impl Mux {
         let what: String = what.chars().take(200).collect();
         tracing::debug!(server = self.server(at.server).config.name, reason, what, "dropped a message of the server");
     }
+}
+
+/// What is wrong with a line of a server that was not kept: how long it is, or else how long it took.
+fn too_long(server: &str, limits: &Limits, size: usize) -> Error {
+    if size > limits.message {
+        return Error::TooLarge { size, limit: limits.message };
+    }
+    let detail = format!("a line of it took longer than {} (`limits.line`)", clock::rounded(limits.line));
+    Error::ServerMisbehaved { server: server.to_owned(), detail }
 }

@@ -213,12 +213,11 @@ impl Mux {
     pub(crate) fn elicitation_complete(&mut self, at: InstanceRef, message: &Message) {
         let id = message.text(Field::ElicitationId).unwrap_or_default();
         let owner = self.server_mut(at.server).owned.elicitations.complete(at.key, &id);
-        self.pass_to(at, owner, message);
-    }
-
-    fn pass_to(&mut self, at: InstanceRef, owner: Option<CallerKey>, message: &Message) {
         match owner.and_then(|owner| self.callers.get(owner)) {
-            Some(caller) => caller.outbox.splice(&message.splice()),
+            Some(caller) => {
+                let topic = Topic::State { what: &id, stream: "elicitation" };
+                caller.hear(self.server(at.server).speaker(), topic, &message.splice());
+            }
             None => self.drop_from(at, "owner_unknown", &message.method()),
         }
     }

@@ -104,7 +104,7 @@ impl Mux {
 
     /// Puts the limits in force that concern everybody: they reach servers and callers that did not change too.
     fn change_limits(&mut self, limits: &config::Limits) {
-        self.starter.message = limits.message;
+        (self.starter.message, self.starter.line, self.starter.backlog) = (limits.message, limits.line, limits.backlog);
         self.servers.iter_mut().for_each(|server| server.pool.start_with(self.starter.clone()));
         self.in_flight.allow(limits.in_flight_total);
     }

@@ -301,5 +301,6 @@ fn instance_status(
         "memory_bytes": tree.bytes,
         "process_tree": tree.processes,
         "calls": instance.served,
+        "backlog_bytes": instance.outbox.waiting(),
     })
 }

@@ -60,7 +60,7 @@ pub struct Instance {
     pub offers: Offers,
     pub outbox: Outbox,
     /// Its server, as who says what may be lost.
-    pub(super) speaker: Speaker,
+    speaker: Speaker,
     pub stderr: Tail,
     pub pid: Option<u32>,
     /// Whether its process was started at all.
@@ -256,6 +256,11 @@ impl Instance {
             Some((owner, Lease::Session)) => Need::new(self.profile.clone(), self.roots.clone(), Lease::Session, owner),
             _ => Need::of_nobody(self.told()),
         }
+    }
+
+    /// Its server, as who is not told what may be lost.
+    pub(super) fn speaker(&self) -> &Speaker {
+        &self.speaker
     }
 
     /// Whether it reads what it is sent, or at least not much waits for that: otherwise it gets no new calls.

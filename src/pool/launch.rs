@@ -17,6 +17,7 @@ use super::instance::Instance;
 use super::process::Process;
 use super::stderr;
 use super::tail::Tail;
+use crate::clock;
 use crate::key::InstanceRef;
 use crate::metrics::Metrics;
 use crate::wire::frame::{Line, LineReader, Scratch};
@@ -276,7 +277,11 @@ impl Attendant {
                 Err(error) => return Some(format!("its stdout failed: {error}")),
             }
             if self.starter.metrics.bytes.to_callers.waiting() > LITTLE {
+                let since = clock::now();
                 self.wait_for_readers().await;
+                if let Some(half) = &mut half {
+                    half.was_held_up(clock::now() - since);
+                }
             }
         }
     }

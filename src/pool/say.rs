@@ -40,12 +40,14 @@ impl Instance {
     /// Passes the answer of a caller to a request of the server on, or says what became of it.
     pub fn pass_answer(&self, answer: &Splice, id: &RawId) {
         if !self.outbox.answer(answer) {
-            self.refuse(id, &Error::NotRead { size: answer.size(), waiting: self.outbox.waiting() });
+            let what = "a question".to_owned();
+            let why = "the server does not read, so that the answer found no room (see `limits.backlog`)".to_owned();
+            self.refuse(id, &Error::Unanswered { what, why });
         }
     }
 
     fn say(&self, line: impl Into<Bytes>) {
-        self.outbox.news(&self.speaker, Topic::None, &Splice::new(line.into()));
+        self.outbox.news(self.speaker(), Topic::None, &Splice::new(line.into()));
     }
 
     /// Sends a call on: its line with our id and our progress token.

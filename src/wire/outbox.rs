@@ -168,11 +168,11 @@ impl Outbox {
         self.0.state.borrow().taken <= after
     }
 
-    /// Whether so much waits for the peer that more should not be fetched for it. Of one that reads nothing nobody waits
-    /// for more.
+    /// Whether so much could be read by the peer that more should not be fetched for it yet. Of one that reads nothing that
+    /// is not expected.
     pub fn is_behind(&self) -> bool {
         let state = self.0.state.borrow();
-        state.end == End::Open && !state.stuck && state.waiting() > state.limit / 4
+        state.end == End::Open && !state.stuck && state.bytes > state.limit / 4
     }
 
     /// Ends the writer once everything is written; what is said later is dropped.

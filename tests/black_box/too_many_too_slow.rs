@@ -255,6 +255,53 @@ fn a_server_that_asks_on_and_on_and_reads_nothing_takes_little_and_harms_nobody(
 }
 
 #[test]
+fn a_server_keeps_nobody_waiting_and_no_memory_with_half_a_line() {
+    play(async {
+        let dawdler = script().on("tools/call", |call, say| {
+            let text = "x".repeat(200_000);
+            let line =
+                json!({"jsonrpc": "2.0", "id": call.id(), "result": {"content": [{"type": "text", "text": text}]}});
+            say.bytes(line.to_string()[..150_000].to_owned().into_bytes());
+        });
+        let proxy = proxy().server("x", dawdler.into()).config(|config| config.limits.line = seconds(5)).start().await;
+        let caller = proxy.legacy(REVISION).connect("x").await;
+        let call = caller.begin("x", json!({}));
+        settled().await;
+        // One that goes on at a rate is waited for.
+        after(seconds(4)).await;
+        proxy.process("x", 0).say_bytes(&[b'x'; 1000]);
+        after(seconds(2)).await;
+        proxy.process("x", 0).say_bytes(b"xxx\"}]}}\n");
+        let answer = call.answer().await;
+        assert_eq!((answer.code(), answer.reason()), (502, Some("server_misbehaved")));
+        assert!(answer.message().contains("`limits.line`"), "{}", answer.message());
+        assert_eq!(*caller.ask("ping", json!({})).await.result(), json!({}));
+    });
+}
+
+#[test]
+fn who_sends_much_in_one_go_has_its_turn_and_no_more() {
+    play(async {
+        let proxy = proxy().server("x", lavish().into()).server("y", lavish().into()).start().await;
+        let bystander = proxy.legacy(REVISION).connect("y").await;
+        assert_eq!(bystander.call("big", json!({"n": 1})).await.text(), "x");
+        let mut greedy = Slow::connect(&proxy, "x", "2025-03-26").await;
+        let accepted = || proxy.status()["counters"]["calls"].as_u64().expect("a count");
+        let ping = |id: u64| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
+        let lines: String = (1..=1300).map(|id| ping(id) + "\n").collect();
+        let batch = format!("[{}]\n", (1..=1000).map(ping).collect::<Vec<_>>().join(","));
+        for (burst, messages) in [(lines, 1300), (batch, 1000)] {
+            let before = accepted();
+            greedy.0.write_all(burst.as_bytes()).await.expect("written");
+            assert_eq!(bystander.call("big", json!({"n": 2})).await.text(), "xx");
+            let meanwhile = accepted() - before;
+            assert!((1..messages).contains(&meanwhile), "{meanwhile} of {messages} before a bystander had its turn");
+            settled().await;
+        }
+    });
+}
+
+#[test]
 fn one_caller_too_many_is_turned_away_until_another_leaves() {
     play(async {
         let proxy = proxy().server("echo", legacy(|_| {})).config(|config| config.limits.callers = 2).start().await;

@@ -8,7 +8,7 @@ use super::source::{Source, word};
 /// What is measured, and the most that it may be.
 pub const CEILINGS: [(&str, usize); 9] = [
     ("fields of `Mux`", 23),
-    ("methods of `Mux`", 408),
+    ("methods of `Mux`", 409),
     ("files of `impl Mux`", 56),
     ("`impl Mux` outside `src/mux`", 0),
     ("methods of `Mux` in the largest ring of calls", 2),

@@ -12,8 +12,8 @@ use crate::error::Error;
 pub struct Marks {
     /// For the daemon.
     pub unsent: usize,
-    /// For the host. It is so much because the daemon cuts off who leaves `limits.outgoing` unread, and a host may do
-    /// something else for a while.
+    /// For the host. It is so much because a host may do something else for a while, and the daemon leaves who reads nothing
+    /// for `limits.unread`.
     pub unread: usize,
 }
 

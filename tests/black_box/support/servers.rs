@@ -110,6 +110,11 @@ impl Launched {
         self.say.line(line);
     }
 
+    /// Makes a scripted server say bytes, which may be no line.
+    pub fn say_bytes(&self, bytes: &[u8]) {
+        self.say.bytes(bytes.to_vec());
+    }
+
     /// Ends it at once.
     pub async fn crash(&self) {
         self.task.abort();

@@ -307,9 +307,10 @@ impl Catalogue {
         true
     }
 
-    /// Forgets what was offered to one caller alone.
-    pub fn forget_owner(&mut self, owner: CallerKey) {
-        self.known.variants.retain(|variant| variant.key.scope != Scope::Owner(owner));
+    /// Forgets what was offered to one caller alone; which variants that were.
+    pub fn forget_owner(&mut self, owner: CallerKey) -> Vec<VariantKey> {
+        let own = |variant: &mut Variant| variant.key.scope == Scope::Owner(owner);
+        self.known.variants.extract_if(.., own).map(|variant| variant.key).collect()
     }
 
     /// Lets lists that hold the same share it.

@@ -68,8 +68,13 @@ pub fn of_variant(key: &VariantKey) -> String {
         // What one of them is shown takes no mark off what another is shown.
         scope => format!(" {scope:?}"),
     };
-    digest_of(format!("{} {} {}{scope}", key.era.as_str(), key.revision, key.capabilities).as_bytes())
+    let own = if matches!(key.scope, Scope::Owner(_)) { OWN } else { "" };
+    let name = digest_of(format!("{} {} {}{scope}", key.era.as_str(), key.revision, key.capabilities).as_bytes());
+    format!("{own}{name}")
 }
+
+/// With this the names of kinds begin that are one caller's alone, who is gone when the daemon is.
+const OWN: &str = "own ";
 
 /// Half of it is enough to tell one from another.
 fn digest_of(bytes: &[u8]) -> String {
@@ -131,7 +136,9 @@ impl Store {
         };
         let mut kept: Kept = kept;
         let marks = std::mem::take(&mut kept.marks);
-        Store { path, kept, marks, unsaved: false }
+        let mut store = Store { path, kept, marks, unsaved: false };
+        store.unmark_all(|variant| variant.starts_with(OWN));
+        store
     }
 
     /// Writes nothing any more.
@@ -171,9 +178,13 @@ impl Store {
 
     /// Lets go of what is marked for one kind of clients, before their new list is looked at.
     pub fn unmark(&mut self, variant: &str) {
+        self.unmark_all(|marked| marked == variant);
+    }
+
+    fn unmark_all(&mut self, which: impl Fn(&str) -> bool) {
         for marks in self.marks.values_mut() {
             marks.retain_mut(|mark| {
-                mark.variants.remove(variant);
+                mark.variants.retain(|variant| !which(variant));
                 !mark.variants.is_empty()
             });
         }

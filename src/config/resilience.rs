@@ -31,10 +31,10 @@ pub struct Recycle {
     pub memory: Option<usize>,
 }
 
-/// How idle instances are asked whether they still answer.
+/// How instances that say nothing are asked whether they still answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// After this long without a word from an idle instance; `None`: never.
+    /// After this long without a word; `None`: never.
     pub every: Option<Duration>,
     /// For the answer to a probe.
     pub timeout: Duration,

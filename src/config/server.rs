@@ -56,7 +56,7 @@ pub struct Server {
     pub when_full: WhenFull,
     /// When an instance is stopped though nothing is wrong.
     pub recycle: Recycle,
-    /// How idle instances are asked whether they still answer.
+    /// How instances that say nothing are asked whether they still answer.
     pub probe: Probe,
     /// How long lies between starts that fail, or instances that end by themselves.
     pub backoff: Backoff,
@@ -143,7 +143,7 @@ pub struct Timeouts {
     pub max: Duration,
     /// For a caller's answer to an ask.
     pub ask: Duration,
-    /// How long an ask that may belong to several callers waits for the other calls to end; zero: not at all. So long a
+    /// How long a question waits that may be for several callers, once none of their calls ends or makes progress. So long a
     /// process is kept, too, for a modern caller that it has asked.
     pub hold: Duration,
     /// For each step of stopping a process: end of input, SIGTERM, SIGKILL.

@@ -144,7 +144,7 @@ impl Breaker {
             !circuit.is_tried() || failure.call.is_none_or(|tries| of(&tries))
         };
         for who in failure.met {
-            let Some(party) = self.party(*who) else { continue };
+            let Some(party) = self.party(*who, now) else { continue };
             if party.circuit.is_open() || !tried(&party.circuit, |tries| tries.party) {
                 continue;
             }
@@ -222,10 +222,13 @@ impl Breaker {
         self.evidence.is_empty() && self.all.is_closed() && self.parties.is_empty()
     }
 
-    /// What is known of somebody whose call failed; nothing, where too many are in trouble.
-    fn party(&mut self, who: Principal) -> Option<&mut Party> {
+    /// What is known of somebody whose call failed; nothing, where too many are refused. Others make room, those first of whom
+    /// nothing is held: whoever has left is never tried.
+    fn party(&mut self, who: Principal, now: Instant) -> Option<&mut Party> {
         if self.parties.len() >= PARTIES && !self.parties.contains_key(&who) {
-            let least = self.parties.iter().find(|(_, party)| party.circuit.is_closed()).map(|(who, _)| *who);
+            let closed = self.parties.iter().find(|(_, party)| party.circuit.is_closed());
+            let tried = || self.parties.iter().find(|(_, party)| party.circuit.state(now) != State::Open);
+            let least = closed.or_else(tried).map(|(who, _)| *who);
             self.parties.remove(&least?);
         }
         let new = || Party { circuit: Circuit::new(&self.config), failures: 0 };

@@ -90,7 +90,7 @@ pub(super) const METRICS: [(&str, Kind, &str); 39] = [
     ("mcpool_refusals_total", Counter, "Errors that mcpool itself answered."),
     ("mcpool_lists_cut_total", Counter, "Lists that were cut off: they had more items or bytes than a list may have."),
     ("mcpool_retries_total", Counter, "Calls sent again after their instance had died."),
-    ("mcpool_probes_total", Counter, "Probes of idle instances."),
+    ("mcpool_probes_total", Counter, "Probes of instances that said nothing."),
     ("mcpool_stderr_lines_left_out_total", Counter, "Lines of stderr that were not logged."),
     ("mcpool_unheard_messages_total", Counter, "Progress, log lines and the like lost because peers read slowly."),
     ("mcpool_dropped_messages_total", Counter, "Messages that were delivered to nobody."),

@@ -38,7 +38,7 @@ impl Outcome {
     }
 }
 
-/// How a probe of an idle instance ended.
+/// How a probe of an instance ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probe {
     /// The instance answered.
@@ -170,7 +170,7 @@ impl ServerMetrics {
         self.retries.one();
     }
 
-    /// A probe of an idle instance ended.
+    /// A probe of an instance ended.
     pub fn probed(&self, outcome: Probe) {
         self.probes[outcome as usize].one();
     }

@@ -67,6 +67,19 @@ impl Backlog {
         }
     }
 
+    /// Whether something is to be done that no later turn has taken on.
+    pub fn is_waiting(&self) -> bool {
+        !self.work.is_empty() && !self.left
+    }
+
+    /// Leaves what is to be done to later turns.
+    pub fn leave_rest(&mut self) {
+        if self.is_waiting() {
+            self.left = true;
+            self.more.notify_one();
+        }
+    }
+
     /// Whether nothing is to be done.
     pub fn is_empty(&self) -> bool {
         self.work.is_empty()
@@ -92,26 +105,16 @@ pub fn keep(handle: &Handle) {
 }
 
 impl Mux {
-    /// Ends a turn: what it brought about is done, if that is not much.
-    pub(super) fn end_turn(&mut self) {
-        self.note_drained();
-        if !self.backlog.work.is_empty() && !self.backlog.left {
-            self.backlog.left = true;
-            if !self.work_off() {
-                self.backlog.more.notify_one();
-            }
-        }
-    }
-
     /// Does one slice; whether nothing is left.
-    fn work_off(&mut self) -> bool {
+    pub(super) fn work_off(&mut self) -> bool {
         let mut room = SLICE;
         while room > 0 {
             let Some(work) = self.backlog.work.pop_front() else { break };
             room = room.saturating_sub(self.work_on(work, room));
         }
-        self.backlog.left = !self.backlog.work.is_empty();
-        !self.backlog.left
+        let done = self.backlog.work.is_empty();
+        self.backlog.left &= !done;
+        done
     }
 
     /// Does of one kind of work as much as there is room for; how much that was.

@@ -96,6 +96,7 @@ impl Mux {
         let had_level = caller.session.as_ref().is_some_and(|session| session.level.is_some());
         let mut calls: Vec<CallKey> = caller.in_flight.values().copied().collect();
         calls.extend(self.held_for(key));
+        // In an order that does not depend on a map.
         calls.sort();
         let waiting: Vec<(InstanceRef, RawId)> = caller
             .asks
@@ -111,7 +112,6 @@ impl Mux {
         let errands = self.calls.iter().filter(|(_, call)| call.caller == key);
         let errands: Vec<CallKey> = errands.map(|(errand, _)| errand).collect();
         for errand in errands {
-            // Placing one may send the next on its way.
             let Some(call) = self.calls.get(errand) else { continue };
             if !matches!(call.place, Place::Queue | Place::Roots | Place::Behind) {
                 continue;
@@ -129,7 +129,7 @@ impl Mux {
             self.leave_stream(server, key);
             self.todo.stream(server);
             self.forget_owned(server, key);
-            self.server_mut(server).catalogue.forget_owner(key);
+            self.server_mut(server).forget_owner(key);
             if had_level {
                 self.adjust_level(server);
             }

@@ -1,5 +1,5 @@
 //! The end of a call: answered, failed or cancelled. A call is taken out of `mux.calls` here and nowhere else
-//! but in `flight::send`, so it ends once.
+//! but in `flight::send_now`, so it ends once.
 
 use std::time::Duration;
 
@@ -73,7 +73,8 @@ impl Mux {
         if !readable::is_plain(answer)
             && let Some(error) = self.unreadable(at, entry.call, answer)
         {
-            self.todo.fail(entry.call, error);
+            // At once: what it was asked goes back before the instance is looked at.
+            self.fail(entry.call, error);
             return self.released(at);
         }
         if self.calls.get(entry.call).is_some_and(|call| call.is_held()) {
@@ -231,15 +232,10 @@ impl Mux {
         let Some(instance) = self.instance_mut(at) else { return };
         instance.release();
         instance.asks.moves(clock::now());
-        let (asked, done) =
-            (!instance.asks.is_empty(), instance.state == State::Draining && instance.pending.callers() == 0);
-        let done = done && !self.is_kept(at);
-        let Some(instance) = self.instance(at) else { return };
-        let (idle, temporary) = (instance.pending.rests().then_some(instance.idle_since), instance.temporary);
+        let asked = !instance.asks.is_empty();
+        let done = instance.temporary || instance.state == State::Draining;
+        let idle = instance.pending.rests().then_some(instance.idle_since);
         let server = self.server_mut(at.server);
-        if done {
-            server.pool.stop_drained(at.key);
-        }
         let waiting = !server.pool.queue.is_empty();
         let soonest = server.config.recycle.idle.min(server.config.probe.every.unwrap_or(Duration::MAX));
         if let Some(due) = idle.map(|idle| idle + soonest).filter(|due| *due > clock::now()) {
@@ -251,7 +247,7 @@ impl Mux {
         if waiting {
             self.todo.serve(at.server);
         }
-        if temporary {
+        if done {
             self.todo.dismiss(at);
         }
     }

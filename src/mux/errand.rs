@@ -33,7 +33,7 @@ pub enum Errand {
     Unsubscribe(Rc<str>),
     /// A page of the tasks of an instance, for the request of a caller that has some at several.
     Tasks { asked_by: CallKey, at: InstanceRef, pages: usize },
-    /// Whether an idle instance still answers.
+    /// Whether an instance that says nothing still answers.
     Probe(InstanceKey, Question),
 }
 

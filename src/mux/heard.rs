@@ -173,7 +173,8 @@ impl Mux {
         let id = id.and_then(|id| digits(id.as_str())).map(WireId);
         let taken = id.and_then(|id| self.instance_mut(at).map(|instance| instance.pending.take(id)));
         let Some(Taken::Answer(entry)) = taken else { return false };
-        self.todo.fail(entry.call, error);
+        // At once: what it was asked goes back before the instance is looked at.
+        self.fail(entry.call, error);
         self.released(at);
         true
     }

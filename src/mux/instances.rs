@@ -190,7 +190,7 @@ impl Mux {
     pub(crate) fn instance_gone(&mut self, at: InstanceRef, End { how, may_be_told }: &End) {
         if let Some((owner, Lease::Session)) = self.instance(at).and_then(|instance| instance.bound) {
             // What it offered was its own.
-            self.server_mut(at.server).catalogue.forget_owner(owner);
+            self.server_mut(at.server).forget_owner(owner);
         }
         let Some(instance) = self.instance(at) else { return };
         let (state, serial) = (instance.state, instance.serial);

@@ -163,7 +163,7 @@ impl Mux {
         kind: ListKind,
         method: &str,
     ) {
-        let shares = |key| scope.is_none_or(|scope| self.scope_of(server, profile, key) == scope);
+        let shares = |key| scope.is_none_or(|scope| self.scope_heard_of(server, profile, key) == scope);
         for call in self.server(server).upstream.listened.streams_told(method, kind.capability()) {
             let Some(listener) = self.listeners.get(call).filter(|listener| listener.acknowledged) else { continue };
             let offered = |call: &Call| self.offer_to(server, call).profile == *profile;
@@ -179,7 +179,8 @@ impl Mux {
     pub(crate) fn tell_arrival_on_streams(&self, key: CallerKey, server: ServerId, profile: &Profile) -> bool {
         let Some(caller) = self.callers.get(key) else { return false };
         let mut there = false;
-        for (call, listener) in self.listeners.iter().filter(|(_, listener)| listener.caller == key) {
+        let own = caller.in_flight.values().filter_map(|call| Some((*call, self.listeners.get(*call)?)));
+        for (call, listener) in own {
             let offered = |call: &Call| self.offer_to(server, call).profile == *profile;
             if !listener.acknowledged || !self.calls.get(call).is_some_and(|call| offered(call)) {
                 continue;

@@ -138,14 +138,17 @@ impl Mux {
         &mut self,
         (server, variant): (ServerId, &VariantKey),
         kind: ListKind,
-        fetched_for: CallerKey,
+        (fetched_for, asked): (CallerKey, &VariantKey),
         failure: Option<Result<Error, &Message>>,
     ) {
         let failed = failure.is_some();
         let waits = |call: &Call| {
             let strange = failed && !self.knows_era(server, call.profile.era());
             matches!(call.place, Place::Lists(of, _) if of == kind)
-                && (!failed || strange || self.list_offer_to(server, call).variant == *variant)
+                && (!failed
+                    || strange
+                    || call.caller == fetched_for
+                    || self.list_offer_to(server, call).variant == *variant)
         };
         let sees = |key: &CallKey| {
             let call = self.calls.get(*key);
@@ -162,8 +165,12 @@ impl Mux {
         }
         // It came for one user, or one whose roots or instance are others, and is for that one alone.
         for key in left {
-            let Some(call) = self.calls.get(key).filter(|call| call.caller != fetched_for) else { continue };
+            let Some(call) = self.calls.get(key) else { continue };
             let (caller, offer) = (call.caller, self.list_offer_to(server, call));
+            // It was asked for the very same already.
+            if caller == fetched_for && offer.variant == *asked {
+                continue;
+            }
             self.fetch_list(server, caller, offer.profile, offer.variant, kind);
         }
     }

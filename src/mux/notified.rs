@@ -181,7 +181,7 @@ impl Mux {
         scope: Option<Scope>,
         method: &str,
     ) {
-        let shares = |key| scope.is_none_or(|scope| self.scope_of(server, profile, key) == scope);
+        let shares = |key| scope.is_none_or(|scope| self.scope_heard_of(server, profile, key) == scope);
         // Profiles are few, and a caller's own says what it is offered.
         let mut offered: Vec<(&Profile, bool)> = Vec::new();
         let mut told = Vec::new();

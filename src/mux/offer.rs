@@ -121,9 +121,16 @@ impl Mux {
         }
         let asked = self.tells_roots(caller, profile) && !caller.never_tells_roots();
         let roots = caller.roots.known().or_else(|| (!asked).then(|| NO_ROOTS.into()));
-        // A server may have asked it before mcpool had to: then its instance was told them.
-        let told = || server.pool.instances.get(caller.uses.last(server.pool.id)?)?.roots.clone();
-        roots.or_else(told).map_or(Scope::Owner(key), |roots| Scope::Roots(roots.digest()))
+        roots.map_or(Scope::Owner(key), |roots| Scope::Roots(roots.digest()))
+    }
+
+    /// Of whose lists a caller hears that they change. A server may have asked it for its roots before mcpool had to: then
+    /// its instance was told them.
+    pub(crate) fn scope_heard_of(&self, server: ServerId, profile: &Profile, key: CallerKey) -> Scope {
+        let scope = self.scope_of(server, profile, key);
+        let last = || self.callers.get(key)?.uses.last(server);
+        let told = || self.scope_at(InstanceRef { server, key: last()? });
+        if scope == Scope::Owner(key) { told().unwrap_or(scope) } else { scope }
     }
 
     /// Whose lists an instance tells.

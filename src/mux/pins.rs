@@ -35,6 +35,14 @@ impl Pins {
         Pins { pin: server.pin, store: Store::load(dir, file, &server.name) }
     }
 
+    /// Lets go of what is marked for a kind of clients that is gone.
+    pub fn forget(&mut self, variant: &VariantKey) {
+        if !self.store.marks.is_empty() {
+            self.store.unmark(&of_variant(variant));
+            self.store.save(true);
+        }
+    }
+
     /// Whether anything is looked at.
     pub fn is_on(&self) -> bool {
         self.pin != Pin::Off

@@ -81,7 +81,10 @@ impl Mux {
         instance.health.asked(clock::now());
         let (profile, (method, params)) = (instance.profile.clone(), question.request(instance));
         let errand = Errand::Probe(at.key, question);
-        self.send_errand(at.server, CallerKey::default(), profile, Some(at.key), (method, &params), errand);
+        let request = (method, params.as_ref());
+        let probe = self.errand(at.server, CallerKey::default(), profile, Some(at.key), request, errand);
+        // At once, so that the next call that runs out of time in this turn sees it.
+        probe.into_iter().for_each(|probe| self.transmit(probe, at.key));
     }
 
     /// A probe was answered, or not.

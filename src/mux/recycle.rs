@@ -149,8 +149,12 @@ impl Mux {
         true
     }
 
-    /// Stops a temporary instance that has nothing to do.
+    /// Stops an instance that is drained, or temporary, and has nothing left to do.
     pub(super) fn dismiss(&mut self, at: InstanceRef) {
+        let drained = |it: &Instance| it.state == State::Draining && it.pending.callers() == 0;
+        if self.instance(at).is_some_and(drained) && !self.is_kept(at) {
+            return self.server_mut(at.server).pool.stop_drained(at.key);
+        }
         let pool = &mut self.server_mut(at.server).pool;
         if pool.instances.get(at.key).is_some_and(|instance| instance.temporary && instance.idle()) {
             pool.stop(at.key, StopReason::Temporary);

@@ -15,7 +15,7 @@ use super::owned::Owned;
 use super::pins::Pins;
 use crate::catalogue::Catalogue;
 use crate::config;
-use crate::key::ServerId;
+use crate::key::{CallerKey, ServerId};
 use crate::pool::Pool;
 use crate::server::subscriptions::Subscriptions;
 use crate::wire::outbox::Speaker;
@@ -38,6 +38,12 @@ pub struct Server {
 }
 
 impl Server {
+    /// Forgets what was offered to one caller alone, and what of it was not approved.
+    pub fn forget_owner(&mut self, owner: CallerKey) {
+        let Server { catalogue, pins, .. } = self;
+        catalogue.forget_owner(owner).iter().for_each(|variant| pins.forget(variant));
+    }
+
     /// Who it is where it says what may be lost.
     pub fn speaker(&self) -> &Speaker {
         &self.pool.metrics.unheard

@@ -123,9 +123,7 @@ impl Mux {
         let subscriptions = &mut self.server_mut(at.server).subscriptions;
         subscriptions.arrives(at.key, &uri, request);
         let behind = subscriptions.take_behind(key);
-        for other in behind {
-            self.unsubscribe_from(other);
-        }
+        behind.into_iter().for_each(|other| self.todo.leave(other));
         self.settle(at, &uri);
     }
 

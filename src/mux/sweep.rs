@@ -46,9 +46,6 @@ impl Mux {
             }
             self.todo.serve(server);
             self.todo.keep_min(server);
-            if !self.server(server).pool.queue.is_empty() {
-                next.at([now + crate::pool::GIVE_WAY]);
-            }
         }
         let due: Vec<CallKey> =
             self.calls.iter().filter(|(_, call)| call.deadline <= now).map(|(key, _)| key).collect();

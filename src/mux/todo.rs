@@ -25,6 +25,8 @@ pub enum Todo {
     Stream(ServerId),
     /// To start instances until there are as many as there always have to be.
     KeepMin(ServerId),
+    /// To end a subscription that was to wait for its begin.
+    Leave(CallKey),
     /// To stop a temporary instance if nobody needs it any more.
     Dismiss(InstanceRef),
     /// To look whether a call has run out of time, after all that may have moved it on.
@@ -78,6 +80,11 @@ impl Todos {
         }
     }
 
+    /// A subscription ends that has begun now.
+    pub fn leave(&mut self, call: CallKey) {
+        self.owed.push_back(Todo::Leave(call));
+    }
+
     /// A server may have too few instances, once those that wait have theirs.
     pub fn keep_min(&mut self, server: ServerId) {
         self.owed.push_back(Todo::KeepMin(server));
@@ -118,10 +125,5 @@ impl Todos {
             return None;
         }
         next
-    }
-
-    /// Whether nothing is owed.
-    pub fn is_empty(&self) -> bool {
-        self.owed.is_empty() && self.dismissed.is_empty()
     }
 }

@@ -48,7 +48,7 @@ impl Setbacks {
         let failure = Failure { count, until: now + self.backoff.pause(count, jitter), detail: detail.to_owned() };
         let most = self.backoff.most;
         self.failures.retain(|_, failure| now < failure.until + most);
-        if self.failures.len() < FAILURES {
+        if self.failures.contains_key(profile) || self.failures.len() < FAILURES {
             self.failures.insert(profile.clone(), failure.clone());
         }
         failure

@@ -104,7 +104,7 @@ impl Listened {
         self.wider = true;
     }
 
-    /// All that is wanted, and a stream that wants some of it.
+    /// All that is wanted.
     pub fn union(&self, native: bool) -> Filter {
         let list = |place: usize| native && !self.lists[place].is_empty();
         let streams = self.streams.uris().filter(|_| native);

@@ -1,4 +1,4 @@
-//! Called by `mux::subscribe`: who hears of which resource through which instance of a legacy server, and who waits for an
+//! Called by `mux::subscriptions`: who hears of which resource through which instance of a legacy server, and who waits for an
 //! instance that could say it. What each subscriber has is kept by subscriber too, so that leaving costs what it had.
 
 mod strays;
@@ -147,16 +147,17 @@ impl Subscriptions {
 
     /// Somebody is not subscribed through an instance any more.
     fn lose(&mut self, lost: &[Subscriber], uri: &Rc<str>, at: InstanceKey) {
-        lost.iter().for_each(|who| self.forget(*who, &(uri.clone(), Some(at))));
+        lost.iter().for_each(|who| _ = self.forget(*who, &(uri.clone(), Some(at))));
     }
 
-    fn forget(&mut self, who: Subscriber, home: &Home) {
-        if let Some(of) = self.of.get_mut(&who) {
-            of.remove(home);
-            if of.is_empty() {
-                self.of.remove(&who);
-            }
+    /// Forgets where somebody has a subscription; whether it was known.
+    fn forget(&mut self, who: Subscriber, home: &Home) -> bool {
+        let Some(of) = self.of.get_mut(&who) else { return false };
+        let known = of.remove(home);
+        if of.is_empty() {
+            self.of.remove(&who);
         }
+        known
     }
 
     /// The instance answered a request; where, and who lost the subscription by that.
@@ -229,7 +230,7 @@ impl Subscriptions {
         left
     }
 
-    /// Somebody who lost a subscription, or a stream that has none yet, is to get one; whether it was to already.
+    /// Somebody who lost a subscription, or a stream that has none yet, is to get one.
     pub fn stray(&mut self, who: Subscriber, uri: Rc<str>, first: bool) {
         if self.of.entry(who).or_default().insert((uri.clone(), None)) {
             self.strays.insert(who, uri, first);
@@ -320,8 +321,9 @@ impl Subscriptions {
 
     /// Takes everybody who waits, to wait elsewhere.
     pub fn take_strays(&mut self) -> Vec<(Subscriber, Rc<str>)> {
-        let all = self.strays.take_all();
-        all.iter().for_each(|(who, uri)| self.forget(*who, &(uri.clone(), None)));
+        let mut all = self.strays.take_all();
+        // Of those who were to try later some want nothing more.
+        all.retain(|(who, uri)| self.forget(*who, &(uri.clone(), None)));
         all
     }
 }

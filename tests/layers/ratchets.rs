@@ -8,13 +8,13 @@ use super::source::{Source, word};
 /// What is measured, and the most that it may be.
 pub const CEILINGS: [(&str, usize); 9] = [
     ("fields of `Mux`", 23),
-    ("methods of `Mux`", 409),
+    ("methods of `Mux`", 410),
     ("files of `impl Mux`", 56),
     ("`impl Mux` outside `src/mux`", 0),
     ("methods of `Mux` in the largest ring of calls", 2),
     ("files of `src/mux` in its largest circle of imports", 26),
     ("files of `src` in circles of imports", 96),
-    ("open fields of `Call`, `Caller`, `Server`, `Instance`", 91),
+    ("open fields of `Call`, `Caller`, `Server`, `Instance`", 86),
     ("writes to them outside their folders", 110),
 ];
 

@@ -59,7 +59,8 @@ impl Mux {
         };
         caller.told_roots.asks_no_more();
         let waits = |call: &&CallKey| self.calls.get(**call).is_some_and(|call| call.place == Place::Roots);
-        let waiting: Vec<CallKey> = caller.in_flight.values().filter(waits).copied().collect();
-        waiting.into_iter().for_each(|call| self.wait_at(call, Place::Roots, clock::now()));
+        // One is enough: the others hear what it is told.
+        let next = caller.in_flight.values().filter(waits).copied().min();
+        next.into_iter().for_each(|call| self.wait_at(call, Place::Roots, clock::now()));
     }
 }

@@ -89,8 +89,9 @@ impl Mux {
 
     /// Ends the streams of a caller.
     pub(in crate::mux) fn end_listens_of(&mut self, key: CallerKey) {
-        let own = self.listeners.iter().filter(|(_, listener)| listener.caller == key);
-        let own: Vec<CallKey> = own.map(|(call, _)| call).collect();
+        let Some(caller) = self.callers.get(key) else { return };
+        let own = caller.in_flight.values().filter(|call| self.listeners.contains_key(**call));
+        let own: Vec<CallKey> = own.copied().collect();
         own.into_iter().for_each(|call| self.end_listener(call));
     }
 
@@ -102,7 +103,8 @@ impl Mux {
             if caller.is_initialized() {
                 caller.outbox.line(format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#).as_bytes());
             }
-            let own = self.listeners.values().filter(|listener| listener.caller == key && listener.acknowledged);
+            let own = caller.in_flight.values().filter_map(|call| self.listeners.get(*call));
+            let own = own.filter(|listener| listener.acknowledged);
             for listener in own.filter(|own| own.wants.iter().any(|(_, wants)| wants.lets_through(&method, ""))) {
                 let id = listener.id.as_str();
                 caller.notify(&method, &format!(r#"{{"_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}"#));

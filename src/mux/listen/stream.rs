@@ -92,14 +92,14 @@ impl Mux {
     pub(in crate::mux) fn adjust_stream(&mut self, server: ServerId) {
         let native = self.is_native(server);
         let ready = |instance: &Instance| instance.state == State::Ready && instance.profile == Profile::Modern;
-        let followed = self.is_followed(server);
-        let there = followed && self.server(server).pool.instances.values().any(ready);
-        let lists = if there { self.announced_lists(server) } else { Filter::default() };
+        let there = self.server(server).pool.instances.values().any(ready);
+        let lists = if there && self.is_followed(server) { self.announced_lists(server) } else { Filter::default() };
         let retired = self.in_stead_of(server) != Some(server);
         let upstream = &mut self.server_mut(server).upstream;
         if upstream.listened.is_empty(native) && lists.is_empty() || retired {
             let streams = [upstream.current.take(), upstream.next.take()];
             upstream.listened.lost();
+            upstream.awaiting.clear();
             let streams = streams.into_iter().flatten();
             streams.for_each(|stream| self.cancel(stream.call, Some("nobody listens")));
             return self.grant(server);
@@ -131,7 +131,7 @@ impl Mux {
                 self.server_mut(server).upstream.next =
                     Some(Stream { call, asked: wanted, granted: None, opened: clock::now() })
             }
-            // It was refused at once.
+            // mcpool could not say it.
             None => {
                 self.server_mut(server).upstream.listened.lost();
                 self.end_stream(server, &wanted, None, None);
@@ -237,6 +237,7 @@ impl Mux {
         {
             for list in ListKind::ALL.into_iter().filter(changed) {
                 variant.changed(list);
+                variant.note_told(list);
             }
         }
     }
@@ -393,6 +394,6 @@ impl Mux {
         }
         self.server_mut(server).upstream.again = None;
         self.todo.stream(server);
-        self.server(server).upstream.again
+        None
     }
 }

@@ -155,9 +155,9 @@ impl Mux {
         if kind == ListKind::Tools {
             self.look_at_tools(server, &key);
         }
-        self.list_settled((server, &key), kind, caller, None);
+        self.list_settled((server, &key), kind, (caller, &asked), None);
         if for_all {
-            self.list_settled((server, &asked), kind, caller, None);
+            self.list_settled((server, &asked), kind, (caller, &asked), None);
         }
         if differ {
             self.announce_change(server, profile, Some(scope), kind);
@@ -170,15 +170,39 @@ impl Mux {
         if changed && !again {
             // Whoever has it was not told yet: it may be what it was.
             self.begin_fetch((server, caller), profile.clone(), key, kind, true);
+        } else if changed {
+            self.tell_outdated(server, profile, &key, kind);
+        }
+        if let Scope::Owner(owner) = scope
+            && !self.callers.contains_key(owner)
+        {
+            self.server_mut(server).forget_owner(owner);
         }
     }
 
     pub(super) fn list_failed(&mut self, request: &Request, failure: Result<Error, &Message>) {
-        self.server_mut(request.server).catalogue.variant_mut(&request.variant).end_fetch(request.kind);
+        let variant = self.server_mut(request.server).catalogue.variant_mut(&request.variant);
+        variant.end_fetch(request.kind);
+        if variant.has_changed_since(request.generation)
+            && let Some(profile) = request.variant.profile()
+        {
+            self.tell_outdated(request.server, &profile, &request.variant, request.kind);
+        }
         if let Some((caller, profile)) = self.other_waiting(request).filter(|_| is_its_fault(&failure)) {
             return self.fetch_list(request.server, caller, profile, request.variant.clone(), request.kind);
         }
-        self.list_settled((request.server, &request.variant), request.kind, request.caller, Some(failure));
+        let asked = &request.variant;
+        self.list_settled((request.server, asked), request.kind, (request.caller, asked), Some(failure));
+    }
+
+    /// A list changed while it was fetched, and it is not fetched once more to see whether it differs: those who have it are
+    /// told.
+    fn tell_outdated(&mut self, server: ServerId, profile: &Profile, key: &VariantKey, kind: ListKind) {
+        let variant = self.server_mut(server).catalogue.variant_mut(key);
+        if variant.changed(kind) {
+            variant.note_told(kind);
+            self.announce_change(server, profile, Some(key.scope), kind);
+        }
     }
 
     /// A caller besides the one on whose behalf a list was fetched that waits for it too.

@@ -78,6 +78,7 @@ impl Mux {
         pages: usize,
         outcome: Outcome<'_>,
     ) {
+        let limit = self.config.limits.message;
         let Some(call) = self.calls.get(asked_by) else { return };
         let (caller, home) = (call.caller, call.server);
         let params = call.request.raw(Field::Params).unwrap_or("{}").to_owned();
@@ -101,6 +102,10 @@ impl Mux {
             Outcome::Failed(error) => failed = Some(error),
         }
         let Some(gathering) = self.server_mut(home).owned.gatherings.get_mut(&asked_by) else { return };
+        if gathering.size > limit {
+            tasks.clear();
+            next = None;
+        }
         gathering.size += tasks.iter().map(String::len).sum::<usize>();
         gathering.tasks.extend(tasks);
         gathering.failed = gathering.failed.take().or(failed);

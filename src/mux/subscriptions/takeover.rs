@@ -74,7 +74,12 @@ impl Mux {
         if let Source::Mcpool(Errand::Resubscribe { uri, all, first }) = &call.from {
             let (uri, first) = (uri.clone(), *first);
             for who in all.clone().into_iter().filter(|who| wanted.contains(who)) {
-                self.server_mut(server).subscriptions.stray(who, uri.clone(), first);
+                // A retired server serves nobody any more.
+                if first {
+                    self.server_mut(server).subscriptions.stray(who, uri.clone(), first);
+                } else {
+                    self.lead_away(server, who, uri.clone());
+                }
             }
         } else if call.is_callers() {
             return self.todo.place(key);
@@ -86,12 +91,16 @@ impl Mux {
     pub(in crate::mux) fn ask_anew(&mut self, key: CallKey) {
         let Some(call) = self.calls.get(key) else { return };
         let server = call.server;
-        if let Source::Mcpool(Errand::Resubscribe { uri, all, first }) = &call.from {
-            let (uri, all, first) = (uri.clone(), all.clone(), *first);
+        let again = match &call.from {
+            Source::Mcpool(Errand::Resubscribe { uri, all, first }) => Some((uri.clone(), all.clone(), *first)),
+            _ => None,
+        };
+        self.cancel(key, None);
+        // Behind its end: what it was sent for is forgotten then.
+        if let Some((uri, all, first)) = again {
             all.into_iter().for_each(|who| self.server_mut(server).subscriptions.asks_anew(who, &uri, first));
             self.backlog.add(Work::Strays(server));
         }
-        self.cancel(key, None);
     }
 
     /// A request of mcpool's own was to be sent to a server that is retired.
@@ -276,11 +285,12 @@ impl Mux {
                 self.stream_subscribed(call, server, &uri, taken);
                 continue;
             }
-            let waits = lost.contains(&who) || self.server(server).subscriptions.is_stray(who, &uri);
+            let retired = self.in_stead_of(server) != Some(server);
+            let waits = retired || lost.contains(&who) || self.server(server).subscriptions.is_stray(who, &uri);
             if taken || !waits || !self.is_there(who) {
                 continue;
             }
-            if self.in_stead_of(server) != Some(server) {
+            if retired {
                 self.server_mut(server).subscriptions.not_stray(who, &uri);
                 self.lead_away(server, who, uri.clone());
                 continue;

@@ -4,7 +4,6 @@
 
 pub mod flow;
 pub mod frame;
-pub mod gauge;
 pub mod half;
 pub mod id;
 pub mod json;

@@ -10,8 +10,9 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use super::account::Account;
+use super::asks::responses;
 use super::expect::Expect;
-use super::line::{Line, responses};
+use super::line::Line;
 use super::servers::{Kind, SERVERS, Server};
 
 /// What every caller knows.

@@ -62,7 +62,7 @@ impl Expect {
         let right = || Ok("right".to_owned());
         let kind = &result["resultType"];
         if let (Expect::Asked(text), true) = (self, *kind == "input_required") {
-            let asked = super::line::responses(result, text).is_some();
+            let asked = super::asks::responses(result, text).is_some();
             return if asked { Ok("asked back".into()) } else { Err("a question about something else".into()) };
         }
         if modern && *kind != "complete" {

@@ -6,6 +6,7 @@
 //! daemon up; after them its memory may not grow by more than [`GROWTH`].
 
 mod account;
+mod asks;
 mod caller;
 mod chaos;
 mod counters;

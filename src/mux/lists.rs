@@ -142,13 +142,15 @@ impl Mux {
         failure: Option<Result<Error, &Message>>,
     ) {
         let failed = failure.is_some();
+        // It was asked for on behalf of this call, which is shown another's by now: the server has asked for roots since.
+        let moved = |call: &Call| {
+            let now = self.list_offer_to(server, call).variant;
+            call.caller == fetched_for && now != *asked && now.within(asked.scope) == *asked
+        };
         let waits = |call: &Call| {
             let strange = failed && !self.knows_era(server, call.profile.era());
             matches!(call.place, Place::Lists(of, _) if of == kind)
-                && (!failed
-                    || strange
-                    || call.caller == fetched_for
-                    || self.list_offer_to(server, call).variant == *variant)
+                && (!failed || strange || moved(call) || self.list_offer_to(server, call).variant == *variant)
         };
         let sees = |key: &CallKey| {
             let call = self.calls.get(*key);
@@ -157,6 +159,8 @@ impl Mux {
             })
         };
         let (served, left): (Vec<CallKey>, Vec<CallKey>) = self.waiting_for(server, waits).into_iter().partition(sees);
+        let moved: Vec<CallKey> =
+            left.iter().copied().filter(|key| self.calls.get(*key).is_some_and(|call| moved(call))).collect();
         for (key, _) in self.done_waiting(server, served) {
             self.lists_there(key, kind);
         }
@@ -165,12 +169,11 @@ impl Mux {
         }
         // It came for one user, or one whose roots or instance are others, and is for that one alone.
         for key in left {
-            let Some(call) = self.calls.get(key) else { continue };
-            let (caller, offer) = (call.caller, self.list_offer_to(server, call));
-            // It was asked for the very same already.
-            if caller == fetched_for && offer.variant == *asked {
+            let Some(call) = self.calls.get(key).filter(|call| call.caller != fetched_for || moved.contains(&key))
+            else {
                 continue;
-            }
+            };
+            let (caller, offer) = (call.caller, self.list_offer_to(server, call));
             self.fetch_list(server, caller, offer.profile, offer.variant, kind);
         }
     }

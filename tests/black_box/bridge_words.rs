@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use serde_json::{Value, json};
 
-use crate::support::{Heard, Say, Script, legacy, modern_script, play, proxy, settled};
+use crate::support::{Caller, Heard, Proxy, Say, Script, legacy, modern_script, play, proxy, settled};
 
 const REVISION: &str = "2025-06-18";
 const UPDATED: &str = "notifications/resources/updated";
@@ -34,6 +34,21 @@ impl Streams {
         settled().await;
     }
 
+    async fn acknowledge_all(&self) {
+        while self.count() > 0 {
+            self.acknowledge(None).await;
+        }
+    }
+
+    /// A legacy caller of such a server, whose first streams are acknowledged.
+    async fn caller(&self) -> (Proxy, Caller) {
+        let proxy = proxy().server("new", self.server().into()).start().await;
+        let caller = proxy.legacy(REVISION).connect("new").await;
+        settled().await;
+        self.acknowledge_all().await;
+        (proxy, caller)
+    }
+
     fn count(&self) -> usize {
         self.0.borrow().len()
     }
@@ -43,12 +58,7 @@ impl Streams {
 fn a_legacy_caller_is_told_when_a_modern_server_does_not_tell_of_a_resource() {
     play(async {
         let streams = Streams::default();
-        let proxy = proxy().server("new", streams.server().into()).start().await;
-        let caller = proxy.legacy(REVISION).connect("new").await;
-        settled().await;
-        while streams.count() > 0 {
-            streams.acknowledge(None).await;
-        }
+        let (_proxy, caller) = streams.caller().await;
         let subscribes = caller.request("resources/subscribe", json!({"uri": NOTE}));
         settled().await;
         assert_eq!(streams.count(), 1);
@@ -63,20 +73,12 @@ fn a_legacy_caller_is_told_when_a_modern_server_does_not_tell_of_a_resource() {
 fn a_legacy_caller_is_subscribed_when_the_modern_server_has_said_so_and_not_before() {
     play(async {
         let streams = Streams::default();
-        let proxy = proxy().server("new", streams.server().into()).start().await;
-        let caller = proxy.legacy(REVISION).connect("new").await;
-        settled().await;
-        while streams.count() > 0 {
-            streams.acknowledge(None).await;
-        }
+        let (_proxy, caller) = streams.caller().await;
         let first = caller.request_as(json!("comes"), "resources/subscribe", json!({"uri": NOTE}));
         let second = caller.request_as(json!("goes"), "resources/unsubscribe", json!({"uri": NOTE}));
         let third = caller.request_as(json!("stays"), "resources/subscribe", json!({"uri": NOTE}));
         settled().await;
-        streams.acknowledge(None).await;
-        while streams.count() > 0 {
-            streams.acknowledge(None).await;
-        }
+        streams.acknowledge_all().await;
         for one in [first, second, third] {
             assert_eq!(*one.answer().await.result(), json!({}));
         }

@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    Launched, Proxy, after, elicitation, everything, legacy, obliging, play, proxy, sample, sampling, script, seconds,
-    settled,
+    Answer, Caller, Launched, Proxy, after, elicitation, everything, legacy, obliging, play, proxy, sample, sampling,
+    script, seconds, settled,
 };
 
 const ELICIT: &str = "elicitation/create";
@@ -26,6 +26,12 @@ fn answers(process: &Launched, id: &str) -> Vec<Value> {
     let lines = process.lines();
     let messages = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     messages.filter(|message| message.get("method").is_none() && message["id"] == id).collect()
+}
+
+/// The caller of a call that asks about what is its own comes back with the answer.
+async fn comes_back(caller: &Caller, first: &Answer) {
+    let again = caller.retry("ask_elicit", json!({"message": "mine"}), first, first.answers(obliging));
+    assert_eq!(again.answer().await.json()["content"]["answer"], "mine");
 }
 
 #[test]
@@ -289,9 +295,7 @@ fn a_question_that_may_belong_to_either_of_two_calls_waits_a_moment_for_the_one_
         fast.answer().await.result();
         let first = asking.answer().await;
         assert_eq!(first.only_ask().1["params"]["message"], "mine");
-        let answer =
-            caller.retry("ask_elicit", json!({"message": "mine"}), &first, first.answers(obliging)).answer().await;
-        assert_eq!(answer.json()["content"]["answer"], "mine");
+        comes_back(&caller, &first).await;
         assert_eq!(proxy.started("old"), 1);
     });
 }
@@ -322,8 +326,6 @@ fn a_question_that_was_put_in_a_call_that_is_given_up_goes_to_the_next() {
         // It ends while its caller is about to be asked in it.
         slow.answer().await.result();
         let first = asking.answer().await;
-        let answer =
-            caller.retry("ask_elicit", json!({"message": "mine"}), &first, first.answers(obliging)).answer().await;
-        assert_eq!(answer.json()["content"]["answer"], "mine");
+        comes_back(&caller, &first).await;
     });
 }

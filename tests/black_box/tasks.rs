@@ -22,6 +22,21 @@ async fn echo() -> Proxy {
     proxy().server("echo", legacy(|_| {})).start().await
 }
 
+/// A server of which two copies run, each with room for one call.
+async fn of_two() -> Proxy {
+    let narrow = |server: &mut Server| (server.concurrency, server.instances.max) = (1, 2);
+    proxy().server("echo", legacy(|_| {})).set(narrow).start().await
+}
+
+/// Begins a task while another call keeps the process busy that its caller used last.
+async fn begin_beside(busy: &Caller, caller: &Caller) -> String {
+    let held = busy.begin("slow", json!({"ms": 100}));
+    settled().await;
+    let task = begin(caller, 5000).await;
+    held.answer().await;
+    task
+}
+
 #[test]
 fn a_task_is_followed_to_its_result() {
     play(async {
@@ -83,17 +98,10 @@ fn a_task_is_cancelled_by_its_owner() {
 #[test]
 fn requests_about_a_task_go_to_the_process_that_has_it() {
     play(async {
-        let proxy = proxy()
-            .server("echo", legacy(|_| {}))
-            .set(|server| (server.concurrency, server.instances.max) = (1, 2))
-            .start()
-            .await;
+        let proxy = of_two().await;
         let a = proxy.legacy(REVISION).connect("echo").await;
         let b = proxy.legacy(REVISION).connect("echo").await;
-        let held = a.begin("slow", json!({"ms": 100}));
-        settled().await;
-        let task = begin(&b, 5000).await;
-        held.answer().await;
+        let task = begin_beside(&a, &b).await;
         let held = b.begin("slow", json!({"ms": 100}));
         settled().await;
         assert_eq!(about(&b, "get", &task).await.result()["status"], "working");
@@ -268,21 +276,11 @@ fn who_connects_again_and_again_leaves_no_tasks_behind() {
 #[test]
 fn the_tasks_of_a_caller_at_several_processes_are_listed_together() {
     play(async {
-        let proxy = proxy()
-            .server("echo", legacy(|_| {}))
-            .set(|server| (server.concurrency, server.instances.max) = (1, 2))
-            .start()
-            .await;
+        let proxy = of_two().await;
         let a = proxy.legacy(REVISION).connect("echo").await;
         let b = proxy.legacy(REVISION).connect("echo").await;
-        let held = a.begin("slow", json!({"ms": 100}));
-        settled().await;
-        let first = begin(&b, 5000).await;
-        held.answer().await;
-        let held = b.begin("slow", json!({"ms": 100}));
-        settled().await;
-        let second = begin(&b, 5000).await;
-        held.answer().await;
+        let first = begin_beside(&a, &b).await;
+        let second = begin_beside(&b, &b).await;
         begin(&a, 5000).await;
         let answer = b.ask("tasks/list", json!({})).await;
         let listed = answer.result()["tasks"].as_array().expect("a list");

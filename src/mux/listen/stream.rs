@@ -179,7 +179,10 @@ impl Mux {
         for one in waiting {
             let current = self.server(server).upstream.current.as_ref();
             let carried = current.is_some_and(|stream| stream.asked.uris.contains(&*one.uri));
-            if carried || !asked.uris.contains(&*one.uri) {
+            // What nobody wants any more no later stream asks for.
+            let later =
+                !asked.uris.contains(&*one.uri) && self.server(server).upstream.listened.sessions().has(&one.uri);
+            if carried || later {
                 self.server_mut(server).upstream.waiting.push(one);
             } else if one.subscribes {
                 self.server_mut(server).upstream.listened.session_leaves(one.caller, &one.uri);

@@ -336,6 +336,8 @@ impl Mux {
 
     /// No stream to a server can be had: its listeners get to know.
     fn end_stream(&mut self, server: ServerId, asked: &Filter, refusal: Option<&Message>, error: Option<Error>) {
+        // What an older one carries needs no wider one.
+        self.grant(server);
         self.refuse_waiting(server, asked, refusal, error);
         // While an older stream lives, only those are affected who wait for the wider one that could not be had.
         let alive = self.server(server).upstream.current.is_some();
@@ -372,10 +374,12 @@ impl Mux {
         upstream
             .awaiting
             .retain(|call| listeners.get(*call).is_some_and(|listener| listener.waiting.contains(&server)));
-        if !(upstream.awaiting.is_empty() && upstream.waiting.is_empty()) {
+        let waits = !(upstream.awaiting.is_empty() && upstream.waiting.is_empty());
+        // The same is not asked for twice in a turn.
+        if waits && !asked.covers(&self.server(server).upstream.listened.union(self.is_native(server))) {
             self.todo.stream(server);
-        } else if !self.is_awaited(server) {
-            // Legacy callers wait for the next attempt. For nobody, what is still open is closed.
+        } else if waits || !self.is_awaited(server) {
+            // What waits has to wait for the next attempt. For nobody, what is still open is closed.
             let again = clock::now() + AGAIN;
             self.server_mut(server).upstream.again = Some(again);
             self.alarm.at(again);

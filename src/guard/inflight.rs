@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use crate::catalogue::Scope;
+
 /// A bound on how many permits are out at once, of one holder and of all.
 #[derive(Clone, Debug)]
 pub struct InFlight {
@@ -23,8 +25,8 @@ pub struct Permit {
     of: InFlight,
     /// Whether rate limits have let the call pass.
     pub rated: bool,
-    /// Whether a list was fetched anew to decide about it.
-    pub looked_up: bool,
+    /// Whose list was fetched anew to decide about it.
+    pub looked_up: Option<Scope>,
 }
 
 /// Why there is no permit.
@@ -70,7 +72,7 @@ impl InFlight {
             return Err(Full::All(self.all.limit.get()));
         }
         self.each(|count| count.out.set(count.out.get() + 1));
-        Ok(Permit { of: self.clone(), rated: false, looked_up: false })
+        Ok(Permit { of: self.clone(), rated: false, looked_up: None })
     }
 
     /// How many permits are out.

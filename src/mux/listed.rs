@@ -44,7 +44,7 @@ impl Mux {
         let name = request.text(Field::Name).unwrap_or_default();
         let offer = self.list_offer(route.server, own, declared(request), accepted.caller);
         if pinned && kind == ListKind::Tools {
-            if !accepted.looked_up() && self.is_to_be_looked_at(route.server, &offer) {
+            if !accepted.looked_up(offer.variant.scope) && self.is_to_be_looked_at(route.server, &offer) {
                 return Listed::Unknown(kind);
             }
             if !server.pins.has_begun() {
@@ -65,7 +65,7 @@ impl Mux {
         if list.is_some_and(listed) {
             return Listed::Yes;
         }
-        if !accepted.looked_up() && !self.believes(route.server, &offer, kind, caller.peer.uid) {
+        if !accepted.looked_up(offer.variant.scope) && !self.believes(route.server, &offer, kind, caller.peer.uid) {
             return Listed::Unknown(kind);
         }
         Listed::No(Error::Forbidden { what: format!("`{name}`, which server `{}` does not list", server.config.name) })
@@ -73,9 +73,9 @@ impl Mux {
 
     /// Lets a request wait for the list that decides about it.
     pub(super) fn await_list(&mut self, mut accepted: Accepted, own: Profile, server: ServerId, kind: ListKind) {
-        accepted.look_up();
-        let (caller, offer) =
-            (accepted.caller, self.list_offer(server, &own, declared(&accepted.request), accepted.caller));
+        let caller = accepted.caller;
+        let offer = self.list_offer(server, &own, declared(&accepted.request), caller);
+        accepted.look_up(offer.variant.scope);
         let config = self.server(server).config.clone();
         let key = self.submit(accepted.call(server, own));
         let wait = config.timeout.start + config.queue.timeout + config.timeout.call;

@@ -14,6 +14,7 @@ use super::offer::{declared, restrained};
 use super::own_roots::is_owed;
 use crate::audit::{self, Trail, Who};
 use crate::caller::access;
+use crate::catalogue::Scope;
 use crate::catalogue::list::ListKind;
 use crate::clock;
 use crate::era::level::Level;
@@ -49,14 +50,14 @@ impl Accepted {
         self.reply.result(result);
     }
 
-    /// Whether a list was fetched anew to decide about it.
-    pub(super) fn looked_up(&self) -> bool {
-        self.permit.looked_up
+    /// Whether these lists were asked anew to decide about it. Its caller's roots may have changed since others were.
+    pub(super) fn looked_up(&self, scope: Scope) -> bool {
+        self.permit.looked_up == Some(scope)
     }
 
-    /// Notes that one is.
-    pub(super) fn look_up(&mut self) {
-        self.permit.looked_up = true;
+    /// Notes that they are.
+    pub(super) fn look_up(&mut self, scope: Scope) {
+        self.permit.looked_up = Some(scope);
     }
 
     /// The id that its caller gave it.

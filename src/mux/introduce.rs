@@ -182,7 +182,9 @@ impl Mux {
                 None => self.introductions_there(key),
             }
         }
-        self.todo.arrived(server, profile.clone());
+        if error.is_none() {
+            self.todo.arrived(server, profile.clone());
+        }
     }
 
     /// Goes on with a call that waited for introductions, with those that came.

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::key::{CallKey, InstanceRef, ServerId};
 
 /// So much is never owed in one turn. Beyond it the turn leads in a circle, which is a bug of mcpool.
-const MOST: usize = 4_000_000;
+const MOST: usize = 1_000_000;
 
 /// One thing that is owed.
 pub enum Todo {

@@ -76,6 +76,8 @@ pub struct Strays {
     begun: Option<Instant>,
     /// Whether some wait for it to be known how the server is spoken to.
     strange: bool,
+    /// Whether that has changed since, and not all of them were looked at yet.
+    woken: bool,
     open: HashSet<CallKey, RandomState>,
 }
 
@@ -119,15 +121,16 @@ impl Strays {
         self.told.push_back(errand);
     }
 
-    /// Whether some wait for it to be known how the server is spoken to.
+    /// Whether some wait for it to be known how the server is spoken to, or are still to see whether it is by now.
     pub fn are_strange(&self) -> bool {
-        self.strange
+        self.strange || self.woken
     }
 
     /// It is known how the server is spoken to, or not to be known; whether somebody waited for that.
     pub fn known(&mut self) -> bool {
         let strange = std::mem::take(&mut self.strange);
         if strange {
+            self.woken = true;
             for (_, uri, who) in std::mem::take(&mut self.later) {
                 self.lost.insert(uri, who);
             }
@@ -155,7 +158,9 @@ impl Strays {
         if self.from.is_some_and(|from| from > now) {
             return None;
         }
-        let (uri, who) = self.lost.pop()?;
+        let next = self.lost.pop();
+        self.woken &= !self.lost.0.is_empty();
+        let (uri, who) = next?;
         self.begun = Some(now);
         Some(Errand::Subscribe { who, uri, first: false })
     }

@@ -50,9 +50,6 @@ impl Mux {
         offer: Offer,
         verb: Verb,
     ) {
-        if *own == Profile::Modern && accepted.request.span(Field::RequestState).found() {
-            return self.come_back(accepted);
-        }
         if let Some(tool) = self.task_only(&accepted, own, route, &offer) {
             let what = format!(
                 "tool `{tool}` runs as a task only, and tasks do not cross the protocol's eras; call it with a client of revision 2025-11-25"

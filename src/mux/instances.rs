@@ -72,11 +72,9 @@ impl Mux {
         if helps {
             tracing::info!(server = server.config.name, era = era.as_str(), said, "lacks this era; tries the other");
             let waited = server.pool.queue.remove_needing(|told| told.profile.era() == era);
-            let parked = self.waiting_for(at.server, |call| matches!(call.place, Place::Introductions(_)));
-            let mut tickets = waited.iter().filter_map(|ticket| self.calls.get(ticket.call));
-            if parked.is_empty() && !tickets.any(|call| call.is_callers()) {
+            if waited.is_empty() {
                 // Whatever it was started for is not to start it over and over again.
-                drop(self.server_mut(at.server).pool.failed(&profile, &said));
+                drop(server.pool.failed(&profile, &said));
             }
             let next = if answered { self.next_offer(at.server, &waited) } else { None };
             match (next, self.instance_mut(at)) {

@@ -17,6 +17,8 @@ use crate::caller::access;
 use crate::catalogue::Scope;
 use crate::catalogue::list::ListKind;
 use crate::clock;
+use crate::era::Era;
+use crate::era::bridge::seal::Purpose;
 use crate::era::level::Level;
 use crate::era::modern;
 use crate::era::profile::Profile;
@@ -259,7 +261,9 @@ impl Mux {
         if let Verb::Task { list } = verb {
             return self.forward_task(accepted, profile, list);
         }
-        if self.belongs_to_retired(&accepted) {
+        let modern = profile == Profile::Modern;
+        // Who comes back for a held call was let through with that, and what is known by now decides nothing about it.
+        if modern && is_comeback(&accepted.request) {
             return self.come_back(accepted);
         }
         let Some(caller) = self.callers.get(accepted.caller) else { return };
@@ -270,11 +274,13 @@ impl Mux {
         let server = self.server(route.server);
         accepted.reply.account().is_for(&server.pool.metrics);
         let known = server.catalogue.serves(profile.era(), server.config.era);
-        // Who comes back with answers for a held call was let through with that.
-        let modern = profile == Profile::Modern;
-        let returns = modern && known != Some(profile.era()) && accepted.request.span(Field::RequestState).found();
-        if !returns && let Err(error) = self.pass_rate(&mut accepted, route.server) {
+        if let Err(error) = self.pass_rate(&mut accepted, route.server) {
             return accepted.refuse(&error);
+        }
+        // To a legacy server nobody comes back with anything else.
+        let comes_back = modern && accepted.request.span(Field::RequestState).found();
+        if comes_back && known == Some(Era::Legacy) {
+            return self.come_back(accepted);
         }
         if known.is_some() {
             match self.listed(&accepted, &profile, &route) {
@@ -283,7 +289,7 @@ impl Mux {
                 Listed::Unknown(kind) => {
                     // The list may have been asked for before a breaker opened, and never come from a server that hangs:
                     // the call would wait long for what it is refused then anyway.
-                    if !returns && let Err(error) = self.may_wait(&accepted, route.server) {
+                    if let Err(error) = self.may_wait(&accepted, route.server) {
                         return accepted.refuse(&error);
                     }
                     return self.await_list(accepted, profile, route.server, kind);
@@ -314,6 +320,11 @@ impl Mux {
         let key = self.submit(Call { splice: route.splice, pin, then, ..accepted.call(route.server, profile) });
         self.place(key);
     }
+}
+
+/// Whether a request brings what its caller was given to come back with for a held call, or what looks like it.
+fn is_comeback(request: &Message) -> bool {
+    request.text(Field::RequestState).is_some_and(|state| state.starts_with(Purpose::Held.prefix()))
 }
 
 /// What a method asks of mcpool itself.

@@ -7,7 +7,6 @@ use super::Mux;
 use super::call::{Place, Source};
 use super::gate::Trials;
 use super::introduce::names_one;
-use super::request::Accepted;
 use super::servers::Standing;
 use crate::clock;
 use crate::error::Error;
@@ -16,7 +15,6 @@ use crate::pool::instance::State;
 use crate::pool::lease::Lease;
 use crate::pool::need::{Need, Told};
 use crate::pool::reason::{StartReason, StopReason};
-use crate::wire::scan::Field;
 
 impl Mux {
     /// Retires a server: what waits there is still to be moved, what runs there may end until then.
@@ -175,16 +173,6 @@ impl Mux {
         }
         self.vacate(id);
         (!over).then_some(until)
-    }
-
-    /// Whether a request belongs to a call that is held at a server that is not configured any more.
-    pub(super) fn belongs_to_retired(&self, accepted: &Accepted) -> bool {
-        if !accepted.request.span(Field::RequestState).found() {
-            return false;
-        }
-        let held = accepted.request.text(Field::RequestState).and_then(|state| self.held_behind(&state));
-        let call = held.and_then(|key| self.calls.get(key));
-        call.is_some_and(|call| self.in_stead_of(call.server) != Some(call.server))
     }
 
     /// A caller may not go on as it is connected: what it has begun may end until then, and then it is left.

@@ -302,7 +302,12 @@ impl Mux {
                 let offer = self.offer(route.server, &profile, declared(&accepted.request));
                 return self.forward_across(accepted, &profile, &route, offer, verb);
             }
-            None => return self.await_introductions(accepted, profile, vec![route.server]),
+            None => {
+                if let Err(error) = self.may_wait(&accepted, route.server) {
+                    return accepted.refuse(&error);
+                }
+                return self.await_introductions(accepted, profile, vec![route.server]);
+            }
         }
         if verb == Verb::Create
             && let Err(error) = self.admit_task(&accepted, route.server)

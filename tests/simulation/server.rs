@@ -175,6 +175,8 @@ impl Server {
         }
         self.world.note(&self.name(), how);
         self.world.reading.borrow_mut().remove(&self.no);
+        // What it said in this moment may not have been written.
+        self.world.told_to_end.borrow_mut().entry(self.no).or_insert(self.world.now());
         self.world.running.borrow_mut()[self.which] -= 1;
         // Whoever waits for an answer waits in vain.
         self.asks.borrow_mut().clear();

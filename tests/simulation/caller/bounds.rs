@@ -57,7 +57,13 @@ impl Caller {
     /// A sound server with room for everybody answers every call, however its neighbours fare.
     pub(super) fn check_service(&self, request: &Request, cause: &str, answer: &Message, line: &str) {
         let error = answer.raw(Field::Error).unwrap_or("{}");
-        let (server, oversized) = self.world.truth(cause, |truth| (truth.server, truth.oversized)).unwrap_or_default();
+        let (server, oversized) = self
+            .world
+            .truth(cause, |truth| {
+                let heard = |at: &Duration| truth.arrived.is_some_and(|copy| self.world.hears(copy, *at));
+                (truth.server, truth.oversized.filter(heard))
+            })
+            .unwrap_or_default();
         let code = member(error, "code").unwrap_or_default();
         if oversized.is_some_and(|since| since < self.world.now()) && request.batch.is_none() && code != "413" {
             self.world.fault(format!("{} was not told that an answer was too long: {line}", self.name()));

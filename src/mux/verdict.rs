@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::guard::breaker::{Ailment, Breaker, Opened, Refusal};
 use crate::guard::principal::Principal;
 use crate::key::{CallKey, CallerKey, ServerId};
+use crate::pool::queue::Ticket;
 use crate::wire::message::{Kind, Message, member};
 use crate::wire::scan::Field;
 
@@ -95,7 +96,7 @@ impl Mux {
     /// at once.
     pub(super) fn ailed(&mut self, id: ServerId, failure: Ailment<'_>) {
         let (now, jitter, cause) = (clock::now(), jitter(&self.random), failure.cause);
-        let Mux { servers, callers, .. } = self;
+        let Mux { servers, callers, calls, .. } = self;
         let server = &mut servers[id.0];
         let opened = server.gate.breaker.failed(failure, now, jitter);
         if opened == Opened::default() {
@@ -117,8 +118,11 @@ impl Mux {
                     "the breaker opens for one client: its calls are refused"
                 );
             }
+            // What mcpool asks for on their behalf others may wait for as well.
+            // What mcpool asks for on their behalf others may wait for as well.
+            let met = |ticket: &Ticket| calls.get(ticket.call).is_some_and(|call| call.is_callers());
             let theirs = callers.iter().filter(|(_, caller)| opened.for_parties.contains(&caller.principal));
-            theirs.flat_map(|(caller, _)| server.pool.queue.remove_of(caller, |_| true)).collect()
+            theirs.flat_map(|(caller, _)| server.pool.queue.remove_of(caller, met)).collect()
         };
         for ticket in waiting {
             let refusal = self.server(id).gate.breaker.refuses(self.principal(ticket.caller), now);

@@ -147,12 +147,12 @@ impl Queue {
 
     /// Takes the calls out whose need is one that `wanted` says; in the order in which they came.
     pub fn remove_needing(&mut self, wanted: impl Fn(&Told) -> bool) -> Vec<Ticket> {
-        self.remove_all(None, wanted)
+        self.remove_all(None, wanted, |_| true)
     }
 
-    /// The same for the calls of one caller.
-    pub fn remove_of(&mut self, caller: CallerKey, wanted: impl Fn(&Told) -> bool) -> Vec<Ticket> {
-        self.remove_all(Some(caller), wanted)
+    /// Takes calls out that one caller makes, or that mcpool makes on its behalf; in the order in which they came.
+    pub fn remove_of(&mut self, caller: CallerKey, wanted: impl Fn(&Ticket) -> bool) -> Vec<Ticket> {
+        self.remove_all(Some(caller), |_| true, wanted)
     }
 
     /// Makes room for a caller in a full queue: takes the newest place of the caller with the most, if that one has
@@ -252,10 +252,15 @@ impl Queue {
         }
     }
 
-    fn remove_all(&mut self, of: Option<CallerKey>, wanted: impl Fn(&Told) -> bool) -> Vec<Ticket> {
-        let lines = self.lines.values().filter(|standing| wanted(&standing.told));
-        let calls: Vec<CallKey> =
-            lines.flat_map(|standing| standing.line.tickets(of)).map(|ticket| ticket.call).collect();
+    fn remove_all(
+        &mut self,
+        of: Option<CallerKey>,
+        needs: impl Fn(&Told) -> bool,
+        wanted: impl Fn(&Ticket) -> bool,
+    ) -> Vec<Ticket> {
+        let lines = self.lines.values().filter(|standing| needs(&standing.told));
+        let tickets = lines.flat_map(|standing| standing.line.tickets(of));
+        let calls: Vec<CallKey> = tickets.filter(|ticket| wanted(ticket)).map(|ticket| ticket.call).collect();
         let mut spots: Vec<(u64, CallKey)> =
             calls.into_iter().filter_map(|call| Some((self.spots.get(&call)?.at, call))).collect();
         spots.sort_unstable_by_key(|(at, _)| *at);
@@ -366,7 +371,7 @@ mod tests {
         scene.waits(one, &other());
         assert_eq!(scene.queue.remove(gone).map(|ticket| ticket.caller), Some(one));
         assert!(scene.queue.remove(gone).is_none());
-        assert_eq!(scene.queue.remove_of(one, |told| told.profile == Profile::Modern).len(), 0);
+        assert_eq!(scene.queue.remove_of(one, |ticket| ticket.need.told().profile == Profile::Modern).len(), 0);
         assert_eq!(scene.queue.remove_needing(|told| told.profile == other()).len(), 1);
         assert_eq!((scene.queue.len(), scene.queue.lines.len(), scene.queue.of_told.len()), (1, 1, 1));
         assert_eq!(scene.serve(), Some(two));

@@ -181,7 +181,7 @@ impl Mux {
                 }
             }
             let queue = &mut server.pool.queue;
-            waiting.extend(queue.remove_of(key, |told| told.profile.has_roots()));
+            waiting.extend(queue.remove_of(key, |ticket| ticket.need.profile().has_roots()));
         }
         // What waits was to go to an instance with the old roots.
         waiting.into_iter().for_each(|ticket| self.todo.place(ticket.call));

@@ -297,6 +297,11 @@ impl Catalogue {
         self.variant_mut(key).put(kind, list)
     }
 
+    /// Notes that somebody came who was told of no change of a list yet: the next one is news.
+    pub fn is_news_again(&mut self) {
+        self.known.variants.iter_mut().for_each(Variant::is_news_again);
+    }
+
     /// Notes that the server asks for roots; whether that is news. What was filed as everybody's before was one caller's.
     pub fn note_roots_asked(&mut self) -> bool {
         if std::mem::replace(&mut self.known.asks_roots, true) {

@@ -171,6 +171,11 @@ impl Variant {
         news
     }
 
+    /// Notes that somebody came who was told of no change yet: the next one is news.
+    pub(super) fn is_news_again(&mut self) {
+        self.announced.clear();
+    }
+
     /// Notes that a list is being fetched, unless it is already; if it was not, how often it was announced to change.
     pub fn begin_fetch(&mut self, kind: ListKind) -> Option<u64> {
         if self.fetching.contains(&kind) {

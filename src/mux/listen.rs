@@ -206,6 +206,7 @@ impl Mux {
             return;
         }
         listener.acknowledged = true;
+        let hears = listener.caller;
         if let Some(call) = self.calls.get_mut(call) {
             call.deadline = clock::now() + ENDLESS;
         }
@@ -217,6 +218,7 @@ impl Mux {
             );
             caller.notify("notifications/subscriptions/acknowledged", &params);
         }
+        self.hears_from_now(hears);
     }
 
     /// Ends a listener's stream gracefully.

@@ -160,6 +160,14 @@ impl Mux {
         }
     }
 
+    /// A caller hears of changes from now on, or of those of other lists. Of what others were told it knows nothing.
+    pub(in crate::mux) fn hears_from_now(&mut self, key: CallerKey) {
+        let Some(caller) = self.callers.get(key) else { return };
+        for server in caller.endpoint.servers.clone() {
+            self.server_mut(server).catalogue.is_news_again();
+        }
+    }
+
     /// Tells the callers that share a list that it changed.
     pub(crate) fn announce_change(
         &mut self,
@@ -247,6 +255,7 @@ impl Mux {
             "notifications/initialized" => {
                 if let Some(session) = &mut caller.session {
                     session.initialized = true;
+                    self.hears_from_now(key);
                     self.may_fetch_roots(key);
                     self.follow_lists(key);
                 }

@@ -127,6 +127,27 @@ fn a_list_that_is_known_to_be_old_is_not_shown_when_its_server_has_ended() {
 }
 
 #[test]
+fn who_comes_after_a_change_was_told_hears_of_the_next_one() {
+    play(async {
+        let server = script()
+            .capable(json!({"tools": {"listChanged": true}}))
+            .on("tools/list", |list, say| say.result(list, json!({"tools": [tool("a")]})))
+            .on("tools/call", |call, say| {
+                say.notify("notifications/tools/list_changed", json!({}));
+                say.text(call, "changed");
+            });
+        let proxy = proxy().server("s", server.into()).start().await;
+        let early = proxy.legacy(REVISION).connect("s").await;
+        assert_eq!(early.ask("tools/list", json!({})).await.names(), ["a"]);
+        early.call("a", json!({})).await;
+        early.heard("notifications/tools/list_changed").await;
+        let late = proxy.legacy(REVISION).connect("s").await;
+        late.call("a", json!({})).await;
+        late.heard("notifications/tools/list_changed").await;
+    });
+}
+
+#[test]
 fn a_server_that_says_at_its_start_that_its_list_has_changed_tells_nobody_news_if_it_has_not() {
     play(async {
         let server = script()

@@ -133,6 +133,8 @@ impl Mux {
 
     /// It is known what a caller's roots are, or that it will never tell: goes on with what waits for that.
     pub(in crate::mux) fn roots_settled(&mut self, key: CallerKey) {
+        // Its lists may be others.
+        self.hears_from_now(key);
         for server in self.server_ids() {
             let asking: Vec<InstanceRef> = self
                 .server(server)

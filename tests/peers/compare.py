@@ -2,57 +2,34 @@
 directly, through `mcpool connect`, and over mcpool's socket (by then the server's lists come from the catalogue). A client and a
 server of different eras work through mcpool alone: they are compared with the same client in its other era, directly (eras.py).
 
-    compare.py --mcpool PATH [--only CLIENT,SERVER]... [--jobs 2] [--table FILE | --expect FILE]
+    compare.py --mcpool PATH [--together N] [--only CLIENT,SERVER]... [--jobs 2] [--table FILE | --expect FILE]
 
 Prints a table, every difference in full, what mcpool said that its receiver's schema does not allow, and `N passed, N failed`,
 counted in checks; exits with 1 on any failure. `--table` writes the table into a document, between its two marks; `--expect`
 exits with 1 only if the table of this run is not that of the document.
+
+`--together N` runs N different clients at a time on one daemon instead, each measured against its own direct run (together.py):
+prints what came out worse, and a table of its own. `--expect` then also wants the losses of the document, no more and no fewer.
 """
 
 import argparse
-import json
 import os
-import subprocess
 import sys
 import tempfile
-import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import eras
 import report
+import together
 import wire_check
-from normalise import normalise
 from pooled import Pooled
-from servers import ERAS, EXAMPLES, NODE, PEERS, PINNED, PYTHON, TARGET, Server, prepare, server, software
+from runs import CLIENTS, Direct, bridged, checks_of, run_client, twin
+from servers import ERAS, PINNED, PYTHON, TARGET, Server, server, software
 
 HERE = Path(__file__).resolve().parent
-CHECKLIST = json.loads((HERE / "checklist.json").read_text())
-PYTHON_SDK = [PYTHON, str(HERE / "python_client.py")]
-TS1 = [NODE, str(HERE / "ts1_client.mjs")]
-TS2 = [NODE, str(HERE / "ts2_client.mjs")]
-RMCP = [str(EXAMPLES / "rmcp_client")]  # has a checklist of its own, the same for every server
-CLIENTS = {
-    "python-legacy": (PYTHON_SDK, "legacy"),
-    "python-modern": (PYTHON_SDK, "modern"),
-    "python-auto": (PYTHON_SDK, "auto"),
-    "ts1": (TS1, "legacy"),
-    "ts2-legacy": (TS2, "legacy"),
-    "ts2-modern": (TS2, "modern"),
-    "ts2-auto": (TS2, "auto"),
-    "rmcp-legacy": (RMCP, "legacy"),
-    "rmcp-modern": (RMCP, "modern"),
-    "rmcp-auto": (RMCP, "auto"),
-}
-# Who tells what a client should get from a server of the other era. The TypeScript SDK 1.x has no other era itself.
-TWINS = {
-    "legacy": {"python": "python-modern", "ts1": "ts2-modern", "ts2": "ts2-modern", "rmcp": "rmcp-modern"},
-    "modern": {"python": "python-legacy", "ts2": "ts2-legacy", "rmcp": "rmcp-legacy"},
-}
-RUN_SECONDS = 240  # for a whole checklist; single checks have deadlines of their own in the clients
 VIOLATIONS = TARGET / "wire-violations.txt"
 
 
@@ -72,16 +49,11 @@ class Pair:
 
     @property
     def bridged(self) -> bool:
-        """Whether the server lacks the client's era; a client that may choose comes to mcpool as a modern one."""
-        era = CLIENTS[self.client][1]
-        return ("modern" if era == "auto" else era) not in ERAS[self.kind]
+        return bridged(self.client, self.kind)
 
     @property
     def twin(self) -> str:
-        """Whose direct run is the truth."""
-        if not self.bridged:
-            return self.client
-        return TWINS["legacy" if CLIENTS[self.client][1] == "legacy" else "modern"][self.client.partition("-")[0]]
+        return twin(self.client, self.kind)
 
     @property
     def twice(self) -> bool:
@@ -105,47 +77,6 @@ class Pair:
         return Server(command, args, plain.env)
 
 
-def run_client(client: str, kind: str, directory: Path, to: list[str]) -> tuple[dict[str, Any], str]:
-    """One run of the checklist, from the same start every time: the outcomes, and the client's stderr."""
-    prepare(kind, directory)
-    program, era = CLIENTS[client]
-    which = [] if program is RMCP else ["--server", software(kind), "--dir", str(directory)]
-    command = [*program, "--era", era, *which, *to]
-    env = os.environ | {"MCPOOL_PEERS": str(PEERS)}
-    try:
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=RUN_SECONDS)
-    except subprocess.TimeoutExpired as late:
-        return {"initialize": f"the checklist did not end within {RUN_SECONDS} s"}, str(late.stderr or "")
-    try:
-        # Every run has a directory of its own; what is said of it must be the same.
-        outcomes = normalise(json.loads(done.stdout.replace(str(directory), "/the/directory")))
-    except ValueError:
-        return {"initialize": f"the checklist printed no JSON (exit status {done.returncode})"}, done.stderr
-    if program is RMCP and "error" in outcomes["initialize"]:
-        outcomes = {"initialize": f"no connection: {outcomes['initialize']['error']}"}
-    return outcomes, done.stderr
-
-
-class Direct:
-    """The direct runs: each is made once, by the first who needs it."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.lock = threading.Lock()
-        self.locks: dict[tuple[str, str], threading.Lock] = {}
-        self.runs: dict[tuple[str, str], tuple[dict[str, Any], str]] = {}
-
-    def run(self, client: str, kind: str) -> tuple[dict[str, Any], str]:
-        key = client, kind
-        with self.lock:
-            lock = self.locks.setdefault(key, threading.Lock())
-        with lock:
-            if key not in self.runs:
-                directory = self.directory / f"{kind}-{client}.direct"
-                self.runs[key] = run_client(client, kind, directory, ["--", *server(kind, directory).argv()])
-            return self.runs[key]
-
-
 def compare(pair: Pair, pooled: Pooled, direct: Direct) -> None:
     pair.taps.mkdir()
     truth, pair.stderr["direct"] = direct.run(pair.twin, pair.kind)
@@ -165,8 +96,7 @@ def compare(pair: Pair, pooled: Pooled, direct: Direct) -> None:
             continue
         wanted = truth
         if pair.bridged:
-            checks = {} if CLIENTS[pair.client][0] is RMCP else CHECKLIST[software(pair.kind)]
-            wanted, through = eras.expected(truth, through, checks)
+            wanted, through = eras.expected(truth, through, checks_of(pair.client, pair.kind))
         for check, expected in wanted.items():
             found = list(report.differences(expected, through.get(check, "<not reached>")))
             if found:
@@ -195,10 +125,14 @@ def main() -> int:
         "--only", metavar="CLIENT,SERVER", action="append", default=[],
         help="one pair; `CLIENT,` or `,SERVER` for a row or a column; can be given again",
     )
-    parser.add_argument("--jobs", type=int, default=2, help="pairs at a time")
+    parser.add_argument("--together", metavar="N", type=int, default=1, help="clients at a time on one daemon and one server")
+    parser.add_argument("--jobs", type=int, default=2, help="pairs at a time, or groups")
     parser.add_argument("--table", metavar="FILE", type=Path, help="write the table into this document")
     parser.add_argument("--expect", metavar="FILE", type=Path, help="the table must be the one in this document")
     args = parser.parse_args()
+    if args.together > 1:
+        with tempfile.TemporaryDirectory(prefix="mcpool-peers-") as temporary:
+            return together.main(args, os.path.abspath(args.mcpool), Path(temporary).resolve())
     if not wire_check.available():
         print(f"no schemas in {wire_check.SCHEMAS}: what goes over the wire is not checked against them")
     with tempfile.TemporaryDirectory(prefix="mcpool-peers-") as temporary:

@@ -40,11 +40,16 @@ def era(outcomes: Outcomes) -> str:
 # The same thing, spelled by both eras in their own way.
 
 
-def canonical(outcomes: Outcomes) -> Outcomes:
+def spelled(outcomes: Outcomes) -> Outcomes:
     """Without what only tells the era."""
-    found = {name: plain(outcome) for name, outcome in copy.deepcopy(outcomes).items() if name not in NOT_COMPARED}
+    found = {name: plain(outcome) for name, outcome in copy.deepcopy(outcomes).items()}
     found["initialize"] = introduction(outcomes)
     return found
+
+
+def canonical(outcomes: Outcomes) -> Outcomes:
+    """The same without what is not compared across the eras."""
+    return {name: outcome for name, outcome in spelled(outcomes).items() if name not in NOT_COMPARED}
 
 
 def introduction(outcomes: Outcomes) -> Any:

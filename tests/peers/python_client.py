@@ -1,8 +1,8 @@
 """The checklist as the Python SDK sees it. `compare.py` runs it once against a server and once through mcpool.
 
-    python_client.py --server KIND --era legacy|modern|auto --dir DIR (--socket PATH | -- COMMAND ARGS...)
+    python_client.py --server KIND --era legacy|modern|auto --dir DIR [--meet PATH --name NAME] (--socket PATH | -- COMMAND ARGS...)
 
-Prints one JSON object: the outcome of every check of that kind in checklist.json (see README.md for its words).
+With `--meet` it waits before each check for those who run with it (meeting.py). Prints one JSON object: the outcome of every check of that kind in checklist.json (see README.md for its words).
 """
 
 import argparse
@@ -11,6 +11,8 @@ import json
 import sys
 import traceback
 import warnings
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -214,6 +216,25 @@ def usual_answer(method: str, params: dict[str, Any]) -> dict[str, Any]:
     return {"role": "assistant", "content": {"type": "text", "text": text}, "model": "checklist", "stopReason": "endTurn"}
 
 
+@asynccontextmanager
+async def others(args: argparse.Namespace) -> AsyncIterator[Any]:
+    """How to wait, before a check, for those who run the same checklist at the same time."""
+    if not args.meet:
+        yield lambda turn: asyncio.sleep(0)
+        return
+    reader, writer = await asyncio.open_unix_connection(args.meet)
+
+    async def come(turn: str | None) -> None:
+        writer.write(f"{json.dumps({'turn': turn})}\n".encode())
+        await reader.readline()
+
+    writer.write(f"{args.name}\n".encode())
+    try:
+        yield come
+    finally:
+        writer.close()
+
+
 async def run(args: argparse.Namespace, outcomes: dict[str, Any]) -> None:
     checks = json.loads(Path(__file__).with_name("checklist.json").read_text())[args.server]
     checklist = Checklist(args)
@@ -227,8 +248,10 @@ async def run(args: argparse.Namespace, outcomes: dict[str, Any]) -> None:
             "capabilities": plain(client.server_capabilities),
             "instructions": client.instructions,
         }
-        for name, steps in checks.items():
-            outcomes[name] = await checklist.check(client, steps)
+        async with others(args) as come:
+            for name, steps in checks.items():
+                await come(steps[0].get("turn"))
+                outcomes[name] = await checklist.check(client, steps)
     finally:
         await client.__aexit__(None, None, None)
 
@@ -238,6 +261,8 @@ def main() -> None:
     parser.add_argument("--server", required=True)
     parser.add_argument("--era", choices=MODES, default="auto")
     parser.add_argument("--dir", required=True, help="the directory the server works in; also the caller's root")
+    parser.add_argument("--meet", help="the socket where those who run together wait for each other")
+    parser.add_argument("--name", help="this client's name there")
     parser.add_argument("--socket", help="connect to this Unix socket instead of starting a command")
     parser.add_argument("command", nargs="*")
     args = parser.parse_args()

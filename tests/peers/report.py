@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-BEGIN, END = "<!-- compare.py writes from here -->", "<!-- to here -->"
+Marks = tuple[str, str]
+SINGLE = "<!-- compare.py writes from here -->", "<!-- to here -->"
+TOGETHER = "<!-- compare.py --together writes from here -->", "<!-- together to here -->"
 SHOWN = 400  # characters of a value in a difference
 
 
@@ -26,17 +28,17 @@ def render(cells: dict[tuple[str, str], str]) -> str:
     return "\n".join(lines)
 
 
-def write(document: Path, text: str, part: bool) -> None:
+def write(document: Path, text: str, part: bool, marks: Marks = SINGLE) -> None:
     """A run of a part of the pairs renews their cells alone."""
-    before, inside, after = parts(document)
+    before, inside, after = parts(document, marks)
     if part and inside.strip():
         text = render(cells(inside) | cells(text))
-    document.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+    document.write_text(f"{before}{marks[0]}\n{text}\n{marks[1]}{after}")
 
 
-def as_expected(document: Path, text: str) -> bool:
+def as_expected(document: Path, text: str, marks: Marks = SINGLE) -> bool:
     """Whether the document has the table of this run; a run of a part of the pairs is compared by its cells."""
-    told, measured = cells(parts(document)[1]), cells(text)
+    told, measured = cells(parts(document, marks)[1]), cells(text)
     wrong = [(where, told.get(where), now) for where, now in measured.items() if told.get(where) != now]
     for (client, kind), before, now in wrong:
         print(f"- {client} with {kind}: {document.name} has `{before}`, this run `{now}`")
@@ -45,11 +47,11 @@ def as_expected(document: Path, text: str) -> bool:
     return not wrong
 
 
-def parts(document: Path) -> tuple[str, str, str]:
-    before, begin, rest = document.read_text().partition(BEGIN)
-    inside, end, after = rest.partition(END)
+def parts(document: Path, marks: Marks) -> tuple[str, str, str]:
+    before, begin, rest = document.read_text().partition(marks[0])
+    inside, end, after = rest.partition(marks[1])
     if not begin or not end:
-        raise SystemExit(f"{document} has no place for the table, between {BEGIN} and {END}")
+        raise SystemExit(f"{document} has no place for the table, between {marks[0]} and {marks[1]}")
     return before, inside, after
 
 
@@ -73,6 +75,22 @@ def failures(found: list[Any]) -> None:
         for way, text in pair.stderr.items():
             if text.strip() and (way != "direct" or len(pair.stderr) == 1):
                 print(f"\n  stderr ({way}), its end:\n" + "\n".join(f"    {line}" for line in text.splitlines()[-12:]))
+
+
+def worse(parts: list[Any]) -> None:
+    """Of clients that ran together: what came out worse than directly."""
+    for part in parts:
+        if not part.differences:
+            continue
+        print(f"\n## {part.client} with {part.kind}")
+        for check, lines in part.differences.items():
+            print(f"\n- {check}" + (" (as the era of the caller has it)" if check in part.by_era else ""))
+            for line in lines[:8]:
+                print(f"    {line}")
+            if len(lines) > 8:
+                print(f"    … and {len(lines) - 8} more")
+        if part.stderr.strip():
+            print("\n  stderr, its end:\n" + "\n".join(f"    {line}" for line in part.stderr.splitlines()[-6:]))
 
 
 def wire(found: list[Any], violations: Path) -> None:

@@ -232,12 +232,27 @@ async function within(ms, work) {
   }
 }
 
+/** How to wait, before a check, for those who run the same checklist at the same time (meeting.py). */
+async function others({ meet, name }) {
+  if (!meet) return async () => {};
+  const socket = connectSocket(meet).setEncoding('utf8');
+  await new Promise((resolve, reject) => socket.once('connect', resolve).once('error', reject));
+  let go = () => {};
+  socket.on('data', () => go()).on('error', () => {}).on('close', () => go());
+  socket.write(name + '\n');
+  return turn => new Promise(resolve => {
+    if (socket.closed) return resolve();
+    go = resolve;
+    socket.write(JSON.stringify({ turn: turn ?? null }) + '\n');
+  });
+}
+
 /** The program: reads the arguments, runs the checks of `--server` and prints their outcomes. */
 export async function main(connect) {
   console.debug = console.log = console.error; // the SDKs write to stdout, which is for the outcomes alone
   const { values: options, positionals: command } = parseArgs({
     allowPositionals: true,
-    options: Object.fromEntries(['server', 'era', 'dir', 'socket'].map(name => [name, { type: 'string' }])),
+    options: Object.fromEntries(['server', 'era', 'dir', 'meet', 'name', 'socket'].map(name => [name, { type: 'string' }])),
   });
   const checks = JSON.parse(readFileSync(join(here, 'checklist.json'), 'utf8'))[options.server];
   const checklist = new Checklist(options);
@@ -245,7 +260,11 @@ export async function main(connect) {
   try {
     const client = await within(CONNECT_MS, connect({ ...options, command }, checklist));
     outcomes.initialize = client.initialize();
-    for (const [name, steps] of Object.entries(checks)) outcomes[name] = await checklist.check(client, steps);
+    const come = await others(options);
+    for (const [name, steps] of Object.entries(checks)) {
+      await come(steps[0].turn);
+      outcomes[name] = await checklist.check(client, steps);
+    }
     await within(10_000, client.close());
   } catch (error) {
     console.error(error);

@@ -1,5 +1,5 @@
 // The checklist as the TypeScript SDK 1.x sees it, which speaks the legacy era alone.
-//     ts1_client.mjs --server KIND --dir DIR (--socket PATH | -- COMMAND ARGS...)
+//     ts1_client.mjs --server KIND --dir DIR [--meet PATH --name NAME] (--socket PATH | -- COMMAND ARGS...)
 
 import { SocketTransport, main, peer } from './steps.mjs';
 

@@ -1,5 +1,5 @@
 // The checklist as the TypeScript SDK 2.x sees it.
-//     ts2_client.mjs --server KIND --era legacy|modern|auto --dir DIR (--socket PATH | -- COMMAND ARGS...)
+//     ts2_client.mjs --server KIND --era legacy|modern|auto --dir DIR [--meet PATH --name NAME] (--socket PATH | -- COMMAND ARGS...)
 
 import { SocketTransport, anything, main, peer } from './steps.mjs';
 

@@ -127,8 +127,7 @@ class Daemon:
 
 
 def run_group(group: Group, mcpool: str, directory: Path, direct: Direct) -> None:
-    for client in group.clients:
-        direct.run(truth_of(client, group.kind), group.kind)
+    measures = {client: measure(client, group.kind, direct) for client in group.clients}
     work = directory / "work"
     # Of a directory that all share each has a part of its own, which is as in a direct run.
     prepare(group.kind, work)
@@ -152,51 +151,59 @@ def run_group(group: Group, mcpool: str, directory: Path, direct: Direct) -> Non
             if not daemon.stop():
                 group.faults.append("the daemon ended by itself, or a process of it was still there 20 s after SIGTERM")
     for client, (outcomes, stderr) in zip(group.clients, through):
-        group.parts.append(judged(client, group.kind, direct.run(truth_of(client, group.kind), group.kind)[0], outcomes, stderr))
+        part = Part(client, group.kind, stderr=stderr)
+        judge(part, measures[client], outcomes)
+        group.parts.append(part)
 
 
-def own(client: str, kind: str) -> bool:
-    """Whether a client's own direct run is the measure: if it would take either era, or the server has the one it is told to use.
-    (A server that the config limits to one era has no direct run of that kind.)
+@dataclass
+class Measure:
+    """A direct run that a client is measured by: its own, or its twin's if it gets nothing directly."""
+
+    outcomes: dict[str, Any]
+    own: bool
+
+
+def measure(client: str, kind: str, direct: Direct) -> Measure:
+    """A client that would take either era has its own direct run, unless that came to nothing, or the config limits the server to
+    one era: for that there is no direct run.
     """
-    return not bridged(client, kind) or CLIENTS[client][1] == "auto" and kind not in PINNED
+    if not bridged(client, kind) or CLIENTS[client][1] == "auto" and kind not in PINNED:
+        outcomes = direct.run(client, kind)[0]
+        if not bridged(client, kind) or not isinstance(outcomes["initialize"], str):
+            return Measure(outcomes, own=True)
+    return Measure(direct.run(twin(client, kind), kind)[0], own=False)
 
 
-def truth_of(client: str, kind: str) -> str:
-    return client if own(client, kind) else twin(client, kind)
-
-
-def judged(client: str, kind: str, truth: dict[str, Any], through: dict[str, Any], stderr: str) -> Part:
-    part = Part(client, kind, stderr=stderr)
+def judge(part: Part, by: Measure, through: dict[str, Any]) -> None:
+    truth = by.outcomes
     if isinstance(through["initialize"], str):
-        part.lost("no connection", [through["initialize"]])
-        return part
+        return part.lost("no connection", [through["initialize"]])
     if isinstance(truth["initialize"], str):
-        part.lost("not even directly", [truth["initialize"]])
-        return part
-    wanted, got, nearest = truth, through, {}
-    if bridged(client, kind):
-        nearest, near = eras.expected(truth, through, checks_of(client, kind))
-        if own(client, kind):
+        return part.lost("not even directly", [truth["initialize"]])
+    wanted, got, nearest, near = truth, through, {}, {}
+    if bridged(part.client, part.kind):
+        nearest, near = eras.expected(truth, through, checks_of(part.client, part.kind))
+        wanted, got = nearest, near
+        if by.own:
             wanted, got = eras.spelled(truth), eras.spelled(through)
             for check in wanted:
                 same_refusals(wanted[check], got.get(check))
-        else:
-            wanted, got = nearest, near
     for check, expected in wanted.items():
         if check not in got and eras.refused(expected):
             continue  # rmcp's checklist leaves out what the era has not, and directly it was refused
         found = got.get(check, "<not reached>")
-        lines = [*report.differences(expected, found), *missing_tools(truth.get(check), through.get(check), own(client, kind))]
+        lines = [*report.differences(expected, found)]
+        if by.own:
+            lines += missing_tools(truth.get(check), through.get(check))
         if not lines:
-            part.came_out[check] = "same" if own(client, kind) else "better"  # directly there is nothing at all
-        elif own(client, kind) and better(check, expected, found):
+            part.came_out[check] = "same" if by.own else "better"  # directly there is nothing at all
+        elif by.own and better(check, expected, found):
             part.came_out[check] = "better"
         else:
             part.lost(check, lines)
-            if nearest and (check not in nearest or nearest[check] == near.get(check)):
+            if by.own and nearest and (check not in nearest or nearest[check] == near.get(check)):
                 part.by_era.add(check)
-    return part
 
 
 def same_refusals(before: Any, after: Any) -> None:
@@ -226,9 +233,9 @@ def failures(outcome: Any) -> int:
     return failed + sum(failures(inner) for inner in outcome.values())
 
 
-def missing_tools(before: Any, after: Any, count: bool) -> Iterator[str]:
+def missing_tools(before: Any, after: Any) -> Iterator[str]:
     """Tools that a list no longer shows. (`eras` leaves out of both sides those that run as tasks only.)"""
-    if count and (gone := tool_names(before) - tool_names(after)):
+    if gone := tool_names(before) - tool_names(after):
         yield f"tools that are not shown: {', '.join(sorted(gone))}"
 
 

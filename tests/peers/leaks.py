@@ -134,7 +134,7 @@ def cases(directory: Path) -> dict[str, Case]:
             [("read_data_from_excel", rows)],
         ),
         Case(
-            "office-word-mcp-server", known("word_mcp_server"), "shared",
+            "office-word-mcp-server", known("word_mcp_server"), "call",  # the name of its command is not in the table
             [("create_document", {"filename": document}), ("add_paragraph", {"filename": document, "text": MARK})],
             [("get_document_text", {"filename": document})],
         ),

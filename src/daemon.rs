@@ -3,6 +3,7 @@
 mod budget;
 mod desk;
 mod doors;
+mod memory;
 mod reload;
 mod vigil;
 mod watch;
@@ -202,8 +203,11 @@ async fn watch_memory(mux: Handle) {
             continue;
         }
         // It reads much of /proc, which may take long on a busy machine.
-        if let Ok(trees) = spawn_blocking(move || process::trees(&pids)).await {
-            mux.with(|mux| mux.measured(&trees));
+        if let Ok((trees, left)) = spawn_blocking(move || (process::trees(&pids), memory::left())).await {
+            mux.with(|mux| {
+                mux.measured(&trees);
+                mux.memory_left(left);
+            });
         }
     }
 }

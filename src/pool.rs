@@ -12,6 +12,7 @@ pub mod launch;
 pub mod lease;
 pub mod mishap;
 pub mod need;
+pub mod newcomers;
 pub mod pending;
 pub mod pick;
 pub mod placing;
@@ -22,11 +23,13 @@ pub mod reason;
 pub mod recycle;
 pub mod say;
 pub mod setbacks;
+pub mod sizes;
 pub mod stderr;
 pub mod tail;
 pub mod ties;
 pub mod view;
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -34,7 +37,7 @@ use slotmap::SlotMap;
 
 use crate::catalogue::seen::Seen;
 use crate::clock;
-use crate::config;
+use crate::config::{self, LeaseChoice};
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::key::{CallKey, CallerKey, InstanceKey, InstanceRef, ServerId};
@@ -44,6 +47,7 @@ use launch::Starter;
 use lease::{Evidence, Lease};
 use mishap::Mishap;
 use need::{Need, Told};
+use newcomers::Newcomers;
 use queue::Queue;
 use quote::Secrets;
 use reason::{StartReason, StopReason};
@@ -52,6 +56,9 @@ use tail::Tail;
 
 /// How long a call waits before a busy instance of another profile is asked to give way.
 pub const GIVE_WAY: Duration = Duration::from_secs(1);
+
+/// So much of the machine's memory is left alone, in bytes, when an instance of another kind could give way instead.
+const MEMORY_RESERVE: u64 = 256 << 20;
 
 /// The instances of one server.
 pub struct Pool {
@@ -62,6 +69,10 @@ pub struct Pool {
     pub metrics: Rc<ServerMetrics>,
     starter: Starter,
     pub setbacks: Setbacks,
+    /// Which kinds of clients were met before.
+    newcomers: Newcomers,
+    /// The machine has no memory for another instance.
+    memory_is_short: bool,
     /// Processes started since the daemon started.
     pub started: u64,
     /// What happened to it last.
@@ -79,7 +90,22 @@ impl Pool {
         let secrets = secrets(&config);
         let (instances, queue, setbacks) = (SlotMap::with_key(), Queue::default(), Setbacks::new(config.backoff));
         let metrics = starter.metrics.server(&config.name);
-        Pool { id, config, instances, queue, metrics, starter, setbacks, started: 0, mishap: None, known, secrets }
+        let newcomers = Newcomers::new(config.rate_limit.kinds);
+        Pool {
+            id,
+            config,
+            instances,
+            queue,
+            metrics,
+            starter,
+            setbacks,
+            newcomers,
+            memory_is_short: false,
+            started: 0,
+            mishap: None,
+            known,
+            secrets,
+        }
     }
 
     /// Starts its instances in another way from now on.
@@ -92,16 +118,36 @@ impl Pool {
         self.secrets = secrets(&config);
         self.setbacks.backoff = config.backoff;
         self.config = config;
-        let mut alive: Vec<(usize, InstanceKey)> = Vec::new();
-        alive.extend(
-            self.instances
-                .iter()
-                .filter(|(_, one)| one.alive() && !one.temporary)
-                .map(|(key, one)| (one.pending.len(), key)),
-        );
-        alive.sort_unstable();
-        let surplus = alive.len().saturating_sub(self.config.instances.max);
-        alive.into_iter().take(surplus).for_each(|(_, key)| self.drain(key, StopReason::Surplus));
+        self.newcomers.allow(self.config.rate_limit.kinds);
+        let living = self.instances.iter().filter(|(_, one)| one.alive() && !one.temporary);
+        let mut living: Vec<(usize, InstanceKey)> = living.map(|(key, one)| (one.pending.len(), key)).collect();
+        // The busiest stay.
+        living.sort_unstable_by_key(|(busy, key)| (std::cmp::Reverse(*busy), *key));
+        let limits = self.config.instances;
+        let most = limits.most(self.config.lease != LeaseChoice::Shared);
+        let (mut kept, mut total) = (HashMap::<Told, usize>::new(), 0);
+        for (_, key) in living {
+            let of_kind = kept.entry(self.instances[key].told()).or_default();
+            if *of_kind >= most || total >= limits.total {
+                self.drain(key, StopReason::Surplus);
+            } else {
+                (*of_kind, total) = (*of_kind + 1, total + 1);
+            }
+        }
+    }
+
+    /// Notes that an instance opened: its kind of client is known from now on, and starts for it go well.
+    pub fn opened(&mut self, key: InstanceKey) {
+        if let Some(instance) = self.instances.get(key) {
+            self.setbacks.opened(&instance.profile);
+            self.newcomers.met(&instance.told());
+        }
+    }
+
+    /// Notes how much memory the machine has left: whether another instance like those that run fits in.
+    pub fn memory_left(&mut self, left: Option<u64>) {
+        let largest = self.instances.values().map(|instance| instance.memory).max().unwrap_or(0);
+        self.memory_is_short = left.is_some_and(|left| left < largest.saturating_add(MEMORY_RESERVE));
     }
 
     /// The lease that callers of a profile get, and why. `seen` says what was seen of the server.
@@ -158,7 +204,7 @@ impl Pool {
         self.setbacks.crashed(self.starter.jitter());
     }
 
-    /// How many instances count against `instances.max`: those that are not on their way out.
+    /// How many instances are not on their way out, temporary ones not counted.
     pub fn living(&self) -> usize {
         self.instances.values().filter(|instance| instance.alive() && !instance.temporary).count()
     }

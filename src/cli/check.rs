@@ -12,7 +12,7 @@ use crate::catalogue::seen::Seen;
 use crate::config::{Config, Server};
 use crate::endpoint::sockets;
 use crate::plural::plural;
-use crate::pool::lease::{self, Evidence};
+use crate::pool::lease::{self, Evidence, Lease};
 
 /// Checks a config file; with `start`, opens each server too.
 pub async fn run(file: &Path, start: bool) -> Result<ExitCode, String> {
@@ -76,7 +76,12 @@ fn page(file: &Path, config: &Config, fine: bool) -> String {
 
 fn meaning(server: &Server) -> String {
     let (kind, why) = lease::lease(server.lease, Evidence { known: server.known(), seen: Seen::default() }, true);
-    let max = server.instances.max;
-    let most = plural(max, "instance");
-    format!("  {:<20} lease {} ({why}), at most {most}\n", server.name, kind.as_str())
+    let limits = &server.instances;
+    let most = plural(limits.most(kind != Lease::Shared), "instance");
+    let total = limits.total;
+    format!(
+        "  {:<20} lease {} ({why}), at most {most} for each kind of client and {total} in all\n",
+        server.name,
+        kind.as_str()
+    )
 }

@@ -80,6 +80,8 @@ pub struct RateLimit {
     pub total: Option<Rate>,
     /// To one tool, by the server's own name for it.
     pub tools: BTreeMap<String, Rate>,
+    /// Of one process: kinds of clients that the server never met before, since each needs an instance of its own.
+    pub kinds: Option<Rate>,
 }
 
 /// Which calls are sent again when their instance ends (promise 4).
@@ -148,7 +150,8 @@ impl Default for Breaker {
 impl Default for RateLimit {
     fn default() -> Self {
         let per_second = |count| NonZeroU32::new(count).map(Rate::per_second);
-        Self { per_caller: per_second(10_000), total: per_second(50_000), tools: BTreeMap::new() }
+        let kinds = NonZeroU32::new(12).map(|count| Rate { count, per: Duration::from_secs(60) });
+        Self { per_caller: per_second(10_000), total: per_second(50_000), tools: BTreeMap::new(), kinds }
     }
 }
 

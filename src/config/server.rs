@@ -113,10 +113,16 @@ pub enum Pin {
 pub struct Instances {
     /// Kept running though nobody calls.
     pub min: usize,
-    /// At least 1 and at least `min`.
+    /// For one kind of client, where they share; at least 1 and at least `min`.
     pub max: usize,
-    /// Temporary ones beyond `max`, if `when_full` says so.
+    /// For one kind of client, where an instance is one caller's at a time; at least `max`.
+    pub max_alone: usize,
+    /// For all kinds together; at least `max_alone`.
+    pub total: usize,
+    /// Temporary ones beyond `max` and `total`, if `when_full` says so.
     pub overflow: usize,
+    /// Beyond `max` and `total`, those that only wait for a person's answer.
+    pub asking: usize,
 }
 
 /// Where calls wait when all instances are busy.
@@ -151,11 +157,6 @@ pub struct Timeouts {
 }
 
 impl Server {
-    /// Calls that all its instances together take.
-    pub fn most_calls(&self) -> usize {
-        (self.instances.max + self.instances.overflow).saturating_mul(self.concurrency)
-    }
-
     /// A server with every default, started as `command`.
     pub fn new(name: impl Into<String>, command: impl Into<String>) -> Self {
         Self {
@@ -206,13 +207,20 @@ impl Server {
 }
 
 impl Instances {
-    /// `max` by default where an instance is one caller's alone: each session that is open takes one.
-    pub const OF_SESSIONS: usize = 16;
+    /// At most so many for each kind of client; `alone` says that each is one caller's at a time.
+    pub fn most(&self, alone: bool) -> usize {
+        if alone { self.max_alone } else { self.max }
+    }
+
+    /// How many processes may run at once, temporary ones and one that only introduces itself among them.
+    pub fn processes(&self) -> usize {
+        self.total + self.overflow + self.asking + 1
+    }
 }
 
 impl Default for Instances {
     fn default() -> Self {
-        Self { min: 0, max: 4, overflow: 2 }
+        Self { min: 0, max: 4, max_alone: 16, total: 32, overflow: 2, asking: 16 }
     }
 }
 

@@ -40,8 +40,7 @@ impl Budget {
         let metrics = if config.admin.metrics.is_some() { METRICS.min(limit / 16) } else { 0 };
         let fixed = OWN + ENDPOINT * (config.endpoints.len() as u64 + 1) + 2 * visitors + metrics;
         let room = limit.saturating_sub(fixed);
-        let wanted: u64 =
-            config.servers.iter().map(|server| (server.instances.max + server.instances.overflow) as u64).sum();
+        let wanted: u64 = config.servers.iter().map(|server| server.instances.processes() as u64).sum();
         let kept = (wanted.saturating_mul(INSTANCE) + START).min(room / 2);
         let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         Budget {
@@ -64,10 +63,10 @@ mod tests {
     #[test]
     fn instances_have_room_for_all_that_may_run_where_the_limit_allows_it() {
         let budget = Budget::of(1024, &servers(3));
-        assert_eq!((budget.instances, budget.visitors), (18, 16));
-        assert_eq!(budget.callers, 1024 - 18 - 3 * 5 - 32 - 18 * 4 - 6);
+        assert_eq!((budget.instances, budget.visitors), (118, 16));
+        assert_eq!(budget.callers, 1024 - 18 - 3 * 5 - 32 - 479);
         let many = Budget::of(1 << 20, &servers(30));
-        assert!(many.instances == 180 && many.callers > 1_000_000, "{many:?}");
+        assert!(many.instances == 1530 && many.callers > 1_000_000, "{many:?}");
     }
 
     #[test]

@@ -94,6 +94,14 @@ impl Profile {
         matches!(self, Profile::Legacy(legacy) if legacy.has_roots)
     }
 
+    /// What tells it from others, without saying what was declared.
+    pub fn digest(&self) -> Option<Digest> {
+        match self {
+            Profile::Legacy(legacy) => Some(legacy.digest),
+            Profile::Modern => None,
+        }
+    }
+
     /// The revision for status and logs.
     pub fn revision(&self) -> &'static str {
         match self {

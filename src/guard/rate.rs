@@ -115,7 +115,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_callers_limit_leaves_the_servers_to_others() {
         let tools = [("slow".to_owned(), rate(1, 1))].into();
-        let limits = Limits::new(&RateLimit { per_caller: Some(rate(2, 1)), total: Some(rate(3, 1)), tools });
+        let limits =
+            Limits::new(&RateLimit { per_caller: Some(rate(2, 1)), total: Some(rate(3, 1)), tools, kinds: None });
         let (greedy, modest) = (limits.per_caller.map(Limiter::new), limits.per_caller.map(Limiter::new));
         let refused = |result: Result<(), (Bound, Duration)>| result.err().map(|(bound, _)| bound);
         let outcomes: Vec<_> = (0..4).map(|_| refused(limits.check(greedy.as_ref(), None))).collect();

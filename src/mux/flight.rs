@@ -80,17 +80,18 @@ impl Mux {
         let in_lane = call.is_in_lane();
         let leisurely = need.lease() == Lease::Shared && (in_lane || self.is_leisurely(call));
         let apart = call.listens(self.callers.get(caller));
+        let introduces = matches!(call.from, Source::Mcpool(Errand::Introduce(_)));
         // Else it would keep the caller's own calls behind it waiting.
         let caller = if leisurely { CallerKey::default() } else { caller };
         let last = self.callers.get(caller).and_then(|caller| caller.uses.last(server));
         let pool = &mut self.servers[server.0].pool;
-        let picked = pool.pick_now(&Seeker { caller, need: &need, apart, last });
+        let picked = pool.pick_now(&Seeker { caller, need: &need, apart, introduces, last });
         if picked == Pick::Full {
             pool.metrics.exhausted();
         }
         match picked {
             Pick::Use(instance) => return self.send(key, instance),
-            Pick::Full if pool.config.when_full == WhenFull::Reject && !(leisurely || in_lane) => {
+            Pick::Full if pool.config.when_full == WhenFull::Reject && !(leisurely || in_lane || introduces) => {
                 let error = Error::PoolExhausted { server: pool.config.name.clone() };
                 return self.todo.fail(key, error);
             }
@@ -100,8 +101,8 @@ impl Mux {
         let principal = self.callers.get(caller).map_or(Principal::MCPOOL, |caller| caller.principal);
         let pool = &mut self.servers[server.0].pool;
         let timeout = pool.config.queue.timeout;
-        let full = !in_lane && pool.is_full_for(picked, caller, &need);
-        match pool.wait(Ticket { call: key, caller, principal, need, apart, since, leisurely, full }) {
+        let full = !(in_lane || introduces) && pool.is_full_for(picked, caller, &need);
+        match pool.wait(Ticket { call: key, caller, principal, need, apart, introduces, since, leisurely, full }) {
             Ok(crowded_out) => {
                 let call = &mut self.calls[key];
                 let mut deadline = *call.queue_until.get_or_insert(since + timeout);
@@ -300,7 +301,8 @@ impl Mux {
             after: instance.outbox.said(),
         });
         if let Some(caller) = callers.get_mut(call.caller).filter(|_| matches!(call.from, Source::Caller(..))) {
-            server.pool.metrics.leased(instance.lease(call.caller, lease));
+            let principal = caller.principal;
+            server.pool.metrics.leased(instance.lease(call.caller, principal, lease));
             caller.uses.note(call.server, to);
         }
         instance.send(&call.request, std::mem::take(&mut call.splice), id);

@@ -21,10 +21,12 @@ use crate::wire::skim::Shape;
 impl Mux {
     /// A line of an instance.
     pub(crate) fn heard(&mut self, at: InstanceRef, line: Line) {
-        let Some(instance) = self.instance(at) else { return };
+        let Some(instance) = self.instance_mut(at) else { return };
         if instance.state == State::Stopping {
             return self.metrics.dropped("stopping");
         }
+        instance.health.spoke();
+        let Some(instance) = self.instance(at) else { return };
         match line {
             Line::TooLong(size, skim) => {
                 let error = too_long(&self.server(at.server).config.name, &self.config.limits, size);
@@ -64,7 +66,6 @@ impl Mux {
     fn heard_message(&mut self, at: InstanceRef, message: &Message) {
         let Some(instance) = self.instance_mut(at) else { return };
         instance.garbage = 0;
-        instance.health.spoke();
         match (message.kind(), message.doubt()) {
             (Kind::Request, Some(doubt)) => {
                 let error = serde_json::json!({ "code": -32602, "message": doubt.to_string() });
@@ -131,7 +132,6 @@ impl Mux {
         let limit = self.server(at.server).config.stdout_errors;
         let Some(instance) = self.instance_mut(at) else { return };
         instance.garbage += 1;
-        instance.health.spoke();
         let hopeless = instance.garbage >= limit;
         let Malformed { why, id, shape, echo, begins, further, .. } = malformed;
         // No request has a result: it was sent back with its answer in it, if one of ours has its id.

@@ -32,7 +32,7 @@ impl Mux {
         let (profile, serial) = (instance.profile.clone(), instance.serial);
         let era = profile.era();
         let server = self.server_mut(at.server);
-        server.pool.setbacks.opened(&profile);
+        server.pool.opened(at.key);
         tracing::info!(server = server.config.name, instance = serial, era = era.as_str(), "ready");
         let soonest = server.config.probe.every.unwrap_or(Duration::MAX).min(server.config.recycle.idle);
         self.alarm.at(clock::now() + soonest);

@@ -9,7 +9,6 @@ use super::Mux;
 use super::status::crowd::saved;
 use crate::clock;
 use crate::key::{CallerKey, InstanceKey, InstanceRef, ServerId};
-use crate::pool::Pool;
 use crate::pool::instance::{Instance, State};
 use crate::pool::lease::Lease;
 use crate::pool::need::{Need, Told};
@@ -101,7 +100,8 @@ impl Mux {
     /// would wait: until nobody calls, if that is soon.
     fn is_better_kept_for_now(&mut self, at: InstanceRef, now: Instant) -> bool {
         let pool = &mut self.server_mut(at.server).pool;
-        let (room, patience) = (has_room(pool), pool.config.timeout.call);
+        let room = pool.instances.get(at.key).is_some_and(|instance| pool.has_room_beside(instance));
+        let patience = pool.config.timeout.call;
         let Some(instance) = pool.instances.get_mut(at.key).filter(|_| !room) else { return false };
         let since = *instance.worn_since.get_or_insert(now);
         !instance.pending.is_idle() && now - since < patience
@@ -115,9 +115,10 @@ impl Mux {
         if instance.state != State::Ready || instance.successor.is_some() {
             return;
         }
+        let room = pool.has_room_beside(instance);
         let wanted = !instance.pending.is_idle() || living <= config.instances.min;
         let need = Need::of_nobody(instance.told());
-        if !(wanted && has_room(pool)) {
+        if !(wanted && room) {
             return self.drain(at, why);
         }
         if pool.setbacks.back_off(need.profile()) {
@@ -165,7 +166,7 @@ impl Mux {
     pub(super) fn keep_min(&mut self, id: ServerId) {
         let server = self.server(id);
         let missing = server.config.instances.min.saturating_sub(server.pool.living());
-        let room = server.config.instances.max.saturating_sub(server.pool.instances.len());
+        let room = server.config.instances.total.saturating_sub(server.pool.instances.len());
         if missing.min(room) == 0 || self.is_draining() {
             return;
         }
@@ -191,6 +192,11 @@ impl Mux {
         limited.flat_map(|server| server.pool.instances.values()).filter_map(|instance| instance.pid).collect()
     }
 
+    /// Notes how many bytes of memory the machine has left.
+    pub fn memory_left(&mut self, left: Option<u64>) {
+        self.servers.iter_mut().for_each(|server| server.pool.memory_left(left));
+    }
+
     /// Notes the resident memory of process trees, in bytes, by the process at their root.
     pub fn measured(&mut self, trees: &HashMap<u32, Tree>) {
         for id in self.server_ids() {
@@ -207,10 +213,4 @@ impl Mux {
         let saved = self.server_ids().map(of).sum();
         self.metrics.sharing.saves(saved, clock::now());
     }
-}
-
-/// Whether another instance may be started beside those that are there.
-fn has_room(pool: &Pool) -> bool {
-    let max = pool.config.instances.max;
-    pool.instances.len() < max && pool.living() < max
 }

@@ -76,7 +76,7 @@ impl Mux {
             }
         }
         let pool = &mut self.server_mut(new).pool;
-        for (caller, need) in needs.into_iter().take(pool.config.instances.max) {
+        for (caller, need) in needs.into_iter().take(pool.config.instances.total) {
             pool.start(caller, &need, StartReason::Successor);
         }
     }

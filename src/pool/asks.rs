@@ -78,6 +78,11 @@ impl Asks {
         self.open.iter().filter(|(_, ask)| ask.with.is_none())
     }
 
+    /// How many questions somebody is to answer.
+    pub fn put(&self) -> usize {
+        self.open.len() - self.held().count()
+    }
+
     /// Whether a question waits for its owner to become known.
     pub fn holds_any(&self) -> bool {
         self.held().next().is_some()

@@ -16,6 +16,7 @@ use crate::era::legacy::Offers;
 use crate::era::level::Level;
 use crate::era::profile::Profile;
 use crate::era::roots::RootList;
+use crate::guard::principal::Principal;
 use crate::key::{CallerKey, InstanceKey, InstanceRef};
 use crate::wire::id::WireId;
 use crate::wire::outbox::{Outbox, Speaker};
@@ -67,6 +68,10 @@ pub struct Instance {
     pub launched: bool,
     /// Whether it is there only until it has nothing to do: an overflow of the pool.
     pub temporary: bool,
+    /// Whether it was started beyond what may be only to introduce itself.
+    introduces: bool,
+    /// Who used it last.
+    principal: Principal,
     /// A factor around 1, by which its age and its calls are stretched.
     pub lifespan: f64,
     /// Whether it was asked for one era first and refused it.
@@ -144,6 +149,8 @@ impl Instance {
             pid: None,
             launched: false,
             temporary: false,
+            introduces: false,
+            principal: Principal::MCPOOL,
             lifespan: 1.0,
             reopened: false,
             born: now,
@@ -211,7 +218,8 @@ impl Instance {
     }
 
     /// Notes that a call of `caller` was sent under a lease of this kind; whether it is the first call that it gets.
-    pub fn lease(&mut self, caller: CallerKey, lease: Lease) -> bool {
+    pub fn lease(&mut self, caller: CallerKey, principal: Principal, lease: Lease) -> bool {
+        self.principal = principal;
         if self.users == Users::Nobody {
             self.users = Users::Only(caller);
         } else if self.users != Users::Only(caller) {
@@ -276,6 +284,27 @@ impl Instance {
     /// Whether an ask waits for its owner to become known: then nothing new is sent.
     pub fn holds_an_ask(&self) -> bool {
         self.asks.holds_any()
+    }
+
+    /// It was started beyond `instances.max`; so that it introduces itself, or because all others are busy.
+    pub(super) fn becomes_temporary(&mut self, introduces: bool) {
+        (self.temporary, self.introduces) = (true, introduces);
+    }
+
+    /// Whether it was started beyond `instances.max` so that it introduces itself.
+    pub(super) fn introduces(&self) -> bool {
+        self.introduces
+    }
+
+    /// Whose call it took last.
+    pub(super) fn principal(&self) -> Principal {
+        self.principal
+    }
+
+    /// Whether all that it has to do waits for people to answer what it asked.
+    pub fn awaits_a_person(&self) -> bool {
+        let working = self.pending.working();
+        working > 0 && self.asks.put() >= working
     }
 
     /// Whether nobody would miss it: nothing in flight, nothing that lives in it.

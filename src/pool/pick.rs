@@ -2,18 +2,26 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::GIVE_WAY;
+use super::sizes::Sizes;
 use super::view::View;
 use crate::key::InstanceKey;
+
+/// What was used within this time is in use: it gives way to nobody who has not waited.
+pub const RESTED: Duration = Duration::from_secs(60);
 
 /// What picking needs to know of the pool.
 #[derive(Clone, Copy, Debug)]
 pub struct Situation {
+    /// How many instances may have been told what the call needs.
     pub max: usize,
-    /// Instances that are not on their way out.
-    pub living: usize,
-    /// Instances whose process is not gone yet.
-    pub processes: usize,
+    /// How many instances there may be.
+    pub total: usize,
+    pub sizes: Sizes,
+    /// There is no memory for another instance.
+    pub short: bool,
     pub concurrency: usize,
     /// An instance serves one caller at a time.
     pub alone: bool,
@@ -25,6 +33,18 @@ pub struct Situation {
     pub backs_off: bool,
     /// Temporary instances that may still be started beyond `max`.
     pub spare: usize,
+    /// The call must not cost anybody an instance that was used lately.
+    pub modest: bool,
+    pub now: Instant,
+}
+
+impl Situation {
+    /// Whether another instance may be started for the call. A process that is still ending counts: `total` bounds
+    /// processes, not intentions.
+    fn has_room(&self) -> bool {
+        let Sizes { own, living, processes, .. } = self.sizes;
+        own < self.max && living < self.total && processes < self.total && !self.short
+    }
 }
 
 /// What to do for a call.
@@ -65,7 +85,7 @@ fn apart(views: impl Iterator<Item = View> + Clone, pool: &Situation) -> Option<
     if views.clone().any(|view| view.fits && view.starting) {
         return Some(Pick::Wait);
     }
-    (pool.living < pool.max && pool.processes < pool.max).then_some(Pick::Start)
+    pool.has_room().then_some(Pick::Start)
 }
 
 /// What helps to get an instance where none can be used at once.
@@ -76,21 +96,31 @@ fn otherwise(views: impl Iterator<Item = View> + Clone, pool: &Situation) -> Pic
     if expected {
         return Pick::Wait;
     }
-    if pool.living < pool.max {
-        // A process that is still ending counts: `max` bounds processes, not intentions.
-        return if pool.processes < pool.max { Pick::Start } else { Pick::Wait };
+    let Sizes { own, living, processes, .. } = pool.sizes;
+    if pool.has_room() {
+        return Pick::Start;
     }
-    if let Some(idle) = views.clone().find(|view| view.alive && !view.fits && view.idle) {
-        return if pool.processes == pool.living { Pick::Replace(idle.key) } else { Pick::Wait };
+    let full = own >= pool.max;
+    if !full && living < pool.total && !pool.short {
+        // A process is still ending.
+        return Pick::Wait;
+    }
+    // One of the same kind that serves this caller no more; or, where there is no room for another kind, one of these.
+    let waited = pool.waited >= GIVE_WAY && !pool.modest;
+    let now = pool.now;
+    let useless = |view: &View| if full { !view.foreign } else { waited || now >= view.idle_since + RESTED };
+    let idle = views.clone().filter(|view| view.alive && !view.fits && view.idle && !view.temporary && useless(view));
+    if let Some(idle) = idle.min_by_key(|view| view.idle_since) {
+        return if processes == living { Pick::Replace(idle.key) } else { Pick::Wait };
     }
     if pool.spare > 0 {
         return Pick::Overflow;
     }
     let served = views.clone().any(|view| !view.foreign && view.alive);
-    let draining = pool.processes > pool.living;
+    let draining = processes > living;
     if !served
         && !draining
-        && pool.waited >= GIVE_WAY
+        && waited
         && let Some(other) = views
             .filter(|view| view.ready && view.foreign && !view.kept && !view.stays)
             .min_by_key(|view| (view.needed, view.in_flight))
@@ -105,17 +135,22 @@ mod tests {
     use super::*;
     use slotmap::SlotMap;
 
-    const POOL: Situation = Situation {
-        max: 2,
-        living: 1,
-        processes: 1,
-        concurrency: 4,
-        alone: false,
-        waiting: 1,
-        waited: Duration::ZERO,
-        backs_off: false,
-        spare: 0,
-    };
+    fn pool() -> Situation {
+        Situation {
+            max: 2,
+            total: 2,
+            sizes: Sizes { own: 1, living: 1, processes: 1, overflow: 0, introducing: 0 },
+            short: false,
+            concurrency: 4,
+            alone: false,
+            waiting: 1,
+            waited: Duration::ZERO,
+            backs_off: false,
+            spare: 0,
+            modest: false,
+            now: Instant::now(),
+        }
+    }
 
     fn views<const N: usize>(change: [fn(&mut View); N]) -> Vec<View> {
         let mut keys = SlotMap::<InstanceKey, ()>::with_key();
@@ -132,6 +167,7 @@ mod tests {
                     starting: false,
                     alive: true,
                     idle: false,
+                    idle_since: Instant::now(),
                     room: true,
                     crowded: false,
                     in_flight: 1,
@@ -149,48 +185,55 @@ mod tests {
     #[test]
     fn the_last_used_comes_first_then_the_least_busy() {
         let all = views([|view| view.in_flight = 0, |view| view.last = true]);
-        assert_eq!(pick(all.iter().copied(), || POOL), Pick::Use(all[1].key));
+        assert_eq!(pick(all.iter().copied(), pool), Pick::Use(all[1].key));
         let all = views([|view| view.in_flight = 3, |view| view.in_flight = 2]);
-        assert_eq!(pick(all.iter().copied(), || POOL), Pick::Use(all[1].key));
+        assert_eq!(pick(all.iter().copied(), pool), Pick::Use(all[1].key));
     }
 
     #[test]
     fn a_temporary_one_is_used_only_where_no_other_has_room() {
         let all = views([|view| (view.temporary, view.last) = (true, true), |view| view.in_flight = 3]);
-        assert_eq!(pick(all.iter().copied(), || POOL), Pick::Use(all[1].key));
+        assert_eq!(pick(all.iter().copied(), pool), Pick::Use(all[1].key));
         let all = views([|view| view.temporary = true, |view| view.room = false]);
-        assert_eq!(pick(all.iter().copied(), || POOL), Pick::Use(all[0].key));
+        assert_eq!(pick(all.iter().copied(), pool), Pick::Use(all[0].key));
     }
 
     #[test]
     fn who_listens_to_log_lines_shares_no_instance_while_there_is_room_for_another() {
         let all = views([|view| (view.crowded, view.last) = (true, true), |view| view.in_flight = 3]);
-        assert_eq!(pick(all.iter().copied(), || POOL), Pick::Use(all[1].key));
+        assert_eq!(pick(all.iter().copied(), pool), Pick::Use(all[1].key));
         let all = views([|view| view.crowded = true]);
-        assert_eq!(pick(all.iter().copied(), || POOL), Pick::Start);
+        assert_eq!(pick(all.iter().copied(), pool), Pick::Start);
         for full in [
-            Situation { living: 2, processes: 2, ..POOL },
-            Situation { backs_off: true, ..POOL },
-            Situation { waited: GIVE_WAY, ..POOL },
+            Situation { sizes: Sizes { own: 2, living: 2, processes: 2, ..pool().sizes }, ..pool() },
+            Situation { backs_off: true, ..pool() },
+            Situation { waited: GIVE_WAY, ..pool() },
         ] {
             assert_eq!(pick(all.iter().copied(), || full), Pick::Use(all[0].key));
         }
         let all = views([|view| view.crowded = true, |view| (view.ready, view.starting) = (false, true)]);
-        assert_eq!(pick(all.iter().copied(), || POOL), Pick::Wait);
+        assert_eq!(pick(all.iter().copied(), pool), Pick::Wait);
     }
 
     #[test]
     fn one_start_serves_all_that_fit_into_it() {
         let all = views([|view| (view.ready, view.starting) = (false, true)]);
-        assert_eq!(pick(all.iter().copied(), || Situation { waiting: 4, ..POOL }), Pick::Wait);
-        assert_eq!(pick(all.iter().copied(), || Situation { waiting: 5, ..POOL }), Pick::Start);
-        assert_eq!(pick(all.iter().copied(), || Situation { alone: true, ..POOL }), Pick::Wait);
+        assert_eq!(pick(all.iter().copied(), || Situation { waiting: 4, ..pool() }), Pick::Wait);
+        assert_eq!(pick(all.iter().copied(), || Situation { waiting: 5, ..pool() }), Pick::Start);
+        assert_eq!(pick(all.iter().copied(), || Situation { alone: true, ..pool() }), Pick::Wait);
     }
 
-    #[test]
-    fn an_idle_instance_of_another_profile_gives_way_a_busy_one_only_after_a_while() {
-        let full = Situation { max: 1, ..POOL };
+    #[tokio::test(start_paused = true)]
+    async fn what_rests_gives_way_to_another_profile_and_what_is_in_use_only_after_a_while() {
+        let full = Situation { total: 1, sizes: Sizes { own: 0, ..pool().sizes }, ..pool() };
         let idle = views([|view| (view.fits, view.foreign, view.idle) = (false, true, true)]);
+        assert_eq!(pick(idle.iter().copied(), || full), Pick::Full);
+        assert_eq!(pick(idle.iter().copied(), || Situation { waited: GIVE_WAY, ..full }), Pick::Replace(idle[0].key));
+        let modest = Situation { waited: GIVE_WAY, modest: true, ..full };
+        assert_eq!(pick(idle.iter().copied(), || modest), Pick::Full);
+        tokio::time::advance(RESTED).await;
+        let (full, modest) = (Situation { now: Instant::now(), ..full }, Situation { now: Instant::now(), ..modest });
+        assert_eq!(pick(idle.iter().copied(), || modest), Pick::Replace(idle[0].key));
         assert_eq!(pick(idle.iter().copied(), || full), Pick::Replace(idle[0].key));
         let busy = views([|view| (view.fits, view.foreign) = (false, true)]);
         assert_eq!(pick(busy.iter().copied(), || full), Pick::Full);
@@ -200,8 +243,18 @@ mod tests {
     }
 
     #[test]
+    fn nothing_gives_way_to_another_profile_while_there_is_room_and_memory() {
+        let idle = views([|view| (view.fits, view.foreign, view.idle) = (false, true, true)]);
+        let room = Situation { waited: GIVE_WAY, sizes: Sizes { own: 0, ..pool().sizes }, ..pool() };
+        assert_eq!(pick(idle.iter().copied(), || room), Pick::Start);
+        assert_eq!(pick(idle.iter().copied(), || Situation { short: true, ..room }), Pick::Replace(idle[0].key));
+        let ending = Sizes { processes: 2, ..room.sizes };
+        assert_eq!(pick(idle.iter().copied(), || Situation { sizes: ending, ..room }), Pick::Wait);
+    }
+
+    #[test]
     fn what_belongs_to_another_caller_never_gives_way() {
-        let waited = Situation { max: 1, waited: GIVE_WAY, alone: true, ..POOL };
+        let waited = Situation { total: 1, waited: GIVE_WAY, alone: true, ..pool() };
         let of_another = views([|view| (view.fits, view.kept) = (false, true)]);
         assert_eq!(pick(of_another.iter().copied(), || waited), Pick::Full);
         let foreign_and_kept = views([|view| (view.fits, view.foreign, view.kept) = (false, true, true)]);
@@ -211,19 +264,19 @@ mod tests {
     #[test]
     fn a_full_pool_of_fitting_instances_is_waited_for() {
         let all = views([|view| view.room = false]);
-        assert_eq!(pick(all.iter().copied(), || Situation { max: 1, waited: GIVE_WAY, ..POOL }), Pick::Full);
-        assert_eq!(pick(all.iter().copied(), || POOL), Pick::Start);
+        assert_eq!(pick(all.iter().copied(), || Situation { max: 1, waited: GIVE_WAY, ..pool() }), Pick::Full);
+        assert_eq!(pick(all.iter().copied(), pool), Pick::Start);
     }
 
     #[test]
     fn a_temporary_instance_is_started_only_when_nothing_else_helps() {
-        let full = Situation { max: 1, spare: 1, ..POOL };
+        let full = Situation { max: 1, spare: 1, waited: GIVE_WAY, ..pool() };
         let busy = views([|view| view.room = false]);
         assert_eq!(pick(busy.iter().copied(), || full), Pick::Overflow);
         let starting = views([|view| (view.ready, view.starting) = (false, true)]);
         assert_eq!(pick(starting.iter().copied(), || full), Pick::Wait);
-        let idle = views([|view| (view.fits, view.foreign, view.idle) = (false, true, true)]);
+        let idle = views([|view| (view.fits, view.idle) = (false, true)]);
         assert_eq!(pick(idle.iter().copied(), || full), Pick::Replace(idle[0].key));
-        assert_eq!(pick(busy.iter().copied(), || Situation { spare: 1, ..POOL }), Pick::Start);
+        assert_eq!(pick(busy.iter().copied(), || Situation { spare: 1, ..pool() }), Pick::Start);
     }
 }

@@ -11,8 +11,10 @@ use super::pick::{self, Pick, Situation};
 use super::queue::{LineKey, Ticket, Turn};
 use super::reason::{StartReason, StopReason};
 use super::view::{Seeker, View};
+use crate::clock;
 use crate::config::WhenFull;
 use crate::error::Error;
+use crate::guard::principal::Principal;
 use crate::key::{CallKey, CallerKey, InstanceKey};
 
 impl Pool {
@@ -24,7 +26,7 @@ impl Pool {
         {
             return Pick::Use(key);
         }
-        match pick::pick(self.views(seeker), || self.situation(seeker.need, waiting + 1, Duration::ZERO)) {
+        match pick::pick(self.views(seeker), || self.situation(seeker, waiting + 1, Duration::ZERO)) {
             Pick::Use(_) if waiting > 0 => Pick::Wait,
             pick => pick,
         }
@@ -50,7 +52,12 @@ impl Pool {
                 true
             }
             // More would not find a place there, whatever has to end first.
-            _ => self.queue.placeless() >= self.config.most_calls(),
+            _ => {
+                let limits = &self.config.instances;
+                let takes = |most: usize| (most + limits.overflow).saturating_mul(self.config.concurrency);
+                self.queue.placeless_like(need) >= takes(limits.most(need.lease() != Lease::Shared))
+                    || self.queue.placeless() >= takes(limits.total)
+            }
         }
     }
 
@@ -102,8 +109,8 @@ impl Pool {
             match self.pick_for(ticket, last_of(caller)) {
                 Pick::Use(key) => return self.serve(call, key),
                 pick => {
-                    let need = ticket.need.clone();
-                    if !self.help(pick, caller, &need, leisurely) && !leisurely && !self.favours(caller) {
+                    let client = Client::of(ticket);
+                    if !self.help(pick, &client) && !leisurely && !self.favours(caller) {
                         break;
                     }
                 }
@@ -121,22 +128,31 @@ impl Pool {
     }
 
     fn pick_for(&self, ticket: &Ticket, last: Option<InstanceKey>) -> Pick {
-        let Ticket { caller, need, apart, since, .. } = ticket;
-        let seeker = Seeker { caller: *caller, need, apart: *apart, last };
-        pick::pick(self.views(&seeker), || self.situation(need, self.queue.waiting_like(need), since.elapsed()))
+        let Ticket { caller, need, apart, introduces, since, .. } = ticket;
+        let seeker = Seeker { caller: *caller, need, apart: *apart, introduces: *introduces, last };
+        pick::pick(self.views(&seeker), || self.situation(&seeker, self.queue.waiting_like(need), since.elapsed()))
     }
 
-    /// Does what helps a call of `caller` that has to wait; whether anything was done.
-    fn help(&mut self, pick: Pick, caller: CallerKey, need: &Need, leisurely: bool) -> bool {
+    /// Does what helps a call that has to wait; whether anything was done.
+    fn help(&mut self, pick: Pick, client: &Client) -> bool {
+        let need = &client.need;
         let starts = matches!(pick, Pick::Start | Pick::Overflow | Pick::Replace(_));
-        if starts && self.setbacks.back_off(need.profile()) || leisurely && self.has_alive(need.told()) {
+        if starts && self.setbacks.back_off(need.profile()) || client.leisurely && self.has_alive(need.told()) {
+            return false;
+        }
+        let costs = starts || matches!(pick, Pick::GiveWay(_));
+        if costs && !self.newcomers.admit(need.told(), client.principal) {
             return false;
         }
         match pick {
-            Pick::Start => drop(self.start(caller, need, StartReason::Call)),
+            Pick::Start => drop(self.start(client.caller, need, StartReason::Call)),
+            Pick::Overflow if client.introduces => {
+                let key = self.start(client.caller, need, StartReason::Introduction);
+                self.instances[key].becomes_temporary(true);
+            }
             Pick::Overflow => {
-                let key = self.start(caller, need, StartReason::Overflow);
-                self.instances[key].temporary = true;
+                let key = self.start(client.caller, need, StartReason::Overflow);
+                self.instances[key].becomes_temporary(false);
                 self.metrics.overflowed();
             }
             Pick::Replace(key) => self.stop(key, StopReason::GivesWay),
@@ -160,19 +176,44 @@ impl Pool {
     }
 
     /// How the pool is for a call, with so many waiting that the same instances can serve.
-    fn situation(&self, need: &Need, waiting: usize, waited: Duration) -> Situation {
-        let temporary = self.instances.values().filter(|instance| instance.temporary).count();
-        let overflow = if self.config.when_full == WhenFull::Overflow { self.config.instances.overflow } else { 0 };
+    fn situation(&self, seeker: &Seeker<'_>, waiting: usize, waited: Duration) -> Situation {
+        let (limits, alone) = (&self.config.instances, seeker.need.lease() != Lease::Shared);
+        let sizes = self.sizes(seeker.need.told());
+        let spare = match self.config.when_full {
+            // An introduction needs no place in the pool.
+            _ if seeker.introduces => 1usize.saturating_sub(sizes.introducing),
+            WhenFull::Overflow => limits.overflow.saturating_sub(sizes.overflow),
+            WhenFull::Wait | WhenFull::Reject => 0,
+        };
         Situation {
-            max: self.config.instances.max,
-            living: self.living(),
-            processes: self.instances.len() - temporary,
+            max: limits.most(alone),
+            total: limits.total,
+            sizes,
+            short: self.memory_is_short && sizes.living > 0,
             concurrency: self.config.concurrency,
-            alone: need.lease() != Lease::Shared,
+            alone,
             waiting,
             waited,
-            backs_off: self.setbacks.back_off(need.profile()),
-            spare: overflow.saturating_sub(temporary),
+            backs_off: self.setbacks.back_off(seeker.need.profile()),
+            spare,
+            modest: seeker.introduces,
+            now: clock::now(),
         }
+    }
+}
+
+/// For whom an instance is to be had.
+struct Client {
+    caller: CallerKey,
+    principal: Principal,
+    need: Need,
+    leisurely: bool,
+    introduces: bool,
+}
+
+impl Client {
+    fn of(ticket: &Ticket) -> Client {
+        let Ticket { caller, principal, leisurely, introduces, .. } = *ticket;
+        Client { caller, principal, need: ticket.need.clone(), leisurely, introduces }
     }
 }

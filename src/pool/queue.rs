@@ -35,6 +35,8 @@ pub struct Ticket {
     pub need: Need,
     /// It wants no call of another caller beside it, where there is room: its caller listens to what is logged about it.
     pub apart: bool,
+    /// It is mcpool's own and only wants the server to introduce itself.
+    pub introduces: bool,
     /// Since when it waits.
     pub since: Instant,
     /// Nobody waits for it: it is worth no instance of its own.
@@ -110,6 +112,11 @@ impl Queue {
     /// How many places are taken, by calls that found every instance busy.
     pub fn places(&self) -> usize {
         self.places.taken()
+    }
+
+    /// How many calls wait that take no place and that the same instances can serve.
+    pub fn placeless_like(&self, need: &Need) -> usize {
+        self.lines_like(need.told()).map(|standing| standing.line.placeless()).sum()
     }
 
     /// How many calls wait that take no place.
@@ -297,6 +304,7 @@ mod tests {
                 principal: process(caller),
                 need,
                 apart: false,
+                introduces: false,
                 since: Instant::now(),
                 leisurely: false,
                 full: true,

@@ -7,6 +7,8 @@ pub enum StartReason {
     Call,
     /// The same, beyond `instances.max`.
     Overflow,
+    /// A client opens and nothing is known yet, and there is no place for another: it is temporary.
+    Introduction,
     /// `instances.min` are to be there.
     Min,
     /// It takes the place of another.
@@ -19,6 +21,7 @@ impl StartReason {
         match self {
             StartReason::Call => "call",
             StartReason::Overflow => "overflow",
+            StartReason::Introduction => "introduction",
             StartReason::Min => "min",
             StartReason::Successor => "successor",
         }
@@ -29,6 +32,7 @@ impl StartReason {
         match self {
             StartReason::Call => "a call waits for it",
             StartReason::Overflow => "a call waits, and all others are busy: it is temporary",
+            StartReason::Introduction => "a client opens, and there is no place for another: it is temporary",
             StartReason::Min => "`instances.min` are to be there",
             StartReason::Successor => "it takes the place of another",
         }

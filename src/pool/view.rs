@@ -1,5 +1,7 @@
 //! How a call sees an instance when it picks one.
 
+use tokio::time::Instant;
+
 use super::instance::{Instance, State};
 use super::lease::Lease;
 use super::need::Need;
@@ -16,6 +18,8 @@ pub struct Seeker<'a> {
     pub need: &'a Need,
     /// It wants no call of another caller beside it, where there is room.
     pub apart: bool,
+    /// It is mcpool's own and only wants the server to introduce itself.
+    pub introduces: bool,
     /// The instance that its caller used last.
     pub last: Option<InstanceKey>,
 }
@@ -38,6 +42,8 @@ pub struct View {
     pub alive: bool,
     /// Nobody would miss it: no calls, and nothing that binds it to a caller.
     pub idle: bool,
+    /// Since when it has nothing to do, if it has nothing.
+    pub idle_since: Instant,
     /// Calls in flight are fewer than it takes.
     pub room: bool,
     /// There are calls of others, so that nobody could tell whose a log line is that the call's caller, or one of those,
@@ -71,7 +77,7 @@ impl Instance {
 
     /// How a call sees the instance when it picks one.
     pub fn view(&self, key: InstanceKey, seeker: &Seeker<'_>, config: &config::Server) -> View {
-        let Seeker { caller, need, apart, last } = *seeker;
+        let Seeker { caller, need, apart, last, .. } = *seeker;
         let talked_of = || self.pending.talked_of(clock::now());
         let own = match (self.bound, need.lease()) {
             (Some((owner, _)), _) => owner == caller,
@@ -97,6 +103,7 @@ impl Instance {
                 || own_session && self.has_no_work() && self.pending.is_idle()
                 || need.lease() == Lease::Session && self.rests(),
             crowded: self.is_crowded(caller, apart),
+            idle_since: self.idle_since,
             room: self.pending.working() < config.concurrency && self.reads(),
             in_flight: self.pending.working(),
             last: last == Some(key),

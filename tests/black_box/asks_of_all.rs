@@ -74,8 +74,8 @@ async fn all_are_asked(proxy: Proxy, server: &str) {
         assert!(late.iter().all(|line| line.contains("elicitation/complete")), "{late:?}");
     }
     assert_eq!(proxy.status()["held"], 0);
-    let (most, max) = (proxy.instances(server).len(), proxy.server(server)["max"].as_u64());
-    assert!(max.is_some_and(|max| most as u64 <= max), "{most} instances of {max:?}");
+    let (most, total) = (proxy.instances(server).len(), proxy.server(server)["total"].as_u64());
+    assert!(total.is_some_and(|total| most as u64 <= total), "{most} instances of {total:?}");
 }
 
 #[test]

@@ -56,6 +56,7 @@ mod revisions;
 mod roots;
 mod roots_in_calls;
 mod sharing;
+mod sizes;
 mod slow_starts;
 mod subscription_races;
 mod subscriptions;

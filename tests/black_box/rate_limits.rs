@@ -16,7 +16,7 @@ fn rate(count: u32, secs: u64) -> Option<Rate> {
 }
 
 fn limits(per_caller: Option<Rate>, total: Option<Rate>) -> RateLimit {
-    RateLimit { per_caller, total, tools: Default::default() }
+    RateLimit { per_caller, total, tools: Default::default(), kinds: None }
 }
 
 async fn limited(behaviour: Behaviour, limits: RateLimit) -> Proxy {

@@ -68,7 +68,7 @@ fn fewer_instances_are_kept_when_fewer_may_be() {
         let calls = [(); 3].map(|()| caller.begin("slow", json!({"ms": 500})));
         settled().await;
         assert_eq!(proxy.instances("echo").len(), 3);
-        proxy.reload(|config| named(config, "echo").instances.max = 1).await;
+        proxy.reload(|config| named(config, "echo").instances.total = 1).await;
         for call in calls {
             assert_eq!(call.answer().await.text(), "slept 500 ms in 1 steps", "what runs is not cut");
         }

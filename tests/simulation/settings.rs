@@ -38,7 +38,11 @@ pub fn config(world: &World, rng: &mut Rng) -> Config {
         server.lease =
             [LeaseChoice::Auto, LeaseChoice::Auto, LeaseChoice::Shared, LeaseChoice::Call, LeaseChoice::Session]
                 [rng.usize(..5)];
-        server.instances.max = rng.usize(1..4);
+        let instances = &mut server.instances;
+        instances.max = rng.usize(1..4);
+        instances.max_alone = rng.usize(1..4);
+        instances.total = instances.max.max(instances.max_alone) + rng.usize(..3);
+        instances.asking = rng.usize(..4);
         server.concurrency = rng.usize(1..6);
         server.queue.size = [2, 64][rng.usize(..2)];
         let seconds = |most: u64, rng: &mut Rng| Duration::from_secs(rng.u64(1..=most));
@@ -76,7 +80,8 @@ fn name_everything(endpoint: &mut Endpoint) {
 
 /// As much of everything as all callers together can want, so that nothing keeps a call from being answered.
 fn make_roomy(server: &mut Server) {
-    server.instances.max = 32;
+    (server.instances.max, server.instances.max_alone, server.instances.total) = (32, 32, 64);
+    server.rate_limit.kinds = None;
     server.when_full = WhenFull::Wait;
     (server.breaker, server.rate_limit) = Default::default();
     server.queue.size = 1000;
@@ -127,7 +132,7 @@ fn make_resilient(server: &mut Server, rng: &mut Rng) {
     };
     let (per_caller, total) = (rate(), rate());
     let tools = rate().map(|rate| ("t2".to_owned(), rate)).into_iter().collect();
-    server.rate_limit = RateLimit { per_caller, total, tools };
+    server.rate_limit = RateLimit { per_caller, total, tools, kinds: rate() };
     server.retry = Retry {
         attempts: rng.u8(..3),
         budget: [0, 10, 50, 100][rng.usize(..4)],

@@ -85,6 +85,7 @@ pub(super) fn rate_limit(mut fields: Fields<'_>) -> RateLimit {
         per_caller: fields.rate("per_caller", default.per_caller),
         total: fields.rate("total", default.total),
         tools: fields.rates("tools"),
+        kinds: fields.rate("kinds", default.kinds),
     };
     fields.finish();
     limit

@@ -8,7 +8,7 @@ use super::{MANY, MOMENT, check_name, environment, resilience, sandbox};
 use crate::config::diagnostic::{Notes, quoted};
 use crate::config::fields::Fields;
 use crate::config::yaml::{Entry, Place, Value};
-use crate::config::{ALL, EraChoice, Instances, Keeps, LeaseChoice, Pin, Queue, Secret, Server, Timeouts};
+use crate::config::{ALL, EraChoice, Instances, LeaseChoice, Pin, Queue, Secret, Server, Timeouts};
 
 const ERAS: [(&str, EraChoice); 3] =
     [("auto", EraChoice::Auto), ("legacy", EraChoice::Legacy), ("modern", EraChoice::Modern)];
@@ -57,6 +57,7 @@ pub(super) fn read(notes: &Notes<'_>, entry: &Entry, dir: Option<&Path>, hosted:
         lease: fields.choice("lease", &LEASES),
         pin: fields.choice("pin", &PINS),
         concurrency: fields.count("concurrency", default.concurrency, 1..=MANY),
+        instances: instances(fields.section("instances")),
         queue: queue(fields.section("queue")),
         timeout: timeouts(fields.section("timeout")),
         when_full: resilience::when_full(&mut fields),
@@ -69,7 +70,6 @@ pub(super) fn read(notes: &Notes<'_>, entry: &Entry, dir: Option<&Path>, hosted:
         stdout_errors: fields.count("stdout_errors", default.stdout_errors, 1..=MANY),
         ..default
     };
-    let server = Server { instances: instances(fields.section("instances"), most_by_default(&server)), ..server };
     let (filled, lacks) = (fields.filled_in(), fields.lacks());
     fields.finish();
     Some(Server { filled, lacks, ..server })
@@ -182,26 +182,30 @@ pub(super) fn check_variable(notes: &Notes<'_>, place: Place, name: &str) {
     }
 }
 
-/// `instances.max` where the file does not say: more where each caller needs an instance of its own.
-fn most_by_default(server: &Server) -> usize {
-    let keeps_state = server.known().is_some_and(|known| known.keeps == Keeps::State);
-    match server.lease {
-        LeaseChoice::Session => Instances::OF_SESSIONS,
-        LeaseChoice::Auto if keeps_state => Instances::OF_SESSIONS,
-        _ => Instances::default().max,
-    }
-}
-
-fn instances(mut fields: Fields<'_>, max: usize) -> Instances {
-    let default = Instances { max, ..Instances::default() };
+fn instances(mut fields: Fields<'_>) -> Instances {
+    let default = Instances::default();
+    let given = [fields.entry("max").is_some(), fields.entry("max_alone").is_some()];
+    let max = fields.count("max", default.max, 1..=1000);
+    // What is written for one kind of lease alone holds for the other, too.
+    let alone_by_default = if given[0] { max } else { default.max_alone };
+    let max_alone = fields.count("max_alone", alone_by_default, 1..=1000);
+    let total = fields.count("total", default.total.max(max).max(max_alone), 1..=1000);
     let instances = Instances {
         min: fields.count("min", default.min, 0..=1000),
-        max: fields.count("max", default.max, 1..=1000),
+        max: if given[0] { max } else { max.min(total) },
+        max_alone: if given[0] || given[1] { max_alone } else { max_alone.min(total) },
+        total,
         overflow: fields.count("overflow", default.overflow, 0..=1000),
+        asking: fields.count("asking", default.asking, 0..=1000),
     };
     if instances.min > instances.max {
         let message = format!("`min` is {} but `max` is {}", instances.min, instances.max);
         fields.contradiction(["min", "max"], &message, "make `max` at least `min`");
+    }
+    let most = instances.max.max(instances.max_alone);
+    if most > total {
+        let message = format!("{most} are allowed for one kind of client but `total` is {total} for all");
+        fields.contradiction(["total", "max"], &message, "make `total` at least `max` and `max_alone`");
     }
     fields.finish();
     instances

@@ -16,6 +16,8 @@ pub struct Line {
     /// By when they came.
     waiting: HashMap<CallerKey, BTreeMap<u64, Ticket>, RandomState>,
     len: usize,
+    /// How many take no place in the queue.
+    placeless: usize,
 }
 
 impl Line {
@@ -29,6 +31,11 @@ impl Line {
         self.len == 0
     }
 
+    /// How many calls wait that take no place in the queue.
+    pub fn placeless(&self) -> usize {
+        self.placeless
+    }
+
     /// How many calls of a caller wait.
     pub fn of(&self, caller: CallerKey) -> usize {
         self.waiting.get(&caller).map_or(0, BTreeMap::len)
@@ -40,6 +47,7 @@ impl Line {
         if own.is_empty() {
             self.turns.join(ticket.principal, ticket.caller);
         }
+        self.placeless += usize::from(!ticket.full);
         own.insert(at, ticket);
         self.len += 1;
     }
@@ -70,6 +78,7 @@ impl Line {
         let own = self.waiting.get_mut(&caller)?;
         let ticket = own.remove(&at)?;
         self.len -= 1;
+        self.placeless -= usize::from(!ticket.full);
         if own.is_empty() {
             self.waiting.remove(&caller);
             self.turns.leave(ticket.principal, caller);

@@ -33,6 +33,17 @@ pub fn proxy() -> Setup {
     Setup::default()
 }
 
+/// Where a test sets `max` alone, it means all instances.
+pub fn bound(instances: &mut config::Instances) {
+    let default = config::Instances::default();
+    if instances.max != default.max && instances.total == default.total {
+        instances.total = instances.max;
+    }
+    if instances.max != default.max && instances.max_alone == default.max_alone {
+        instances.max_alone = instances.max;
+    }
+}
+
 impl Setup {
     /// A server of that name.
     pub fn server(mut self, name: &str, behaviour: Behaviour) -> Setup {
@@ -66,6 +77,7 @@ impl Setup {
     pub async fn start(self) -> Proxy {
         let mut config = Config { endpoints: Config::of(self.config.servers.clone()).endpoints, ..self.config };
         self.changes.into_iter().for_each(|change| change(&mut config));
+        config.servers.iter_mut().for_each(|server| bound(&mut server.instances));
         let workshop = Rc::new(self.workshop);
         let catalogue = config.catalogue.dir.clone();
         let parts = Parts { config: Rc::new(config), launcher: workshop.clone(), catalogue, seed: 7, key: [7; 32] };

@@ -33,7 +33,8 @@ impl Launcher for Yard {
         };
         let overflow = if config.when_full == WhenFull::Overflow { config.instances.overflow } else { 0 };
         let generations = 1 + world.generations.borrow()[which];
-        if running > (config.instances.max + overflow) * generations {
+        let most = config.instances.processes() - config.instances.overflow + overflow;
+        if running > most * generations {
             world.fault(format!("{running} copies of {} run, with {:?}", config.name, config.instances));
         }
         let size = [40, 1000, 100_000][rng.usize(..3)];

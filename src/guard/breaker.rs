@@ -81,10 +81,6 @@ impl Trial {
         self.of_all.is_some() || self.of_party.is_some()
     }
 
-    /// What it is a trial of.
-    pub fn tries(&self) -> Tries {
-        Tries { all: self.of_all.is_some(), party: self.of_party.is_some() }
-    }
 }
 
 impl<'a> Ailment<'a> {
@@ -101,27 +97,34 @@ impl Breaker {
         Breaker { config, all, evidence, parties: BTreeMap::new() }
     }
 
-    /// Whether a call of somebody may pass; if it is the one that tries, `trial` says so from then on.
+    /// Whether a call of somebody may pass; if it is the one that tries, `trial` says so from then on. A right that it was
+    /// given before the breaker opened once more counts for nothing.
     ///
     /// # Errors
     /// It may not now.
     pub fn admit(&mut self, who: Principal, trial: &mut Trial, now: Instant) -> Result<(), Refusal> {
-        let own = match self.parties.get_mut(&who) {
-            Some(party) if trial.of_party.is_none() => party.circuit.admit(who, now).map_err(|retry| {
+        let Trial { of_all, of_party } = std::mem::take(trial);
+        let of_party = match self.parties.get_mut(&who) {
+            Some(party) => party.circuit.admit(who, of_party, now).map_err(|retry| {
                 // There is no use in coming back while all are refused.
                 let retry = retry.max(self.all.refuses(who, now).unwrap_or_default());
                 Refusal { retry, cause: party.circuit.cause().to_owned(), alone: true }
             })?,
-            _ => None,
+            None => None,
         };
-        if trial.of_all.is_none() {
-            let all = self.all.admit(who, now);
-            trial.of_all = all.map_err(|retry| Refusal { retry, cause: self.all.cause().to_owned(), alone: false })?;
-        }
-        if own.is_some() {
-            trial.of_party = own;
-        }
+        let of_all = self.all.admit(who, of_all, now);
+        let of_all = of_all.map_err(|retry| Refusal { retry, cause: self.all.cause().to_owned(), alone: false })?;
+        *trial = Trial { of_all, of_party };
         Ok(())
+    }
+
+    /// What somebody's call is a trial of by now.
+    pub fn tries(&self, who: Principal, trial: &Trial) -> Tries {
+        let party = self.parties.get(&who).zip(trial.of_party.as_ref());
+        Tries {
+            all: trial.of_all.as_ref().is_some_and(|token| self.all.is_tried_with(token)),
+            party: party.is_some_and(|(party, token)| party.circuit.is_tried_with(token)),
+        }
     }
 
     /// Whether a call of somebody would be refused for some time to come; nothing is tried with it.

@@ -53,7 +53,7 @@ impl State {
 
 /// The right to be the one call that tries. Dropped without a verdict, another call may.
 #[derive(Debug)]
-pub struct Token(#[expect(dead_code, reason = "its count is what says that somebody tries")] Rc<()>);
+pub struct Token(Rc<()>);
 
 impl Circuit {
     /// A closed one.
@@ -62,11 +62,15 @@ impl Circuit {
         Circuit { pauses, phase: Phase::Closed, opened: 0, loser: None, cause: String::new() }
     }
 
-    /// Whether a call of somebody may pass: freely, or as the one that tries.
+    /// Whether a call of somebody may pass: freely, or as the one that tries. One that `tries` already is let through again,
+    /// as long as it is still the one.
     ///
     /// # Errors
     /// Not now; when it may be worth another try.
-    pub fn admit(&mut self, who: Principal, now: Instant) -> Result<Option<Token>, Duration> {
+    pub fn admit(&mut self, who: Principal, tries: Option<Token>, now: Instant) -> Result<Option<Token>, Duration> {
+        if let Some(token) = tries.filter(|token| self.is_tried_with(token)) {
+            return Ok(Some(token));
+        }
         if let Some(wait) = self.refuses(who, now) {
             return Err(wait);
         }
@@ -127,6 +131,11 @@ impl Circuit {
     /// Whether one call tries, or did without a verdict.
     pub fn is_tried(&self) -> bool {
         matches!(self.phase, Phase::HalfOpen { .. })
+    }
+
+    /// Whether this is the right of the call that tries now: not if it opened again since the right was given.
+    pub fn is_tried_with(&self, token: &Token) -> bool {
+        matches!(&self.phase, Phase::HalfOpen { trial, .. } if trial.as_ptr() == Rc::as_ptr(&token.0))
     }
 
     /// Whether it is open, or was when the last call that it let through was sent.

@@ -78,7 +78,7 @@ impl Mux {
         let (config, name) = (server.config.breaker, &server.config.name);
         if let Some(tool) = tool {
             let breaker = server.gate.tools.entry(tool.clone()).or_insert_with(|| Breaker::new(config));
-            let opened = breaker.failed(Ailment { met, call: Some(trials.tool.tries()), cause }, now, jitter);
+            let opened = breaker.failed(Ailment { met, call: Some(breaker.tries(who, &trials.tool)), cause }, now, jitter);
             if opened.for_all {
                 tracing::info!(server = name, tool, cause, open_for = %clock::rounded(breaker.opens_for(now).unwrap_or_default()), "the breaker of a tool opens");
             } else if !opened.for_parties.is_empty() {
@@ -88,7 +88,7 @@ impl Mux {
                 return;
             }
         }
-        let call = Some(trials.server.tries());
+        let call = Some(server.gate.breaker.tries(who, &trials.server));
         self.ailed(id, Ailment { met, call, cause });
     }
 
@@ -118,7 +118,6 @@ impl Mux {
                     "the breaker opens for one client: its calls are refused"
                 );
             }
-            // What mcpool asks for on their behalf others may wait for as well.
             // What mcpool asks for on their behalf others may wait for as well.
             let met = |ticket: &Ticket| calls.get(ticket.call).is_some_and(|call| call.is_callers());
             let theirs = callers.iter().filter(|(_, caller)| opened.for_parties.contains(&caller.principal));

@@ -74,6 +74,18 @@ fn the_trial_may_start_an_instance_where_none_is_left() {
 }
 
 #[test]
+fn a_trial_that_is_sent_again_does_not_pass_a_breaker_that_it_has_opened() {
+    play(async {
+        let proxy = server(moody().into(), 1, |server| server.retry.tools = [("die".to_owned(), 3)].into()).await;
+        let (a, b) = (caller(&proxy).await, caller(&proxy).await);
+        half_open(&proxy, &a, &b).await;
+        refused(&a, "die").await;
+        assert_eq!(called(&proxy), ["sick", "sick", "die"]);
+        assert_eq!(state(&proxy), is("open", 3));
+    });
+}
+
+#[test]
 fn each_trial_that_fails_keeps_it_open_for_twice_as_long_up_to_a_bound() {
     play(async {
         let proxy = server(moody().into(), 1, |_| {}).await;

@@ -20,7 +20,8 @@ fn fails(breaker: &mut Breaker, now: Instant, cause: &str) -> bool {
 
 /// One that a call of somebody met.
 fn meets(breaker: &mut Breaker, process: i32, trial: &Trial, now: Instant) -> Opened {
-    breaker.failed(Ailment { met: &[who(process)], call: Some(trial.tries()), cause: "met" }, now, 1.0)
+    let tries = breaker.tries(who(process), trial);
+    breaker.failed(Ailment { met: &[who(process)], call: Some(tries), cause: "met" }, now, 1.0)
 }
 
 fn admit(breaker: &mut Breaker, process: i32, now: Instant) -> Result<Trial, Duration> {
@@ -59,7 +60,7 @@ fn what_one_party_met_is_refused_to_that_one_alone() {
     breaker.succeeded(who(2));
     let later = now + SECOND * 10;
     let trial = admit(&mut breaker, 1, later).unwrap();
-    assert!(trial.decides() && !trial.tries().all);
+    assert!(trial.decides() && !breaker.tries(who(1), &trial).all);
     assert_eq!(meets(&mut breaker, 1, &trial, later).for_parties, [who(1)]);
     assert_eq!(admit(&mut breaker, 1, later).unwrap_err(), SECOND * 20);
     assert!(admit(&mut breaker, 1, later + SECOND * 20).is_ok() && breaker.succeeded(who(1)) && breaker.is_clean());
@@ -84,7 +85,7 @@ fn who_lost_the_last_trial_leaves_the_next_one_to_others() {
     let again = later + SECOND * 20;
     assert_eq!(admit(&mut breaker, 1, again).unwrap_err(), SECOND);
     let other = admit(&mut breaker, 2, again).unwrap();
-    assert!(other.tries().all);
+    assert!(breaker.tries(who(2), &other).all);
     drop(other);
     // If nobody else comes, it may after all.
     breaker.parties.clear();
@@ -97,13 +98,30 @@ fn one_call_tries_at_a_time_and_another_if_that_one_ends_without_a_verdict() {
     fails(&mut breaker, now, "a");
     let later = now + SECOND * 10;
     let trial = admit(&mut breaker, 1, later).unwrap();
-    assert!(trial.tries().all && admit(&mut breaker, 2, later).unwrap_err() == SECOND);
+    assert!(breaker.tries(who(1), &trial).all && admit(&mut breaker, 2, later).unwrap_err() == SECOND);
     // What was sent before does not decide meanwhile.
     assert!(!meets(&mut breaker, 2, &Trial::default(), later).for_all);
     drop(trial);
     let _trial = admit(&mut breaker, 3, later).unwrap();
     assert!(breaker.succeeded(who(3)));
     assert!(admit(&mut breaker, 3, later).is_ok_and(|trial| !trial.decides()));
+}
+
+#[test]
+fn the_right_to_try_is_over_when_the_breaker_opens_once_more() {
+    let (mut breaker, now) = (breaker(1), Instant::now());
+    fails(&mut breaker, now, "a");
+    let later = now + SECOND * 10;
+    let mut trial = admit(&mut breaker, 1, later).unwrap();
+    // It is let through again for as long as it is the one that tries.
+    assert!(breaker.admit(who(1), &mut trial, later).is_ok() && breaker.tries(who(1), &trial).all);
+    fails(&mut breaker, later, "its instance died");
+    let again = later + SECOND * 20;
+    let second = admit(&mut breaker, 2, again).unwrap();
+    // What becomes of it says nothing of the call that tries now, and it does not pass beside that.
+    assert!(breaker.tries(who(2), &second).all && !breaker.tries(who(1), &trial).all);
+    assert!(!meets(&mut breaker, 1, &trial, again).for_all);
+    assert!(breaker.admit(who(1), &mut trial, again).is_err() && !trial.decides());
 }
 
 #[test]
@@ -115,7 +133,8 @@ fn each_trial_that_fails_doubles_the_time_up_to_the_most() {
         let left = admit(&mut breaker, 1, now).unwrap_err();
         pauses.push(left.as_secs());
         now += left;
-        assert!(admit(&mut breaker, 1, now).is_ok_and(|trial| trial.tries().all));
+        let trial = admit(&mut breaker, 1, now).unwrap();
+        assert!(breaker.tries(who(1), &trial).all);
     }
     assert_eq!(pauses, [10, 20, 30, 30]);
 }

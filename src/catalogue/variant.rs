@@ -22,6 +22,8 @@ pub struct Variant {
     introducing: bool,
     /// Lists that are being fetched.
     fetching: Vec<ListKind>,
+    /// Lists that the server refused when they were asked for last.
+    refused: Vec<ListKind>,
     /// Lists whose change was announced and that nobody has asked for since.
     announced: Vec<ListKind>,
     /// Counts announced changes of each list, so that what was fetched before one is known to be old.
@@ -38,6 +40,7 @@ impl Variant {
             lists: Vec::new(),
             introducing: false,
             fetching: Vec::new(),
+            refused: Vec::new(),
             announced: Vec::new(),
             generation: 0,
             answered: RefCell::default(),
@@ -136,6 +139,7 @@ impl Variant {
     /// were not told of a change since. Where none was answered, it is not what was known.
     pub(super) fn put(&mut self, kind: ListKind, list: List) -> bool {
         self.end_fetch(kind);
+        self.may_be_had(kind);
         let differs = self
             .answered
             .get_mut()
@@ -158,6 +162,7 @@ impl Variant {
     /// Notes that a list has changed, of which nobody is told for now.
     pub fn outdate(&mut self, kind: ListKind) {
         self.generation += 1;
+        self.may_be_had(kind);
         self.list_mut(kind).into_iter().for_each(List::outdate);
     }
 
@@ -189,6 +194,26 @@ impl Variant {
     /// A list is not being fetched any more.
     pub fn end_fetch(&mut self, kind: ListKind) {
         self.fetching.retain(|other| *other != kind);
+    }
+
+    /// Notes that the server refused a list.
+    pub fn refused(&mut self, kind: ListKind) {
+        self.may_be_had(kind);
+        self.refused.push(kind);
+    }
+
+    /// Whether the server refused a list when it was asked for it last, and nothing has changed since.
+    pub fn refuses(&self, kind: ListKind) -> bool {
+        self.refused.contains(&kind)
+    }
+
+    /// Notes that what the server refused before may be had of the instance that was just started.
+    pub fn is_served_anew(&mut self) {
+        self.refused.clear();
+    }
+
+    fn may_be_had(&mut self, kind: ListKind) {
+        self.refused.retain(|other| *other != kind);
     }
 
     /// Whether a change was announced since there were so many.

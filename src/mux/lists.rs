@@ -108,16 +108,18 @@ impl Mux {
         self.fetch_roots(caller);
     }
 
-    /// Fetches the templates of servers that have resources: they tell which resources those behind them may not claim.
+    /// Fetches the templates of servers that have resources: they tell which resources those behind them may not claim. One
+    /// that refused them has none, and is not asked with each list of resources.
     fn learn_templates(&mut self, caller: CallerKey, servers: &[ServerId], own: &Profile, capabilities: &str) {
         for server in servers.iter().copied() {
             let offer = self.list_offer(server, own, capabilities, caller);
             let known = self.server(server).catalogue.variant(&offer.variant);
-            let unknown = known.is_none_or(|variant| variant.list(ListKind::Templates).is_none());
+            let kind = ListKind::Templates;
+            let unknown = known.is_none_or(|variant| variant.list(kind).is_none() && !variant.refuses(kind));
             let said = self.server(server).catalogue.variant(&offer.introduction()).and_then(Variant::introduction);
             let has = said.and_then(|said| member(member(said, "capabilities")?, "resources")).is_some();
             if unknown && has {
-                self.fetch_list(server, caller, offer.profile, offer.variant, ListKind::Templates);
+                self.fetch_list(server, caller, offer.profile, offer.variant, kind);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::caller::names;
 use crate::catalogue::list::{List, ListKind, Most, Next, Pages};
-use crate::catalogue::{Scope, VariantKey};
+use crate::catalogue::{Scope, Variant, VariantKey};
 use crate::era::modern;
 use crate::era::profile::Profile;
 use crate::error::Error;
@@ -183,6 +183,9 @@ impl Mux {
     pub(super) fn list_failed(&mut self, request: &Request, failure: Result<Error, &Message>) {
         let variant = self.server_mut(request.server).catalogue.variant_mut(&request.variant);
         variant.end_fetch(request.kind);
+        if failure.is_err() {
+            variant.refused(request.kind);
+        }
         if variant.has_changed_since(request.generation)
             && let Some(profile) = request.variant.profile()
         {
@@ -216,8 +219,10 @@ impl Mux {
     /// Fetches anew what is remembered of a server that was just started: it may be another version by now.
     pub(crate) fn recheck_lists(&mut self, at: InstanceRef) {
         let Some(instance) = self.instance(at) else { return };
-        // What was fetched before it was started came from another process.
-        let born = instance.born;
+        // What was fetched before it was started came from another process, and so did what was refused.
+        let (born, era) = (instance.born, instance.profile.era());
+        let variants = self.server_mut(at.server).catalogue.variants_mut();
+        variants.filter(|variant| variant.key.era == era).for_each(Variant::is_served_anew);
         self.fetch_again(at, |_, list| list.since().is_none_or(|fetched| fetched < born));
     }
 

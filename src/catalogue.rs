@@ -17,6 +17,7 @@ pub mod pins;
 mod record;
 pub mod rendered;
 pub mod seen;
+mod shelf;
 mod templates;
 mod variant;
 
@@ -39,6 +40,7 @@ pub use key::{Scope, VariantKey};
 use list::{List, ListKind};
 use record::{Record, VariantRecord};
 use seen::Seen;
+use shelf::Shelf;
 pub use variant::Variant;
 
 /// How many variants of a server are remembered; the one used longest ago goes first.
@@ -52,7 +54,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Catalogue {
     /// The server's name, under which others see what it offers.
     name: Box<str>,
-    file: Option<PathBuf>,
+    /// Its file, if it has one.
+    shelf: Option<Shelf>,
     pub known: Known,
     alarm: Rc<Alarm>,
     /// When it may be written again.
@@ -127,12 +130,13 @@ impl Catalogue {
         let read = |file: &PathBuf| serde_json::from_slice(&fs::read(file).ok().filter(sound)?).ok();
         let known = file.as_ref().and_then(read).map(Known::kept).unwrap_or_default();
         let name = server.name.as_str().into();
-        let mut catalogue = Catalogue { name, known, file, alarm, next: Cell::default(), unsaved: Cell::default() };
+        let shelf = file.map(Shelf::new);
+        let mut catalogue = Catalogue { name, known, shelf, alarm, next: Cell::default(), unsaved: Cell::default() };
         catalogue.share();
         catalogue
     }
 
-    /// Writes what is known to disk, now or soon: a server whose lists change all the time must not keep the disk busy.
+    /// Has what is known written to disk, now or soon: a server whose lists change all the time must not keep the disk busy.
     pub fn save(&self) {
         let now = clock::now();
         match self.next.get().filter(|next| now < *next) {
@@ -158,17 +162,21 @@ impl Catalogue {
 
     /// Lets everything go; nothing is written any more.
     pub fn forget(&mut self) {
-        (self.file, self.known) = (None, Known::default());
+        self.settle();
+        (self.shelf, self.known) = (None, Known::default());
     }
 
-    /// Writes what is known to disk, whole or not at all.
+    /// Has what is known written to disk, whole or not at all, by another thread.
     pub fn write(&self) {
         self.unsaved.set(false);
-        if let Some(file) = &self.file
-            && let Err(error) = kept::write(file, &self.known.record())
-        {
-            tracing::warn!(file = %file.display(), %error, "cannot save the catalogue; it will be fetched anew");
+        if let Some(shelf) = &self.shelf {
+            shelf.put(self.known.record());
         }
+    }
+
+    /// Returns once what was to be written is: before the file is read again, and before the daemon ends.
+    pub fn settle(&self) {
+        self.shelf.iter().for_each(Shelf::settle);
     }
 
     /// Whether the server is known, or configured, not to speak an era.

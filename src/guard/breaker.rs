@@ -80,7 +80,6 @@ impl Trial {
     pub fn decides(&self) -> bool {
         self.of_all.is_some() || self.of_party.is_some()
     }
-
 }
 
 impl<'a> Ailment<'a> {

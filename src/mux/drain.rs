@@ -78,6 +78,7 @@ impl Mux {
         self.callers.values().for_each(|caller| caller.outbox.close());
         for server in self.server_ids() {
             self.server(server).catalogue.write();
+            self.server(server).catalogue.settle();
             let instances: Vec<_> = self.server(server).pool.instances.keys().collect();
             instances.into_iter().for_each(|key| self.server_mut(server).pool.stop(key, StopReason::Shutdown));
         }

@@ -114,6 +114,8 @@ impl Mux {
         let vacant = self.servers.iter().position(|server| server.standing == Standing::Vacant);
         let id = ServerId(vacant.unwrap_or(self.servers.len()));
         let home = self.config.file.as_deref().and_then(Path::parent);
+        // It may take the place of one that is kept in the same file.
+        self.servers.iter().for_each(|server| server.catalogue.settle());
         let mut server = Server {
             gate: Gate::new(&config),
             pool: Pool::new(id, config.clone(), self.starter.clone()),

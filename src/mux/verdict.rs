@@ -78,7 +78,8 @@ impl Mux {
         let (config, name) = (server.config.breaker, &server.config.name);
         if let Some(tool) = tool {
             let breaker = server.gate.tools.entry(tool.clone()).or_insert_with(|| Breaker::new(config));
-            let opened = breaker.failed(Ailment { met, call: Some(breaker.tries(who, &trials.tool)), cause }, now, jitter);
+            let opened =
+                breaker.failed(Ailment { met, call: Some(breaker.tries(who, &trials.tool)), cause }, now, jitter);
             if opened.for_all {
                 tracing::info!(server = name, tool, cause, open_for = %clock::rounded(breaker.opens_for(now).unwrap_or_default()), "the breaker of a tool opens");
             } else if !opened.for_parties.is_empty() {

@@ -60,6 +60,7 @@ fn a_modern_server_is_discovered_without_one_process_being_started() {
         let place = Place::new("discover");
         let first = proxy().server("echo", modern(|_| {})).catalogue(&place.0).start().await;
         let known = first.modern().connect("echo").await.ask("server/discover", json!({})).await;
+        settled().await;
         let second = proxy().server("echo", modern(|_| {})).catalogue(&place.0).start().await;
         let again = second.modern().connect("echo").await.ask("server/discover", json!({})).await;
         assert_eq!(again.result(), known.result());
@@ -76,6 +77,7 @@ fn what_is_kept_is_kept_for_its_user_alone() {
         let dir = place.0.join("below");
         let proxy = proxy().server("echo", legacy(|_| {})).catalogue(&dir).start().await;
         proxy.legacy(REVISION).connect("echo").await;
+        settled().await;
         let mode = |path: &std::path::Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
         assert_eq!(mode(&dir), 0o700);
         for file in fs::read_dir(&dir).expect("a directory").flatten() {
@@ -90,6 +92,7 @@ fn a_damaged_catalogue_is_as_good_as_none() {
         let place = Place::new("damaged");
         let first = proxy().server("echo", legacy(|_| {})).catalogue(&place.0).start().await;
         first.legacy(REVISION).connect("echo").await;
+        settled().await;
         for damage in ["", "{\"lacks\":[", "null", "[1]", "{\"variants\":7}", "\0\0"] {
             for file in fs::read_dir(&place.0).expect("a directory").flatten() {
                 fs::write(file.path(), damage).expect("written");
@@ -98,6 +101,7 @@ fn a_damaged_catalogue_is_as_good_as_none() {
             let caller = again.legacy(REVISION).connect("echo").await;
             assert_eq!(caller.introduction["serverInfo"]["name"], "mcpool-demo");
             assert_eq!(again.started("echo"), 1);
+            settled().await;
         }
     });
 }
@@ -108,6 +112,7 @@ fn another_command_line_is_another_server() {
         let place = Place::new("changed");
         let first = proxy().server("echo", legacy(|_| {})).catalogue(&place.0).start().await;
         first.legacy(REVISION).connect("echo").await;
+        settled().await;
         let second = proxy()
             .server("echo", legacy(|_| {}))
             .set(|server| server.args.push("--more".into()))

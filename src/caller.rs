@@ -8,7 +8,7 @@ pub mod met;
 pub mod names;
 pub mod roots;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -65,6 +65,8 @@ pub struct Caller {
     pub outbox: Outbox,
     pub bound: InFlight,
     pub in_flight: HashMap<RawId, CallKey, RandomState>,
+    /// What mcpool itself asks for on its behalf.
+    errands: BTreeSet<CallKey>,
     /// What it said in `initialize`, if it did.
     pub session: Option<Session>,
     /// How it named itself first, and the revision that it spoke then.
@@ -131,6 +133,7 @@ impl Caller {
             outbox,
             bound,
             in_flight: HashMap::default(),
+            errands: BTreeSet::new(),
             session: None,
             client: None,
             asks: BTreeMap::new(),
@@ -146,6 +149,21 @@ impl Caller {
     /// How many servers it would have started by itself when it came.
     pub fn counted(&self) -> usize {
         self.counted
+    }
+
+    /// What mcpool itself asks for on its behalf.
+    pub fn errands(&self) -> &BTreeSet<CallKey> {
+        &self.errands
+    }
+
+    /// mcpool asks for something on its behalf.
+    pub fn errand_begins(&mut self, errand: CallKey) {
+        self.errands.insert(errand);
+    }
+
+    /// That is over.
+    pub fn errand_ends(&mut self, errand: CallKey) {
+        self.errands.remove(&errand);
     }
 
     /// An id for an ask, never used before on this connection.

@@ -1,6 +1,7 @@
 //! What is known of one call while it is on its way.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use slotmap::SlotMap;
 use tokio::time::Instant;
@@ -19,9 +20,13 @@ use crate::guard::inflight::Permit;
 use crate::guard::principal::Principal;
 use crate::key::{CallKey, CallerKey, InstanceKey, ServerId};
 use crate::reply::Reply;
+use crate::server::awaited::Word;
 use crate::wire::id::WireId;
 use crate::wire::message::Message;
 use crate::wire::splice::Splice;
+
+/// A stream that is open has no deadline.
+pub(super) const ENDLESS: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// One call. It leaves `mux.calls` exactly once, and whoever takes it out answers it.
 pub struct Call {
@@ -115,27 +120,49 @@ pub enum Then {
     AboutTask(Rc<str>),
 }
 
+impl Place {
+    /// The servers that have not said what a call waits for here.
+    fn missing(&self) -> Option<(Word, &[ServerId])> {
+        match self {
+            Place::Introductions(missing) => Some((Word::Introduction, missing)),
+            Place::Lists(kind, missing) => Some((Word::List(*kind), missing)),
+            _ => None,
+        }
+    }
+
+    /// What of a server a call waits for here.
+    pub(super) fn awaits(&self, server: ServerId) -> Option<Word> {
+        self.missing().filter(|(_, missing)| missing.contains(&server)).map(|(word, _)| word)
+    }
+}
+
 impl Mux {
-    /// The calls that wait for something of a server.
-    pub(crate) fn waiting_for(&self, server: ServerId, waits: impl Fn(&Call) -> bool) -> Vec<CallKey> {
-        let missing = |call: &Call| match &call.place {
-            Place::Introductions(missing) | Place::Lists(_, missing) => missing.contains(&server),
-            _ => false,
-        };
-        self.calls.iter().filter(|(_, call)| missing(call) && waits(call)).map(|(key, _)| key).collect()
+    /// The calls that wait for a word of a server.
+    pub(crate) fn waiting_for(&self, server: ServerId, word: Word, waits: impl Fn(&Call) -> bool) -> Vec<CallKey> {
+        let waiting = self.server(server).awaited().waiting(word).iter().copied();
+        waiting.filter(|key| self.calls.get(*key).is_some_and(|call| waits(call))).collect()
+    }
+
+    /// A call comes to a place where servers may have to say something, or leaves it.
+    pub(super) fn note_awaited(&mut self, key: CallKey, place: &Place, comes: bool) {
+        for (word, server) in place.missing().into_iter().flat_map(|(word, all)| all.iter().map(move |it| (word, it))) {
+            let awaited = self.server_mut(*server).awaited_mut();
+            if comes { awaited.begins(word, key) } else { awaited.ends(word, key) }
+        }
     }
 
     /// Notes that a server that calls waited for is done. Tells those that wait for no other one, and whether each is
     /// of an endpoint with that server alone, so that what the server said is the answer.
     pub(crate) fn done_waiting(&mut self, server: ServerId, waiting: Vec<CallKey>) -> Vec<(CallKey, bool)> {
-        let Mux { calls, callers, .. } = self;
+        let Mux { calls, callers, servers, .. } = self;
         let mut done = Vec::new();
         for key in waiting {
             let Some(call) = calls.get_mut(key) else { continue };
+            let Some(word) = call.place.awaits(server) else { continue };
+            servers[server.0].awaited_mut().ends(word, key);
             let (Place::Introductions(missing) | Place::Lists(_, missing)) = &mut call.place else { continue };
-            let before = missing.len();
             missing.retain(|other| *other != server);
-            if missing.is_empty() && before > 0 {
+            if missing.is_empty() {
                 let alone = callers.get(call.caller).is_some_and(|caller| !caller.endpoint.prefix);
                 done.push((key, alone));
             }

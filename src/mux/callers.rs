@@ -107,11 +107,10 @@ impl Mux {
             })
             .collect();
         calls.into_iter().for_each(|call| self.cancel(call, Some("the client disconnected")));
-        self.callers.remove(key).into_iter().for_each(|caller| self.metrics.sharing.left(caller.counted()));
+        let Some(caller) = self.callers.remove(key) else { return };
+        self.metrics.sharing.left(caller.counted());
         // Errands on its behalf may serve others too: they go on, for nobody in particular.
-        let errands = self.calls.iter().filter(|(_, call)| call.caller == key);
-        let errands: Vec<CallKey> = errands.map(|(errand, _)| errand).collect();
-        for errand in errands {
+        for errand in caller.errands().iter().copied() {
             let Some(call) = self.calls.get(errand) else { continue };
             if !matches!(call.place, Place::Queue | Place::Roots | Place::Behind) {
                 continue;

@@ -6,10 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Mux;
-use super::call::{Call, Place};
+use super::call::{Call, Place, Source};
+use super::errand::Errand;
+use crate::catalogue::list::ListKind;
 use crate::key::{CallKey, CallerKey, InstanceRef, ServerId};
 use crate::pool::instance::{Instance, State};
 use crate::pool::ties::Subscriber;
+use crate::server::awaited::Word;
 
 /// The alarm may be set so much later than the earliest deadline.
 const GRAIN: Duration = Duration::from_millis(10);
@@ -38,6 +41,7 @@ fn faults(mux: &Mux) -> Vec<String> {
         faults.extend(of_call(mux, key, call).map(|fault| format!("{key:?} of {:?}: {fault}", call.request.method())));
     }
     for server in mux.server_ids() {
+        faults.extend(of_awaited(mux, server));
         let (name, pool) = (&mux.server(server).config.name, &mux.server(server).pool);
         let waiting = mux.calls.iter().filter(|(_, call)| call.server == server && call.place == Place::Queue);
         let (waiting, queued): (BTreeSet<_>, BTreeSet<_>) =
@@ -119,12 +123,44 @@ fn of_ties(mux: &Mux, server: ServerId, instance: &Instance) -> Vec<String> {
     faults
 }
 
+/// What is wrong about who waits for what a server says of itself, and about the errands for that.
+fn of_awaited(mux: &Mux, server: ServerId) -> Vec<String> {
+    let (awaited, mut faults) = (mux.server(server).awaited(), Vec::new());
+    let (mut waiting, mut errands) = (0, 0);
+    for (key, call) in &mux.calls {
+        let word = call.place.awaits(server);
+        let introduces = matches!(call.from, Source::Mcpool(Errand::Introduce(_))) && call.server == server;
+        waiting += usize::from(word.is_some());
+        errands += usize::from(introduces);
+        if word.is_some_and(|word| !awaited.waiting(word).contains(&key)) {
+            faults.push(format!("nobody knows that {key:?} waits for {word:?}"));
+        }
+        if introduces && !awaited.errands().contains(&key) {
+            faults.push(format!("nobody knows of the errand {key:?}"));
+        }
+    }
+    let words = ListKind::ALL.into_iter().map(Word::List).chain([Word::Introduction]);
+    let known: usize = words.map(|word| awaited.waiting(word).len()).sum();
+    if (known, awaited.errands().len()) != (waiting, errands) {
+        faults.push(format!(
+            "{waiting} calls wait for it and {errands} errands, as it knows {known} and {}",
+            awaited.errands().len()
+        ));
+    }
+    faults.into_iter().map(|fault| format!("{}: {fault}", mux.server(server).config.name)).collect()
+}
+
 /// What is wrong about callers: each knows its calls, and each call has a permit.
 fn of_callers(mux: &Mux) -> Vec<String> {
     let mut faults = Vec::new();
     for (key, caller) in &mux.callers {
         let ended = caller.in_flight.values().filter(|call| !mux.calls.contains_key(**call));
         faults.extend(ended.map(|call| format!("{key:?} has {call:?} in flight, which ended")));
+        let own = |call: &Call| call.caller == key && matches!(call.from, Source::Mcpool(_));
+        let own: BTreeSet<CallKey> = mux.calls.iter().filter(|(_, call)| own(call)).map(|(key, _)| key).collect();
+        if own != *caller.errands() {
+            faults.push(format!("{key:?} has the errands {own:?}, known as {:?}", caller.errands()));
+        }
     }
     let (permits, wanted) = (mux.in_flight.count(), mux.calls.values().filter(|call| call.is_callers()).count());
     if permits != wanted {

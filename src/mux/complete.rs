@@ -1,11 +1,11 @@
-//! The end of a call: answered, failed or cancelled. A call is taken out of `mux.calls` here and nowhere else
-//! but in `flight::send_now`, so it ends once.
+//! The end of a call: answered, failed or cancelled. A call is taken out of `mux.calls` here and nowhere else, so it ends
+//! once.
 
 use std::time::Duration;
 
 use super::bridge::Bridge;
 use super::call::{Call, Place, Source, Then};
-use super::errand::Outcome;
+use super::errand::{Errand, Outcome};
 use super::states::is_question;
 use super::{Mux, readable};
 use crate::clock;
@@ -34,8 +34,16 @@ impl Mux {
                 }
             }
             Source::Held { serial, .. } => self.held.remove(*serial),
-            Source::Mcpool(_) => {}
+            Source::Mcpool(errand) => {
+                if let Some(caller) = self.callers.get_mut(call.caller) {
+                    caller.errand_ends(key);
+                }
+                if matches!(errand, Errand::Introduce(_)) {
+                    self.server_mut(call.server).awaited_mut().errand_ends(key);
+                }
+            }
         }
+        self.note_awaited(key, &call.place, false);
         if call.subscribes() {
             self.subscription_over(key, &call);
         }

@@ -1,10 +1,9 @@
 //! Requests of mcpool's own. They take the same way as calls do: queue, lease, instance, answer or deadline.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::Mux;
-use super::call::{Call, Pin, Place, Source, Then};
+use super::call::{Call, ENDLESS, Pin, Place, Source, Then};
 use super::gate::Trials;
 use super::probe::Question;
 use crate::catalogue::VariantKey;
@@ -37,6 +36,35 @@ pub enum Errand {
     Probe(InstanceKey, Question),
 }
 
+/// To whom a request of mcpool's own goes, and what it says.
+pub struct Order<'a> {
+    server: ServerId,
+    /// On whose behalf.
+    caller: CallerKey,
+    profile: Profile,
+    /// The instance that alone can serve it.
+    at: Option<InstanceKey>,
+    method: &'a str,
+    params: &'a str,
+}
+
+impl<'a> Order<'a> {
+    /// A request to whatever instance serves it.
+    pub fn new(
+        server: ServerId,
+        caller: CallerKey,
+        profile: Profile,
+        (method, params): (&'a str, &'a str),
+    ) -> Order<'a> {
+        Order { server, caller, profile, at: None, method, params }
+    }
+
+    /// A request to one instance, of this profile.
+    pub fn to(at: InstanceRef, caller: CallerKey, profile: Profile, request: (&'a str, &'a str)) -> Order<'a> {
+        Order { at: Some(at.key), ..Order::new(at.server, caller, profile, request) }
+    }
+}
+
 /// How a request of mcpool's own ended.
 pub enum Outcome<'a> {
     Answer(&'a Message),
@@ -45,31 +73,16 @@ pub enum Outcome<'a> {
 
 impl Mux {
     /// Sends an errand on its way, on behalf of a caller.
-    pub(crate) fn send_errand(
-        &mut self,
-        server: ServerId,
-        caller: CallerKey,
-        profile: Profile,
-        pin: Option<InstanceKey>,
-        request: (&str, &str),
-        errand: Errand,
-    ) -> Option<CallKey> {
-        let key = self.errand(server, caller, profile, pin, request, errand)?;
+    pub(crate) fn send_errand(&mut self, order: Order<'_>, errand: Errand) -> Option<CallKey> {
+        let key = self.errand(order, errand)?;
         self.todo.place(key);
         Some(key)
     }
 
     /// Makes an errand, placed nowhere yet.
-    pub(super) fn errand(
-        &mut self,
-        server: ServerId,
-        caller: CallerKey,
-        profile: Profile,
-        pin: Option<InstanceKey>,
-        request: (&str, &str),
-        errand: Errand,
-    ) -> Option<CallKey> {
-        let line = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"{}","params":{}}}"#, request.0, request.1);
+    pub(super) fn errand(&mut self, order: Order<'_>, errand: Errand) -> Option<CallKey> {
+        let Order { server, caller, profile, at, method, params } = order;
+        let line = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"{method}","params":{params}}}"#);
         let request = match Message::read(line.into(), self.config.limits.nesting) {
             Ok(request) => request,
             Err(malformed) => {
@@ -79,16 +92,16 @@ impl Mux {
         };
         let timeout = &self.server(server).config.timeout;
         let (now, wait) = (clock::now(), timeout.start + timeout.call);
-        let endless = matches!(errand, Errand::Listen);
-        let deadline = now + if endless { Duration::from_secs(365 * 24 * 3600) } else { wait };
-        Some(self.calls.insert(Box::new(Call {
+        let deadline = now + if matches!(errand, Errand::Listen) { ENDLESS } else { wait };
+        let introduces = matches!(errand, Errand::Introduce(_));
+        let key = self.calls.insert(Box::new(Call {
             from: Source::Mcpool(errand),
             caller,
             server,
             splice: request.splice(),
             request,
             profile,
-            pin: pin.map(|to| Pin { to, or_any: false }),
+            pin: at.map(|to| Pin { to, or_any: false }),
             then: Then::Nothing,
             bridge: None,
             level: None,
@@ -100,7 +113,14 @@ impl Mux {
             trials: Trials::default(),
             repeats: 0,
             rooted: None,
-        })))
+        }));
+        if let Some(caller) = self.callers.get_mut(caller) {
+            caller.errand_begins(key);
+        }
+        if introduces {
+            self.server_mut(server).awaited_mut().errand_begins(key);
+        }
+        Some(key)
     }
 
     /// An errand came to its end.

@@ -23,6 +23,7 @@ use crate::pool::pending::{Entry, Load};
 use crate::pool::pick::Pick;
 use crate::pool::queue::Ticket;
 use crate::pool::view::Seeker;
+use crate::server::awaited::Word;
 
 impl Mux {
     /// Accepts a caller's call and sends it on its way.
@@ -123,8 +124,7 @@ impl Mux {
     /// Whether nobody waits for a call: a list that is looked at again.
     pub(super) fn is_leisurely(&self, call: &Call) -> bool {
         let Source::Mcpool(Errand::List { kind, .. }) = &call.from else { return false };
-        let waits = |other: &Call| matches!(&other.place, Place::Lists(of, missing) if of == kind && missing.contains(&call.server));
-        !self.calls.values().any(|call| waits(call))
+        self.server(call.server).awaited().waiting(Word::List(*kind)).is_empty()
     }
 
     fn place_pinned(&mut self, key: CallKey, server: ServerId, pin: Pin) {
@@ -262,7 +262,7 @@ impl Mux {
         let Some(call) = self.calls.get(key) else { return };
         if let Source::Mcpool(Errand::Introduce(_)) = call.from {
             let at = InstanceRef { server: call.server, key: to };
-            self.calls.remove(key);
+            self.take_out(key);
             let said = self.instance(at).and_then(|instance| instance.introduction.as_deref().map(str::to_owned));
             if let Some(said) = said {
                 self.introduced(at, said);
@@ -325,6 +325,10 @@ impl Mux {
 
     /// Notes where a call waits, and until when.
     pub(crate) fn wait_at(&mut self, key: CallKey, place: Place, deadline: Instant) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let left = std::mem::replace(&mut call.place, Place::Nowhere);
+        self.note_awaited(key, &left, false);
+        self.note_awaited(key, &place, true);
         if let Some(call) = self.calls.get_mut(key) {
             call.place = place;
             call.since = clock::now();

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::Mux;
-use super::call::Place;
 use super::offer::Offer;
 use crate::caller::met;
 use crate::catalogue::VariantKey;
@@ -20,6 +19,7 @@ use crate::pool::lease::Lease;
 use crate::pool::mishap::Mishap;
 use crate::pool::queue::Ticket;
 use crate::pool::reason::StopReason;
+use crate::server::awaited::Word;
 use crate::wire::id::RawId;
 
 impl Mux {
@@ -120,7 +120,7 @@ impl Mux {
     /// What an instance is to be told that turned out not to speak the era it was started for: what is needed by the
     /// call that has waited longest.
     pub(super) fn next_offer(&self, server: ServerId, waited: &[Ticket]) -> Option<(CallerKey, Offer)> {
-        let parked = self.waiting_for(server, |call| matches!(call.place, Place::Introductions(_)));
+        let parked = self.waiting_for(server, Word::Introduction, |_| true);
         let mut calls = parked.into_iter().chain(waited.iter().map(|ticket| ticket.call));
         let call = calls.find_map(|key| self.calls.get(key).filter(|call| call.is_callers()))?;
         Some((call.caller, self.offer_to(server, call)))

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::Mux;
 use super::call::{Call, Place, Source};
-use super::errand::Errand;
+use super::errand::{Errand, Order};
 use super::offer::{Offer, declared, restrained};
 use super::request::Accepted;
 use crate::caller::Session;
@@ -20,6 +20,7 @@ use crate::era::{Era, implementation, legacy, modern};
 use crate::error::Error;
 use crate::guard::principal::Principal;
 use crate::key::{CallKey, CallerKey, InstanceRef, ServerId};
+use crate::server::awaited::Word;
 use crate::wire::scan::Field;
 
 impl Mux {
@@ -90,7 +91,8 @@ impl Mux {
     pub(crate) fn introduce_server(&mut self, server: ServerId, caller: CallerKey, offer: Offer) {
         if self.server_mut(server).catalogue.variant_mut(&offer.introduction()).begin_introduction() {
             let errand = Errand::Introduce(offer.introduction());
-            self.send_errand(server, caller, offer.profile, None, ("ping", "{}"), errand);
+            let order = Order::new(server, caller, offer.profile, ("ping", "{}"));
+            self.send_errand(order, errand);
         }
     }
 
@@ -107,13 +109,8 @@ impl Mux {
             catalogue.save();
         }
         // Whoever waited for an instance only to have this said needs none any more.
-        let over: Vec<CallKey> = self
-            .calls
-            .iter()
-            .filter(|(_, call)| call.server == at.server)
-            .filter(|(_, call)| matches!(&call.from, Source::Mcpool(Errand::Introduce(of)) if *of == key))
-            .map(|(errand, _)| errand)
-            .collect();
+        let over: Vec<CallKey> =
+            self.introducing(at.server).filter(|(_, of)| **of == key).map(|(errand, _)| errand).collect();
         let tried = over.iter().filter_map(|errand| self.calls.get(*errand)).any(|call| call.trials.decide());
         over.into_iter().for_each(|errand| self.cancel(errand, None));
         if tried {
@@ -129,19 +126,23 @@ impl Mux {
         if self.has_strange_orphans(server) {
             return;
         }
-        let errands = self.calls.iter().filter(|(_, call)| call.server == server).filter_map(|(key, call)| {
-            let Source::Mcpool(Errand::Introduce(of)) = &call.from else { return None };
-            Some((key, of.clone())).filter(|(_, of)| of.era == era)
-        });
-        for (errand, of) in errands.collect::<Vec<_>>() {
-            let wants = |call: &Call| {
-                matches!(call.place, Place::Introductions(_)) && self.offer_to(server, call).introduction() == of
-            };
-            if self.waiting_for(server, wants).is_empty() {
+        let errands = self.introducing(server).filter(|(_, of)| of.era == era);
+        for (errand, of) in errands.map(|(errand, of)| (errand, of.clone())).collect::<Vec<_>>() {
+            let wants = |call: &Call| self.offer_to(server, call).introduction() == of;
+            if self.waiting_for(server, Word::Introduction, wants).is_empty() {
                 self.server_mut(server).catalogue.variant_mut(&of).end_introduction();
                 self.cancel(errand, None);
             }
         }
+    }
+
+    /// The errands that have a server introduce itself, and where each introduction is to be kept.
+    fn introducing(&self, server: ServerId) -> impl Iterator<Item = (CallKey, &VariantKey)> {
+        let errands = self.server(server).awaited().errands().iter();
+        errands.filter_map(|errand| match &self.calls.get(*errand)?.from {
+            Source::Mcpool(Errand::Introduce(of)) => Some((*errand, of)),
+            _ => None,
+        })
     }
 
     /// No instance could be started to introduce itself, or none that speaks the era that was tried.
@@ -149,8 +150,7 @@ impl Mux {
         self.server_mut(server).catalogue.variant_mut(key).end_introduction();
         let (era, choice) = (key.era, self.server(server).config.era);
         if self.server(server).catalogue.lacks(era, choice) {
-            let tries = |call: &Call| matches!(call.place, Place::Introductions(_));
-            let waiting = self.waiting_for(server, tries);
+            let waiting = self.waiting_for(server, Word::Introduction, |_| true);
             if waiting.is_empty() && !self.has_strange_orphans(server) {
                 // Nobody is there any more to try the other one for.
                 self.server_mut(server).catalogue.drop_suspicion();
@@ -167,10 +167,9 @@ impl Mux {
         let key = VariantKey::of_introduction(profile);
         let waits = |call: &Call| {
             let known = error.is_none() && !opens(&call.request.method()) && self.knows_era(server, call.profile.era());
-            matches!(call.place, Place::Introductions(_))
-                && (known || Offer::in_era(key.era, &call.profile, declared(&call.request)).introduction() == key)
+            known || Offer::in_era(key.era, &call.profile, declared(&call.request)).introduction() == key
         };
-        let waiting = self.waiting_for(server, waits);
+        let waiting = self.waiting_for(server, Word::Introduction, waits);
         for (key, alone) in self.done_waiting(server, waiting) {
             let names_one = self.calls.get(key).is_some_and(|call| names_one(&call.request.method()));
             match error {

@@ -6,11 +6,9 @@ mod across;
 mod moved;
 mod stream;
 
-use std::time::Duration;
-
 use super::Mux;
 use super::backlog::Work;
-use super::call::{Call, Place, Source};
+use super::call::{Call, ENDLESS, Place, Source};
 use super::offer::declared;
 use super::request::Accepted;
 use crate::caller::access::{Thing, allows};
@@ -26,9 +24,6 @@ use crate::server::filter::Filter;
 use crate::wire::id::RawId;
 use crate::wire::scan::Field;
 pub use stream::Upstream;
-
-/// A stream that was acknowledged has no deadline.
-const ENDLESS: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A caller's open `subscriptions/listen`.
 pub struct Listener {

@@ -28,6 +28,7 @@ use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::key::{CallKey, CallerKey, ServerId};
 use crate::pool::instance::Instance;
+use crate::server::awaited::Word;
 use crate::wire::message::{Message, member};
 use crate::wire::scan::Field;
 pub use fetch::Request;
@@ -151,8 +152,7 @@ impl Mux {
         };
         let waits = |call: &Call| {
             let strange = failed && !self.knows_era(server, call.profile.era());
-            matches!(call.place, Place::Lists(of, _) if of == kind)
-                && (!failed || strange || moved(call) || self.list_offer_to(server, call).variant == *variant)
+            !failed || strange || moved(call) || self.list_offer_to(server, call).variant == *variant
         };
         let sees = |key: &CallKey| {
             let call = self.calls.get(*key);
@@ -160,7 +160,8 @@ impl Mux {
                 (failed || self.list_offer_to(server, call).variant == *variant) && self.may_see(server, call, kind)
             })
         };
-        let (served, left): (Vec<CallKey>, Vec<CallKey>) = self.waiting_for(server, waits).into_iter().partition(sees);
+        let (served, left): (Vec<CallKey>, Vec<CallKey>) =
+            self.waiting_for(server, Word::List(kind), waits).into_iter().partition(sees);
         let moved: Vec<CallKey> =
             left.iter().copied().filter(|key| self.calls.get(*key).is_some_and(|call| moved(call))).collect();
         for (key, _) in self.done_waiting(server, served) {

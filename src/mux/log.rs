@@ -4,7 +4,7 @@
 use super::Mux;
 use super::bridge::Bridge;
 use super::call::Source;
-use super::errand::Errand;
+use super::errand::{Errand, Order};
 use super::request::{Accepted, Verb};
 use crate::clock;
 use crate::era::Era;
@@ -86,10 +86,10 @@ impl Mux {
         instance.level = Some(level);
         if !std::mem::replace(&mut instance.takes_level, true) {
             let (profile, params) = (instance.profile.clone(), format!(r#"{{"level":"{}"}}"#, level.as_str()));
-            let (request, errand) = (("logging/setLevel", params.as_str()), Errand::Level(at.key, level));
-            let order = self.errand(at.server, CallerKey::default(), profile, Some(at.key), request, errand);
+            let order = Order::to(at, CallerKey::default(), profile, ("logging/setLevel", params.as_str()));
+            let errand = self.errand(order, Errand::Level(at.key, level));
             // Before what is sent next: a call that asks for the level must not overtake it.
-            order.into_iter().for_each(|order| self.transmit(order, at.key));
+            errand.into_iter().for_each(|errand| self.transmit(errand, at.key));
         }
     }
 

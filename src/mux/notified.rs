@@ -1,7 +1,7 @@
 //! Notifications, in both directions: each goes to the one that it belongs to, or nowhere.
 
 use super::Mux;
-use super::call::{Place, Source};
+use super::call::Source;
 use crate::caller::Asked;
 use crate::caller::access::{Thing, allows};
 use crate::catalogue::list::ListKind;
@@ -213,11 +213,7 @@ impl Mux {
 
     /// Tells the callers of endpoints of several servers, who may have been answered without this one.
     pub(crate) fn announce_arrival(&mut self, server: ServerId, profile: &Profile) {
-        let late = |kind| {
-            let waits = |call: &super::call::Call| matches!(&call.place, Place::Lists(waits, missing) if *waits == kind && missing.contains(&server));
-            self.calls.values().any(|call| waits(call))
-        };
-        if ListKind::ALL.into_iter().any(late) {
+        if self.server(server).awaited().has_lists() {
             return;
         }
         let tell: Vec<CallerKey> = self

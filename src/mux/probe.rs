@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Mux;
-use super::errand::{Errand, Outcome};
+use super::errand::{Errand, Order, Outcome};
 use crate::caller::met;
 use crate::catalogue::list::ListKind;
 use crate::clock;
@@ -80,9 +80,8 @@ impl Mux {
         let Some(instance) = self.instance_mut(at) else { return };
         instance.health.asked(clock::now());
         let (profile, (method, params)) = (instance.profile.clone(), question.request(instance));
-        let errand = Errand::Probe(at.key, question);
-        let request = (method, params.as_ref());
-        let probe = self.errand(at.server, CallerKey::default(), profile, Some(at.key), request, errand);
+        let order = Order::to(at, CallerKey::default(), profile, (method, params.as_ref()));
+        let probe = self.errand(order, Errand::Probe(at.key, question));
         // At once, so that the next call that runs out of time in this turn sees it.
         probe.into_iter().for_each(|probe| self.transmit(probe, at.key));
     }

@@ -86,7 +86,7 @@ impl Mux {
         let mut waiting: Vec<(Instant, CallKey)> = Vec::new();
         for (key, call) in &self.calls {
             let waits = match &call.place {
-                Place::Introductions(missing) | Place::Lists(_, missing) => call.server == id || missing.contains(&id),
+                place @ (Place::Introductions(_) | Place::Lists(..)) => call.server == id || place.awaits(id).is_some(),
                 Place::Nowhere | Place::Roots | Place::Queue | Place::Behind => call.server == id,
                 Place::On(..) | Place::Held | Place::Asking | Place::Listening => false,
             };

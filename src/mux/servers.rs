@@ -8,7 +8,7 @@ use std::rc::Rc;
 use tokio::time::Instant;
 
 use super::Mux;
-use super::call::{Call, Place};
+use super::call::Call;
 use super::gate::Gate;
 use super::listen::Upstream;
 use super::owned::Owned;
@@ -17,6 +17,7 @@ use crate::catalogue::Catalogue;
 use crate::config;
 use crate::key::{CallerKey, ServerId};
 use crate::pool::Pool;
+use crate::server::awaited::Awaited;
 use crate::server::subscriptions::Subscriptions;
 use crate::wire::outbox::Speaker;
 
@@ -35,6 +36,8 @@ pub struct Server {
     /// Who hears of which resource of it, where it is a legacy server.
     pub(super) subscriptions: Subscriptions,
     pub(super) standing: Standing,
+    /// Who waits for what it says of itself.
+    awaited: Awaited,
 }
 
 impl Server {
@@ -42,6 +45,16 @@ impl Server {
     pub fn forget_owner(&mut self, owner: CallerKey) {
         let Server { catalogue, pins, .. } = self;
         catalogue.forget_owner(owner).iter().for_each(|variant| pins.forget(variant));
+    }
+
+    /// Who waits for what it says of itself.
+    pub(super) fn awaited(&self) -> &Awaited {
+        &self.awaited
+    }
+
+    /// The same, when somebody begins or ceases to wait.
+    pub(super) fn awaited_mut(&mut self) -> &mut Awaited {
+        &mut self.awaited
     }
 
     /// Who it is where it says what may be lost.
@@ -125,6 +138,7 @@ impl Mux {
             owned: Owned::default(),
             subscriptions: Subscriptions::default(),
             standing: Standing::Configured,
+            awaited: Awaited::default(),
             config,
         };
         match self.servers.get_mut(id.0) {
@@ -144,11 +158,7 @@ impl Mux {
         if matches!(self.server(id).standing, Standing::Retired { .. }) {
             while !self.lead_lost_away(id) {}
         }
-        let names = |place: &Place| match place {
-            Place::Introductions(missing) | Place::Lists(_, missing) => missing.contains(&id),
-            _ => false,
-        };
-        let refers = |call: &Call| call.server == id || names(&call.place);
+        let refers = |call: &Call| call.server == id || call.place.awaits(id).is_some();
         let retired = matches!(self.server(id).standing, Standing::Retired { .. });
         if !retired
             || !self.server(id).pool.instances.is_empty()

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::key::{CallKey, InstanceRef};
 use crate::pool::handshake::{Failure, SETTLE, Stage};
 use crate::pool::instance::{Instance, State};
+use crate::server::awaited::Word;
 
 /// When whoever was told that a start goes on may try again. Who comes before it is there waits for it.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -98,7 +99,7 @@ impl Mux {
         let choice = self.server(at.server).config.era;
         let Some(profile) = self.instance(at).map(|instance| instance.profile.clone()) else { return false };
         let modern = |call: &Call| call.is_callers() && call.profile.era() == Era::Modern;
-        let parked = self.waiting_for(at.server, |call| matches!(call.place, Place::Introductions(_)) && modern(call));
+        let parked = self.waiting_for(at.server, Word::Introduction, modern);
         let queued =
             self.calls.values().any(|call| call.server == at.server && call.place == Place::Queue && modern(call));
         if parked.is_empty() && !queued || !self.server_mut(at.server).catalogue.suspect_lack(&profile, choice) {
@@ -158,13 +159,11 @@ impl Mux {
         let introduction = VariantKey::of_introduction(profile);
         let waits = |call: &Call| match &call.place {
             Place::Queue => call.server == at.server && call.profile == *profile,
-            Place::Introductions(missing) => {
-                missing.contains(&at.server) && self.offer_to(at.server, call).introduction() == introduction
-            }
-            Place::Lists(_, missing) => {
-                missing.contains(&at.server) && self.offer_to(at.server, call).profile == *profile
-            }
-            _ => false,
+            place => match place.awaits(at.server) {
+                Some(Word::Introduction) => self.offer_to(at.server, call).introduction() == introduction,
+                Some(Word::List(_)) => self.offer_to(at.server, call).profile == *profile,
+                None => false,
+            },
         };
         // Under a roof of several it joins later, and `patience` bounds the wait.
         let joins = |call: &Call| {

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::key::{CallKey, CallerKey, InstanceRef, ServerId};
 use crate::mux::Mux;
 use crate::mux::call::Source;
-use crate::mux::errand::{Errand, Outcome};
+use crate::mux::errand::{Errand, Order, Outcome};
 use crate::pool::instance::{Instance, State};
 use crate::pool::ties::Subscriber;
 use crate::server::filter::Filter;
@@ -124,9 +124,8 @@ impl Mux {
         let caller = self.one_who_listens(server);
         let params = format!(r#"{{"_meta":{},"notifications":{}}}"#, modern::meta("{}"), wanted.to_json());
         self.server_mut(server).upstream.listened.is_carried();
-        let call =
-            self.send_errand(server, caller, Profile::Modern, None, ("subscriptions/listen", &params), Errand::Listen);
-        match call {
+        let order = Order::new(server, caller, Profile::Modern, ("subscriptions/listen", &params));
+        match self.send_errand(order, Errand::Listen) {
             Some(call) => {
                 self.server_mut(server).upstream.next =
                     Some(Stream { call, asked: wanted, granted: None, opened: clock::now() })

@@ -8,10 +8,10 @@ use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::key::{CallerKey, InstanceKey, InstanceRef, ServerId};
 use crate::mux::Mux;
-use crate::mux::call::{Call, Place};
-use crate::mux::errand::{Errand, Outcome};
+use crate::mux::errand::{Errand, Order, Outcome};
 use crate::pool::lease::Lease;
 use crate::pool::ties::Users;
+use crate::server::awaited::Word;
 use crate::wire::message::{Kind, Message};
 use crate::wire::scan::Field;
 
@@ -63,7 +63,7 @@ impl Mux {
         let meta = (profile == Profile::Modern).then(|| format!(r#""_meta":{}"#, modern::meta(&variant.capabilities)));
         let params = format!("{{{}}}", [cursor, meta].into_iter().flatten().collect::<Vec<_>>().join(","));
         let errand = Errand::List { variant, kind, pages, generation, again };
-        self.send_errand(server, caller, profile, None, (kind.method(), &params), errand);
+        self.send_errand(Order::new(server, caller, profile, (kind.method(), &params)), errand);
     }
 
     /// A page arrived, or will not.
@@ -210,8 +210,8 @@ impl Mux {
 
     /// A caller besides the one on whose behalf a list was fetched that waits for it too.
     pub(super) fn other_waiting(&self, request: &Request) -> Option<(CallerKey, Profile)> {
-        let here = |call: &Call| matches!(&call.place, Place::Lists(kind, missing) if *kind == request.kind && missing.contains(&request.server));
-        let others = self.calls.values().filter(|call| here(call) && call.caller != request.caller);
+        let waiting = self.server(request.server).awaited().waiting(Word::List(request.kind)).iter();
+        let others = waiting.filter_map(|key| self.calls.get(*key)).filter(|call| call.caller != request.caller);
         let mut offers = others.map(|call| (call.caller, self.list_offer_to(request.server, call)));
         offers.find(|(_, offer)| offer.variant == request.variant).map(|(caller, offer)| (caller, offer.profile))
     }

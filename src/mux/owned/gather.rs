@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::key::{CallKey, CallerKey, InstanceRef, ServerId};
 use crate::mux::Mux;
 use crate::mux::call::{Place, Source};
-use crate::mux::errand::{Errand, Outcome};
+use crate::mux::errand::{Errand, Order, Outcome};
 use crate::mux::request::Accepted;
 use crate::wire::message::{Kind, elements, member, unquote};
 use crate::wire::scan::Field;
@@ -65,7 +65,7 @@ impl Mux {
         let profile = self.instance(at).map(|instance| instance.profile.clone());
         let (Some(caller), Some(profile)) = (caller, profile) else { return self.one_told_all(asked_by) };
         let errand = Errand::Tasks { asked_by, at, pages };
-        if self.send_errand(at.server, caller, profile, Some(at.key), ("tasks/list", params), errand).is_none() {
+        if self.send_errand(Order::to(at, caller, profile, ("tasks/list", params)), errand).is_none() {
             self.one_told_all(asked_by);
         }
     }

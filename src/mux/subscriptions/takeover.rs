@@ -13,7 +13,7 @@ use crate::key::{CallKey, CallerKey, InstanceRef, ServerId};
 use crate::mux::Mux;
 use crate::mux::backlog::Work;
 use crate::mux::call::{Call, Source};
-use crate::mux::errand::Errand;
+use crate::mux::errand::{Errand, Order};
 use crate::pool::lease::Lease;
 use crate::pool::ties::Subscriber;
 use crate::server::subscriptions::Errand as Task;
@@ -172,7 +172,7 @@ impl Mux {
     fn tell_instance(&mut self, at: InstanceRef, method: &str, uri: &str, errand: Errand) {
         let Some(profile) = self.instance(at).map(|instance| instance.profile.clone()) else { return };
         let params = params(uri);
-        let make = self.errand(at.server, CallerKey::default(), profile, Some(at.key), (method, &params), errand);
+        let make = self.errand(Order::to(at, CallerKey::default(), profile, (method, &params)), errand);
         self.send_in_lane(make);
     }
 
@@ -198,7 +198,8 @@ impl Mux {
         }
         let params = params(&uri);
         let errand = Errand::Resubscribe { uri, all, first };
-        let key = self.errand(server, caller, profile, None, ("resources/subscribe", &params), errand);
+        let order = Order::new(server, caller, profile, ("resources/subscribe", &params));
+        let key = self.errand(order, errand);
         self.send_in_lane(key);
     }
 

@@ -10,7 +10,9 @@ use tokio::sync::Notify;
 use tokio::task::yield_now;
 
 use super::{Handle, Mux};
+use crate::catalogue::Scope;
 use crate::clock::Turn;
+use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::key::{CallKey, CallerKey, InstanceRef, ServerId};
 use crate::pool::ties::Subscriber;
@@ -19,6 +21,9 @@ use crate::wire::message::Message;
 
 /// How much is done in one turn: a notice to one caller, or the like of it, is one.
 const SLICE: usize = 256;
+
+/// So many are told of an update at once.
+pub(super) const FEW: usize = 64;
 
 /// A kind of work.
 pub enum Work {
@@ -32,6 +37,8 @@ pub enum Work {
     Again(CallKey),
     /// Subscribers hear of a resource.
     Updated(ServerId, Rc<Message>, VecDeque<Subscriber>),
+    /// Callers and streams hear of a list, as far as it is theirs.
+    News(News, VecDeque<Subscriber>),
     /// Callers hear a line.
     Notice(Notice, VecDeque<CallerKey>),
     /// Streams of callers end.
@@ -47,6 +54,15 @@ pub struct Notice {
     pub server: ServerId,
     pub what: String,
     pub line: Bytes,
+}
+
+/// That a list of a server is not what it was for those to whom it is offered as this profile says.
+pub struct News {
+    pub server: ServerId,
+    pub profile: Profile,
+    /// Whose list it is; everybody's who has that profile if none.
+    pub scope: Option<Scope>,
+    pub method: String,
 }
 
 /// What is still to be done.
@@ -139,6 +155,14 @@ impl Mux {
                 slice.iter().for_each(|who| self.tell_of_update(server, *who, &message));
                 if !told.is_empty() {
                     self.backlog.work.push_front(Work::Updated(server, message, told));
+                }
+                return slice.len();
+            }
+            Work::News(news, mut told) => {
+                let slice: Vec<Subscriber> = told.drain(..told.len().min(room)).collect();
+                self.tell_news(&news, &slice);
+                if !told.is_empty() {
+                    self.backlog.work.push_front(Work::News(news, told));
                 }
                 return slice.len();
             }

@@ -12,8 +12,6 @@ use super::call::{Call, ENDLESS, Place, Source};
 use super::offer::declared;
 use super::request::Accepted;
 use crate::caller::access::{Thing, allows};
-use crate::catalogue::Scope;
-use crate::catalogue::list::ListKind;
 use crate::clock;
 use crate::era::Era;
 use crate::era::profile::Profile;
@@ -35,6 +33,23 @@ pub struct Listener {
     waiting: Vec<ServerId>,
     granted: Filter,
     acknowledged: bool,
+}
+
+impl Listener {
+    /// Who listens.
+    pub(super) fn caller(&self) -> CallerKey {
+        self.caller
+    }
+
+    /// The id of the request that opened it, which each message on it bears.
+    pub(super) fn id(&self) -> &RawId {
+        &self.id
+    }
+
+    /// Whether it was acknowledged, so that it may be told something.
+    pub(super) fn is_open(&self) -> bool {
+        self.acknowledged
+    }
 }
 
 impl Mux {
@@ -146,26 +161,6 @@ impl Mux {
         }
         for (server, wanted) in wants {
             self.server_mut(server).upstream.listened.stream_wants(call, &wanted);
-        }
-    }
-
-    /// Tells listeners of a change that mcpool found by itself.
-    pub(crate) fn announce_on_streams(
-        &self,
-        server: ServerId,
-        profile: &Profile,
-        scope: Option<Scope>,
-        kind: ListKind,
-        method: &str,
-    ) {
-        let shares = |key| scope.is_none_or(|scope| self.scope_heard_of(server, profile, key) == scope);
-        for call in self.server(server).upstream.listened.streams_told(method, kind.capability()) {
-            let Some(listener) = self.listeners.get(call).filter(|listener| listener.acknowledged) else { continue };
-            let offered = |call: &Call| self.offer_to(server, call).profile == *profile;
-            let wants = self.calls.get(call).is_some_and(|call| offered(call) && shares(call.caller));
-            if let Some(caller) = self.callers.get(listener.caller).filter(|_| wants) {
-                caller.hears_of_change(self.server(server).speaker(), method, Some(listener.id.as_str()));
-            }
         }
     }
 

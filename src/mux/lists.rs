@@ -3,7 +3,7 @@
 
 mod fetch;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -136,14 +136,15 @@ impl Mux {
         variant.is_some_and(|variant| variant.believes(kind, warm, uid, max_age, now))
     }
 
-    /// Goes on with the callers that waited for a list of a server, which was fetched on behalf of one of them.
+    /// Goes on with the callers that waited for a list of a server, which was fetched on behalf of one of them; those who are
+    /// shown it.
     fn list_settled(
         &mut self,
         (server, variant): (ServerId, &VariantKey),
         kind: ListKind,
         (fetched_for, asked): (CallerKey, &VariantKey),
         failure: Option<Result<Error, &Message>>,
-    ) {
+    ) -> BTreeSet<CallerKey> {
         let failed = failure.is_some();
         // It was asked for on behalf of this call, which is shown another's by now: the server has asked for roots since.
         let moved = |call: &Call| {
@@ -164,11 +165,16 @@ impl Mux {
             self.waiting_for(server, Word::List(kind), waits).into_iter().partition(sees);
         let moved: Vec<CallKey> =
             left.iter().copied().filter(|key| self.calls.get(*key).is_some_and(|call| moved(call))).collect();
+        // Who goes on with an older list has its beginning still.
+        let whole = |call: &&Box<Call>| call.request.raw(Field::Cursor).is_none();
+        let shown = served.iter().filter(|key| self.waits_for_its_answer(**key));
+        let shown = shown.filter_map(|key| self.calls.get(*key)).filter(whole).map(|call| call.caller).collect();
         for (key, _) in self.done_waiting(server, served) {
             self.lists_there(key, kind);
         }
         if let Some(failure) = failure {
-            return self.list_refused(server, left, kind, &failure);
+            self.list_refused(server, left, kind, &failure);
+            return shown;
         }
         // It came for one user, or one whose roots or instance are others, and is for that one alone.
         for key in left {
@@ -179,6 +185,7 @@ impl Mux {
             let (caller, offer) = (call.caller, self.list_offer_to(server, call));
             self.fetch_list(server, caller, offer.profile, offer.variant, kind);
         }
+        shown
     }
 
     /// Tells those who waited for a list that cannot be had.

@@ -1,6 +1,9 @@
 //! Notifications, in both directions: each goes to the one that it belongs to, or nowhere.
 
+use std::collections::BTreeSet;
+
 use super::Mux;
+use super::backlog::{FEW, News, Work};
 use super::call::Source;
 use crate::caller::Asked;
 use crate::caller::access::{Thing, allows};
@@ -12,6 +15,7 @@ use crate::era::profile::Profile;
 use crate::key::{CallerKey, InstanceRef, ServerId};
 use crate::pool::instance::State;
 use crate::pool::pending::InFlightOf;
+use crate::pool::ties::Subscriber;
 use crate::wire::id::{AskId, RawId, WireId, digits};
 use crate::wire::message::Message;
 use crate::wire::outbox::Topic;
@@ -153,7 +157,7 @@ impl Mux {
             }
         }
         if news {
-            self.announce_change(at.server, &profile, Some(scope), kinds[0]);
+            self.announce_change((at.server, &profile), Some(scope), kinds[0], &BTreeSet::new());
         }
         if !starting && kinds.contains(&ListKind::Tools) && self.server(at.server).pins.is_on() {
             self.recheck_tools(at);
@@ -168,47 +172,77 @@ impl Mux {
         }
     }
 
-    /// Tells the callers that share a list that it changed.
+    /// Tells the callers that share a list that it changed, but for those who were shown it as it is now.
     pub(crate) fn announce_change(
         &mut self,
-        server: ServerId,
-        profile: &Profile,
+        (server, profile): (ServerId, &Profile),
         scope: Option<Scope>,
         kind: ListKind,
+        shown: &BTreeSet<CallerKey>,
     ) {
         let method = format!("notifications/{}/list_changed", kind.capability());
-        self.announce_on_streams(server, profile, scope, kind, &method);
-        self.announce_to_sessions(server, profile, scope, &method);
+        let streams = self.server(server).upstream.listened.streams_told(&method, kind.capability()).into_iter();
+        let streams = streams.filter(|call| self.listeners.get(*call).is_some_and(|it| !shown.contains(&it.caller())));
+        let told = streams.map(Subscriber::Stream).chain(self.sessions_of(server, shown)).collect();
+        self.tell_or_leave(News { server, profile: profile.clone(), scope, method }, told);
     }
 
-    /// Tells legacy callers to whom a server is offered as this profile says.
-    pub(crate) fn announce_to_sessions(
-        &mut self,
-        server: ServerId,
-        profile: &Profile,
-        scope: Option<Scope>,
-        method: &str,
-    ) {
-        let shares = |key| scope.is_none_or(|scope| self.scope_heard_of(server, profile, key) == scope);
-        // Profiles are few, and a caller's own says what it is offered.
+    /// Tells legacy callers to whom a modern server is offered that it said something of a list.
+    pub(crate) fn announce_to_sessions(&mut self, server: ServerId, method: &str) {
+        let told = self.sessions_of(server, &BTreeSet::new()).collect();
+        self.tell_or_leave(News { server, profile: Profile::Modern, scope: None, method: method.to_owned() }, told);
+    }
+
+    /// The legacy callers that see a server and may be told of changes, but for some.
+    fn sessions_of(&self, server: ServerId, but: &BTreeSet<CallerKey>) -> impl Iterator<Item = Subscriber> {
+        let told = self.callers_of(server).filter(|(key, caller)| caller.is_initialized() && !but.contains(key));
+        told.map(|(key, _)| Subscriber::Session(key))
+    }
+
+    /// Tells a few at once. Where there are more, whether it is news to each is looked at in slices.
+    fn tell_or_leave(&mut self, news: News, told: Vec<Subscriber>) {
+        if told.len() <= FEW && self.backlog.is_empty() {
+            return self.tell_news(&news, &told);
+        }
+        self.backlog.add(Work::News(news, told.into()));
+    }
+
+    /// Tells those of a list to whom it is offered, and whose it is.
+    pub(super) fn tell_news(&self, News { server, profile, scope, method }: &News, told: &[Subscriber]) {
+        let shares = |key| scope.is_none_or(|scope| self.scope_heard_of(*server, profile, key) == scope);
+        // Profiles are few, and a session's own says what it is offered.
         let mut offered: Vec<(&Profile, bool)> = Vec::new();
-        let mut told = Vec::new();
-        for (key, caller) in self.callers_of(server).filter(|(_, caller)| caller.is_initialized()) {
-            let Some(own) = caller.session.as_ref().map(|session| &session.profile) else { continue };
-            let is = match offered.iter().find(|(known, _)| *known == own) {
-                Some((_, is)) => *is,
-                None => {
-                    let is = self.offer(server, own, "{}").profile == *profile;
-                    offered.push((own, is));
-                    is
+        for who in told {
+            let (key, stream) = match who {
+                Subscriber::Session(key) => (*key, None),
+                Subscriber::Stream(call) => {
+                    let Some(listener) = self.listeners.get(*call).filter(|it| it.is_open()) else { continue };
+                    let offer = self.calls.get(*call).map(|call| self.offer_to(*server, call));
+                    if offer.is_none_or(|offer| offer.profile != *profile) {
+                        continue;
+                    }
+                    (listener.caller(), Some(listener.id()))
                 }
             };
-            if is && shares(key) {
-                told.push(key);
+            let Some(caller) = self.callers.get(key) else { continue };
+            if let (None, session) = (stream, &caller.session) {
+                let Some(own) = session.as_ref().map(|session| &session.profile) else { continue };
+                let is = match offered.iter().find(|(known, _)| *known == own) {
+                    Some((_, is)) => *is,
+                    None => {
+                        let is = self.offer(*server, own, "{}").profile == *profile;
+                        offered.push((own, is));
+                        is
+                    }
+                };
+                if !is {
+                    continue;
+                }
+            }
+            if shares(key) {
+                caller.hears_of_change(self.server(*server).speaker(), method, stream.map(RawId::as_str));
             }
         }
-        let line = format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#);
-        self.tell_line(server, method, line, told);
     }
 
     /// Tells the callers of endpoints of several servers, who may have been answered without this one.

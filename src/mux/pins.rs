@@ -2,6 +2,7 @@
 //! they were approved. The first list counts as approved. A tool that changes later, appears later, or is another one for
 //! another kind of clients is marked, and with `pin: refuse` neither shown nor called until the operator approves it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -239,7 +240,9 @@ impl Mux {
                 profiles.push(profile);
             }
         }
-        profiles.iter().for_each(|profile| self.announce_change(id, profile, None, ListKind::Tools));
+        profiles
+            .iter()
+            .for_each(|profile| self.announce_change((id, profile), None, ListKind::Tools, &BTreeSet::new()));
     }
 
     fn pinned(&self, name: &str) -> Result<ServerId, String> {

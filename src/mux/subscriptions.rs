@@ -7,7 +7,7 @@ mod takeover;
 use std::rc::Rc;
 
 use super::Mux;
-use super::backlog::{Notice, Work};
+use super::backlog::{FEW, Notice, Work};
 use super::call::{Call, Place, Source, Then};
 use super::errand::Errand;
 use super::request::Accepted;
@@ -27,9 +27,6 @@ use crate::wire::splice::Splice;
 
 /// How many requests are dealt with in one go.
 const SLICE: usize = 128;
-/// So many are told of an update at once.
-const FEW: usize = 64;
-
 impl Call {
     /// Whether it says something about a subscription to a legacy server.
     pub(super) fn subscribes(&self) -> bool {

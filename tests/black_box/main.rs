@@ -35,6 +35,7 @@ mod hostile;
 mod hostile_servers;
 mod ids_and_tokens;
 mod leases;
+mod list_news;
 mod logging;
 mod mixed_all;
 mod modern_states;

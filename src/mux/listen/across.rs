@@ -206,7 +206,7 @@ impl Mux {
     pub(super) fn tell_sessions(&mut self, server: ServerId, message: &Message) -> bool {
         let (method, uri) = (message.method(), message.text(Field::Uri).unwrap_or_default());
         if method != "notifications/resources/updated" {
-            self.announce_to_sessions(server, &Profile::Modern, None, &method);
+            self.announce_to_sessions(server, &method);
             return self.is_followed(server);
         }
         let told = self.server(server).upstream.listened.sessions().told(&uri);

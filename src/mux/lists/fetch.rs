@@ -1,5 +1,7 @@
 //! How a list gets into the catalogue: all its pages, on behalf of one of those who wait for it.
 
+use std::collections::BTreeSet;
+
 use crate::caller::names;
 use crate::catalogue::list::{List, ListKind, Most, Next, Pages};
 use crate::catalogue::{Scope, Variant, VariantKey};
@@ -155,17 +157,18 @@ impl Mux {
         if kind == ListKind::Tools {
             self.look_at_tools(server, &key);
         }
-        self.list_settled((server, &key), kind, (caller, &asked), None);
+        let mut shown = self.list_settled((server, &key), kind, (caller, &asked), None);
         if for_all {
-            self.list_settled((server, &asked), kind, (caller, &asked), None);
+            shown.extend(self.list_settled((server, &asked), kind, (caller, &asked), None));
         }
+        // Whoever asks for a list that is another each time would be told of each that it was just shown, and ask again.
         if differ {
-            self.announce_change(server, profile, Some(scope), kind);
+            self.announce_change((server, profile), Some(scope), kind, &shown);
         } else {
             self.announce_arrival(server, profile);
         }
         if differ_for_all {
-            self.announce_change(server, profile, Some(asked.scope), kind);
+            self.announce_change((server, profile), Some(asked.scope), kind, &shown);
         }
         if changed && !again {
             // Whoever has it was not told yet: it may be what it was.
@@ -204,7 +207,7 @@ impl Mux {
         let variant = self.server_mut(server).catalogue.variant_mut(key);
         if variant.changed(kind) {
             variant.note_told(kind);
-            self.announce_change(server, profile, Some(key.scope), kind);
+            self.announce_change((server, profile), Some(key.scope), kind, &BTreeSet::new());
         }
     }
 

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::audit::Who;
 use crate::config::Access;
 use crate::era::level::Level;
+use crate::era::modern::stream_tag;
 use crate::era::profile::Profile;
 use crate::era::roots::RootList;
 use crate::guard::inflight::InFlight;
@@ -54,7 +55,6 @@ impl From<Peer> for Identity {
 /// One connected caller.
 pub struct Caller {
     pub endpoint: Rc<Endpoint>,
-    pub peer: Peer,
     /// Who it is, as far as the kernel says: rules go by that.
     pub identity: Identity,
     /// The same for shares, turns and evidence.
@@ -123,7 +123,6 @@ impl Caller {
         Caller {
             counted: endpoint.servers.len(),
             endpoint,
-            peer: Peer { uid: identity.uid, pid: identity.pid },
             identity,
             principal,
             roots: Roots::of(&access),
@@ -193,8 +192,7 @@ impl Caller {
 
     /// Says that something of a server is not what it was, on a stream or on none.
     pub fn hears_of_change(&self, by: &Speaker, method: &str, stream: Option<&str>) {
-        let params =
-            stream.map(|id| format!(r#","params":{{"_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}"#));
+        let params = stream.map(|id| format!(r#","params":{{"_meta":{{{}}}}}"#, stream_tag(id)));
         let line = format!(r#"{{"jsonrpc":"2.0","method":"{method}"{}}}"#, params.unwrap_or_default());
         self.hear(by, Topic::State { what: method, stream: stream.unwrap_or_default() }, &Splice::new(line.into()));
     }

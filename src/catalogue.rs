@@ -310,6 +310,16 @@ impl Catalogue {
         self.known.variants.iter_mut().for_each(Variant::is_news_again);
     }
 
+    /// Whether the server decides by their roots what it does for clients of this profile.
+    pub fn decides_by_roots(&self, profile: &Profile) -> bool {
+        self.known.asks_roots && profile.has_roots()
+    }
+
+    /// How the server introduced itself, as it is kept there.
+    pub fn said(&self, introduction: &VariantKey) -> Option<&str> {
+        self.variant(introduction)?.introduction()
+    }
+
     /// Notes that the server asks for roots; whether that is news. What was filed as everybody's before was one caller's.
     pub fn note_roots_asked(&mut self) -> bool {
         if std::mem::replace(&mut self.known.asks_roots, true) {

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use crate::caller::access::{Thing, allows};
 use crate::catalogue::index::Joined;
 use crate::catalogue::list::ListKind;
-pub use crate::catalogue::names::{claims, exposed, fits_template, matches, split};
+pub use crate::catalogue::names::{exposed, matches, split};
 use crate::config::Access;
 use crate::wire::message::{member, unquote};
 

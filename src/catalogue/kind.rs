@@ -15,6 +15,9 @@ pub enum ListKind {
 impl ListKind {
     pub const ALL: [ListKind; 4] = [ListKind::Tools, ListKind::Prompts, ListKind::Resources, ListKind::Templates];
 
+    /// The capabilities under which changes of lists are announced.
+    pub const CAPABILITIES: [&str; 3] = ["tools", "prompts", "resources"];
+
     /// The list that a method asks for.
     pub fn of_method(method: &str) -> Option<ListKind> {
         ListKind::ALL.into_iter().find(|kind| kind.method() == method)

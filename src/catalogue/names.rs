@@ -59,14 +59,8 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     rest.ends_with(tail)
 }
 
-/// Whether a URI fits a template (RFC 6570): each expression stands for anything, which is wider than the RFC
-/// but decides only which server is asked.
-pub fn fits_template(template: &str, uri: &str) -> bool {
-    let pattern = pattern_of(template);
-    pattern.contains('*') && matches(&pattern, uri)
-}
-
-/// A template with `*` for each of its expressions.
+/// A template (RFC 6570) with `*` for each of its expressions, which is wider than the RFC but decides only which server is
+/// asked.
 pub fn pattern_of(template: &str) -> String {
     let mut pattern = String::new();
     let mut rest = template;
@@ -77,13 +71,6 @@ pub fn pattern_of(template: &str) -> String {
     }
     pattern.push_str(rest);
     pattern
-}
-
-/// Whether a template keeps a URI from servers behind it: it fits, and says at least of which kind its URIs are.
-pub fn claims(template: &str, uri: &str) -> bool {
-    let start = template.split('{').next().unwrap_or_default();
-    // Each resource of a list is held against each template, so what begins otherwise costs a comparison and no more.
-    (uri.starts_with(start) || start.contains('*')) && says_its_kind(template) && fits_template(template, uri)
 }
 
 /// Whether a template says at least of which kind its URIs are: a scheme, and something behind it.
@@ -110,13 +97,9 @@ mod tests {
     }
 
     #[test]
-    fn patterns_and_templates() {
+    fn a_pattern_is_fitted_in_one_pass() {
         assert!(matches("files__*", "files__read") && matches("*", "") && matches("a*c", "abbc"));
         assert!(matches(&"*".repeat(100_000), "x") && !matches(&"*x".repeat(1000), &"x".repeat(999)));
         assert!(!matches("files__*", "other__read") && !matches("a", "ab"));
-        assert!(fits_template("demo://note/{n}", "demo://note/5") && !fits_template("demo://note/{n}", "demo://x"));
-        assert!(!fits_template("demo://fixed", "demo://fixed"));
-        assert!(claims("demo://note/{n}", "demo://note/5") && claims("urn:x:{+n}", "urn:x:5"));
-        assert!(!claims("{+uri}", "demo://note/5") && !claims("demo://{+path}", "demo://note/5"));
     }
 }

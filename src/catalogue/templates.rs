@@ -154,8 +154,12 @@ mod tests {
             starts.iter().flat_map(|start| ["{x}", "{x}/end", ""].map(|end| format!("{start}{end}"))).collect();
         let templates = Templates::of(texts.iter().map(String::as_str));
         for uri in ["", "a", "a:b", "a:b/c", "a:b/c1d/end", "a:b/cd/1", "b:x/y/z1", "b:x/y", "c:d", "a:b/end"] {
-            let claimed = texts.iter().any(|text| names::claims(text, uri));
-            let covered = texts.iter().any(|text| text == uri || names::fits_template(text, uri));
+            let fits = |text: &str| {
+                let pattern = names::pattern_of(text);
+                pattern.contains('*') && names::matches(&pattern, uri)
+            };
+            let claimed = texts.iter().any(|text| names::says_its_kind(text) && fits(text));
+            let covered = texts.iter().any(|text| text == uri || fits(text));
             assert_eq!((templates.claim(uri), templates.cover(uri)), (claimed, covered), "{uri:?}");
         }
     }

@@ -18,8 +18,7 @@ use super::client::{Client, Failure, PERSON};
 use super::running::Running;
 use super::{load, logs, no_config};
 use crate::config::place::Chosen;
-use crate::endpoint::sockets;
-use crate::endpoint::sockets::Unreached;
+use crate::endpoint::sockets::{self, Unreached};
 
 /// How long a daemon may take to listen.
 const START: Duration = Duration::from_secs(20);

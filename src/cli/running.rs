@@ -12,8 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::config::Config;
 use crate::config::place::{self, Chosen};
 use crate::endpoint::signpost::Signpost;
-use crate::endpoint::sockets;
-use crate::endpoint::sockets::Unreached;
+use crate::endpoint::sockets::{self, Unreached};
 use crate::text::line;
 
 /// How long a daemon may take to say who it is.

@@ -62,6 +62,14 @@ pub enum Found {
     Legacy,
 }
 
+/// The name of the member by which a message says on which stream it is.
+pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
+
+/// The member by which a message says that it is on the stream of this id, which is JSON.
+pub fn stream_tag(id: &str) -> String {
+    format!(r#""{SUBSCRIPTION_ID}":{id}"#)
+}
+
 /// Judges the answer to a `server/discover`.
 pub fn judge(answer: &Message) -> Found {
     if let Some(result) = answer.raw(Field::Result) {

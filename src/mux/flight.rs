@@ -207,12 +207,11 @@ impl Mux {
             |caller: &&Caller| matches!(call.from, Source::Mcpool(_)) && !is_list && caller.never_tells_roots();
         let Some(caller) = self.callers.get(call.caller).filter(|caller| !for_nobody(caller)) else {
             // For nobody in particular, so nothing is kept for it either.
-            let asks = profile.has_roots() && server.catalogue.known.asks_roots;
-            let roots = if asks { self.roots_for_nobody(call) } else { None };
+            let roots = if server.catalogue.decides_by_roots(&profile) { self.roots_for_nobody(call) } else { None };
             return Some(Need::of_nobody(Told { profile, roots }));
         };
         let (lease, _) = server.pool.lease(&profile, server.catalogue.known.seen);
-        if !(profile.has_roots() && server.catalogue.known.asks_roots) {
+        if !server.catalogue.decides_by_roots(&profile) {
             return Some(Need::new(profile, None, lease, call.caller));
         }
         let roots = match &call.bridge {

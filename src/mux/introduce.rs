@@ -253,7 +253,7 @@ fn united(parts: &[(&str, String)], late: bool, profile: &Profile) -> String {
             let _ = write!(instructions, "# {name}\n\n{}\n\n", without_headings(text));
         }
     }
-    for kind in ["tools", "prompts", "resources"] {
+    for kind in ListKind::CAPABILITIES {
         let entry = capabilities.entry(kind).or_insert_with(|| json!({}));
         if let Some(entry) = entry.as_object_mut() {
             entry.insert("listChanged".into(), json!(true));

@@ -65,7 +65,7 @@ impl Mux {
         if list.is_some_and(listed) {
             return Listed::Yes;
         }
-        if !accepted.looked_up(offer.variant.scope) && !self.believes(route.server, &offer, kind, caller.peer.uid) {
+        if !accepted.looked_up(offer.variant.scope) && !self.believes(route.server, &offer, kind, caller.identity.uid) {
             return Listed::Unknown(kind);
         }
         Listed::No(Error::Forbidden { what: format!("`{name}`, which server `{}` does not list", server.config.name) })

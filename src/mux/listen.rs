@@ -12,8 +12,10 @@ use super::call::{Call, ENDLESS, Place, Source};
 use super::offer::declared;
 use super::request::Accepted;
 use crate::caller::access::{Thing, allows};
+use crate::catalogue::list::ListKind;
 use crate::clock;
 use crate::era::Era;
+use crate::era::modern::stream_tag;
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::key::{CallKey, CallerKey, ServerId};
@@ -130,8 +132,8 @@ impl Mux {
     /// caller's own.
     fn may_listen(&self, server: ServerId, accepted: &Accepted) -> bool {
         let offer = self.offer(server, &Profile::Modern, declared(&accepted.request));
-        let said = || self.server(server).catalogue.variant(&offer.introduction()).and_then(|said| said.introduction());
-        self.knows_era(server, Era::Modern) && (!offer.bridged || said().is_some())
+        let said = || self.server(server).catalogue.said(&offer.introduction()).is_some();
+        self.knows_era(server, Era::Modern) && (!offer.bridged || said())
     }
 
     /// A listener is told what a server grants it.
@@ -176,13 +178,11 @@ impl Mux {
                 continue;
             }
             there = true;
-            for kind in ["tools", "prompts", "resources"] {
+            for kind in ListKind::CAPABILITIES {
                 let method = format!("notifications/{kind}/list_changed");
                 // It was not there when the stream was opened, so that it may have granted nothing.
                 if listener.wants.iter().any(|(_, wants)| wants.lets_through(&method, kind)) {
-                    let id = listener.id.as_str();
-                    caller
-                        .notify(&method, &format!(r#"{{"_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}"#));
+                    caller.notify(&method, &format!(r#"{{"_meta":{{{}}}}}"#, stream_tag(listener.id.as_str())));
                 }
             }
         }
@@ -202,8 +202,8 @@ impl Mux {
         }
         if let Some(caller) = self.callers.get(listener.caller) {
             let params = format!(
-                r#"{{"_meta":{{"io.modelcontextprotocol/subscriptionId":{}}},"notifications":{}}}"#,
-                listener.id.as_str(),
+                r#"{{"_meta":{{{}}},"notifications":{}}}"#,
+                stream_tag(listener.id.as_str()),
                 listener.granted.to_json()
             );
             caller.notify("notifications/subscriptions/acknowledged", &params);
@@ -218,10 +218,8 @@ impl Mux {
             self.forget_subscriptions(*server, Subscriber::Stream(call));
         }
         if let Some(Source::Caller(reply, _permit)) = self.take_out(call).map(|call| call.from) {
-            let id = listener.id.as_str();
-            reply.result(&format!(
-                r#"{{"resultType":"complete","_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}"#
-            ));
+            let tag = stream_tag(listener.id.as_str());
+            reply.result(&format!(r#"{{"resultType":"complete","_meta":{{{tag}}}}}"#));
         }
     }
 

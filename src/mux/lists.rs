@@ -14,10 +14,10 @@ use super::offer::{Offer, declared};
 use super::request::Accepted;
 use crate::caller::Caller;
 use crate::caller::names;
+use crate::catalogue::VariantKey;
 use crate::catalogue::index::Joined;
 use crate::catalogue::list::ListKind;
 use crate::catalogue::rendered::{Freshness, Rendered};
-use crate::catalogue::{Variant, VariantKey};
 use crate::clock;
 use crate::era::bridge::answer::to_legacy;
 use crate::era::bridge::items::fit_item;
@@ -59,7 +59,7 @@ impl Mux {
         let offers = endpoint.servers.iter().filter(|server| !missed.contains(server));
         let missing: Vec<(ServerId, Offer)> = offers
             .map(|server| (*server, self.list_offer(*server, &own, &capabilities, accepted.caller)))
-            .filter(|(server, offer)| !self.believes(*server, offer, kind, caller.peer.uid))
+            .filter(|(server, offer)| !self.believes(*server, offer, kind, caller.identity.uid))
             .collect();
         let Some(first) = missing.first().map(|(server, _)| server).or(endpoint.servers.first()).copied() else {
             let modern = own == Profile::Modern;
@@ -95,7 +95,7 @@ impl Mux {
     /// Whether a caller's roots are to be asked for before it is known which lists it is shown.
     fn waits_for_roots(&self, server: ServerId, own: &Profile, caller: CallerKey) -> bool {
         let offer = self.list_offer(server, own, "{}", caller);
-        let asks = self.server(server).catalogue.known.asks_roots && offer.profile.has_roots();
+        let asks = self.server(server).catalogue.decides_by_roots(&offer.profile);
         let may_ask = |caller: &Caller| self.tells_roots(caller, &offer.profile) && !caller.never_tells_roots();
         asks && self.callers.get(caller).is_some_and(|caller| may_ask(caller) && caller.roots.known().is_none())
     }
@@ -117,7 +117,7 @@ impl Mux {
             let known = self.server(server).catalogue.variant(&offer.variant);
             let kind = ListKind::Templates;
             let unknown = known.is_none_or(|variant| variant.list(kind).is_none() && !variant.refuses(kind));
-            let said = self.server(server).catalogue.variant(&offer.introduction()).and_then(Variant::introduction);
+            let said = self.server(server).catalogue.said(&offer.introduction());
             let has = said.and_then(|said| member(member(said, "capabilities")?, "resources")).is_some();
             if unknown && has {
                 self.fetch_list(server, caller, offer.profile, offer.variant, kind);
@@ -220,7 +220,7 @@ impl Mux {
 
     /// The user of a caller; mcpool's own for errands.
     fn uid_of(&self, caller: CallerKey) -> u32 {
-        self.callers.get(caller).map_or(rustix::process::getuid().as_raw(), |caller| caller.peer.uid)
+        self.callers.get(caller).map_or(rustix::process::getuid().as_raw(), |caller| caller.identity.uid)
     }
 
     /// Answers with what is known by now.
@@ -266,7 +266,7 @@ impl Mux {
             let modern = call.profile == Profile::Modern;
             let known = server.catalogue.variant(&offer.variant);
             let known = known.and_then(|variant| Some((variant, variant.list(kind)?)));
-            let Some((variant, list)) = known.filter(|(_, list)| list.is_for(caller.peer.uid)) else {
+            let Some((variant, list)) = known.filter(|(_, list)| list.is_for(caller.identity.uid)) else {
                 if endpoint.prefix && self.may_come(*id, &offer, kind) {
                     fresh.add(Some(0));
                 }
@@ -324,13 +324,13 @@ impl Mux {
 
     /// Whether a list that is not known may come: nothing says yet that the server has none.
     fn may_come(&self, server: ServerId, offer: &Offer, kind: ListKind) -> bool {
-        let said = self.server(server).catalogue.variant(&offer.introduction()).and_then(Variant::introduction);
+        let said = self.server(server).catalogue.said(&offer.introduction());
         said.is_none_or(|said| member(said, "capabilities").and_then(|it| member(it, kind.capability())).is_some())
     }
 
     /// For how many milliseconds mcpool believes a list whose server does not say.
     fn believed_for(&self, server: ServerId, offer: &Offer, kind: ListKind) -> u64 {
-        let said = self.server(server).catalogue.variant(&offer.introduction()).and_then(Variant::introduction);
+        let said = self.server(server).catalogue.said(&offer.introduction());
         let announced = said.is_some_and(|said| announces(said, kind.capability()));
         if announced { self.config.catalogue.max_age.as_millis() as u64 } else { 0 }
     }

@@ -272,7 +272,7 @@ impl Mux {
             if modern {
                 continue;
             }
-            for kind in ["tools", "prompts", "resources"] {
+            for kind in ListKind::CAPABILITIES {
                 caller.hears_of_change(&speaker, &format!("notifications/{kind}/list_changed"), None);
             }
         }

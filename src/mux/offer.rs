@@ -110,13 +110,15 @@ impl Mux {
     /// Whose lists a caller is shown that instances of this profile are used for.
     pub(crate) fn scope_of(&self, server: ServerId, profile: &Profile, key: CallerKey) -> Scope {
         let (Some(caller), server) = (self.callers.get(key), self.server(server)) else { return Scope::All };
-        let known = &server.catalogue.known;
+        let catalogue = &server.catalogue;
         let own = Some((key, Lease::Session));
         let has_own = |instance: &Instance| instance.alive() && instance.bound == own && instance.profile == *profile;
-        if server.pool.lease(profile, known.seen).0 == Lease::Session && server.pool.instances.values().any(has_own) {
+        if server.pool.lease(profile, catalogue.known.seen).0 == Lease::Session
+            && server.pool.instances.values().any(has_own)
+        {
             return Scope::Owner(key);
         }
-        if !(profile.has_roots() && known.asks_roots) {
+        if !catalogue.decides_by_roots(profile) {
             return Scope::All;
         }
         let asked = self.tells_roots(caller, profile) && !caller.never_tells_roots();
@@ -139,7 +141,7 @@ impl Mux {
         if let Some((owner, Lease::Session)) = instance.bound {
             return Some(Scope::Owner(owner));
         }
-        if !(instance.profile.has_roots() && server.catalogue.known.asks_roots) {
+        if !server.catalogue.decides_by_roots(&instance.profile) {
             return Some(Scope::All);
         }
         let user = instance.users.only().unwrap_or_default();
@@ -158,7 +160,7 @@ impl Mux {
 
     /// The raw introduction of a server as a caller's revision has it.
     pub(crate) fn introduction(&self, server: ServerId, own: &Profile, offer: &Offer) -> Option<String> {
-        let said = self.server(server).catalogue.variant(&offer.introduction())?.introduction()?;
+        let said = self.server(server).catalogue.said(&offer.introduction())?;
         Some(match own {
             Profile::Legacy(client) if !offer.bridged => bridge::capabilities::fit_introduction(said, client.revision),
             _ if !offer.bridged => said.to_owned(),
@@ -176,7 +178,7 @@ impl Mux {
 
     /// The same for a variant of what it offers.
     pub(crate) fn server_info(&self, server: ServerId, introduction: &VariantKey) -> String {
-        let said = self.server(server).catalogue.variant(introduction).and_then(|variant| variant.introduction());
+        let said = self.server(server).catalogue.said(introduction);
         let own = said.and_then(|said| crate::wire::message::member(said, "serverInfo"));
         own.map_or_else(crate::era::implementation, str::to_owned)
     }

@@ -174,7 +174,7 @@ impl Mux {
             server.catalogue.variants().find(|variant| !server.catalogue.lacks(variant.key.era, server.config.era));
         let Some(profile) = spoken.and_then(|variant| variant.key.profile()) else { return };
         let (lease, _) = server.pool.lease(&profile, server.catalogue.known.seen);
-        let asks_roots = profile.has_roots() && server.catalogue.known.asks_roots;
+        let asks_roots = server.catalogue.decides_by_roots(&profile);
         if lease != Lease::Session && !asks_roots && !server.pool.setbacks.back_off(&profile) {
             // Whoever comes first has it, if one caller at a time does.
             let need = Need::of_nobody(Told { profile, roots: None });

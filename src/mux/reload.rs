@@ -194,7 +194,7 @@ impl Mux {
     /// Whether a caller's user may still use its endpoint.
     fn is_admitted(&self, caller: &Caller, old: &Config) -> bool {
         let allows = |config: &Config| {
-            config.endpoint(&caller.endpoint.name).is_some_and(|endpoint| endpoint.users.contains(&caller.peer.uid))
+            config.endpoint(&caller.endpoint.name).is_some_and(|endpoint| endpoint.users.contains(&caller.identity.uid))
         };
         allows(&self.config) || !allows(old)
     }

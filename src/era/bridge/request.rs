@@ -4,13 +4,12 @@
 use super::object::{Object, quote};
 pub use super::salient::salient;
 use crate::era::level::Level;
-use crate::era::modern::{self, CLIENT_INFO};
+use crate::era::modern::{self, CLIENT_INFO, SUBSCRIPTION_ID};
 use crate::wire::message::Message;
 use crate::wire::scan::Field;
 
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
-const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 
 /// What every modern request says in its `_meta`, and a legacy one in the handshake or not at all.

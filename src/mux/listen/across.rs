@@ -11,6 +11,7 @@ use crate::clock;
 use crate::era::Era;
 use crate::era::bridge::request::without_stream;
 use crate::era::legacy::{announces, offers};
+use crate::era::modern::stream_tag;
 use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::key::{CallKey, CallerKey, ServerId};
@@ -29,7 +30,7 @@ impl Mux {
     pub(super) fn listen_across(&mut self, call: CallKey, server: ServerId, offer: &Offer, wanted: Filter) {
         let introduction = offer.introduction();
         let lists = self.lists_of(server, &introduction);
-        let said = self.server(server).catalogue.variant(&introduction).and_then(|variant| variant.introduction());
+        let said = self.server(server).catalogue.said(&introduction);
         let subscribes = said.and_then(offers).is_some_and(|offers| offers.subscribe);
         if let Some(listener) = self.listeners.get_mut(call) {
             listener.granted.join(&wanted.meet(&lists));
@@ -47,7 +48,7 @@ impl Mux {
     }
 
     fn lists_of(&self, server: ServerId, introduction: &VariantKey) -> Filter {
-        let said = self.server(server).catalogue.variant(introduction).and_then(|variant| variant.introduction());
+        let said = self.server(server).catalogue.said(introduction);
         let announced = |kind| said.is_some_and(|said| announces(said, kind));
         Filter {
             tools: announced("tools"),
@@ -82,7 +83,7 @@ impl Mux {
         if !uri.is_empty() && !allows(&caller.access, Thing::Resource(&uri)) {
             return;
         }
-        let tag = format!(r#""io.modelcontextprotocol/subscriptionId":{}"#, listener.id.as_str());
+        let tag = stream_tag(listener.id.as_str());
         let (meta, params) = (message.span(Field::Meta), message.span(Field::Params));
         let mut splice = message.splice();
         if message.span(Field::MetaSubscription).found() {

@@ -3,6 +3,8 @@
 use std::rc::Rc;
 
 use super::Listener;
+use crate::catalogue::list::ListKind;
+use crate::era::modern::stream_tag;
 use crate::key::{CallKey, CallerKey, ServerId};
 use crate::mux::Mux;
 use crate::pool::ties::Subscriber;
@@ -98,7 +100,7 @@ impl Mux {
     /// Tells a caller that what it sees has changed.
     pub(in crate::mux) fn announce_other_view(&self, key: CallerKey) {
         let Some(caller) = self.callers.get(key) else { return };
-        for kind in ["tools", "prompts", "resources"] {
+        for kind in ListKind::CAPABILITIES {
             let method = format!("notifications/{kind}/list_changed");
             if caller.is_initialized() {
                 caller.outbox.line(format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#).as_bytes());
@@ -106,8 +108,7 @@ impl Mux {
             let own = caller.in_flight.values().filter_map(|call| self.listeners.get(*call));
             let own = own.filter(|listener| listener.acknowledged);
             for listener in own.filter(|own| own.wants.iter().any(|(_, wants)| wants.lets_through(&method, ""))) {
-                let id = listener.id.as_str();
-                caller.notify(&method, &format!(r#"{{"_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}"#));
+                caller.notify(&method, &format!(r#"{{"_meta":{{{}}}}}"#, stream_tag(listener.id.as_str())));
             }
         }
     }

@@ -109,7 +109,7 @@ impl Mux {
         if let Some(scope) = at.and_then(|at| self.scope_at(at)) {
             return scope;
         }
-        let roots = profile.has_roots() && self.server(request.server).catalogue.known.asks_roots;
+        let roots = self.server(request.server).catalogue.decides_by_roots(profile);
         match request.variant.scope {
             // It was asked before it was known that the server decides by roots.
             Scope::All if roots => Scope::Owner(request.caller),
@@ -126,7 +126,7 @@ impl Mux {
         let for_all = key != asked
             && asked.scope == Scope::All
             && from.is_some_and(unused)
-            && !profile_asks(self, server, profile);
+            && !self.server(server).catalogue.decides_by_roots(profile);
         let mut list = List::fetched(kind, key.era, *pages, self.uid_of(caller));
         let catalogue = &mut self.server_mut(server).catalogue;
         let changed = catalogue.variant_mut(&asked).has_changed_since(generation);
@@ -265,9 +265,4 @@ impl Mux {
 /// Whether a fetch failed because of the caller on whose behalf it was made.
 fn is_its_fault(failure: &Result<Error, &Message>) -> bool {
     matches!(failure, Ok(Error::AskTimeout { .. }))
-}
-
-/// Whether a server decides by the roots of clients of this profile.
-fn profile_asks(mux: &Mux, server: ServerId, profile: &Profile) -> bool {
-    profile.has_roots() && mux.server(server).catalogue.known.asks_roots
 }

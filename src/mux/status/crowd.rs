@@ -65,8 +65,8 @@ fn told_of(key: CallerKey, caller: &Caller, held: usize) -> Value {
     json!({
         "number": key.data().as_ffi(),
         "endpoint": caller.endpoint.name,
-        "pid": caller.peer.pid,
-        "uid": caller.peer.uid,
+        "pid": caller.identity.pid,
+        "uid": caller.identity.uid,
         "rule": caller.rule.map(|place| place + 1),
         "client": caller.client.as_ref().map(|(name, _)| name),
         "revision": caller.client.as_ref().map(|(_, revision)| revision),

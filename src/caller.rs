@@ -185,6 +185,12 @@ impl Caller {
         self.session.as_ref().is_some_and(|session| session.initialized)
     }
 
+    /// What it wants to hear of what servers log, if it has said so, and of which kind it is.
+    pub fn level(&self) -> Option<(&Profile, Level)> {
+        let session = self.session.as_ref()?;
+        Some((&session.profile, session.level?))
+    }
+
     /// Says what a server announced, if it keeps up: that something is not what it was, or one message among many.
     pub fn hear(&self, by: &Speaker, topic: Topic<'_>, message: &Splice) {
         self.outbox.news(by, topic, message);

@@ -107,6 +107,7 @@ impl Mux {
             })
             .collect();
         calls.into_iter().for_each(|call| self.cancel(call, Some("the client disconnected")));
+        self.change_session(key, |caller| caller.session = None);
         let Some(caller) = self.callers.remove(key) else { return };
         self.metrics.sharing.left(caller.counted());
         // Errands on its behalf may serve others too: they go on, for nobody in particular.
@@ -156,6 +157,25 @@ impl Mux {
         self.held_for(key).into_iter().for_each(|call| self.cancel(call, Some(SILENT)));
         // Nor is it waited for which of its calls a question is for.
         self.reconsider_asks_of(key);
+    }
+
+    /// Changes what a legacy caller has said, or which servers it sees. These know of it.
+    pub(super) fn change_session(&mut self, key: CallerKey, change: impl FnOnce(&mut Caller)) {
+        let Mux { callers, servers, .. } = self;
+        let Some(caller) = callers.get_mut(key) else { return };
+        for server in &caller.endpoint.servers {
+            let audience = servers[server.0].audience_mut();
+            audience.leaves(key);
+            caller.level().into_iter().for_each(|(profile, level)| audience.wants_no_more(profile, level));
+        }
+        change(caller);
+        for server in &caller.endpoint.servers {
+            let audience = servers[server.0].audience_mut();
+            if caller.is_initialized() {
+                audience.opens(key);
+            }
+            caller.level().into_iter().for_each(|(profile, level)| audience.wants(profile, level));
+        }
     }
 
     /// Whether a caller speaks the one revision with JSON-RPC batches.

@@ -12,6 +12,7 @@ use crate::catalogue::list::ListKind;
 use crate::key::{CallKey, CallerKey, InstanceRef, ServerId};
 use crate::pool::instance::{Instance, State};
 use crate::pool::ties::Subscriber;
+use crate::server::audience::Audience;
 use crate::server::awaited::Word;
 
 /// The alarm may be set so much later than the earliest deadline.
@@ -41,7 +42,7 @@ fn faults(mux: &Mux) -> Vec<String> {
         faults.extend(of_call(mux, key, call).map(|fault| format!("{key:?} of {:?}: {fault}", call.request.method())));
     }
     for server in mux.server_ids() {
-        faults.extend(of_awaited(mux, server));
+        faults.extend(of_awaited(mux, server).into_iter().chain(of_audience(mux, server)));
         let (name, pool) = (&mux.server(server).config.name, &mux.server(server).pool);
         let waiting = mux.calls.iter().filter(|(_, call)| call.server == server && call.place == Place::Queue);
         let (waiting, queued): (BTreeSet<_>, BTreeSet<_>) =
@@ -148,6 +149,20 @@ fn of_awaited(mux: &Mux, server: ServerId) -> Vec<String> {
         ));
     }
     faults.into_iter().map(|fault| format!("{}: {fault}", mux.server(server).config.name)).collect()
+}
+
+/// What is wrong about the legacy callers that a server knows.
+fn of_audience(mux: &Mux, server: ServerId) -> Option<String> {
+    let mut truth = Audience::default();
+    for (key, caller) in mux.callers_of(server) {
+        if caller.is_initialized() {
+            truth.opens(key);
+        }
+        caller.level().into_iter().for_each(|(profile, level)| truth.wants(profile, level));
+    }
+    let server = mux.server(server);
+    (truth != *server.audience())
+        .then(|| format!("{}: {truth:?} listen, known as {:?}", server.config.name, server.audience()))
 }
 
 /// What is wrong about callers: each knows its calls, and each call has a permit.

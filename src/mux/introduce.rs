@@ -195,10 +195,8 @@ impl Mux {
     /// Refuses a call that waited for introductions. A caller's opening may be tried again.
     pub(crate) fn refuse_introduction(&mut self, key: CallKey, error: &Error) {
         let Some(call) = self.calls.get(key) else { return };
-        if call.request.method() == "initialize"
-            && let Some(caller) = self.callers.get_mut(call.caller)
-        {
-            caller.session = None;
+        if call.request.method() == "initialize" {
+            self.change_session(call.caller, |caller| caller.session = None);
         }
         self.todo.fail(key, error.clone());
     }

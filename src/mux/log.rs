@@ -42,9 +42,9 @@ impl Mux {
                 return accepted.refuse(&error);
             }
         }
-        if let Some(session) = self.callers.get_mut(accepted.caller).and_then(|caller| caller.session.as_mut()) {
-            session.level = level;
-        }
+        self.change_session(accepted.caller, |caller| {
+            caller.session.iter_mut().for_each(|session| session.level = level);
+        });
         if logging.is_empty() {
             // A server that does not log says so itself.
             return self.forward(accepted, profile, Verb::SetLevel);
@@ -60,12 +60,8 @@ impl Mux {
             if instance.profile.era() == Era::Modern || instance.state != State::Ready || !instance.offers.logging {
                 continue;
             }
-            let sessions = self.callers_of(server).filter_map(|(_, caller)| caller.session.as_ref());
-            let wanted = sessions
-                .filter(|session| session.profile == instance.profile)
-                .filter_map(|session| session.level)
-                .chain(instance.pending.entries().filter_map(|entry| entry.level))
-                .min();
+            let wanted = self.server(server).audience().level(&instance.profile).into_iter();
+            let wanted = wanted.chain(instance.pending.entries().filter_map(|entry| entry.level)).min();
             if let Some(wanted) = wanted.filter(|wanted| instance.level != Some(*wanted)) {
                 changes.push((InstanceRef { server, key }, wanted));
             }

@@ -195,8 +195,8 @@ impl Mux {
 
     /// The legacy callers that see a server and may be told of changes, but for some.
     fn sessions_of(&self, server: ServerId, but: &BTreeSet<CallerKey>) -> impl Iterator<Item = Subscriber> {
-        let told = self.callers_of(server).filter(|(key, caller)| caller.is_initialized() && !but.contains(key));
-        told.map(|(key, _)| Subscriber::Session(key))
+        let open = self.server(server).audience().open().iter();
+        open.filter(|key| !but.contains(key)).map(|key| Subscriber::Session(*key))
     }
 
     /// Tells a few at once. Where there are more, whether it is news to each is looked at in slices.
@@ -283,8 +283,10 @@ impl Mux {
         let Some(caller) = self.callers.get_mut(key) else { return };
         match message.method().as_ref() {
             "notifications/initialized" => {
-                if let Some(session) = &mut caller.session {
-                    session.initialized = true;
+                if caller.session.is_some() {
+                    self.change_session(key, |caller| {
+                        caller.session.iter_mut().for_each(|session| session.initialized = true);
+                    });
                     self.hears_from_now(key);
                     self.may_fetch_roots(key);
                     self.follow_lists(key);

@@ -179,14 +179,15 @@ impl Mux {
                 self.part_from(key, until);
                 continue;
             }
-            let Some(caller) = self.callers.get_mut(key) else { continue };
             if looks_other(&caller.endpoint, &endpoint) || access.named != caller.access.named {
                 told.push(key);
             }
-            if caller.session.is_none() && access.roots != caller.access.roots {
-                caller.roots = Roots::of(&access);
-            }
-            (caller.endpoint, caller.access, caller.rule) = (endpoint, access, rule);
+            self.change_session(key, |caller| {
+                if caller.session.is_none() && access.roots != caller.access.roots {
+                    caller.roots = Roots::of(&access);
+                }
+                (caller.endpoint, caller.access, caller.rule) = (endpoint, access, rule);
+            });
         }
         told
     }

@@ -118,10 +118,8 @@ impl Mux {
                 // It was translated already.
                 None if call.is_worded() => self.todo.place(key),
                 None => {
-                    if call.request.method() == "initialize"
-                        && let Some(caller) = self.callers.get_mut(caller)
-                    {
-                        caller.session = None;
+                    if call.request.method() == "initialize" {
+                        self.change_session(caller, |caller| caller.session = None);
                     }
                     self.todo.begin(key);
                 }

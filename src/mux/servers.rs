@@ -17,6 +17,7 @@ use crate::catalogue::Catalogue;
 use crate::config;
 use crate::key::{CallerKey, ServerId};
 use crate::pool::Pool;
+use crate::server::audience::Audience;
 use crate::server::awaited::Awaited;
 use crate::server::subscriptions::Subscriptions;
 use crate::wire::outbox::Speaker;
@@ -38,6 +39,8 @@ pub struct Server {
     pub(super) standing: Standing,
     /// Who waits for what it says of itself.
     awaited: Awaited,
+    /// The legacy callers that see it.
+    audience: Audience,
 }
 
 impl Server {
@@ -55,6 +58,16 @@ impl Server {
     /// The same, when somebody begins or ceases to wait.
     pub(super) fn awaited_mut(&mut self) -> &mut Awaited {
         &mut self.awaited
+    }
+
+    /// The legacy callers that see it.
+    pub(super) fn audience(&self) -> &Audience {
+        &self.audience
+    }
+
+    /// The same, when one of them changes.
+    pub(super) fn audience_mut(&mut self) -> &mut Audience {
+        &mut self.audience
     }
 
     /// Who it is where it says what may be lost.
@@ -139,6 +152,7 @@ impl Mux {
             subscriptions: Subscriptions::default(),
             standing: Standing::Configured,
             awaited: Awaited::default(),
+            audience: Audience::default(),
             config,
         };
         match self.servers.get_mut(id.0) {

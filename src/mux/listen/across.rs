@@ -200,7 +200,7 @@ impl Mux {
     pub(super) fn is_followed(&self, server: ServerId) -> bool {
         let known = self.server(server);
         known.catalogue.serves(Era::Legacy, known.config.era) == Some(Era::Modern)
-            && self.callers_of(server).any(|(_, caller)| caller.is_initialized())
+            && !known.audience().open().is_empty()
     }
 
     /// Passes on what a stream said to the legacy callers whom it concerns; whether there were any.

@@ -33,6 +33,7 @@ use crate::alarm::Alarm;
 use crate::clock;
 use crate::config::{self, EraChoice};
 use crate::era::Era;
+use crate::era::digest::Digest;
 use crate::era::profile::Profile;
 use crate::key::CallerKey;
 use contents::Contents;
@@ -313,6 +314,22 @@ impl Catalogue {
     /// Whether the server decides by their roots what it does for clients of this profile.
     pub fn decides_by_roots(&self, profile: &Profile) -> bool {
         self.known.asks_roots && profile.has_roots()
+    }
+
+    /// Whose a list is that an instance with this profile tells: its `owner`'s if it is one's own; theirs who have the roots
+    /// that it was told, where these decide; and as long as nobody knows those, its user's alone.
+    pub fn scope(
+        &self,
+        profile: &Profile,
+        owner: Option<CallerKey>,
+        user: CallerKey,
+        roots: impl FnOnce() -> Option<Digest>,
+    ) -> Scope {
+        match owner {
+            Some(owner) => Scope::Owner(owner),
+            None if self.decides_by_roots(profile) => roots().map_or(Scope::Owner(user), Scope::Roots),
+            None => Scope::All,
+        }
     }
 
     /// How the server introduced itself, as it is kept there.

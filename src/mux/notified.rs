@@ -280,7 +280,7 @@ impl Mux {
 
     /// A notification of a caller.
     pub(crate) fn notified_by(&mut self, key: CallerKey, message: &Message) {
-        let Some(caller) = self.callers.get_mut(key) else { return };
+        let Some(caller) = self.callers.get(key) else { return };
         match message.method().as_ref() {
             "notifications/initialized" => {
                 if caller.session.is_some() {

@@ -110,20 +110,16 @@ impl Mux {
     /// Whose lists a caller is shown that instances of this profile are used for.
     pub(crate) fn scope_of(&self, server: ServerId, profile: &Profile, key: CallerKey) -> Scope {
         let (Some(caller), server) = (self.callers.get(key), self.server(server)) else { return Scope::All };
-        let catalogue = &server.catalogue;
-        let own = Some((key, Lease::Session));
-        let has_own = |instance: &Instance| instance.alive() && instance.bound == own && instance.profile == *profile;
-        if server.pool.lease(profile, catalogue.known.seen).0 == Lease::Session
-            && server.pool.instances.values().any(has_own)
-        {
-            return Scope::Owner(key);
-        }
-        if !catalogue.decides_by_roots(profile) {
-            return Scope::All;
-        }
-        let asked = self.tells_roots(caller, profile) && !caller.never_tells_roots();
-        let roots = caller.roots.known().or_else(|| (!asked).then(|| NO_ROOTS.into()));
-        roots.map_or(Scope::Owner(key), |roots| Scope::Roots(roots.digest()))
+        let (own, catalogue) = (Some((key, Lease::Session)), &server.catalogue);
+        let is_own = |instance: &Instance| instance.alive() && instance.bound == own && instance.profile == *profile;
+        let in_session = server.pool.lease(profile, catalogue.known.seen).0 == Lease::Session;
+        let has_own = in_session && server.pool.instances.values().any(is_own);
+        let roots = || {
+            let asked = self.tells_roots(caller, profile) && !caller.never_tells_roots();
+            let roots = caller.roots.known().or_else(|| (!asked).then(|| NO_ROOTS.into()))?;
+            Some(roots.digest())
+        };
+        catalogue.scope(profile, has_own.then_some(key), key, roots)
     }
 
     /// Of whose lists a caller hears that they change. A server may have asked it for its roots before mcpool had to: then
@@ -138,14 +134,9 @@ impl Mux {
     /// Whose lists an instance tells.
     pub(crate) fn scope_at(&self, at: InstanceRef) -> Option<Scope> {
         let (server, instance) = (self.server(at.server), self.instance(at)?);
-        if let Some((owner, Lease::Session)) = instance.bound {
-            return Some(Scope::Owner(owner));
-        }
-        if !server.catalogue.decides_by_roots(&instance.profile) {
-            return Some(Scope::All);
-        }
-        let user = instance.users.only().unwrap_or_default();
-        Some(instance.roots.as_ref().map_or(Scope::Owner(user), |roots| Scope::Roots(roots.digest())))
+        let owner = instance.bound.filter(|(_, lease)| *lease == Lease::Session).map(|(owner, _)| owner);
+        let roots = || instance.roots.as_ref().map(|roots| roots.digest());
+        Some(server.catalogue.scope(&instance.profile, owner, instance.users.only().unwrap_or_default(), roots))
     }
 
     /// What a server is to the caller of a call that was not translated yet.

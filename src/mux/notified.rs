@@ -225,8 +225,8 @@ impl Mux {
                 }
             };
             let Some(caller) = self.callers.get(key) else { continue };
-            if let (None, session) = (stream, &caller.session) {
-                let Some(own) = session.as_ref().map(|session| &session.profile) else { continue };
+            if stream.is_none() {
+                let Some(own) = caller.session.as_ref().map(|session| &session.profile) else { continue };
                 let is = match offered.iter().find(|(known, _)| *known == own) {
                     Some((_, is)) => *is,
                     None => {

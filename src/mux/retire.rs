@@ -5,6 +5,7 @@ use tokio::time::Instant;
 
 use super::Mux;
 use super::call::{Place, Source};
+use super::errand::Errand;
 use super::gate::Trials;
 use super::introduce::names_one;
 use super::servers::Standing;
@@ -136,6 +137,10 @@ impl Mux {
             Some(to) => {
                 let call = &mut self.calls[key];
                 (call.server, call.trials, call.queue_until) = (to, Trials::default(), None);
+                if matches!(call.from, Source::Mcpool(Errand::Introduce(_))) {
+                    self.server_mut(from).awaited_mut().errand_ends(key);
+                    self.server_mut(to).awaited_mut().errand_begins(key);
+                }
             }
             None => self.todo.fail(key, self.removed(from)),
         }

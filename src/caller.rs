@@ -78,7 +78,7 @@ pub struct Caller {
     pub told_roots: InCalls,
     pub uses: Uses,
     /// Servers that were too late for a list of this caller.
-    pub missed: Vec<ServerId>,
+    missed: Vec<ServerId>,
     /// Its input has ended: it hears the answers to its calls still, and can be asked nothing.
     pub silent: bool,
     /// Its endpoint is gone: it may begin nothing, and is left then at the latest.
@@ -148,6 +148,23 @@ impl Caller {
     /// How many servers it would have started by itself when it came.
     pub fn counted(&self) -> usize {
         self.counted
+    }
+
+    /// Servers that were too late for a list of this caller.
+    pub fn missed(&self) -> &[ServerId] {
+        &self.missed
+    }
+
+    /// A server is too late for a list of it.
+    pub fn misses(&mut self, server: ServerId) {
+        if !self.missed.contains(&server) {
+            self.missed.push(server);
+        }
+    }
+
+    /// A server is not late any more.
+    pub fn misses_no_more(&mut self, server: ServerId) {
+        self.missed.retain(|missed| *missed != server);
     }
 
     /// What mcpool itself asks for on its behalf.

@@ -110,6 +110,7 @@ impl Mux {
         self.change_session(key, |caller| caller.session = None);
         let Some(caller) = self.callers.remove(key) else { return };
         self.metrics.sharing.left(caller.counted());
+        caller.missed().iter().for_each(|server| self.server_mut(*server).audience_mut().is_late_for(key, false));
         // Errands on its behalf may serve others too: they go on, for nobody in particular.
         for errand in caller.errands().iter().copied() {
             let Some(call) = self.calls.get(errand) else { continue };

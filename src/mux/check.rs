@@ -151,7 +151,7 @@ fn of_awaited(mux: &Mux, server: ServerId) -> Vec<String> {
     faults.into_iter().map(|fault| format!("{}: {fault}", mux.server(server).config.name)).collect()
 }
 
-/// What is wrong about the legacy callers that a server knows.
+/// What is wrong about the callers that a server knows.
 fn of_audience(mux: &Mux, server: ServerId) -> Option<String> {
     let mut truth = Audience::default();
     for (key, caller) in mux.callers_of(server) {
@@ -160,6 +160,8 @@ fn of_audience(mux: &Mux, server: ServerId) -> Option<String> {
         }
         caller.level().into_iter().for_each(|(profile, level)| truth.wants(profile, level));
     }
+    let late = mux.callers.iter().filter(|(_, caller)| caller.missed().contains(&server));
+    late.for_each(|(key, _)| truth.is_late_for(key, true));
     let server = mux.server(server);
     (truth != *server.audience())
         .then(|| format!("{}: {truth:?} listen, known as {:?}", server.config.name, server.audience()))

@@ -76,7 +76,7 @@ impl Mux {
         }
         let known = |id: &&ServerId| self.may_listen(**id, &accepted);
         let (servers, strange): (Vec<&ServerId>, Vec<&ServerId>) = endpoint.servers.iter().partition(known);
-        let strange: Vec<ServerId> = strange.into_iter().filter(|id| !caller.missed.contains(id)).copied().collect();
+        let strange: Vec<ServerId> = strange.into_iter().filter(|id| !caller.missed().contains(id)).copied().collect();
         if !strange.is_empty() {
             return self.await_introductions(accepted, Profile::Modern, strange);
         }

@@ -46,7 +46,7 @@ impl Mux {
             .iter()
             .copied()
             .filter(|server| !self.knows_era(*server, own.era()))
-            .partition(|server| !endpoint.prefix || !caller.missed.contains(server));
+            .partition(|server| !endpoint.prefix || !caller.missed().contains(server));
         if !strange.is_empty() {
             return self.await_introductions(accepted, own, strange);
         }

@@ -250,9 +250,10 @@ impl Mux {
         if self.server(server).awaited().has_lists() {
             return;
         }
-        let tell: Vec<CallerKey> = self
-            .callers_of(server)
-            .filter(|(_, caller)| caller.endpoint.prefix && caller.missed.contains(&server))
+        let late = self.server(server).audience().late().iter();
+        let tell: Vec<CallerKey> = late
+            .filter_map(|key| Some((*key, self.callers.get(*key)?)))
+            .filter(|(_, caller)| caller.endpoint.prefix && caller.endpoint.servers.contains(&server))
             .filter(|(_, caller)| caller.session.is_none() || caller.is_initialized())
             .filter(|(_, caller)| {
                 caller.session.is_none()
@@ -268,7 +269,8 @@ impl Mux {
                 continue;
             }
             let Some(caller) = self.callers.get_mut(key) else { continue };
-            caller.missed.retain(|missed| *missed != server);
+            caller.misses_no_more(server);
+            self.servers[server.0].audience_mut().is_late_for(key, false);
             if modern {
                 continue;
             }

@@ -39,7 +39,7 @@ pub struct Server {
     pub(super) standing: Standing,
     /// Who waits for what it says of itself.
     awaited: Awaited,
-    /// The legacy callers that see it.
+    /// Whom something of it matters to.
     audience: Audience,
 }
 
@@ -60,7 +60,7 @@ impl Server {
         &mut self.awaited
     }
 
-    /// The legacy callers that see it.
+    /// Whom something of it matters to.
     pub(super) fn audience(&self) -> &Audience {
         &self.audience
     }
@@ -184,13 +184,14 @@ impl Mux {
         }
         for caller in self.callers.values_mut() {
             caller.uses.forget(id);
-            caller.missed.retain(|missed| *missed != id);
+            caller.misses_no_more(id);
         }
         let server = self.server_mut(id);
         server.standing = Standing::Vacant;
         server.catalogue.forget();
         server.pins = Pins::default();
         server.upstream = Upstream::default();
+        server.audience = Audience::default();
         server.owned = Owned::default();
         server.subscriptions = Subscriptions::default();
     }

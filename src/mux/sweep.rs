@@ -157,13 +157,11 @@ impl Mux {
     /// On an endpoint of several servers, goes on without those that are late; whether that may be.
     pub(crate) fn leave_out(&mut self, key: CallKey, missing: &[ServerId]) -> bool {
         let Some(call) = self.calls.get(key) else { return false };
-        let Some(caller) = self.callers.get_mut(call.caller).filter(|caller| caller.endpoint.prefix) else {
-            return false;
-        };
+        let key = call.caller;
+        let Some(caller) = self.callers.get_mut(key).filter(|caller| caller.endpoint.prefix) else { return false };
         for server in missing {
-            if !caller.missed.contains(server) {
-                caller.missed.push(*server);
-            }
+            caller.misses(*server);
+            self.servers[server.0].audience_mut().is_late_for(key, true);
         }
         true
     }

@@ -1,6 +1,6 @@
-//! Called by `mux::callers` whenever the session of a legacy caller begins, changes or ends: who may be told of what changes at a
-//! server, and how much they want to hear of what it logs, so that nobody has to look through all callers. `mux::check` compares
-//! it with the callers.
+//! Called by `mux::callers` whenever the session of a legacy caller begins, changes or ends, and where a server is late: who may
+//! be told of what changes at it, and how much they want to hear of what it logs, so that nobody has to look through all callers.
+//! `mux::check` compares it with the callers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -10,11 +10,13 @@ use crate::era::level::Level;
 use crate::era::profile::Profile;
 use crate::key::CallerKey;
 
-/// The legacy callers that see a server.
+/// The callers that something of a server matters to, as far as it is not looked up with each of them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Audience {
     /// Those that have opened and may be told of changes.
     open: BTreeSet<CallerKey>,
+    /// Those that were answered without it, of either era.
+    late: BTreeSet<CallerKey>,
     /// How many of each kind want to hear of which level.
     levels: HashMap<Profile, BTreeMap<Level, usize>, RandomState>,
 }
@@ -33,6 +35,20 @@ impl Audience {
     /// Those that have opened.
     pub fn open(&self) -> &BTreeSet<CallerKey> {
         &self.open
+    }
+
+    /// The server is late for a caller, or is not any more.
+    pub fn is_late_for(&mut self, caller: CallerKey, late: bool) {
+        if late {
+            self.late.insert(caller);
+        } else {
+            self.late.remove(&caller);
+        }
+    }
+
+    /// Those that were answered without the server.
+    pub fn late(&self) -> &BTreeSet<CallerKey> {
+        &self.late
     }
 
     /// One caller of a kind wants to hear of a level.

@@ -11,6 +11,7 @@ use super::bridge::Bridge;
 use super::errand::Errand;
 use super::gate::Trials;
 use super::own_roots::Rooted;
+use super::servers::Server;
 use crate::caller::Caller;
 use crate::catalogue::list::ListKind;
 use crate::config;
@@ -130,6 +131,14 @@ impl Place {
         }
     }
 
+    /// A call comes here, or leaves: the servers that have to say something know of it.
+    pub(super) fn note(&self, servers: &mut [Server], key: CallKey, comes: bool) {
+        for (word, server) in self.missing().into_iter().flat_map(|(word, all)| all.iter().map(move |it| (word, it))) {
+            let awaited = servers[server.0].awaited_mut();
+            if comes { awaited.begins(word, key) } else { awaited.ends(word, key) }
+        }
+    }
+
     /// What of a server a call waits for here.
     pub(super) fn awaits(&self, server: ServerId) -> Option<Word> {
         self.missing().filter(|(_, missing)| missing.contains(&server)).map(|(word, _)| word)
@@ -141,14 +150,6 @@ impl Mux {
     pub(crate) fn waiting_for(&self, server: ServerId, word: Word, waits: impl Fn(&Call) -> bool) -> Vec<CallKey> {
         let waiting = self.server(server).awaited().waiting(word).iter().copied();
         waiting.filter(|key| self.calls.get(*key).is_some_and(|call| waits(call))).collect()
-    }
-
-    /// A call comes to a place where servers may have to say something, or leaves it.
-    pub(super) fn note_awaited(&mut self, key: CallKey, place: &Place, comes: bool) {
-        for (word, server) in place.missing().into_iter().flat_map(|(word, all)| all.iter().map(move |it| (word, it))) {
-            let awaited = self.server_mut(*server).awaited_mut();
-            if comes { awaited.begins(word, key) } else { awaited.ends(word, key) }
-        }
     }
 
     /// Notes that a server that calls waited for is done. Tells those that wait for no other one, and whether each is

@@ -136,7 +136,7 @@ fn of_awaited(mux: &Mux, server: ServerId) -> Vec<String> {
         if word.is_some_and(|word| !awaited.waiting(word).contains(&key)) {
             faults.push(format!("nobody knows that {key:?} waits for {word:?}"));
         }
-        if introduces && !awaited.errands().contains(&key) {
+        if introduces && !awaited.errands().contains_key(&key) {
             faults.push(format!("nobody knows of the errand {key:?}"));
         }
     }

@@ -43,7 +43,7 @@ impl Mux {
                 }
             }
         }
-        self.note_awaited(key, &call.place, false);
+        call.place.note(&mut self.servers, key, false);
         if call.subscribes() {
             self.subscription_over(key, &call);
         }

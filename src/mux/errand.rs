@@ -93,7 +93,7 @@ impl Mux {
         let timeout = &self.server(server).config.timeout;
         let (now, wait) = (clock::now(), timeout.start + timeout.call);
         let deadline = now + if matches!(errand, Errand::Listen) { ENDLESS } else { wait };
-        let introduces = matches!(errand, Errand::Introduce(_));
+        let introduces = if let Errand::Introduce(of) = &errand { Some(of.clone()) } else { None };
         let key = self.calls.insert(Box::new(Call {
             from: Source::Mcpool(errand),
             caller,
@@ -117,8 +117,8 @@ impl Mux {
         if let Some(caller) = self.callers.get_mut(caller) {
             caller.errand_begins(key);
         }
-        if introduces {
-            self.server_mut(server).awaited_mut().errand_begins(key);
+        if let Some(of) = introduces {
+            self.server_mut(server).awaited_mut().errand_begins(key, of);
         }
         Some(key)
     }

@@ -324,11 +324,9 @@ impl Mux {
 
     /// Notes where a call waits, and until when.
     pub(crate) fn wait_at(&mut self, key: CallKey, place: Place, deadline: Instant) {
-        let Some(call) = self.calls.get_mut(key) else { return };
-        let left = std::mem::replace(&mut call.place, Place::Nowhere);
-        self.note_awaited(key, &left, false);
-        self.note_awaited(key, &place, true);
         if let Some(call) = self.calls.get_mut(key) {
+            call.place.note(&mut self.servers, key, false);
+            place.note(&mut self.servers, key, true);
             call.place = place;
             call.since = clock::now();
             if !matches!(call.from, Source::Mcpool(Errand::Listen)) {

@@ -109,8 +109,8 @@ impl Mux {
             catalogue.save();
         }
         // Whoever waited for an instance only to have this said needs none any more.
-        let over: Vec<CallKey> =
-            self.introducing(at.server).filter(|(_, of)| **of == key).map(|(errand, _)| errand).collect();
+        let errands = self.server(at.server).awaited().errands().iter();
+        let over: Vec<CallKey> = errands.filter(|(_, of)| **of == key).map(|(errand, _)| *errand).collect();
         let tried = over.iter().filter_map(|errand| self.calls.get(*errand)).any(|call| call.trials.decide());
         over.into_iter().for_each(|errand| self.cancel(errand, None));
         if tried {
@@ -126,23 +126,14 @@ impl Mux {
         if self.has_strange_orphans(server) {
             return;
         }
-        let errands = self.introducing(server).filter(|(_, of)| of.era == era);
-        for (errand, of) in errands.map(|(errand, of)| (errand, of.clone())).collect::<Vec<_>>() {
+        let errands = self.server(server).awaited().errands().iter().filter(|(_, of)| of.era == era);
+        for (errand, of) in errands.map(|(errand, of)| (*errand, of.clone())).collect::<Vec<_>>() {
             let wants = |call: &Call| self.offer_to(server, call).introduction() == of;
             if self.waiting_for(server, Word::Introduction, wants).is_empty() {
                 self.server_mut(server).catalogue.variant_mut(&of).end_introduction();
                 self.cancel(errand, None);
             }
         }
-    }
-
-    /// The errands that have a server introduce itself, and where each introduction is to be kept.
-    fn introducing(&self, server: ServerId) -> impl Iterator<Item = (CallKey, &VariantKey)> {
-        let errands = self.server(server).awaited().errands().iter();
-        errands.filter_map(|errand| match &self.calls.get(*errand)?.from {
-            Source::Mcpool(Errand::Introduce(of)) => Some((*errand, of)),
-            _ => None,
-        })
     }
 
     /// No instance could be started to introduce itself, or none that speaks the era that was tried.

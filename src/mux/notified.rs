@@ -181,26 +181,15 @@ impl Mux {
         shown: &BTreeSet<CallerKey>,
     ) {
         let method = format!("notifications/{}/list_changed", kind.capability());
-        let streams = self.server(server).upstream.listened.streams_told(&method, kind.capability()).into_iter();
+        let streams = self.server(server).upstream.streams_told(&method, kind.capability()).into_iter();
         let streams = streams.filter(|call| self.listeners.get(*call).is_some_and(|it| !shown.contains(&it.caller())));
-        let told = streams.map(Subscriber::Stream).chain(self.sessions_of(server, shown)).collect();
+        let sessions = self.server(server).audience().open().difference(shown).copied();
+        let told = streams.map(Subscriber::Stream).chain(sessions.map(Subscriber::Session)).collect();
         self.tell_or_leave(News { server, profile: profile.clone(), scope, method }, told);
     }
 
-    /// Tells legacy callers to whom a modern server is offered that it said something of a list.
-    pub(crate) fn announce_to_sessions(&mut self, server: ServerId, method: &str) {
-        let told = self.sessions_of(server, &BTreeSet::new()).collect();
-        self.tell_or_leave(News { server, profile: Profile::Modern, scope: None, method: method.to_owned() }, told);
-    }
-
-    /// The legacy callers that see a server and may be told of changes, but for some.
-    fn sessions_of(&self, server: ServerId, but: &BTreeSet<CallerKey>) -> impl Iterator<Item = Subscriber> {
-        let open = self.server(server).audience().open().iter();
-        open.filter(|key| !but.contains(key)).map(|key| Subscriber::Session(*key))
-    }
-
     /// Tells a few at once. Where there are more, whether it is news to each is looked at in slices.
-    fn tell_or_leave(&mut self, news: News, told: Vec<Subscriber>) {
+    pub(super) fn tell_or_leave(&mut self, news: News, told: Vec<Subscriber>) {
         if told.len() <= FEW && self.backlog.is_empty() {
             return self.tell_news(&news, &told);
         }

@@ -137,9 +137,9 @@ impl Mux {
             Some(to) => {
                 let call = &mut self.calls[key];
                 (call.server, call.trials, call.queue_until) = (to, Trials::default(), None);
-                if matches!(call.from, Source::Mcpool(Errand::Introduce(_))) {
-                    self.server_mut(from).awaited_mut().errand_ends(key);
-                    self.server_mut(to).awaited_mut().errand_begins(key);
+                if let Source::Mcpool(Errand::Introduce(of)) = &call.from {
+                    self.servers[from.0].awaited_mut().errand_ends(key);
+                    self.servers[to.0].awaited_mut().errand_begins(key, of.clone());
                 }
             }
             None => self.todo.fail(key, self.removed(from)),

@@ -1,8 +1,9 @@
 //! Called by `mux::call` whenever a call begins or ceases to wait for what a server says of itself: who waits for that, by what
 //! they wait for, so that nobody has to look through all calls when it comes. `mux::check` compares it with the calls.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::catalogue::VariantKey;
 use crate::catalogue::list::ListKind;
 use crate::key::CallKey;
 
@@ -19,8 +20,8 @@ pub enum Word {
 pub struct Awaited {
     introduction: BTreeSet<CallKey>,
     lists: [BTreeSet<CallKey>; ListKind::ALL.len()],
-    /// The errands that have it introduce itself.
-    errands: BTreeSet<CallKey>,
+    /// The errands that have it introduce itself, and where each introduction is to be kept.
+    errands: BTreeMap<CallKey, VariantKey>,
 }
 
 impl Awaited {
@@ -55,8 +56,8 @@ impl Awaited {
     }
 
     /// An errand is on its way to have the server introduce itself.
-    pub fn errand_begins(&mut self, errand: CallKey) {
-        self.errands.insert(errand);
+    pub fn errand_begins(&mut self, errand: CallKey, of: VariantKey) {
+        self.errands.insert(errand, of);
     }
 
     /// It is over.
@@ -64,8 +65,8 @@ impl Awaited {
         self.errands.remove(&errand);
     }
 
-    /// The errands that have the server introduce itself.
-    pub fn errands(&self) -> &BTreeSet<CallKey> {
+    /// The errands that have the server introduce itself, and where each introduction is to be kept.
+    pub fn errands(&self) -> &BTreeMap<CallKey, VariantKey> {
         &self.errands
     }
 }

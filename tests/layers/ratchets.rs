@@ -14,8 +14,8 @@ pub const CEILINGS: [(&str, usize); 9] = [
     ("methods of `Mux` in the largest ring of calls", 2),
     ("files of `src/mux` in its largest circle of imports", 26),
     ("files of `src` in circles of imports", 96),
-    ("open fields of `Call`, `Caller`, `Server`, `Instance`", 86),
-    ("writes to them outside their folders", 110),
+    ("open fields of `Call`, `Caller`, `Server`, `Instance`", 84),
+    ("writes to them outside their folders", 105),
 ];
 
 /// The parts whose fields are theirs alone.

@@ -16,9 +16,11 @@ use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::key::{CallKey, CallerKey, ServerId};
 use crate::mux::Mux;
+use crate::mux::backlog::News;
 use crate::mux::call::Place;
 use crate::mux::offer::Offer;
 use crate::mux::request::Accepted;
+use crate::pool::ties::Subscriber;
 use crate::server::filter::Filter;
 use crate::wire::message::Message;
 use crate::wire::outbox::Topic;
@@ -207,7 +209,9 @@ impl Mux {
     pub(super) fn tell_sessions(&mut self, server: ServerId, message: &Message) -> bool {
         let (method, uri) = (message.method(), message.text(Field::Uri).unwrap_or_default());
         if method != "notifications/resources/updated" {
-            self.announce_to_sessions(server, &method);
+            let told = self.server(server).audience().open().iter().copied().map(Subscriber::Session).collect();
+            let news = News { server, profile: Profile::Modern, scope: None, method: method.into_owned() };
+            self.tell_or_leave(news, told);
             return self.is_followed(server);
         }
         let told = self.server(server).upstream.listened.sessions().told(&uri);

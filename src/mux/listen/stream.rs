@@ -46,6 +46,11 @@ pub struct Upstream {
 }
 
 impl Upstream {
+    /// The streams of modern callers that want to hear of a notification.
+    pub(in crate::mux) fn streams_told(&self, method: &str, uri: &str) -> Vec<CallKey> {
+        self.listened.streams_told(method, uri)
+    }
+
     /// How many resources a legacy caller is subscribed to.
     pub(in crate::mux) fn count(&self, caller: CallerKey) -> usize {
         self.listened.sessions().count(caller)

@@ -1,9 +1,10 @@
 //! Everything that happens to a request is counted once and logged once, whatever happens; what is counted is shown.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::{Arc, LazyLock, Mutex};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing::Dispatch;
 use tracing::subscriber::NoSubscriber;
 use tracing_subscriber::fmt::MakeWriter;
@@ -249,5 +250,41 @@ fn of_a_crowd_the_first_are_told_of_one_by_one_and_all_are_counted() {
         assert_eq!([&proxy.server("echo")["callers"], &proxy.server("other")["callers"]], [521, 1]);
         assert_eq!(proxy.instances("echo")[0]["hosts"], json!(["test"]));
         assert_eq!(proxy.mux.with(|mux| mux.callers_at(&["echo", "all", "other"])), [520, 1, 0]);
+    });
+}
+
+/// The names of all members of a value, but not of maps from reasons, kinds and outcomes to counts.
+fn names(value: &Value, all: &mut BTreeSet<String>) {
+    const COUNTS: [&str; 10] =
+        ["stopped", "starts", "refused", "probes", "leases", "dropped", "ended", "callers_dropped", "reloads", "bytes"];
+    match value {
+        Value::Object(members) => members.iter().for_each(|(name, member)| {
+            all.insert(name.clone());
+            if !COUNTS.contains(&name.as_str()) {
+                names(member, all);
+            }
+        }),
+        Value::Array(items) => items.iter().for_each(|item| names(item, all)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_manual_tells_of_every_member_of_the_status() {
+    play(async {
+        let proxy = proxy().server("echo", legacy(|_| {})).server("bad", unstartable()).start().await;
+        let caller = proxy.legacy(REVISION).connect("echo").await;
+        caller.call("whoami", json!({})).await;
+        proxy.dial("bad").request("tools/list", json!({})).answer().await;
+        let manual = include_str!("../../docs/operating.md");
+        let (_, told) = manual.split_once("\n## Status\n").expect("a section");
+        let (told, _) = told.split_once("\n## ").expect("a section behind it");
+        let mut all = BTreeSet::new();
+        names(&proxy.status(), &mut all);
+        let code = told.split('`').skip(1).step_by(2);
+        let told: BTreeSet<&str> =
+            code.flat_map(|code| code.split(|c: char| !c.is_alphanumeric() && c != '_')).collect();
+        let untold: Vec<&String> = all.iter().filter(|name| !told.contains(name.as_str())).collect();
+        assert!(untold.is_empty(), "docs/operating.md, \"Status\", does not tell of {untold:?}");
     });
 }

@@ -56,3 +56,31 @@ fn the_example_mentions_every_key() {
     assert_eq!(sections, 19);
     assert!(EXAMPLE.contains("mcpServers"));
 }
+
+/// Each key of the example that has a value, by its path, and the value. A key of a server or an endpoint goes without its name.
+fn keys() -> Vec<(String, &'static str)> {
+    let mut above: Vec<(usize, &str)> = Vec::new();
+    let mut keys = Vec::new();
+    for line in EXAMPLE.lines() {
+        let Some((indent, name)) = key(line) else { continue };
+        above.retain(|(depth, _)| *depth < indent);
+        above.push((indent, name));
+        if let Some((_, value)) = line.split_once(": ") {
+            let path = above.iter().map(|(_, name)| *name).collect::<Vec<_>>().join(".");
+            let named = ["servers.files.", "endpoints.files."].iter().find_map(|above| path.strip_prefix(above));
+            keys.push((named.unwrap_or(&path).to_owned(), value.trim()));
+        }
+    }
+    keys
+}
+
+#[test]
+fn the_manual_tells_of_every_key_and_its_default() {
+    let manual = include_str!("../../../../docs/config.md");
+    for (path, default) in keys() {
+        let row = format!("| `{path}` | {default} |");
+        assert!(manual.lines().any(|line| line.starts_with(&row)), "docs/config.md has no row that begins with {row}");
+    }
+    let rows = manual.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(rows, keys().len(), "docs/config.md tells of keys that there are not");
+}

@@ -1,6 +1,6 @@
 //! `cargo bench --bench overhead [-- [--quick] [FILTER]]`: what mcpool costs, against a plain byte relay
 //! (`examples/relay.rs`) before the same server (`examples/echo_server.rs`), in one run. Whoever works on the forwarding
-//! path runs it before and after. The goals are those of the design; figures of a machine are kept in `docs/performance.md`.
+//! path runs it before and after. `docs/performance.md` has the goals, and figures of one machine.
 //!
 //! Relay and mcpool take turns, round by round, and what is printed are medians, so that a busy machine
 //! harms both alike. Every answer is checked for its id and its owner: a wrong one ends the run.

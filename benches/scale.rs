@@ -30,9 +30,10 @@ mod stage;
 /// Whatever goes wrong ends the row with a sentence.
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// Between the least and the most there is of a thing, a message may cost so much more (promise 9).
+/// What a message costs must not grow with what others have: with the most of a thing it may cost this many times as
+/// much as with the least.
 const GOAL_RATIO: f64 = 2.0;
-/// Nobody may stand still for longer, in milliseconds (promise 9).
+/// No caller may stand still for longer because of what one peer sends, in milliseconds.
 const GOAL_PAUSE: f64 = 10.0;
 
 /// How far to go.

@@ -1,5 +1,5 @@
-//! When the earliest of all deadlines may be over. Everything that waits has a deadline and tells the alarm; deadlines
-//! that never come to pass cost nothing but a comparison.
+//! Told of a deadline by whatever waits, in `mux` and in the catalogue; read by `mux::alarm`: when the earliest of all
+//! deadlines may be over. A deadline that is met in time costs nothing but a comparison.
 
 use std::cell::Cell;
 

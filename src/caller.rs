@@ -1,4 +1,5 @@
-//! One connected client, and what is known of it. `mux::callers` takes callers in and lets them go.
+//! Made by `mux::callers` for each connection, and looked at by all of `mux`: one connected client, and what is known
+//! of it.
 
 pub mod access;
 pub mod affinity;

@@ -1,5 +1,5 @@
-//! What mcpool knows of a server without asking it. It is kept on disk, so that callers can connect, initialise
-//! and list without one server process being started.
+//! Kept for each server, and asked by `mux` before anything is asked of an instance: what mcpool knows of the server.
+//! It is kept on disk, so that callers can connect, initialise and list before a process is started.
 
 pub mod collisions;
 mod contents;

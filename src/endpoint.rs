@@ -1,4 +1,4 @@
-//! The side of the clients: where they connect, and what their lines become.
+//! Used by the daemon: the side of the clients, where they connect, and how their lines reach `mux`.
 
 pub mod connection;
 pub mod entrance;

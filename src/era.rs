@@ -1,5 +1,5 @@
-//! Called by `pool` for what a server is told and by `mux` for what a caller said: the only place that knows
-//! how the two eras differ on the wire. Between the two edges there is one kind of call.
+//! Called by `pool` for what a server is told, by `mux` for what a caller said, and by the catalogue for what it keeps:
+//! the only place that knows how the two eras differ on the wire. Inside, there is one kind of call.
 
 pub mod bridge;
 pub mod digest;

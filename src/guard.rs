@@ -1,4 +1,5 @@
-//! What admits calls before anything is queued. It knows no JSON-RPC and no processes.
+//! Called by `mux` before anything is queued: limits, rates and breakers, which admit a call or refuse it. Nothing here
+//! knows JSON-RPC or processes.
 
 pub mod backoff;
 pub mod breaker;

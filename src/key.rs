@@ -1,5 +1,5 @@
-//! Keys of what is connected, running and on its way. Every part may keep the key of another part's thing; a key finds
-//! nothing any more once the thing is gone.
+//! Used by every part: keys of what is connected, running and on its way. A part may keep the key of another part's
+//! thing; the key finds nothing once the thing is gone.
 
 slotmap::new_key_type! {
     /// One connected caller.

@@ -1,7 +1,7 @@
-//! The story of a call: callers above, pools below, and in between everything that has to know both. `endpoint`
-//! brings requests in, instances bring answers back; both end in a method of [`Mux`], which runs to its end
-//! without waiting. What one part wants of a call that another has in hand is posted (`todo`) and done before the turn ends.
-//! Whatever must wait stands somewhere as data, with a deadline: see [`call::Place`].
+//! Called by `endpoint` with what callers say and by instances with what they answer: the story of a call, with callers
+//! above, pools below, and in between everything that has to know both. Both end in a method of [`Mux`], which runs to
+//! its end without waiting. What one part wants of a call that another part has in hand is posted (`todo`) and done
+//! before the turn ends. A call that must wait stands somewhere as data, with a deadline: see [`call::Place`].
 
 pub mod alarm;
 pub mod asks;

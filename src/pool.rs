@@ -1,5 +1,5 @@
-//! Called by `mux` for every call: the instances of one server, the queue before them and their limits. The
-//! pool knows calls by their key and what they need, not what they say.
+//! Kept for each server, and called by `mux` for every call: the instances of one server, the queue before them and
+//! their limits. The pool knows a call by its key and its need, not by what it says.
 
 pub mod asks;
 pub mod elicitations;

@@ -1,5 +1,4 @@
-//! The reply side of a call. `mux` makes it with the call and completes it;
-//! nothing else answers a caller.
+//! Made by `mux` with each call, and completed by it: the caller's side of a call. Nothing else answers a caller.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -14,8 +13,9 @@ use crate::wire::outbox::{Outbox, Topic};
 use crate::wire::scan::Field;
 use crate::wire::splice::Splice;
 
-/// The caller's side of a call: on it come, in order, notifications and one terminal response. Whoever holds
-/// it must answer: a reply that is dropped answers by itself, so that promise 1 does not hang on attention.
+/// The caller's side of a call: on it come, in order, notifications and one terminal response. Whoever holds it must
+/// answer. A reply that is dropped answers by itself, so that every request has its one answer even if a part forgets
+/// it.
 pub struct Reply {
     outbox: Outbox,
     batch: Option<Rc<Batch>>,

@@ -1,4 +1,5 @@
-//! What is known of one server and decided for it alone. Called by `mux`, which tells callers and instances.
+//! Kept by `mux` for each server: what is known of one server and decided for it alone. `mux` tells callers and
+//! instances.
 
 pub mod audience;
 pub mod awaited;

@@ -1,6 +1,6 @@
-//! One line in, one line out. The rest of mcpool reads what arrives through [`message::Message`] and says
-//! what leaves through [`splice::Splice`] and [`outbox::Outbox`]; payloads in between stay the raw bytes
-//! that were received.
+//! Used by whatever reads or writes a peer: one line in, one line out. The rest of mcpool reads what arrives through
+//! [`message::Message`], and says what leaves through [`splice::Splice`] and [`outbox::Outbox`]. Payloads in between
+//! stay the raw bytes that were received.
 
 pub mod flow;
 pub mod frame;

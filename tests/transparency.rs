@@ -1,6 +1,6 @@
-//! Promise 3 of the design as a property: random JSON text, written as no serialiser of ours would, comes out of
-//! the multiplexer byte for byte as it went in, except for the ids and progress tokens that it must rewrite; in
-//! both directions and both eras.
+//! Bytes that mcpool has no reason to change pass unchanged. Random JSON text, written as no serialiser of ours would
+//! write it, comes out of the multiplexer byte for byte as it went in, except for ids and progress tokens, which it
+//! must rewrite; in both directions and both eras.
 //!
 //! `MCPOOL_SEED` picks the seed; `MCPOOL_CASES` says how many exchanges are tried.
 

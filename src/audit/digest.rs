@@ -1,5 +1,5 @@
-//! The digests of arguments: HMAC-SHA-256 (RFC 2104) under a key of this installation's own, so that whoever reads the log
-//! can tell equal arguments from others, and cannot find out by trying what they were.
+//! Called by `audit`: the digests of arguments, HMAC-SHA-256 (RFC 2104) under a key of this installation's own. Whoever
+//! reads the log can recognise equal arguments, and cannot find out by trying what they were.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};

@@ -1,5 +1,5 @@
-//! The file of the audit log: its own user's alone, no link, turned at a size. What could not be written whole is taken
-//! back, so that there is never half a line.
+//! Called by the writer of the audit log: its file. It is its own user's alone, no link, and turned at a size. A line
+//! that could not be written whole is taken back, so that there is never half a line.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! One line of the audit log.
+//! Called by `audit` for each request that ended: its line in the audit log.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,5 +1,5 @@
-//! The thread that writes the audit log. What cannot be written is counted; where each line is required, it is kept and tried
-//! again until it can be, and calls are refused meanwhile.
+//! Started by `audit`: the thread that writes the audit log. A line that cannot be written is counted. Where each line
+//! is required, it is kept and tried again, and calls are refused meanwhile.
 
 use std::io;
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
-//! What a caller may do, decided in one place: pure functions of what its endpoint names, of who it is, and of what it
-//! wants. An endpoint that names something allows that and nothing else (decision 11).
+//! Called by `mux` for each request, notification and subscription, and for each item of a list that is shown: what a
+//! caller may do, decided in one place. These are pure functions of what its endpoint names, of who it is, and of what
+//! it wants. An endpoint that names something allows that and nothing else (decision 11).
 
 use crate::caller::names::matches;
 use crate::config::{Access, Named, Roots};

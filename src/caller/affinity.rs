@@ -1,4 +1,5 @@
-//! What one caller has used of each server. They are few, so that they are searched one by one.
+//! Kept by each caller, and told of each call that is sent: which instance of each server it used last, and its rate
+//! there. A caller uses few servers, so they are searched one by one.
 
 use crate::guard::rate::Limiter;
 use crate::key::{InstanceKey, ServerId};

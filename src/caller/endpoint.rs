@@ -1,4 +1,4 @@
-//! What callers connect to.
+//! Made by `mux` from the config, and held by each caller: what callers connect to, with its servers and its rules.
 
 use std::rc::Rc;
 use std::time::Duration;

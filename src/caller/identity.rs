@@ -1,4 +1,5 @@
-//! Who a caller is, and which rules of an endpoint are for it.
+//! Made by `endpoint::identity` for each connection; asked when a caller is taken in, and by `check --as`: who a caller
+//! is, and which rule of an endpoint applies to it.
 
 use crate::caller::names::matches;
 use crate::config::{Rule, Who};

@@ -1,5 +1,5 @@
-//! Called by `mux` where an instance or a call fails: whose calls that may have been. Shared state is moved by shared
-//! evidence only, so it is told who met what.
+//! Called by `mux` where an instance or a probe fails: whose calls were concerned. State that callers share is moved by
+//! evidence of several of them only, so breakers are told who met what.
 
 use slotmap::SlotMap;
 

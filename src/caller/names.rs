@@ -1,4 +1,5 @@
-//! Called where lists are shown: an item as a caller sees it, whatever its endpoint names and whoever has the same already.
+//! Called by `mux` where lists are shown: an item as a caller sees it. Items that its endpoint does not name, or whose
+//! name another server has already, are left out.
 
 use std::borrow::Cow;
 use std::collections::HashSet;

@@ -1,4 +1,4 @@
-//! What is known of a caller's roots.
+//! Kept by each caller, and told by `mux::asks`: what is known of its roots, and whether it has been asked for them.
 
 use std::time::Duration;
 

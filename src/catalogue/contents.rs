@@ -1,5 +1,5 @@
-//! What stands in a list, with what was found out of it. Lists that hold the same share it: most servers offer all kinds of
-//! clients the same.
+//! Made for each list that is fetched or read from disk: its items, and what was found out about them. Lists with the
+//! same items share it, since most servers offer the same to all clients.
 
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};

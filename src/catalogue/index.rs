@@ -1,5 +1,6 @@
-//! Called by the catalogue: what is looked up in a list for a call, found without a look at its items. Made once for each
-//! list: its names and addresses when it comes, how endpoints of several servers show it when one of them does.
+//! Made once for each list, and asked by `catalogue::lookup` and `mux::lists`: how a name or an address in a call finds
+//! its item without reading the list. The names that endpoints of several servers show are added when one of them shows
+//! the list.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! The items of a list as its server wrote them, kept once, and where each stands.
+//! Kept by the contents of a list: the items as their server wrote them, once, and where each stands.
 
 use bytestring::ByteString;
 use serde::de::Error as _;

@@ -1,4 +1,5 @@
-//! Under which what a server offers is filed.
+//! Made by `mux::offer` for each caller and server: the key under which the catalogue files what the server offers, and
+//! to whom it may be shown.
 
 use serde::{Deserialize, Serialize};
 

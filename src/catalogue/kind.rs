@@ -1,4 +1,5 @@
-//! The four lists that a server may offer: how each is asked for, and how its items are told apart.
+//! Used wherever lists are fetched, kept and shown: the four lists that a server may offer, how each is asked for, and
+//! how its items are told apart.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! A list of a server, and the pages that it is read from.
+//! Made by `mux::lists` page by page, and kept in the catalogue: one list of a server, and for how long it is believed.
 
 use std::collections::HashSet;
 use std::fmt::Write;

@@ -1,5 +1,5 @@
-//! What requests name, looked up in all that a server was seen to offer, to whatever kind of clients. Called for calls, so
-//! nothing here reads a list.
+//! Called by `mux` for calls: what a request names, looked up in everything that a server was seen to offer to any kind
+//! of client. Nothing here reads a list.
 
 use std::rc::Rc;
 

@@ -1,5 +1,5 @@
-//! Names on an endpoint of several servers: `SERVER__NAME`, within the 64 characters of `[A-Za-z0-9_-]` that
-//! hosts accept. Pure functions; nothing is remembered, so a name means the same before and after a restart.
+//! Called wherever endpoints of several servers show or read a name: `SERVER__NAME`, within the 64 characters of
+//! `[A-Za-z0-9_-]` that hosts accept. These are pure functions, so a name means the same before and after a restart.
 
 use std::borrow::Cow;
 

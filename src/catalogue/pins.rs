@@ -1,5 +1,5 @@
-//! What was approved, as it is kept in a file beside the catalogue: by the server's name in its config, so that another
-//! version of a server is held to what the one before offered.
+//! Kept by `mux::pins` for each server with `pin`: the tools that were approved, in a file beside the catalogue. The
+//! file goes by the server's name in the config, so that another version of its command is held to what was approved.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

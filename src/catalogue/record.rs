@@ -1,5 +1,5 @@
-//! What is known of a server as it is kept on disk. It shares the texts of what it was made from, so that another thread
-//! can write it.
+//! Made by the catalogue for its file: what is known of a server as it is written to disk. It shares its texts with the
+//! catalogue, so that another thread can write it.
 
 use bytestring::ByteString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -1,4 +1,5 @@
-//! A page of a list as a caller gets it, put together from the lists of one or several servers.
+//! Called by `mux::lists`: one page of a list as a caller gets it, put together from the lists of one or several
+//! servers.
 
 use std::fmt::Write;
 

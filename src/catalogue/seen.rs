@@ -1,5 +1,5 @@
-//! Kept in the catalogue, and asked by `pool/lease.rs`: whether a legacy server asks its clients in the middle of calls, as far
-//! as that was seen.
+//! Kept in the catalogue, and asked by `pool::lease`: whether a legacy server was seen to ask its clients in the middle
+//! of calls.
 
 use serde::{Deserialize, Serialize};
 

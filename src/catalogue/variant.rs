@@ -1,4 +1,5 @@
-//! What a server offers to clients of one kind, as far as that is known.
+//! Kept by the catalogue for each kind of client (`catalogue::key`): how a server introduced itself to it, and its
+//! lists.
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -84,7 +84,7 @@ pub struct RateLimit {
     pub kinds: Option<Rate>,
 }
 
-/// Which calls are sent again when their instance ends (promise 4).
+/// Which calls are sent again when their instance ends. A call that may do harm twice never is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retry {
     /// How often one call is sent again.

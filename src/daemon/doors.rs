@@ -1,4 +1,5 @@
-//! The sockets that callers come in by: one for each endpoint, opened, handed on and closed as the config says.
+//! Made by the daemon, and changed by `daemon::reload`: the sockets by which callers come in, one for each endpoint,
+//! opened, handed on and closed as the config says.
 
 use std::cell::RefCell;
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! Another config while the daemon runs: read and checked whole, then put in force whole or not at all.
+//! Called by the daemon when its config changed, on SIGHUP and on `mcpool reload`: another config while it runs. The
+//! config is read and checked whole, then put in force whole or not at all.
 
 use super::doors::Doors;
 use crate::config::Config;

@@ -1,6 +1,6 @@
-//! Tells when the text of the config file has changed, or whether others can write it. Editors put a new file in the place of the old one, and
-//! orchestrators turn a link that stands somewhere on the way, so the directories are watched, not the file; whether
-//! that meant anything is told by a digest of the text.
+//! Started by the daemon: tells when the text of the config file has changed, or whether others can write it. Editors
+//! put a new file in the place of the old one, and orchestrators turn a link on the way, so the directories are watched
+//! and not the file. A digest of the text tells whether anything changed.
 
 use std::collections::BTreeSet;
 use std::fs;

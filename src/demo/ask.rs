@@ -1,4 +1,4 @@
-//! What the tools ask of a caller in the middle of a call, as either era puts it.
+//! Called by the tools of the demo servers: what they ask of a caller in the middle of a call, as either era puts it.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;

@@ -1,4 +1,5 @@
-//! Resources, prompts and completion: what both demo servers show beside their tools, and the pages of a list.
+//! Called by both demo servers: resources, prompts and completion, which they show beside their tools, and the pages of
+//! a list.
 
 use serde::Deserialize;
 use serde_json::{Value, json};

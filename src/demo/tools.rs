@@ -1,4 +1,4 @@
-//! The list of tools, for `tools/list` and for the check of a call's name.
+//! Called by both demo servers: the list of tools, for `tools/list` and for the check of a call's name.
 
 use serde_json::{Map, Value, json};
 

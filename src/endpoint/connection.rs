@@ -1,5 +1,5 @@
-//! Called by the listener, and for stdio, with each caller's streams: reads its lines, refuses what is no
-//! message, and hands the rest to the multiplexer; writes what is said to it.
+//! Called by `daemon::doors` for each caller on a socket, and by the daemon for `serve --stdio`: reads a caller's
+//! lines, answers those that are not messages, hands the rest to `mux`, and writes what is said to the caller.
 
 use std::future::pending;
 use std::io;

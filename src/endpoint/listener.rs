@@ -1,5 +1,5 @@
-//! Called by the daemon: sockets that callers connect to. A socket is guarded by a lock beside it, held as long
-//! as its daemon lives, so that a stale socket can be replaced and a live one never is.
+//! Called by `daemon::doors`, the admin socket and the socket of metrics: a socket on which others connect. A lock
+//! beside it is held as long as its daemon lives, so that a stale socket is replaced and a live one never is.
 
 use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};

@@ -1,5 +1,5 @@
-//! Called by `mux` where a caller and a server speak different eras, or different revisions of one: what one of
-//! them wrote, in the words of the other. Pure functions from raw JSON to raw JSON; a payload is carried as the
+//! Called by `mux` where a caller and a server speak different eras, or different revisions of one: what one of them
+//! wrote, in the words of the other. These are pure functions from raw JSON to raw JSON. A payload is carried as the
 //! very text that it is, and numbers are never read.
 
 pub mod answer;

@@ -1,4 +1,4 @@
-//! Called by breakers and pools: how long to leave something alone that failed.
+//! Called by breakers and pools: how long something that failed is left alone.
 
 use std::time::Duration;
 

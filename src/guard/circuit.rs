@@ -1,5 +1,5 @@
-//! Called by `guard::breaker` for each party whose calls it may refuse: closed, open for a while, or half open while one
-//! call tries. How much evidence is enough to open it is not decided here.
+//! Called by `guard::breaker` for each party whose calls it may refuse: closed, open for a while, or half open while
+//! one call tries. The breaker decides how much evidence opens it.
 
 use std::rc::{Rc, Weak};
 use std::time::Duration;

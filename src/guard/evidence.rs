@@ -1,5 +1,5 @@
-//! Called by `guard::breaker`, and for calls that an instance leaves unanswered: what failed in a row, and who met it. What one party alone met says nothing against a server
-//! that serves others too.
+//! Called by `guard::breaker`, and by `pool::health` for calls that an instance leaves unanswered: what failed in a
+//! row, and who met it. What one party alone met says nothing against a server that serves others too.
 
 use crate::guard::principal::Principal;
 

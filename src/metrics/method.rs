@@ -1,5 +1,5 @@
-//! The methods that calls are counted by: those of the specification's revisions, and one more for all others, since
-//! callers choose what they call.
+//! Called by accounts of calls: the methods that calls are counted by. These are the methods of the specification's
+//! revisions, and one more for all others, since callers choose what they call.
 
 /// The requests of callers in all revisions, and the tasks of an extension.
 const KNOWN: [&str; 20] = [

@@ -1,5 +1,5 @@
-//! How long things took: a histogram of plain cells, since every call adds to two of them. The recorder's own keep each
-//! time by itself until somebody sorts them.
+//! Called by the account of a server: how long things took, as a histogram of plain cells, since every call adds to two
+//! of them. The recorder's own histogram keeps each time by itself until somebody sorts them.
 
 use std::fmt::Write;
 use std::time::Duration;

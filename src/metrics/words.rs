@@ -1,4 +1,4 @@
-//! Counts by reason. The reasons are words of ours, a dozen at most, so that looking through them is quick.
+//! Called by `metrics`: counts by reason. The reasons are a dozen fixed words, so that looking through them is quick.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! The one timer: wakes `mux::sweep` when the earliest deadline may be over.
+//! Started by `mux` once: the one timer, which runs `mux::sweep` when the earliest deadline may be over.
 
 use std::rc::Rc;
 use std::time::Duration;

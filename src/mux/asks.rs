@@ -1,6 +1,6 @@
-//! Questions that servers ask in the middle of a call: to whom they belong, and their answers back. A legacy
-//! ask names no call; an ask whose owner is not certain is held until it is, and refused if it never becomes
-//! so. Nothing is guessed (design, section 4).
+//! Called by `mux::heard` when a legacy server asks its client something, and by `mux::request` when a caller answers:
+//! to whom each question belongs, and the answer's way back. A legacy question names no call. mcpool holds it until its
+//! owner is certain, and refuses it if that never happens; it does not guess.
 
 pub mod roots;
 mod roots_in_calls;

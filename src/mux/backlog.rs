@@ -1,6 +1,6 @@
-//! Work that one event brings about and that may be much: notices to thousands of callers, subscriptions of an instance that
-//! ended. It is done in slices, in its order. The first slice belongs to the turn that made the work; a task of its own goes
-//! on with the rest, and lets others have their turns in between.
+//! Called by `mux` for work that one event brings about and that may be much: notices to thousands of callers,
+//! subscriptions of an instance that ended. It is done in slices, in order. The first slice belongs to the turn that
+//! made the work. A task of its own does the rest, and lets other turns run in between.
 
 use std::collections::VecDeque;
 use std::rc::Rc;

@@ -1,6 +1,8 @@
-//! Calls between a caller of one era and a server of the other. A call is translated once on its way in and its
-//! answer once on its way out (`era::bridge` has the words); inside it is a call like any other. What remains is
-//! that the eras ask differently: a legacy server sends its caller a request, a modern one ends the call with its
+//! Called by `mux::request` for a call between a caller of one era and a server of the other. The call is translated
+//! once on its way in and its answer once on its way out (`era::bridge` has the words); inside it is a call like any
+//! other.
+//!
+//! The eras also ask differently: a legacy server sends its caller a request, a modern one ends the call with its
 //! questions. `questions`, `held` and `comeback` turn the first into the second, `rounds` the second into the first.
 
 mod across;

@@ -1,4 +1,5 @@
-//! What is known of one call while it is on its way.
+//! Made by `mux` for each request that is sent on, and kept in `Mux::calls` until it is answered: what is known of one
+//! call on its way.
 
 use std::rc::Rc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Called by `endpoint::connection`: who is connected, and what is known of each.
+//! Called by `endpoint::connection` when a caller comes, closes its input or leaves: takes callers in, and lets go of
+//! what was kept for them.
 
 use std::rc::Rc;
 

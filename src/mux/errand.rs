@@ -1,4 +1,6 @@
-//! Requests of mcpool's own. They take the same way as calls do: queue, lease, instance, answer or deadline.
+//! Called by the parts of `mux` that ask a server something on mcpool's own account: introductions, lists, probes, log
+//! levels, streams, subscriptions. These requests take the same way as calls do: queue, lease, instance, answer or
+//! deadline.
 
 use std::rc::Rc;
 

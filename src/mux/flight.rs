@@ -1,4 +1,5 @@
-//! The way of a call to an instance: placed, queued if need be, leased, sent.
+//! Called by `mux::request`, and whenever a call that waited can go on: the way of a call to an instance. It is placed,
+//! queued if necessary, leased and sent.
 
 use tokio::time::Instant;
 

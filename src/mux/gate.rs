@@ -1,4 +1,5 @@
-//! Before a call is queued: what a server's rate limits and breakers say. What opens and closes breakers is in `verdict`.
+//! Called by `mux::request` and `mux::flight` before a call is queued: what its server's rate limits and breakers say.
+//! `mux::verdict` opens and closes the breakers.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! What instances say: every line of a server comes in here and is an answer, a request, a notification, or
-//! none of these and then dropped, counted and logged.
+//! Called with every line of an instance: it is an answer, a request or a notification, and goes on to the part that
+//! deals with it. Anything else is dropped, counted and logged.
 
 use bytes::Bytes;
 

@@ -1,4 +1,5 @@
-//! The life of an instance as callers feel it: ready, failed to start, gone.
+//! Called with what happens to an instance: it is ready, failed to start, does not read, or is gone. It settles what
+//! that means for the calls that it has and for those that wait.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
-//! `initialize` and `server/discover`: answered from the catalogue; where that knows nothing yet, an instance is
-//! started, which introduces itself.
+//! Called by `mux::request` for `initialize` and `server/discover`: answers them from the catalogue. If the catalogue
+//! knows nothing yet, an instance is started, which introduces itself; other requests that need to know the server's
+//! era wait for that too.
 
 use std::fmt::Write;
 

@@ -1,6 +1,7 @@
-//! Where an endpoint allows only what it names, a tool or prompt must also be one that its server lists, by the name
-//! that it is listed under: what a server does for a name that it never told of, nobody decided about. Where tools are
-//! pinned and changes refused, a call waits until the list was seen that tells whether its tool has changed.
+//! Called by `mux::request` before a call is sent: whether the tool or prompt that it names is one that its server
+//! lists. On an endpoint that allows only what it names, it must be, by the name under which it is listed: nobody
+//! decided about anything else. Where tools are pinned and changes refused, a call waits until the list was seen that
+//! shows whether its tool has changed.
 
 use super::Mux;
 use super::call::Place;

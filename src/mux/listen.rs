@@ -1,6 +1,7 @@
-//! `subscriptions/listen` of modern callers (revision 2026-07-28, page "Subscriptions"): one stream to each server
-//! for all of them, wide enough for what they want together, fanned out under each caller's own
-//! `subscriptionId`. When it ends with its instance, another is opened and the callers never notice.
+//! Called by `mux::request` for `subscriptions/listen` of modern callers (revision 2026-07-28, page "Subscriptions").
+//! mcpool keeps one stream to each server for all of them, wide enough for what they want together, and passes on what
+//! comes under each caller's own `subscriptionId`. When a stream ends with its instance, another is opened and the
+//! callers never notice.
 
 mod across;
 mod moved;

@@ -1,5 +1,5 @@
-//! The four lists: answered from the catalogue, fetched with all their pages where that is old, one fetch at a
-//! time however many callers ask.
+//! Called by `mux::request` for the four lists: answers them from the catalogue. An old list is fetched first, with all
+//! its pages, and once however many callers ask.
 
 mod fetch;
 

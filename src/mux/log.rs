@@ -1,5 +1,6 @@
-//! Log messages of servers: each caller has a level of its own, a server the most verbose one that anyone wants.
-//! A log line names no call, so it is delivered only where one caller alone can be meant.
+//! Called for `logging/setLevel` of callers and for log lines of servers. Each caller has a level of its own; a server
+//! gets the most verbose one that any of them wants. A log line names no call, so it is delivered only where it can be
+//! meant for one caller alone.
 
 use super::Mux;
 use super::bridge::Bridge;

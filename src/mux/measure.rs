@@ -1,5 +1,5 @@
-//! Called by `admin` when somebody wants to know what is there, and by the rest of `mux` to tell the account of a call
-//! where it is.
+//! Called by `admin::http` when Prometheus reads: counts what is there. The rest of `mux` calls it to note in a call's
+//! account where the call is.
 
 use super::Mux;
 use super::call::{Call, Source};

@@ -1,4 +1,4 @@
-//! Notifications, in both directions: each goes to the one that it belongs to, or nowhere.
+//! Called with every notification, of callers and of servers: each goes to the one that it belongs to, or nowhere.
 
 use std::collections::BTreeSet;
 

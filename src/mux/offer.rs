@@ -1,6 +1,6 @@
-//! Called wherever a caller meets a server: in which era the server is used for that caller, what its instances
-//! are told then, and where what it offers stands in the catalogue. A server that speaks the caller's era is used
-//! in it, and nothing is translated; one that lacks it is used in the other (`mux::bridge`).
+//! Called wherever a caller meets a server: in which era the server is used for that caller, what its instances are
+//! told then, and where the catalogue keeps what it offers. A server that speaks the caller's era is used in it, and
+//! nothing is translated; one that lacks it is used in the other (`mux::bridge`).
 
 use super::Mux;
 use super::call::Call;

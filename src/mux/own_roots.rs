@@ -1,5 +1,5 @@
-//! Called where a modern server ends a modern caller's call with questions, on an endpoint that says itself which roots its
-//! callers have: the server gets those, and the caller is asked only what else there is.
+//! Called by `mux::complete` where a modern server ends a modern caller's call with questions, on an endpoint that
+//! fixes its callers' roots. The server gets those roots, and the caller is asked only the other questions.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,7 @@
-//! Things that servers keep for one caller and name by an id of their own: tasks (revision 2025-11-25, page
-//! "Tasks", and the extension `io.modelcontextprotocol/tasks`) and elicitations that end on a web page. What is
-//! said of them later goes to that caller, and requests about a task only to the instance that has it.
+//! Called by `mux::request` for requests about tasks and by `mux::complete` for answers that create something: what
+//! servers keep for one caller under an id of their own. These are tasks (revision 2025-11-25, page "Tasks", and the
+//! extension `io.modelcontextprotocol/tasks`) and elicitations that end on a web page. News of one goes to its caller
+//! alone, and a request about a task only to the instance that has it.
 
 mod gather;
 mod tasks;

@@ -1,6 +1,7 @@
-//! Called when a list of tools comes, when a tool is called or listed, and by `admin`: what the tools of a server were when
-//! they were approved. The first list counts as approved. A tool that changes later, appears later, or is another one for
-//! another kind of clients is marked, and with `pin: refuse` neither shown nor called until the operator approves it.
+//! Called when a list of tools comes, when a tool is called or listed, and by `admin` for `mcpool approve`: what the
+//! tools of a server were when they were approved. The first list counts as approved. A tool is marked if it changes
+//! later, appears later, or is another one for another kind of clients. With `pin: refuse` it is neither shown nor
+//! called until the operator approves it.
 
 use std::collections::BTreeSet;
 use std::path::Path;

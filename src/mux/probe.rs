@@ -1,6 +1,6 @@
-//! Called by the sweep: whether an instance that says nothing still answers, idle or busy. A busy one proves itself by any
-//! word. Servers exist that ignore `ping`, so what does not answer one is asked for a list before anything is held against
-//! it.
+//! Called by the sweep: asks an instance that says nothing, idle or busy, whether it still answers. Any word of a busy
+//! one counts. Some servers ignore `ping`, so an instance that does not answer it is asked for a list before anything
+//! is held against it.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Called by the sweep and by whoever measures memory: instances that are stopped or replaced though nothing is wrong.
+//! Called by the sweep, and by the daemon when it has measured memory: stops and replaces instances that work, because
+//! they are idle, old or large.
 
 use std::collections::HashMap;
 use std::time::Duration;

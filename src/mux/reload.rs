@@ -1,6 +1,6 @@
-//! Called by the daemon with a config that was read anew and is free of mistakes: puts it in force without a gap. What did
+//! Called by the daemon with a config that was read again and has no mistakes: puts it in force without a gap. What did
 //! not change stays as it is, with its instances. A server that is started in another way is replaced: a new one takes
-//! its place, the old one is retired (`mux::retire`). Whoever sees something else now is told.
+//! its place, and the old one is retired (`mux::retire`). Callers that see something else now are told.
 
 use std::fmt;
 use std::rc::Rc;

@@ -1,4 +1,5 @@
-//! Called for each call whose instance is gone: whether it is sent again (promise 4), and then does so.
+//! Called for each call whose instance is gone: sends it again, or fails it. A call is sent again only if nothing of it
+//! had reached the instance, or if doing it twice does no harm.
 
 use super::Mux;
 use super::call::{Call, Place, Source};

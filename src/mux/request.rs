@@ -1,5 +1,5 @@
-//! What callers say: every message of a caller comes in here. Requests are admitted, then answered here or sent
-//! on their way.
+//! Called by `endpoint::connection` with every message of a caller. A request is admitted, then answered here or sent
+//! on its way; notifications and answers go to their own parts.
 
 use std::rc::Rc;
 

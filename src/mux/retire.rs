@@ -1,5 +1,6 @@
-//! Servers and endpoints that a reload took away. What runs there may end, until `drain` is over; what only waits goes to
-//! whatever has taken their place, or is refused; nothing new goes there.
+//! Called by `mux::reload` for servers and endpoints that a changed config took away. Calls that run there may end,
+//! until `drain` is over. Calls that only wait go to the server that took its place, or are refused. Nothing new goes
+//! there.
 
 use tokio::time::Instant;
 

@@ -1,4 +1,5 @@
-//! Which server a request is for, and what the server calls the thing that the request names.
+//! Called by `mux::request` for every request that is sent on: which server it is for, and what that server calls the
+//! thing that the request names.
 
 use super::Mux;
 use crate::caller::endpoint::Endpoint;

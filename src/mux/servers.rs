@@ -1,6 +1,7 @@
-//! The servers as the multiplexer keeps them. A `ServerId` is the place of one and stays as it is: a reload adds servers
-//! behind the others, and retires those that are changed or gone. When nothing refers to a retired one any more its
-//! place is taken by the next, so that reloading for years takes up no more than the most servers there ever were at once.
+//! Used by all of `mux`: the servers as it keeps them. A `ServerId` is a place in the list. A reload adds servers
+//! behind the others, and retires those that changed or are gone. When nothing refers to a retired server any more, the
+//! next new one takes its place, so that reloading for years needs no more places than the most servers there ever were
+//! at once.
 
 use std::path::Path;
 use std::rc::Rc;

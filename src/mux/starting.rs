@@ -1,5 +1,5 @@
-//! Called by `sweep` for every instance that is starting: how long that may take, and what becomes of those who wait for
-//! one that takes longer. A start that writes goes on without them, and serves whoever comes next.
+//! Called by the sweep for every instance that is starting: how long that may take, and what happens to callers that
+//! wait for one that takes longer. A start that writes goes on without them, and serves the next caller.
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
-//! The `requestState` of a modern server that goes out to a modern caller and comes back: it is to reach the instance
-//! that issued it, since servers seal it with a key of the process (design, section 4). The server's own is hidden in
-//! ours, so that nobody can use it elsewhere, or have a call sent to an instance that did not ask for it.
+//! Called by `mux::complete` and `mux::request` for the `requestState` that a modern server hands out through a modern
+//! caller. It must come back to the instance that issued it, since servers seal it with a key of the process. mcpool
+//! hides the server's state in one of its own, so that nobody can use it elsewhere, or have a call sent to an instance
+//! that did not ask for it.
 
 use sha2::{Digest, Sha256};
 

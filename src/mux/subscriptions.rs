@@ -1,6 +1,6 @@
-//! `resources/subscribe` of callers to legacy servers. A request takes the way of a call; when it has come to an instance,
-//! `server::subscriptions` says what is to be done with it: the instance is subscribed once for all callers, and
-//! unsubscribed when the last one leaves.
+//! Called by `mux::request` for `resources/subscribe` and `resources/unsubscribe` of callers to legacy servers. The
+//! request takes the way of a call. When it has come to an instance, `server::subscriptions` says what is done with it:
+//! the instance is subscribed once for all callers, and unsubscribed when the last one leaves.
 
 mod takeover;
 

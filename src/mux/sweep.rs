@@ -1,5 +1,5 @@
-//! What time brings about: deadlines of calls, asks, handshakes and roots, idle instances. Called by the alarm;
-//! everything that is due is done, and the next time to look is told.
+//! Called by the alarm: does everything that is due, and tells when to look again. Deadlines of calls, questions,
+//! handshakes and roots end here, and idle instances are found.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
-//! What a turn still owes before it ends. Whatever one part wants of a call or a server that another part has in hand is
-//! posted here instead of called: so nobody finds gone what it still holds, and no two parts call each other in a ring.
-//! `mux::turn` does what was posted, in this order, before the turn ends.
+//! Posted to by all of `mux`, and worked off by `mux::turn`: what a turn still owes before it ends. One part posts what
+//! it wants of a call or a server that another part has in hand, instead of calling that part. So no part loses what it
+//! still holds, and no two parts call each other in a ring.
 
 use std::collections::{BTreeSet, VecDeque};
 

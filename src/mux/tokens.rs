@@ -1,6 +1,6 @@
-//! Called wherever mcpool gives a caller something to come back with: sealed to the caller, to what it belongs to and
-//! to an expiry, and honoured for nothing else. Whoever restarts the daemon has another key, so that what an earlier
-//! one gave is refused with the reason.
+//! Called wherever mcpool gives a caller something to come back with: seals it to the caller, to what it belongs to and
+//! to an expiry, and honours it for nothing else. A new daemon has another key, so what an earlier one gave is refused
+//! with the reason.
 
 use std::cell::Cell;
 use std::time::Duration;

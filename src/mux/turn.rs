@@ -1,5 +1,6 @@
-//! A turn of the one thread: a message comes in, and everything that follows from it is done before the next one is looked
-//! at. Nothing in it waits. What must wait stands somewhere as data, with a deadline.
+//! Called with everything that happens: one turn of the one thread. A message comes in, and everything that follows
+//! from it is done before the next one is looked at. Nothing in a turn waits. A call that must wait stands somewhere as
+//! data, with a deadline.
 
 use super::Mux;
 use super::call::Place;

@@ -1,4 +1,4 @@
-//! What becomes of calls says whether a server is well: who is heard, and what follows from it
+//! Called when a call ends: what its outcome says about the health of its server, and what follows for the breakers
 //! ([decision 9](../../docs/decisions/0009-what-counts-against-a-server.md)).
 
 use std::borrow::Cow;

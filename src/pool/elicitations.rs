@@ -1,4 +1,5 @@
-//! Kept by `mux/owned.rs` for each server: for whom the elicitations are that end on a web page, until their server says that one did.
+//! Kept by `mux::owned` for each server: for whom an elicitation is that ends on a web page, until the server says that
+//! it is done.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;

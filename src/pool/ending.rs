@@ -1,4 +1,5 @@
-//! How instances end: drained, stopped, buried; and how one goes on after all.
+//! Called by `mux` when an instance is to end: it is drained, stopped and buried. Also how a drained one goes on after
+//! all.
 
 use tokio::time::Instant;
 

@@ -1,4 +1,5 @@
-//! One running copy of a server, as the pool and `mux` know it. What runs its process is in `pool::launch`.
+//! Kept by the pool for each process: one running copy of a server, as the pool and `mux` know it. `pool::launch` runs
+//! its process.
 
 use tokio::time::Instant;
 
@@ -327,8 +328,8 @@ impl Instance {
         self.tasks > 0 || self.asks.awaits_calls(clock::now())
     }
 
-    /// Whose an ask is that names no call: the caller with calls in flight if there is one only, or the only one that ever
-    /// used the instance (design, section 4).
+    /// Returns whose an ask is that names no call: the caller with calls in flight if there is only one, or the only
+    /// caller that ever used the instance.
     pub fn owner(&self, at: Instant) -> InFlightOf {
         self.owner_among(self.pending.talked_of(at))
     }

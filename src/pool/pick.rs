@@ -1,4 +1,5 @@
-//! Called by the pool for every call: which instance it goes to, as a pure function (design, section 4).
+//! Called by `pool::placing` for every call: which instance it goes to, as a pure function of how each instance looks
+//! to that call.
 
 use std::time::Duration;
 

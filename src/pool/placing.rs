@@ -1,5 +1,5 @@
-//! Called by `mux` for every call: which instance it gets, at once or after it has waited. What is decided is in `pick`, who
-//! comes first in `queue`; here it is done.
+//! Called by `mux::flight` for every call: gives it an instance, at once or after it has waited. `pick` decides which,
+//! and `queue` who is next.
 
 use std::time::Duration;
 

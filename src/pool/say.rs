@@ -1,4 +1,4 @@
-//! What an instance is told: calls of callers, and what mcpool itself has to say.
+//! Called by `mux`: writes to an instance, both the calls of callers and what mcpool itself has to say.
 
 use bytes::Bytes;
 use compact_str::ToCompactString;

@@ -1,4 +1,4 @@
-//! Who is tied to an instance: those who use it, and those who listen to it.
+//! Used by instances and by the parts of `mux` that keep subscriptions: who uses an instance, and who listens to it.
 
 use crate::key::{CallKey, CallerKey};
 

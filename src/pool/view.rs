@@ -1,4 +1,4 @@
-//! How a call sees an instance when it picks one.
+//! Made by `pool::placing` for a call and each instance: how the instance looks to a call that needs one.
 
 use tokio::time::Instant;
 

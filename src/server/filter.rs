@@ -1,4 +1,4 @@
-//! Called by `mux::listen`: what is listened to: read from a request, joined over callers, granted by a server.
+//! Called by `mux::listen`: what is listened to, read from a request, joined over callers, or granted by a server.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! Called by `mux::listen`: what is listened to at one server by those who want an instance of it to be there, kept as who
-//! wants what, so that one who comes or goes costs what it wants. The stream to the server has to carry the union.
+//! Kept for each server, and called by `mux::listen`: what callers listen to at the server. It is kept by caller, so
+//! that one that comes or goes costs what it wants. The stream to the server carries the union.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;

@@ -1,5 +1,5 @@
-//! Called by `mux::listen`: who is told of resources of a modern server by the one stream to it, by resource and by who it
-//! is: legacy callers that are subscribed, and streams of modern callers.
+//! Kept in `server::listened`: who is told of resources of a modern server by the one stream to it, by resource and by
+//! caller. These are subscribed legacy callers and streams of modern callers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;

@@ -1,5 +1,6 @@
-//! Called by `mux::subscriptions`: who hears of which resource through which instance of a legacy server, and who waits for an
-//! instance that could say it. What each subscriber has is kept by subscriber too, so that leaving costs what it had.
+//! Kept for each legacy server, and called by `mux::subscriptions`: who hears of which resource through which instance,
+//! and who waits for an instance that could tell. It is kept by subscriber too, so that leaving costs what the
+//! subscriber had.
 
 mod strays;
 mod topic;

@@ -1,4 +1,4 @@
-//! Called by the outboxes of all callers, or of all instances: what has been written to them, and what waits for them.
+//! Called by the outboxes of all callers, or of all instances: how many bytes were written to them, and how many wait.
 
 use std::cell::Cell;
 

@@ -1,5 +1,5 @@
-//! Called by whoever reads a peer (`endpoint::connection`, `pool::instance`, `cli::connect`): cuts a byte stream
-//! into lines of bounded length. While nothing arrives it holds no buffer, so idle peers cost nothing.
+//! Called by whatever reads a peer (`endpoint::connection`, `endpoint::entrance`, `pool::launch`, `cli::client`): cuts
+//! a byte stream into lines of bounded length. It holds no buffer while nothing arrives, so idle peers cost nothing.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;

@@ -1,5 +1,5 @@
-//! Called by the readers of callers and of instances: a line that has begun, and until when it may take. A line that keeps
-//! coming gets as much time again, at a rate that brings it to an end.
+//! Called by the readers of callers and of instances: a line that has begun, and how long it may take. A line that
+//! keeps coming gets as much time again, at a rate that brings it to an end.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
-//! Ids have types: what a caller chose, what mcpool chose towards a server, what mcpool chose towards a
-//! caller. A caller's id where a [`WireId`] belongs does not compile.
+//! Used wherever a message is answered: ids have types. There is one for what a caller chose, one for what mcpool chose
+//! towards a server, and one for what it chose towards a caller. A caller's id where a [`WireId`] belongs does not
+//! compile.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;

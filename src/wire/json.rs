@@ -47,8 +47,9 @@ impl<'a> Reader<'a> {
         self.text.get(self.at).copied()
     }
 
-    /// Skips white space. CR is none here, though JSON has it so: Python, Java, .NET and Node end a line at it, and what
-    /// stands behind it would be a message of its own to them (design, promise 10).
+    /// Skips white space. A CR does not count, although JSON takes it for white space: Python, Java, .NET and Node end
+    /// a line at it, so the text behind it would be a message of its own to them, and a line must mean the same to
+    /// every reader.
     #[inline]
     pub fn space(&mut self) {
         while let Some(b' ' | b'\t' | b'\n') = self.peek() {

@@ -1,6 +1,6 @@
-//! Called by whoever has something to say to a peer: lines waiting to be written, bounded by bytes. Saying never waits; what
-//! does not fit is decided for each message by what it is. What must be said is said; an answer is refused, so that a short
-//! error can be said in its place; what may be lost is dropped, or its newest kept. `write_to` runs beside it.
+//! Called by whatever has something to say to a peer: lines that wait to be written, bounded by bytes. Saying never
+//! waits. A line that does not fit is treated by its kind: what must be said is said; an answer is refused, so that a
+//! short error can be said in its place; news is dropped, or its newest kept. `write_to` runs beside it.
 
 mod news;
 mod state;

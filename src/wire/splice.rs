@@ -1,5 +1,5 @@
-//! Called by whoever forwards a line: the line as it was received, with a few ranges replaced. The bytes
-//! between the ranges are the very bytes that came in (promise 3).
+//! Called by whatever forwards a line: the line as it was received, with a few ranges replaced. The bytes between the
+//! ranges are the very bytes that came in.
 
 use bytes::Bytes;
 use compact_str::CompactString;

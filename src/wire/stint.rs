@@ -1,5 +1,5 @@
-//! Called by `wire::frame`: what the reader of one peer may do before all others have their turn. It is bounded in bytes, in
-//! lines and in time, since neither of them alone says how much work there is in what a peer sends.
+//! Called by `wire::frame`: how much the reader of one peer may do before all others have their turn. It is bounded in
+//! bytes, in lines and in time, since none of them alone shows how much work a peer sends.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! A client on a socket that holds mcpool to its first promise: every answer that comes was asked for, and comes once.
+//! A client on a socket that holds mcpool to one answer for each request: every answer that comes was asked for, and
+//! comes once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -63,7 +63,7 @@ impl Truth {
         self.arrived == Some(copy) && self.ended.is_none() && self.round.is_none()
     }
 
-    /// Whether it may be carried out twice whatever its server says (promise 4).
+    /// Returns whether it only reads, so that it may be carried out twice whatever its server says.
     pub fn only_reads(&self) -> bool {
         ["resources/read", "prompts/get", "completion/complete", "ping"].contains(&self.method.as_str())
     }

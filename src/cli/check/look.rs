@@ -1,5 +1,5 @@
-//! What cannot work, or means another place than one thinks: programs, directories, arguments. It may be right elsewhere,
-//! so these are warnings.
+//! Called by `check`: programs, directories and arguments that cannot work here, or mean another place than one thinks.
+//! They may be right elsewhere, so these are warnings.
 
 use std::ffi::OsStr;
 use std::path::Path;

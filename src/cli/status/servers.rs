@@ -1,4 +1,5 @@
-//! What `mcpool status` says of single servers: which refuse calls, fail, are confined, or list what is not shown.
+//! Called by `status`: sentences about single servers: which refuse calls, fail, are confined, or list what is not
+//! shown.
 
 use serde_json::Value;
 

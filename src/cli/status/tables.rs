@@ -1,4 +1,4 @@
-//! The tables of `mcpool status`.
+//! Called by `status`: its tables of servers, instances and callers.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! What the daemon says, as people read it.
+//! Called by `status`, `tools` and `approve`: what the daemon says, as people read it.
 
 use serde_json::Value;
 

@@ -1,3 +1,5 @@
+//! Which servers the table knows by their command lines, and what it says of them.
+
 use super::*;
 
 fn of(line: &str) -> Option<&'static str> {

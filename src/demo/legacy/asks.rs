@@ -1,4 +1,4 @@
-//! The requests that the legacy server has sent to its client and that wait for an answer.
+//! Kept by the legacy demo server: the requests that it has sent to its client and that wait for an answer.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

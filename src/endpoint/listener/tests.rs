@@ -1,3 +1,5 @@
+//! Which sockets are replaced, which are left alone, and that one daemon at a time holds a lock.
+
 use crate::endpoint::listener::*;
 
 fn place() -> PathBuf {

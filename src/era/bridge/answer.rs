@@ -1,5 +1,5 @@
-//! Called by `mux::bridge` for every answer that crosses the eras (revision 2026-07-28, pages "Overview" and
-//! "Caching"; "Resources" of both eras for the code of a resource that is not there).
+//! Called by `mux::bridge::across` and `mux::lists` for every answer that crosses the eras (revision 2026-07-28, pages
+//! "Overview" and "Caching"; "Resources" of both eras for the code of a resource that is not there).
 
 use super::SERVER_INFO;
 use super::object::{Object, is_object};

@@ -1,5 +1,5 @@
-//! Called by `mux::bridge`: what a server asks its client in the middle of a call, which is a request in the legacy
-//! era and a member of `inputRequests` in the modern one (revision 2026-07-28, page "Multi Round-Trip Requests").
+//! Called by `mux` for what a server asks its client in the middle of a call: a request in the legacy era, a member of
+//! `inputRequests` in the modern one (revision 2026-07-28, page "Multi Round-Trip Requests").
 
 use super::capabilities::declares;
 use super::object::{Object, is_object, is_text, quote};

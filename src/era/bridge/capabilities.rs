@@ -1,8 +1,8 @@
-//! Called by `mux::offer`: how a peer of one era introduces itself in the other (revision 2025-11-25, page
-//! "Lifecycle"; revision 2026-07-28, page "Discovery").
+//! Called by `mux::offer` and `mux::introduce`: how a peer of one era introduces itself in the other (revision
+//! 2025-11-25, page "Lifecycle"; revision 2026-07-28, page "Discovery").
 //!
-//! The sets of capabilities are open, so that what is unknown stays; only what one of the eras defines and the
-//! other does not is left out.
+//! The sets of capabilities are open, so that what is unknown stays. Only what one of the eras defines and the other
+//! does not is left out.
 
 use super::SERVER_INFO;
 use super::object::{Object, is_object, quote};

@@ -1,5 +1,5 @@
-//! Called by `mux::lists` for every item that a caller is shown: an item without what the caller's revision does
-//! not have. Most items are fine as they are.
+//! Called by `mux::lists` for every item that a caller is shown, and by `catalogue::index` for those that it keeps
+//! ready: the item without what the caller's revision does not have. Most items are fine as they are.
 
 use std::borrow::Cow;
 

@@ -1,5 +1,5 @@
-//! Called by `mux::bridge`: a caller's request in the words of a server of the other era (revision 2026-07-28,
-//! pages "Overview" and "Multi Round-Trip Requests").
+//! Called by `mux` where a caller's request goes to a server of the other era: the request in that server's words
+//! (revision 2026-07-28, pages "Overview" and "Multi Round-Trip Requests").
 
 use super::object::{Object, quote};
 pub use super::salient::salient;

@@ -1,5 +1,5 @@
-//! Called by `mux::bridge` to know a request again: a client that comes back for a held call must want the same as
-//! before, but a client writes its request anew and may order it otherwise.
+//! Called by `mux` to recognise a request that comes again: a client that returns for a held call must want the same as
+//! before, although it writes its request anew and may order it otherwise.
 
 use sha2::{Digest, Sha256};
 

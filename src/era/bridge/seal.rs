@@ -1,5 +1,5 @@
-//! Called by `mux::tokens`: what mcpool gives a client to come back with travels through that client, which must be able
-//! neither to read nor to change nor to invent it (revision 2026-07-28, page "Multi Round-Trip Requests").
+//! Called by `mux::tokens`: seals what mcpool gives a client to come back with. The client can neither read nor change
+//! nor invent it (revision 2026-07-28, page "Multi Round-Trip Requests").
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,3 +1,5 @@
+//! When a breaker opens, for whom, and when it closes.
+
 use std::num::NonZeroU32;
 
 use super::*;

@@ -1,5 +1,6 @@
-//! The roots of callers. A server that asks for roots decides by them what its client may touch, so an instance
-//! is told one caller's roots and serves only callers with the same ones.
+//! Called by `mux::heard` when a legacy server asks for roots, and by `mux::flight` before a call that needs them: the
+//! roots of callers. A server decides by them what its client may touch. So an instance is told one caller's roots, and
+//! serves only callers with the same ones.
 
 use tokio::time::Instant;
 

@@ -1,6 +1,6 @@
-//! The roots of modern callers, who tell them only in the middle of a call. A server that decides by roots what its client
-//! may touch needs them before the call goes anywhere: the caller is asked in the answer to one call, the others wait for
-//! that, and what it told is believed for `limits.roots_for`.
+//! Called by `mux::flight` for modern callers, who tell their roots only in the middle of a call. A server that decides
+//! by roots needs them before the call goes anywhere. So the caller is asked in the answer to one call, its other calls
+//! wait for that, and mcpool believes the answer for `limits.roots_for`.
 
 use tokio::time::Instant;
 

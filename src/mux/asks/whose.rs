@@ -1,5 +1,5 @@
-//! Called whenever something happened that may tell whose a held question is: a call ended, a caller told its roots, time
-//! went by. A legacy server names no call with what it asks, and nothing is guessed (decision 2).
+//! Called when something may show whose a held question is: a call ended, a caller told its roots, time went by. A
+//! legacy server names no call in its question, and mcpool does not guess (decision 2).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The way back across the eras: a server's answer in the words of its caller.
+//! Called by `mux::complete` and `mux::lists`: a server's answer in the words of a caller of the other era.
 
 use super::{Bridge, LegacyCaller, ModernCaller};
 use crate::era::bridge::{answer as words, ask, content};

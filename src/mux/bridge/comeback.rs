@@ -1,4 +1,4 @@
-//! A modern caller comes back with what it was asked: it gets its call again.
+//! Called by `mux::request` when a modern caller comes back with answers: it gets the call again that was held for it.
 
 use super::questions::{Named, Outcome, Question};
 use super::{Bridge, fingerprint};

@@ -1,5 +1,6 @@
-//! A modern caller's call in which its legacy server asks something: the caller is answered with the questions, the
-//! call stays where it is, and whoever comes back with the answers and the sealed state takes it over.
+//! Called by the rest of `mux::bridge` for a modern caller's call in which its legacy server asks something. The caller
+//! is answered with the questions, and the call stays where it is. A request that brings the answers and the sealed
+//! state takes it over (`comeback`).
 
 use std::collections::BTreeMap;
 

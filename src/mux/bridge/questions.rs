@@ -1,4 +1,4 @@
-//! What a legacy server wants to know of a modern caller in the middle of a call, until it is answered.
+//! Kept by such a call: what its legacy server wants to know of its modern caller, until that is answered.
 
 use std::fmt::Write;
 use std::time::Duration;

@@ -1,5 +1,6 @@
-//! A legacy caller's call that its modern server ended with questions: they go to the caller as requests, and when
-//! all are answered the call goes to the server again. The caller sees one call with questions in the middle.
+//! Called by `mux::bridge::across` for a legacy caller's call that its modern server ended with questions. They go to
+//! the caller as requests. When all are answered, the call goes to the server again. The caller sees one call with
+//! questions in the middle.
 
 use super::{Bridge, fingerprint};
 use crate::caller::roots::fixed;

@@ -1,6 +1,6 @@
-//! Listening across the eras. A modern caller's stream of a legacy server is made of what that server tells its
-//! sessions and of `resources/subscribe`; a legacy caller's subscriptions of a modern server become a part of the
-//! one stream to it.
+//! Called by `mux::listen` and `mux::subscriptions` where caller and server speak different eras. A modern caller's
+//! stream of a legacy server is made of what the server tells its sessions and of `resources/subscribe`. A legacy
+//! caller's subscriptions of a modern server become a part of the one stream to it.
 
 use std::rc::Rc;
 

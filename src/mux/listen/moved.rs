@@ -1,4 +1,5 @@
-//! Streams and subscriptions when a reload changed what there is to listen to.
+//! Called by `mux::reload` and `mux::retire`: moves streams and subscriptions when a changed config changed what there
+//! is to listen to.
 
 use std::rc::Rc;
 

@@ -1,4 +1,5 @@
-//! The side of the servers: one stream to each, opened, widened and closed as its listeners want.
+//! Called at the end of a turn for a server whose listeners changed: opens, widens and closes the one stream to it, and
+//! deals with what comes on it.
 
 use std::rc::Rc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! How a list gets into the catalogue: all its pages, on behalf of one of those who wait for it.
+//! Called by `mux::lists` and `mux::listed`: fetches a list into the catalogue with all its pages, on behalf of one of
+//! the callers that wait for it.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! `tasks/list` of a caller that has tasks at several instances: each is asked for all of its pages, and the caller's own
-//! tasks are joined.
+//! Called by `mux::owned` for `tasks/list` of a caller that has tasks at several instances: asks each for all of its
+//! pages, and joins the caller's own tasks.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,6 @@
-//! Subscriptions that mcpool takes itself: those whose instance is gone, which another takes over, and those of modern
-//! callers' streams. They go through a lane of their own (`server::subscriptions`), a few at once.
+//! Called when an instance is gone or its server is replaced, and for modern callers' streams: subscriptions that
+//! mcpool makes itself, at another instance. They go through a lane of their own (`server::subscriptions`), a few at
+//! once.
 
 use std::rc::Rc;
 

@@ -1,5 +1,5 @@
-//! Called by `server/subscriptions.rs`: those who are to be subscribed by mcpool, and the requests that it makes for them.
-//! They have a lane of their own with a small window: however many there are, few are on their way at once.
+//! Called by `server::subscriptions`: subscribers that mcpool itself subscribes, and the requests that it makes for
+//! them. They have a lane of their own with a small window: however many there are, few are on their way at once.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::rc::Rc;

@@ -1,3 +1,6 @@
+//! Callers that subscribe, leave and change their minds on one resource of one instance: what the instance is asked,
+//! and that it has in the end what is wanted.
+
 use std::collections::VecDeque;
 
 use slotmap::SlotMap;

@@ -1,6 +1,6 @@
-//! Called by `server/subscriptions.rs`: one resource at one instance. Who wants to hear of it counts from when it says so;
-//! the instance is told when wanting begins and when it ends, by one request at a time. Who comes meanwhile waits for its
-//! answer, and is answered in turn.
+//! Kept by `server::subscriptions`: one resource at one instance. A caller's wish counts from when it says so. The
+//! instance is told when the first wish comes and when the last one ends, by one request at a time. Callers that come
+//! meanwhile wait for its answer, and are answered in turn.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,4 +1,4 @@
-//! What the reader of JSON finds wrong with a text; `wire::scan`, `wire::message` and `error` tell it on.
+//! Made by the reader of JSON: what it finds wrong with a text. `wire::message` and `error` tell it on.
 
 /// What keeps a text from being JSON that mcpool passes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

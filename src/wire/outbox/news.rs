@@ -1,5 +1,5 @@
-//! Called by the outbox of a peer that is behind: what waits for it that may be lost, by who said it, and the newest of
-//! what there was no room for.
+//! Called by the outbox of a peer that is behind: what waits for it that may be lost, by speaker, and the newest of
+//! what found no room.
 
 use std::collections::VecDeque;
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! What waits in an outbox.
+//! Kept by an outbox: the lines that wait in it, and how much room they take.
 
 use std::collections::VecDeque;
 

@@ -1,3 +1,5 @@
+//! What happens to each kind of line when a peer reads slowly, or not at all.
+
 use std::collections::VecDeque;
 use std::io;
 

@@ -57,7 +57,8 @@ fn the_example_mentions_every_key() {
     assert!(EXAMPLE.contains("mcpServers"));
 }
 
-/// Each key of the example that has a value, by its path, and the value. A key of a server or an endpoint goes without its name.
+/// Each key of the example that has a value, by its path, and the value. A key of a server or an endpoint goes without
+/// its name.
 fn keys() -> Vec<(String, &'static str)> {
     let mut above: Vec<(usize, &str)> = Vec::new();
     let mut keys = Vec::new();

@@ -8,6 +8,9 @@ mod layers {
     pub mod source;
 }
 
+use std::fs;
+use std::path::Path;
+
 use layers::ratchets::{CEILINGS, few, measured};
 use layers::ring::rings;
 use layers::source::Source;
@@ -131,6 +134,39 @@ fn points_back(table: &[&str], module: &str, used: &str) -> Option<String> {
 
 fn place(table: &[&str], module: &str) -> Option<usize> {
     table.iter().position(|layer| *layer == module)
+}
+
+/// The files that a text names in backticks: by a path below `src` or from the root of the repository.
+fn files(text: &str) -> Vec<&str> {
+    let is_file =
+        |code: &&str| !code.contains(' ') && [".rs", ".md", ".yaml", "/"].iter().any(|end| code.ends_with(end));
+    text.split('`').skip(1).step_by(2).filter(is_file).collect()
+}
+
+#[test]
+fn every_file_that_the_life_of_a_call_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("docs/life-of-a-call.md")).expect("the document");
+    let is_there = |file: &&str| root.join("src").join(file).exists() || root.join(file).exists();
+    let gone: Vec<&str> = files(&text).into_iter().filter(|file| !is_there(file)).collect();
+    assert!(gone.is_empty(), "docs/life-of-a-call.md names what is not there: {gone:?}");
+    let (_, changes) = text.split_once("\n## Five changes\n").expect("the five changes");
+    let (changes, _) = changes.split_once("\n## ").expect("a section behind them");
+    let changes: Vec<&str> = changes.split("\n### ").skip(1).collect();
+    assert_eq!(changes.len(), 5);
+    for change in changes {
+        let (title, list) = change.split_once('\n').expect("a title");
+        assert!(files(list).len() >= 4, "`{title}` names too few files");
+    }
+}
+
+#[test]
+fn the_imports_that_the_life_of_a_call_shows_are_the_layers() {
+    let text = include_str!("../docs/life-of-a-call.md");
+    let (_, shown) = text.split_once("\n## Which way imports point\n").expect("a section");
+    let (shown, _) = shown.split_once(". A module").expect("the list and what it means");
+    let shown: Vec<&str> = shown.split('`').skip(1).step_by(2).collect();
+    assert_eq!(shown, LAYERS[..LAYERS.len() - 1], "in the order of `LAYERS`, without `main`");
 }
 
 #[test]

@@ -1,6 +1,7 @@
-//! Called by `mux` when a request arrives and by its account when it ends: who called what, one JSON line for each request,
-//! in a file of its own. With no such file nothing of this is done. A thread writes (`audit::writer`); what it cannot keep
-//! up with, or cannot write, is counted, and calls are refused meanwhile if the config says that each must be told of.
+//! Called by `mux` when a request arrives and by its account when it ends: who called what, one JSON line for each
+//! request, in a file of its own. With no such file nothing of this is done. A thread writes (`audit::writer`); what it
+//! cannot keep up with, or cannot write, is counted, and calls are refused meanwhile if the config says that each must
+//! be told of.
 
 mod digest;
 mod file;

@@ -1,5 +1,5 @@
-//! Called by whatever shows text that somebody else chose: a server, a client, a file, another program. On a terminal and
-//! in a log such a text moves nothing, hides nothing, turns nothing around and ends no line. There is no second
+//! Called by whatever shows text that somebody else chose: a server, a client, a file, another program. On a terminal
+//! and in a log such a text moves nothing, hides nothing, turns nothing around and ends no line. There is no second
 //! function for this.
 
 use std::borrow::Cow;

@@ -1,6 +1,6 @@
 //! Called by the daemon: a small HTTP server on a loopback address or a Unix socket for Prometheus (`/metrics`) and for
-//! whoever watches over processes (`/live`, `/ready`). It is bounded in everything that a client could make it keep: how
-//! many there are, how long each takes, how much it may send. A web page whose name leads here is told nothing.
+//! whoever watches over processes (`/live`, `/ready`). It is bounded in everything that a client could make it keep:
+//! how many there are, how long each takes, how much it may send. A web page whose name leads here is told nothing.
 
 mod clients;
 mod door;

@@ -1,5 +1,5 @@
-//! Called by the index of a list of templates: which of them a URI fits, found without a look at the others. A server may
-//! list thousands, and each resource of each server behind it is held against them.
+//! Called by the index of a list of templates: which of them a URI fits, found without a look at the others. A server
+//! may list thousands, and each resource of each server behind it is held against them.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! `mcpool approve SERVER [TOOL]`: shows which tools of a server are not as they were approved, and approves what was shown.
+//! `mcpool approve SERVER [TOOL]`: shows which tools of a server are not as they were approved, and approves what was
+//! shown.
 
 use std::io::{self, BufRead, Write};
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! `mcpool logs`, and where the log of a daemon lies that `connect` starts: a file that is added to, never emptied, and turned
-//! when it has become long.
+//! `mcpool logs`, and where the log of a daemon lies that `connect` starts: a file that is added to, never emptied, and
+//! turned when it has become long.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};

@@ -1,5 +1,6 @@
-//! Called by the commands for people: how what they say gets to a terminal. Servers, clients and files choose their words,
-//! so all of it passes `crate::text` here once more; what stands within a line was escaped where it was put there.
+//! Called by the commands for people: how what they say gets to a terminal. Servers, clients and files choose their
+//! words, so all of it passes `crate::text` here once more; what stands within a line was escaped where it was put
+//! there.
 
 use std::fmt::Display;
 use std::io::{self, Write};

@@ -1,4 +1,5 @@
-//! What concerns the daemon as a whole, as used. Made by `file.rs`. The values of `Default` are the defaults of the file.
+//! What concerns the daemon as a whole, as used. Made by `file.rs`. The values of `Default` are the defaults of the
+//! file.
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
-//! Files of `NAME=value` lines: `env_file` in the config, and what `mcpool env record` writes. Nothing in them is filled
-//! in or carried out.
+//! Files of `NAME=value` lines: `env_file` in the config, and what `mcpool env record` writes. Nothing in them is
+//! filled in or carried out.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -1,5 +1,6 @@
-//! Where the variables of servers come from, as used: from the config, from a record that the user made, or from whoever
-//! started the daemon. Made by `file/environment.rs`; asked by the pool when it starts a process, by `status` and `check`.
+//! Where the variables of servers come from, as used: from the config, from a record that the user made, or from
+//! whoever started the daemon. Made by `file/environment.rs`; asked by the pool when it starts a process, by `status`
+//! and `check`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -1,5 +1,5 @@
-//! Called by `strict`: whether a group is one user's alone. Many systems give everybody a group of their own and let that
-//! group write whatever they make; nobody else can write it for that.
+//! Called by `strict`: whether a group is one user's alone. Many systems give everybody a group of their own and let
+//! that group write whatever they make; nobody else can write it for that.
 
 use std::fs::File;
 use std::io::Read;

@@ -1,5 +1,6 @@
-//! Files of hosts, as they are: called by `file.rs` before anything is read, so that every shape in which a host keeps its
-//! servers becomes `mcpServers`. What cannot be shared, or is not started by a command, is left out, and that is told.
+//! Files of hosts, as they are: called by `file.rs` before anything is read, so that every shape in which a host keeps
+//! its servers becomes `mcpServers`. What cannot be shared, or is not started by a command, is left out, and that is
+//! told.
 
 mod variables;
 

@@ -1,4 +1,5 @@
-//! JSON as hosts write it, with comments and commas too many, as the same tree that `yaml.rs` makes. Called by `file.rs`.
+//! JSON as hosts write it, with comments and commas too many, as the same tree that `yaml.rs` makes. Called by
+//! `file.rs`.
 
 use std::collections::HashMap;
 

@@ -1,6 +1,6 @@
-//! Called by `cli` and by `Config::load`: where the things of this user lie. A config counts because somebody named it, or
-//! because it lies in the user's own config directory; never because of the directory that a command happens to run in
-//! ([decision 10](../../docs/decisions/0010-authority-comes-from-a-choice.md)).
+//! Called by `cli` and by `Config::load`: where the things of this user lie. A config counts because somebody named it,
+//! or because it lies in the user's own config directory; never because of the directory that a command happens to run
+//! in ([decision 10](../../docs/decisions/0010-authority-comes-from-a-choice.md)).
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

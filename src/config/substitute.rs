@@ -1,4 +1,5 @@
-//! `${env:NAME}`, `${env:NAME:-default}` and `${file:/path}` in the file's texts, so that secrets stay out of it. Called by `fields.rs`.
+//! `${env:NAME}`, `${env:NAME:-default}` and `${file:/path}` in the file's texts, so that secrets stay out of it.
+//! Called by `fields.rs`.
 
 use std::ffi::OsString;
 use std::fs::File;

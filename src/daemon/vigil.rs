@@ -1,5 +1,6 @@
-//! Called by the daemon every second: whether its sockets are there still. Cleaners of `/tmp` and `/run` take them away, and
-//! so does whoever removes the directory; nobody would find the daemon any more, and the next `connect` start a second one.
+//! Called by the daemon every second: whether its sockets are there still. Cleaners of `/tmp` and `/run` take them
+//! away, and so does whoever removes the directory; nobody would find the daemon any more, and the next `connect` start
+//! a second one.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Used where something may go wrong a thousand times a second by somebody else's doing: it is logged once a minute, with
-//! how often it happened in between.
+//! Used where something may go wrong a thousand times a second by somebody else's doing: it is logged once a minute,
+//! with how often it happened in between.
 
 use std::cell::Cell;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Called by `connect` and by `serve --stdio`: the process's own stdin and stdout. The host, a shell or other children may share
-//! them, so their flags stay as they are, and yet nobody waits in a read or a write.
+//! Called by `connect` and by `serve --stdio`: the process's own stdin and stdout. The host, a shell or other children
+//! may share them, so their flags stay as they are, and yet nobody waits in a read or a write.
 
 mod stream;
 

@@ -1,6 +1,6 @@
-//! Called by `mux` for every call to a server and for what becomes of it: refuses calls at once while the server is sick,
-//! and those of one party while only that one's fail. Time and jitter are arguments, so that the same happenings lead to
-//! the same decisions ([decision 9](../../docs/decisions/0009-what-counts-against-a-server.md)).
+//! Called by `mux` for every call to a server and for what becomes of it: refuses calls at once while the server is
+//! sick, and those of one party while only that one's fail. Time and jitter are arguments, so that the same happenings
+//! lead to the same decisions ([decision 9](../../docs/decisions/0009-what-counts-against-a-server.md)).
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Called by whoever shares something out, serves in turn, or weighs evidence: who a caller is, as the kernel says. What
-//! a program says of itself never counts here.
+//! Called by whoever shares something out, serves in turn, or weighs evidence: who a caller is, as the kernel says.
+//! What a program says of itself never counts here.
 
 use crate::key::CallerKey;
 

@@ -39,7 +39,7 @@ impl Mux {
         self.reconsider_asks(at);
     }
 
-    /// Notes an ask; its owner is found by `reconsider_asks`.
+    /// Notes an ask. `reconsider_asks` finds its owner.
     pub(crate) fn keep_ask(&mut self, at: InstanceRef, ask: &Message) {
         let Some(id) = ask.id(Field::Id) else { return };
         let timeout = &self.server(at.server).config.timeout;
@@ -123,7 +123,7 @@ impl Mux {
         }
     }
 
-    /// Whether a caller was asked something under this id, and has not answered yet.
+    /// Returns whether a caller was asked something under this id, and has not answered yet.
     pub fn is_asked(&self, key: CallerKey, id: &RawId) -> bool {
         let ours = digits(id.as_str()).map(AskId);
         self.callers.get(key).is_some_and(|caller| ours.is_some_and(|ours| caller.asks.contains_key(&ours)))
@@ -171,7 +171,7 @@ impl Mux {
         roots
     }
 
-    /// An ask is over: the handshake may go on, and what was held back for it.
+    /// Notes that an ask is over. The handshake may go on, and so may what was held back for the ask.
     pub(crate) fn ask_over(&mut self, at: InstanceRef, caller: CallerKey) {
         self.restart_clock(at, caller);
         self.try_ready(at);
@@ -189,7 +189,7 @@ impl Mux {
         }
     }
 
-    /// Answers an ask with an error, since nobody will.
+    /// Answers an ask with an error, because nobody will answer it.
     pub(crate) fn refuse_ask(&mut self, at: InstanceRef, id: &RawId, why: &str) {
         let Some(ask) = self.instance_mut(at).and_then(|instance| instance.asks.take(id)) else { return };
         self.recall_ask(at, id, &ask);
@@ -231,7 +231,7 @@ impl Mux {
         }
     }
 
-    /// Whether calls of `caller` on an instance wait for a person.
+    /// Returns whether calls of `caller` on an instance wait for a person.
     pub(crate) fn is_asking(&self, at: InstanceRef, caller: CallerKey) -> bool {
         let asks_it = |ask: &Ask| match ask.with() {
             Some(AskedOf::Caller(with, _)) => with == caller,

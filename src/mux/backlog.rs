@@ -75,7 +75,7 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// Something is to be done when this turn ends, or later if there is much.
+    /// Adds work that is done when this turn ends, or later if there is much.
     pub fn add(&mut self, work: Work) {
         let again = |last: &Work| matches!((last, &work), (Work::Strays(last), Work::Strays(new)) if last == new);
         if !self.work.back().is_some_and(again) {
@@ -83,12 +83,12 @@ impl Backlog {
         }
     }
 
-    /// Whether something is to be done that no later turn has taken on.
+    /// Returns whether there is work that no later turn has taken on.
     pub fn is_waiting(&self) -> bool {
         !self.work.is_empty() && !self.left
     }
 
-    /// Leaves what is to be done to later turns.
+    /// Leaves the rest of the work to later turns.
     pub fn leave_rest(&mut self) {
         if self.is_waiting() {
             self.left = true;
@@ -96,13 +96,13 @@ impl Backlog {
         }
     }
 
-    /// Whether nothing is to be done.
+    /// Returns whether there is no work.
     pub fn is_empty(&self) -> bool {
         self.work.is_empty()
     }
 }
 
-/// Goes on with what is left by turns, for as long as the multiplexer lives.
+/// Does the rest of the work turn by turn, for as long as the multiplexer lives.
 pub fn keep(handle: &Handle) {
     let (mux, more) = (Rc::downgrade(&handle.0), handle.0.borrow().backlog.more.clone());
     tasks::spawn("backlog", async move {
@@ -121,7 +121,7 @@ pub fn keep(handle: &Handle) {
 }
 
 impl Mux {
-    /// Does one slice; whether nothing is left.
+    /// Does one slice, and returns whether nothing is left.
     pub(super) fn work_off(&mut self) -> bool {
         let mut room = SLICE;
         while room > 0 {
@@ -133,7 +133,7 @@ impl Mux {
         done
     }
 
-    /// Does of one kind of work as much as there is room for; how much that was.
+    /// Does as much of one kind of work as there is room for, and returns how much that was.
     fn work_on(&mut self, work: Work, room: usize) -> usize {
         match work {
             Work::Resource(at, uri) => return self.settle(at, &uri),

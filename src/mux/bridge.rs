@@ -70,7 +70,7 @@ impl Mux {
         }
     }
 
-    /// The tool that a modern caller calls and that its legacy server carries out as a task or not at all.
+    /// Returns the tool that a modern caller calls, if its legacy server carries it out only as a task.
     fn task_only(&self, accepted: &Accepted, own: &Profile, route: &Route, offer: &Offer) -> Option<String> {
         if *own != Profile::Modern || accepted.request.method() != "tools/call" {
             return None;
@@ -86,7 +86,7 @@ impl Mux {
         list.contents().index().is_task_only(&real).then(|| named.into_owned())
     }
 
-    /// The request in the server's era, and what must be kept for the way back.
+    /// Returns the request in the server's era, and what must be kept for the way back.
     fn translated(
         &self,
         accepted: &Accepted,
@@ -127,7 +127,7 @@ impl Mux {
         Message::read(line, self.config.limits.nesting).map_err(|malformed| Error::InvalidParams(malformed.why))
     }
 
-    /// Whatever was asked for a call is not wanted any more.
+    /// Drops the questions that were asked for a call, because they are not wanted any more.
     pub(super) fn drop_questions(&mut self, key: CallKey) {
         match self.calls.get_mut(key).and_then(|call| call.bridge.as_mut()) {
             Some(Bridge::Modern(_)) => self.hand_back_questions(key, "the call was given up"),
@@ -137,7 +137,7 @@ impl Mux {
     }
 }
 
-/// Tells one request from others, whatever the order of its parameters.
+/// Returns a digest that tells one request from others, whatever the order of its parameters.
 pub(super) fn fingerprint(request: &Message) -> [u8; 32] {
     let salient = request::salient(request.raw(Field::Params).unwrap_or("{}"));
     Sha256::new().chain_update(request.method().as_bytes()).chain_update([0]).chain_update(salient).finalize().into()

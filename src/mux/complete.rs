@@ -61,7 +61,7 @@ impl Mux {
         Some(call)
     }
 
-    /// The server answered a call.
+    /// Handles the server's answer to a call.
     pub(crate) fn answered(&mut self, at: InstanceRef, entry: Entry, answer: &Message) {
         let last = self.server(at.server).config.recycle.calls;
         if let Some(instance) = self.instance_mut(at) {
@@ -115,7 +115,7 @@ impl Mux {
         }
     }
 
-    /// What is told of an answer in place of it, if no client could read it.
+    /// Returns the error that replaces an answer which no client could read; none if it can be read.
     fn unreadable(&self, at: InstanceRef, key: CallKey, answer: &Message) -> Option<Error> {
         let call = self.calls.get(key).filter(|call| readable::is_read(call))?;
         let fault = readable::fault(answer, &call.request.method())?;
@@ -125,7 +125,7 @@ impl Mux {
         Some(Error::ServerMisbehaved { server: self.server(at.server).config.name.clone(), detail })
     }
 
-    /// Passes the server's answer on, noting what else it means.
+    /// Passes the server's answer on, and notes what else it means.
     pub(crate) fn deliver(&mut self, at: InstanceRef, mut call: Box<Call>, answer: &Message) {
         let limit = self.config.limits.message;
         if answer.line().len() > limit {
@@ -175,7 +175,7 @@ impl Mux {
         }
     }
 
-    /// A call cannot be served.
+    /// Ends a call that cannot be served.
     pub(crate) fn fail(&mut self, key: CallKey, error: Error) {
         if self.calls.get(key).is_some_and(|call| call.is_held()) {
             return self.failed_while_held(key, error);
@@ -189,7 +189,7 @@ impl Mux {
         }
     }
 
-    /// A call is given up: wherever it is, nothing more is done for it, and nothing is answered.
+    /// Ends a call without an answer: wherever it is, nothing more is done for it.
     pub(crate) fn cancel(&mut self, key: CallKey, reason: Option<&str>) {
         self.abandon(key, reason);
         if let Some(Source::Caller(reply, _permit)) = self.take_out(key).map(|call| call.from) {
@@ -197,7 +197,7 @@ impl Mux {
         }
     }
 
-    /// A call is given up and its caller told why.
+    /// Ends a call and tells its caller why.
     pub(crate) fn give_up(&mut self, key: CallKey, error: Error) {
         self.abandon(key, Some(&error.to_string()));
         self.todo.fail(key, error);
@@ -235,7 +235,7 @@ impl Mux {
         }
     }
 
-    /// An instance has one call less: what waited for that goes on.
+    /// Notes that an instance has one call less, so that the next call can have its place.
     pub(crate) fn released(&mut self, at: InstanceRef) {
         let Some(instance) = self.instance_mut(at) else { return };
         instance.release();

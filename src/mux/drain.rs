@@ -11,7 +11,8 @@ use crate::pool::reason::StopReason;
 use crate::wire::scan::Field;
 
 impl Mux {
-    /// Begins nothing new: no callers, no requests. What was accepted goes on; `drained` tells when that is over.
+    /// Takes in no callers and begins no requests from now on. What was accepted goes on; `drained` tells when that is
+    /// over.
     pub fn begin_drain(&mut self) {
         if self.is_draining() {
             return;
@@ -20,22 +21,23 @@ impl Mux {
         self.end_listens();
     }
 
-    /// Whether nothing new is begun any more.
+    /// Returns whether nothing new is begun any more.
     pub fn is_draining(&self) -> bool {
         self.draining.is_some()
     }
 
-    /// How many calls of callers are on their way, or wait for their callers to come back.
+    /// Returns how many calls of callers are on their way, or wait for their callers to come back.
     pub fn running(&self) -> usize {
         self.draining.unwrap_or_else(|| self.calls.values().filter(|call| runs(call)).count())
     }
 
-    /// Whether anybody is connected.
+    /// Returns whether anybody is connected.
     pub fn has_callers(&self) -> bool {
         !self.callers.is_empty()
     }
 
-    /// A call begins. While mcpool drains, those that run are counted, so that none has to be looked at when one ends.
+    /// Notes that a call begins. While mcpool drains, running calls are counted, so that the end of one does not cost a
+    /// look at all.
     pub(super) fn note_begin(&mut self, call: &Call) {
         if let Some(running) = self.draining.as_mut().filter(|_| runs(call)) {
             *running += 1;
@@ -56,7 +58,7 @@ impl Mux {
         }
     }
 
-    /// Whether a request goes on with what was begun: its caller comes back for a call that is held.
+    /// Returns whether a request goes on with a held call for which its caller comes back.
     pub(super) fn is_comeback(&self, accepted: &Accepted) -> bool {
         let state = accepted.request.text(Field::RequestState);
         state.is_some_and(|state| self.held_behind(&state).is_some())
@@ -88,7 +90,7 @@ impl Mux {
     }
 }
 
-/// Whether a call is waited for when mcpool ends.
+/// Returns whether mcpool waits for a call when it ends.
 fn runs(call: &Call) -> bool {
     call.is_held() || call.is_callers() && call.place != Place::Listening
 }

@@ -125,7 +125,7 @@ impl Mux {
         Some(key)
     }
 
-    /// An errand came to its end.
+    /// Handles the end of an errand.
     pub(crate) fn errand_done(&mut self, key: CallKey, call: Box<Call>, outcome: Outcome<'_>) {
         let from = if let Place::On(instance, _) = call.place { Some(instance) } else { None };
         let Source::Mcpool(errand) = call.from else { return };

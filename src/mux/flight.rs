@@ -122,7 +122,7 @@ impl Mux {
         }
     }
 
-    /// Whether nobody waits for a call: a list that is looked at again.
+    /// Returns whether nobody waits for the call, because it only looks at a list again.
     pub(super) fn is_leisurely(&self, call: &Call) -> bool {
         let Source::Mcpool(Errand::List { kind, .. }) = &call.from else { return false };
         self.server(call.server).awaited().waiting(Word::List(*kind)).is_empty()
@@ -149,8 +149,9 @@ impl Mux {
         self.todo.fail(key, Error::ServerDied { server: self.server(server).config.name.clone(), detail });
     }
 
-    /// Ends looks at lists for which an instance would have to be started though nobody is there. The next that starts has
-    /// its lists looked at anyway: kinds of clients that take each other's place would go on with that for ever.
+    /// Drops looks at lists for which an instance would have to be started although no caller is there. The next
+    /// instance that starts has its lists looked at anyway. Without this, kinds of clients that take each other's place
+    /// would start instances for ever.
     fn look_no_more(&mut self, server: ServerId) {
         let pool = &self.server(server).pool;
         let futile = |ticket: &&Ticket| {
@@ -198,7 +199,7 @@ impl Mux {
         }
     }
 
-    /// What a call needs of an instance; `None` while the roots of its caller are not known.
+    /// Returns what a call needs of an instance; `None` while the roots of its caller are not known.
     pub(crate) fn need(&self, call: &Call) -> Option<Need> {
         let server = self.server(call.server);
         let profile = call.profile.clone();
@@ -229,8 +230,8 @@ impl Mux {
         Some(Need::new(profile, roots, lease, call.caller))
     }
 
-    /// The roots that an instance was told that is to serve nobody in particular: none, but a list that is looked at
-    /// again is had of one that is there, whatever it was told, before another is started for it.
+    /// Returns the roots that an instance must have been told to serve nobody in particular: none. But a list that is
+    /// looked at again takes an instance that is there, whatever it was told, before another is started.
     fn roots_for_nobody(&self, call: &Call) -> Option<RootList> {
         let none = Some(NO_ROOTS.into());
         if !matches!(call.from, Source::Mcpool(Errand::List { .. })) {
@@ -246,7 +247,7 @@ impl Mux {
         instances().find(|instance| instance.state == State::Ready).map_or(none, |instance| instance.roots.clone())
     }
 
-    /// Gives a call to an instance: it is sent, unless what it asks for is there already or on its way.
+    /// Sends a call to an instance, unless what it asks for is there already or on its way.
     fn send(&mut self, key: CallKey, to: InstanceKey) {
         match self.calls.get(key) {
             Some(call) if call.subscribes() => {

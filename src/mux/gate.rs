@@ -34,7 +34,7 @@ pub struct Trials {
 }
 
 impl Trials {
-    /// Whether what becomes of the call decides about its server.
+    /// Returns whether the outcome of the call decides about its server.
     pub fn decide(&self) -> bool {
         self.server.decides()
     }
@@ -52,7 +52,7 @@ impl Gate {
         }
     }
 
-    /// Heeds another config; what it says as before keeps its state.
+    /// Takes over another config. Limits that did not change keep their state.
     pub fn adjust(&mut self, old: &config::Server, new: &config::Server) {
         if old.rate_limit != new.rate_limit {
             self.rates = Limits::new(&new.rate_limit);
@@ -67,7 +67,7 @@ impl Gate {
         }
     }
 
-    /// Closes all breakers, whatever was.
+    /// Closes all breakers.
     pub fn reset(&mut self, name: &str, why: &str) {
         let closed = self.breaker.worst(clock::now()) == State::Closed;
         if !closed || !self.tools.is_empty() {
@@ -77,7 +77,7 @@ impl Gate {
         self.tools.clear();
     }
 
-    /// The breakers of tools that are not closed, be it for one party only.
+    /// Returns the tools whose breakers are not closed, even if for one party only.
     pub fn sick_tools(&self) -> impl Iterator<Item = (&str, &Breaker)> {
         let sick = |breaker: &Breaker| breaker.worst(clock::now()) != State::Closed;
         self.tools.iter().filter(move |(_, breaker)| sick(breaker)).map(|(tool, breaker)| (tool.as_str(), breaker))
@@ -85,7 +85,7 @@ impl Gate {
 }
 
 impl Mux {
-    /// Lets a caller's request through to the server that it is for if it does not come too fast.
+    /// Lets a caller's request through to its server, unless it comes too fast.
     ///
     /// # Errors
     /// It comes too fast.
@@ -114,8 +114,8 @@ impl Mux {
         })
     }
 
-    /// Lets a request wait for what decides about it if no breaker is open that would refuse it then. None is tried
-    /// with it: it may never be sent.
+    /// Lets a request wait for what decides about it, unless an open breaker would refuse it then. The request is not
+    /// used as a trial, since it may never be sent.
     ///
     /// # Errors
     /// A breaker is open.
@@ -130,7 +130,7 @@ impl Mux {
         refusal.map_or(Ok(()), |refusal| Err(refused(&server.config.name, refusal)))
     }
 
-    /// Lets a call through if its server is not known to be sick.
+    /// Lets a call through, unless its server or tool is known to be failing.
     ///
     /// # Errors
     /// A breaker is open.
@@ -164,7 +164,7 @@ impl Mux {
     }
 }
 
-/// What a caller is told whose call does not pass.
+/// Returns the error for a call that a breaker refuses.
 fn refused(server: &str, refusal: Refusal) -> Error {
     let Refusal { retry, cause, alone } = refusal;
     Error::BreakerOpen { server: server.to_owned(), cause, retry, alone }

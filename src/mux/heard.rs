@@ -19,7 +19,7 @@ use crate::wire::scan::Field;
 use crate::wire::skim::Shape;
 
 impl Mux {
-    /// A line of an instance.
+    /// Handles a line of an instance.
     pub(crate) fn heard(&mut self, at: InstanceRef, line: Line) {
         let Some(instance) = self.instance_mut(at) else { return };
         if instance.state == State::Stopping {
@@ -126,8 +126,8 @@ impl Mux {
         }
     }
 
-    /// A line that is no message. If it would have been the answer to a call, that call fails now instead of at its
-    /// deadline; and so does each other that a part of it would have answered.
+    /// Handles a line that is not a message. If it would have been the answer to a call, that call fails now and not at
+    /// its deadline. So do other calls that a part of the line would have answered.
     fn heard_garbage(&mut self, at: InstanceRef, line: &Bytes, malformed: &Malformed) {
         let limit = self.server(at.server).config.stdout_errors;
         let Some(instance) = self.instance_mut(at) else { return };
@@ -157,7 +157,7 @@ impl Mux {
         }
     }
 
-    /// An answer that cannot be read: whatever waited for it fails.
+    /// Fails whatever waited for an answer that cannot be read.
     fn fail_garbled(&mut self, at: InstanceRef, id: &RawId, why: &str) {
         let Some(instance) = self.instance_mut(at) else { return };
         if let Some(failure) = instance.hear_garbled(id, why) {
@@ -179,7 +179,7 @@ impl Mux {
         true
     }
 
-    /// Counts and logs what an instance said and nobody gets.
+    /// Counts and logs a message of an instance that nobody gets.
     pub(crate) fn drop_from(&self, at: InstanceRef, reason: &'static str, what: &str) {
         self.metrics.dropped(reason);
         let what: String = what.chars().take(200).collect();
@@ -187,7 +187,7 @@ impl Mux {
     }
 }
 
-/// What is wrong with a line of a server that was not kept: how long it is, or else how long it took.
+/// Returns what is wrong with a line of a server that was not kept: it is too long, or took too long.
 fn too_long(server: &str, limits: &Limits, size: usize) -> Error {
     if size > limits.message {
         return Error::TooLarge { size, limit: limits.message };

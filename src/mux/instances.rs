@@ -45,7 +45,7 @@ impl Mux {
         self.todo.dismiss(at);
     }
 
-    /// An instance did not become ready: whoever waited for it is told why.
+    /// Handles a start that failed: callers that waited for the instance are told why.
     pub(crate) fn start_failed(&mut self, at: InstanceRef, failure: Failure) {
         let Some(instance) = self.instance(at) else { return };
         let died_of_both = instance.asked_before.is_some() && matches!(failure, Failure::Silent(..));
@@ -103,8 +103,8 @@ impl Mux {
         self.todo.serve(at.server);
     }
 
-    /// Whether a start that failed is the trouble of one kind of client: an instance for another kind takes calls, or the
-    /// server is known to open for others and no start for another kind has failed lately.
+    /// Returns whether only one kind of client has trouble with a start that failed. Then an instance for another kind
+    /// takes calls, or the server is known to open for others and no start for another kind has failed lately.
     fn is_of_one_kind(&self, server: ServerId, profile: &Profile) -> bool {
         let server = self.server(server);
         if server.pool.has_ready_for_others(profile) {
@@ -118,8 +118,8 @@ impl Mux {
         others.filter(|variant| variant.key.era == own.era).any(|variant| variant.introduction().is_some())
     }
 
-    /// What an instance is to be told that turned out not to speak the era it was started for: what is needed by the
-    /// call that has waited longest.
+    /// Returns what an instance is told after it turned out not to speak the era it was started for: what the call
+    /// needs that has waited longest.
     pub(super) fn next_offer(&self, server: ServerId, waited: &[Ticket]) -> Option<(CallerKey, Offer)> {
         let parked = self.waiting_for(server, Word::Introduction, |_| true);
         let mut calls = parked.into_iter().chain(waited.iter().map(|ticket| ticket.call));
@@ -127,7 +127,7 @@ impl Mux {
         Some((call.caller, self.offer_to(server, call)))
     }
 
-    /// A call waited for an instance of an era that its server turned out to lack.
+    /// Handles a call that waited for an instance of an era that its server lacks.
     pub(super) fn try_other_era(&mut self, key: CallKey) {
         let Some(call) = self.calls.get(key) else { return };
         if call.is_callers() && call.bridge.is_none() {
@@ -138,7 +138,7 @@ impl Mux {
             .fail(key, Error::StartFailed { server, detail: "it lacks the era that was tried".into(), retry: None });
     }
 
-    /// An instance can not be trusted any more: its calls fail and it is stopped.
+    /// Stops an instance that cannot be trusted any more, and fails its calls.
     pub(crate) fn distrust(&mut self, at: InstanceRef, why: &str) {
         let server = self.server(at.server).config.name.clone();
         tracing::warn!(server, why, "stops being used");
@@ -154,15 +154,15 @@ impl Mux {
         self.todo.serve(at.server);
     }
 
-    /// Keeps what happened to a server last.
+    /// Remembers the last failure of a server.
     pub(super) fn note_mishap(&mut self, at: InstanceRef, what: &'static str, cause: &str) {
         let Some(instance) = self.instance(at) else { return };
         let mishap = Mishap::now(what, cause, instance.stderr.lines());
         self.server_mut(at.server).pool.mishap = Some(mishap);
     }
 
-    /// An instance reads no more, or not fast enough: nothing new goes there. What it was sent it may still answer, until it
-    /// is given up like one that ended by itself.
+    /// Handles an instance that does not read, or not fast enough: it gets nothing new. It may still answer what it was
+    /// sent, until it is given up like one that ended by itself.
     pub(crate) fn instance_deaf(&mut self, at: InstanceRef) {
         if !self.instance(at).is_some_and(|instance| matches!(instance.state, State::Ready | State::Draining)) {
             return;
@@ -177,8 +177,8 @@ impl Mux {
         self.todo.serve(at.server);
     }
 
-    /// The process of an instance has ended, and somebody else has its pipes: what it was sent may still be answered, and
-    /// nothing else is to be expected of it.
+    /// Handles the end of an instance's process while another process has its pipes. The instance may still answer what
+    /// it was sent; nothing else is expected of it.
     pub(crate) fn instance_ended(&mut self, at: InstanceRef) {
         let Some(instance) = self.instance_mut(at) else { return };
         instance.ended = true;
@@ -187,7 +187,7 @@ impl Mux {
         }
     }
 
-    /// Nothing will come from an instance any more.
+    /// Handles the end of an instance: nothing will come from it any more.
     pub(crate) fn instance_gone(&mut self, at: InstanceRef, End { how, may_be_told }: &End) {
         if let Some((owner, Lease::Session)) = self.instance(at).and_then(|instance| instance.bound) {
             // What it offered was its own.
@@ -224,7 +224,7 @@ impl Mux {
         self.todo.serve(at.server);
     }
 
-    /// The process of an instance is gone: there is room for another.
+    /// Forgets an instance whose process is gone, so that there is room for another.
     pub(crate) fn instance_buried(&mut self, at: InstanceRef) {
         self.server_mut(at.server).pool.buried(at.key);
         self.vacate(at.server);
@@ -249,13 +249,13 @@ impl Mux {
         self.orphan_subscriptions(at);
     }
 
-    /// Starts what is configured to be there at all times.
+    /// Starts `instances.min` instances of each server.
     pub fn prestart(&mut self) {
         self.configured().into_iter().for_each(|id| self.todo.keep_min(id));
     }
 }
 
-/// What whoever waited is told of a server that does not speak an era, or none of the two.
+/// Returns what callers are told about a server that speaks not this era, or neither.
 fn lacking(era: Era, neither: bool, said: &str) -> String {
     if neither {
         return format!(

@@ -25,7 +25,7 @@ use crate::server::awaited::Word;
 use crate::wire::scan::Field;
 
 impl Mux {
-    /// A legacy caller opens.
+    /// Handles `initialize` of a legacy caller.
     pub(crate) fn initialize(&mut self, accepted: Accepted) {
         let Some(caller) = self.callers.get_mut(accepted.caller) else { return };
         if caller.session.is_some() {
@@ -47,7 +47,7 @@ impl Mux {
         self.introduce(accepted, profile);
     }
 
-    /// A caller wants to know who its servers are.
+    /// Handles a caller's question who its servers are.
     pub(crate) fn introduce(&mut self, accepted: Accepted, own: Profile) {
         let Some(endpoint) = self.callers.get(accepted.caller).map(|caller| caller.endpoint.clone()) else { return };
         let capabilities = declared(&accepted.request).to_owned();
@@ -66,7 +66,7 @@ impl Mux {
         self.await_introductions(accepted, own, unknown);
     }
 
-    /// Lets a request wait until servers have introduced themselves: only then is known how to speak with them.
+    /// Lets a request wait until servers have introduced themselves. Only then does mcpool know how to speak with them.
     pub(crate) fn await_introductions(&mut self, accepted: Accepted, own: Profile, unknown: Vec<ServerId>) {
         let Some(endpoint) = self.callers.get(accepted.caller).map(|caller| caller.endpoint.clone()) else { return };
         let config = self.server(unknown[0]).config.clone();
@@ -97,7 +97,7 @@ impl Mux {
         }
     }
 
-    /// An instance introduced itself.
+    /// Handles the introduction of an instance.
     pub(crate) fn introduced(&mut self, at: InstanceRef, result: String) {
         let Some(profile) = self.instance(at).map(|instance| instance.profile.clone()) else { return };
         let key = VariantKey::of_introduction(&profile);
@@ -122,7 +122,7 @@ impl Mux {
         self.era_found(at.server);
     }
 
-    /// Ends the errands for introductions in an era that nobody waits for: the server was slow in the other one only.
+    /// Ends errands for introductions in an era that nobody waits for. The server was only slow in the other era.
     fn drop_vain_introductions(&mut self, server: ServerId, era: Era) {
         if self.has_strange_orphans(server) {
             return;
@@ -137,7 +137,7 @@ impl Mux {
         }
     }
 
-    /// No instance could be started to introduce itself, or none that speaks the era that was tried.
+    /// Handles that no instance could be started to introduce itself, or none that speaks this era.
     pub(crate) fn not_introduced(&mut self, server: ServerId, key: &VariantKey, error: &Error) {
         self.server_mut(server).catalogue.variant_mut(key).end_introduction();
         let (era, choice) = (key.era, self.server(server).config.era);
@@ -184,7 +184,7 @@ impl Mux {
         if opens(&call.request.method()) { self.answer_introduction(key) } else { self.todo.begin(key) }
     }
 
-    /// Refuses a call that waited for introductions. A caller's opening may be tried again.
+    /// Refuses a call that waited for introductions. If it is an opening, the caller may try again.
     pub(crate) fn refuse_introduction(&mut self, key: CallKey, error: &Error) {
         let Some(call) = self.calls.get(key) else { return };
         if call.request.method() == "initialize" {
@@ -213,19 +213,19 @@ impl Mux {
     }
 }
 
-/// Whether a method opens a connection, so that the introductions are its answer.
+/// Returns whether a method opens a connection, so that the introductions are its answer.
 fn opens(method: &str) -> bool {
     matches!(method, "initialize" | "server/discover")
 }
 
-/// Whether a request of this method is for one server, and cannot go on without it.
+/// Returns whether a request of this method is for one server, and cannot go on without it.
 pub(super) fn names_one(method: &str) -> bool {
     !(opens(method) || ListKind::of_method(method).is_some() || method == "subscriptions/listen")
 }
 
-/// One introduction for several servers: the union of what they can do, and the instructions of each under its
-/// name. Lists are always announced to change, since a server may join late. Of a server that is `late` nothing is
-/// known, so that it is given everything that a server can have: hosts never ask again.
+/// Returns one introduction for several servers: the union of what they can do, and the instructions of each under its
+/// name. It always announces that lists change, since a server may join late. A `late` server may offer anything, so
+/// everything is declared: hosts never ask again.
 fn united(parts: &[(&str, String)], late: bool, profile: &Profile) -> String {
     let mut capabilities = Map::new();
     if late {

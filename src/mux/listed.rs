@@ -28,7 +28,8 @@ pub(super) enum Listed {
 }
 
 impl Mux {
-    /// Whether the tool or prompt that a request names is listed by its server, and as it was approved, where that matters.
+    /// Returns whether the tool or prompt that a request names is listed by its server, and as it was approved, where
+    /// either matters.
     pub(super) fn listed(&self, accepted: &Accepted, own: &Profile, route: &Route) -> Listed {
         let request = &accepted.request;
         let Some(caller) = self.callers.get(accepted.caller) else { return Listed::Yes };
@@ -89,7 +90,7 @@ impl Mux {
         if self.waits_for_its_answer(key) { self.answer_list(key, kind) } else { self.todo.begin(key) }
     }
 
-    /// Ends a call that waited for a list which cannot be had, if it was not the list itself that it wanted.
+    /// Ends a call that waited for a list which cannot be had, unless the list itself was to be its answer.
     pub(super) fn refuse_unlisted(&mut self, key: CallKey, failure: &Result<Error, &Message>) -> bool {
         if self.waits_for_its_answer(key) {
             return false;
@@ -102,7 +103,7 @@ impl Mux {
         true
     }
 
-    /// Whether a call that waits for lists wants a list for an answer.
+    /// Returns whether a call that waits for lists has a list for its answer.
     pub(super) fn waits_for_its_answer(&self, key: CallKey) -> bool {
         self.calls.get(key).is_none_or(|call| ListKind::of_method(&call.request.method()).is_some())
     }

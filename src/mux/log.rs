@@ -77,7 +77,7 @@ impl Mux {
         self.tell_level(at, level);
     }
 
-    /// Sets an instance to a level, once it has taken the last one: callers may change their minds faster than it reads.
+    /// Sets an instance to a level once it has taken the last one. Callers may change their minds faster than it reads.
     fn tell_level(&mut self, at: InstanceRef, level: Level) {
         let Some(instance) = self.instance_mut(at) else { return };
         instance.level = Some(level);
@@ -90,7 +90,7 @@ impl Mux {
         }
     }
 
-    /// An instance took a level, or will not: meanwhile another may be wanted.
+    /// Notes that an instance took a level, or will not. Callers may want another by now.
     pub(crate) fn level_taken(&mut self, at: InstanceRef, level: Level) {
         let Some(instance) = self.instance_mut(at) else { return };
         instance.takes_level = false;
@@ -99,7 +99,7 @@ impl Mux {
         }
     }
 
-    /// A server logged something.
+    /// Handles a log line of a server.
     pub(crate) fn logged(&mut self, at: InstanceRef, message: &Message) {
         let level = message.text(Field::Level).and_then(|level| Level::named(&level));
         let Some(instance) = self.instance(at) else { return };
@@ -129,7 +129,7 @@ impl Mux {
         }
     }
 
-    /// What the calls of a modern caller on an instance want to hear, if it has any there.
+    /// Returns the level that the calls of a modern caller on an instance want, if it has any there.
     fn level_of_calls(&self, at: InstanceRef, caller: CallerKey) -> Option<Option<Level>> {
         let own = self.instance(at)?.pending.entries().filter(|entry| entry.caller == Some(caller));
         let modern = |entry: &Entry| {
@@ -142,14 +142,15 @@ impl Mux {
         Some(modern.filter(heard).filter_map(|entry| entry.level).min())
     }
 
-    /// The least severe level that a caller gets; none if all. Who sets none while others do gets `info`.
+    /// Returns the least severe level that a caller gets; none if it gets all. A caller that set none gets `info` if
+    /// others set one.
     fn wanted_level(&self, at: InstanceRef, caller: CallerKey) -> Option<Level> {
         let own = self.callers.get(caller).and_then(|caller| caller.session.as_ref()?.level);
         own.or_else(|| self.instance(at)?.level.map(|_| Level::Info))
     }
 
-    /// A modern server may log only about calls that ask for it (revision 2026-07-28, page "Logging"), so the line
-    /// belongs to the one caller that has such calls in flight.
+    /// Delivers a log line of a modern server. It may log only about calls that ask for it (revision 2026-07-28, page
+    /// "Logging"), so the line belongs to the one caller that has such calls in flight.
     fn logged_modern(&mut self, at: InstanceRef, message: &Message, level: Option<Level>) {
         let Some(instance) = self.instance(at) else { return };
         let asks = |entry: &Entry| entry.level.is_some_and(|wanted| level.is_none_or(|level| level >= wanted));

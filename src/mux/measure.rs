@@ -23,7 +23,8 @@ impl Mux {
         }
     }
 
-    /// One of each name: a server that was changed goes on beside its successor for a while.
+    /// Counts what there is of each server name. A server that was changed goes on beside its successor for a while,
+    /// under the same name.
     fn measure_servers(&self) -> Vec<MeasuredServer> {
         let mut all: Vec<MeasuredServer> = Vec::new();
         for id in self.server_ids() {
@@ -67,7 +68,7 @@ impl Mux {
         }
     }
 
-    /// A caller's call needs an instance.
+    /// Notes in the account of a caller's call that it needs an instance.
     pub(super) fn count_placed(&mut self, key: CallKey) {
         let Mux { calls, servers, .. } = self;
         let Some(call) = calls.get_mut(key) else { return };
@@ -77,7 +78,7 @@ impl Mux {
 }
 
 impl Call {
-    /// What is told of it when it ends, if a caller waits for that.
+    /// Returns the account of the call, if a caller waits for it.
     pub(super) fn account(&mut self) -> Option<&mut Account> {
         match &mut self.from {
             Source::Caller(reply, _) => Some(reply.account()),

@@ -27,12 +27,13 @@ pub struct Offer {
     pub bridged: bool,
 }
 
-/// The capabilities that a request itself declares; none in a legacy one.
+/// Returns the capabilities that a request itself declares; none in a legacy one.
 pub fn declared(request: &Message) -> &str {
     request.raw(Field::MetaCapabilities).unwrap_or("{}")
 }
 
-/// The capabilities that a caller has of those that it declares, where its endpoint takes or gives some: none if all.
+/// Returns the capabilities that a caller has of those that it declares, if its endpoint changes them; none if it has
+/// them all.
 pub fn restrained(access: &Access, declared: &str) -> Option<String> {
     if access.asks && access.roots == Roots::Client {
         return None;
@@ -46,7 +47,7 @@ pub fn restrained(access: &Access, declared: &str) -> Option<String> {
 }
 
 impl Offer {
-    /// What a server is in one era, whether it speaks that or not.
+    /// Returns what a server is in one era, whether it speaks that era or not.
     pub fn in_era(era: Era, own: &Profile, capabilities: &str) -> Offer {
         let bridged = era != own.era();
         let (profile, variant) = match own {
@@ -68,21 +69,21 @@ impl Offer {
         Offer { profile, variant, bridged }
     }
 
-    /// Where the server's introduction is kept: a modern one is the same for all.
+    /// Returns the key of the server's introduction. A modern introduction is the same for all.
     pub fn introduction(&self) -> VariantKey {
         VariantKey::of_introduction(&self.profile)
     }
 }
 
 impl Mux {
-    /// Whether it is certain in which era a server is used for callers of one.
+    /// Returns whether it is certain in which era a server is used for callers of this era.
     pub(crate) fn knows_era(&self, server: ServerId, era: Era) -> bool {
         let server = self.server(server);
         server.catalogue.serves(era, server.config.era).is_some()
     }
 
-    /// What a server is to a caller that speaks as `own` says; `capabilities` are those of a modern request. Of a server
-    /// that nobody knows the caller's own era is believed.
+    /// Returns what a server is to a caller that speaks as `own` says. `capabilities` are those of a modern request. A
+    /// server that mcpool does not know is believed to speak the caller's era.
     pub(crate) fn offer(&self, server: ServerId, own: &Profile, capabilities: &str) -> Offer {
         let server = self.server(server);
         let (catalogue, choice) = (&server.catalogue, server.config.era);
@@ -90,24 +91,24 @@ impl Mux {
         Offer::in_era(era, own, capabilities)
     }
 
-    /// Whether servers are used in another era than their callers'.
+    /// Returns whether servers are used in another era than their callers'.
     pub(crate) fn is_across(&self, servers: &[ServerId], own: &Profile) -> bool {
         servers.iter().any(|server| self.offer(*server, own, "{}").bridged)
     }
 
-    /// What a server is to a caller of whom a list is wanted: where that stands depends on more than the caller's kind.
+    /// Returns the same for a caller that wants a list. The list's place depends on more than the caller's kind.
     pub(crate) fn list_offer(&self, server: ServerId, own: &Profile, capabilities: &str, caller: CallerKey) -> Offer {
         let mut offer = self.offer(server, own, capabilities);
         offer.variant.scope = self.scope_of(server, &offer.profile, caller);
         offer
     }
 
-    /// The same for the caller of a call.
+    /// Returns the same for the caller of a call.
     pub(crate) fn list_offer_to(&self, server: ServerId, call: &Call) -> Offer {
         self.list_offer(server, &call.profile, declared(&call.request), call.caller)
     }
 
-    /// Whose lists a caller is shown that instances of this profile are used for.
+    /// Returns whose lists a caller sees that is served by instances of this profile.
     pub(crate) fn scope_of(&self, server: ServerId, profile: &Profile, key: CallerKey) -> Scope {
         let (Some(caller), server) = (self.callers.get(key), self.server(server)) else { return Scope::All };
         let (own, catalogue) = (Some((key, Lease::Session)), &server.catalogue);
@@ -122,8 +123,8 @@ impl Mux {
         catalogue.scope(profile, has_own.then_some(key), key, roots)
     }
 
-    /// Of whose lists a caller hears that they change. A server may have asked it for its roots before mcpool had to: then
-    /// its instance was told them.
+    /// Returns whose lists a caller hears changes of. A server may have asked the caller for its roots before mcpool
+    /// had to; then its instance was told them.
     pub(crate) fn scope_heard_of(&self, server: ServerId, profile: &Profile, key: CallerKey) -> Scope {
         let scope = self.scope_of(server, profile, key);
         let last = || self.callers.get(key)?.uses.last(server);
@@ -131,7 +132,7 @@ impl Mux {
         if scope == Scope::Owner(key) { told().unwrap_or(scope) } else { scope }
     }
 
-    /// Whose lists an instance tells.
+    /// Returns whose lists an instance tells.
     pub(crate) fn scope_at(&self, at: InstanceRef) -> Option<Scope> {
         let (server, instance) = (self.server(at.server), self.instance(at)?);
         let owner = instance.bound.filter(|(_, lease)| *lease == Lease::Session).map(|(owner, _)| owner);
@@ -139,17 +140,17 @@ impl Mux {
         Some(server.catalogue.scope(&instance.profile, owner, instance.users.only().unwrap_or_default(), roots))
     }
 
-    /// What a server is to the caller of a call that was not translated yet.
+    /// Returns what a server is to the caller of a call that was not translated yet.
     pub(crate) fn offer_to(&self, server: ServerId, call: &Call) -> Offer {
         self.offer(server, &call.profile, declared(&call.request))
     }
 
-    /// What a server is to a legacy caller's session, if it has one.
+    /// Returns what a server is to a legacy caller's session, if it has one.
     pub(crate) fn offer_to_session(&self, server: ServerId, caller: &Caller) -> Option<Offer> {
         caller.session.as_ref().map(|session| self.offer(server, &session.profile, "{}"))
     }
 
-    /// The raw introduction of a server as a caller's revision has it.
+    /// Returns the raw introduction of a server as a caller's revision has it.
     pub(crate) fn introduction(&self, server: ServerId, own: &Profile, offer: &Offer) -> Option<String> {
         let said = self.server(server).catalogue.said(&offer.introduction())?;
         Some(match own {
@@ -167,7 +168,7 @@ impl Mux {
         self.server_info(call.server, &VariantKey::of_introduction(&call.profile))
     }
 
-    /// The same for a variant of what it offers.
+    /// Returns the same for a variant of what it offers.
     pub(crate) fn server_info(&self, server: ServerId, introduction: &VariantKey) -> String {
         let said = self.server(server).catalogue.said(introduction);
         let own = said.and_then(|said| crate::wire::message::member(said, "serverInfo"));

@@ -37,19 +37,19 @@ struct Owed {
     state: Option<String>,
 }
 
-/// What is sealed where roots are owed under these keys.
+/// Returns what is sealed where mcpool owes a server roots under these keys.
 pub(super) fn sealed(keys: &[String], state: Option<&str>) -> String {
     serde_json::json!(Owed { keys: keys.to_vec(), state: state.map(str::to_owned) }).to_string()
 }
 
-/// Whether a caller comes back for a server that mcpool owes roots.
+/// Returns whether a caller comes back for a server to which mcpool owes roots.
 pub(super) fn is_owed(request: &Message) -> bool {
     request.text(Field::RequestState).is_some_and(|state| state.starts_with(Purpose::Owing.prefix()))
 }
 
 impl Mux {
-    /// Answers what a server wants to know of roots. Returns the call and what is left to be told to its caller, unless the
-    /// call went to the server again.
+    /// Answers a server's question for roots. Returns the call and what is left to tell its caller, unless the call
+    /// went to the server again.
     pub(super) fn tell_own_roots(
         &mut self,
         at: InstanceRef,
@@ -101,7 +101,7 @@ impl Mux {
         None
     }
 
-    /// A call's request as its server got it: the line itself went out with the call.
+    /// Returns a call's request as its server got it. The line itself went out with the call.
     fn as_sent(&self, call: &Call) -> Result<Message, Error> {
         let Some(caller) = self.callers.get(call.caller).filter(|_| !call.is_worded()) else {
             return Ok(call.request.clone());
@@ -111,7 +111,7 @@ impl Mux {
         self.read_own(route.splice.to_bytes())
     }
 
-    /// Sends a request on with the roots that its server is owed, and with what its caller answers to the rest.
+    /// Sends a request on with the roots that mcpool owes its server, and with its caller's answers to the rest.
     pub(super) fn forward_owed(&mut self, accepted: Accepted, route: &Route, then: Then) {
         let (pin, request) = match self.with_owed_roots(&accepted, route) {
             Ok(worded) => worded,
@@ -138,7 +138,7 @@ impl Mux {
     }
 }
 
-/// A request with roots under these keys, besides what its caller tells.
+/// Returns a request with roots under these keys, besides what its caller tells.
 fn with_roots(request: &Message, told: &[(&str, &str)], keys: &[String], roots: &str, state: Option<&str>) -> String {
     let roots = member(&format!("{{{roots}}}"), "result").unwrap_or("{}").to_owned();
     let told = told.iter().filter(|(key, _)| !keys.iter().any(|own| own == key));

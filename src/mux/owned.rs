@@ -40,14 +40,14 @@ pub struct Owned {
 }
 
 impl Owned {
-    /// Whose progress comes under a token of ours that belongs to a task.
+    /// Returns the caller of the progress that comes under a token of ours, if the token belongs to a task.
     pub fn progress_of(&self, instance: InstanceKey, id: WireId) -> Option<(CallerKey, RawId)> {
         let of = |task: &Task| task.instance == instance && task.progress.as_ref().is_some_and(|(wire, _)| *wire == id);
         let (_, task) = self.tasks.iter().find(|(_, task)| of(task))?;
         task.progress.as_ref().map(|(_, token)| (task.caller, token.clone()))
     }
 
-    /// Forgets what an instance kept that is gone.
+    /// Forgets what an instance kept, because it is gone.
     pub fn forget_instance(&mut self, instance: InstanceKey) {
         self.tasks.forget_instance(instance);
         self.elicitations.forget_instance(instance);
@@ -55,7 +55,7 @@ impl Owned {
 }
 
 impl Mux {
-    /// A request about tasks goes to the instance that has the task, and only if the task is the caller's.
+    /// Sends a request about a task to the instance that has the task, if the task is the caller's.
     pub(crate) fn forward_task(&mut self, mut accepted: Accepted, profile: Profile, list: bool) {
         let Some(caller) = self.callers.get(accepted.caller) else { return };
         let servers: Vec<ServerId> = caller.endpoint.servers.clone();
@@ -141,7 +141,7 @@ impl Mux {
         self.alarm.at(until);
     }
 
-    /// Whether a request that wants a task may have one.
+    /// Makes room for a request that wants a task.
     ///
     /// # Errors
     /// Too many work already.
@@ -155,7 +155,7 @@ impl Mux {
         room.map_err(|limit| Error::TooManyTasks { limit })
     }
 
-    /// A task was told to have come so far.
+    /// Notes how far a task has come.
     fn task_came_to(&mut self, at: InstanceRef, id: &str, stage: Stage) {
         if self.server_mut(at.server).owned.tasks.came_to(at.key, id, stage) {
             self.count_tasks(at);
@@ -193,7 +193,7 @@ impl Mux {
         splice.put(span, format!("[{}]", kept.join(",")));
     }
 
-    /// The status of a task changed.
+    /// Handles a change of a task's status.
     pub(crate) fn task_status(&mut self, at: InstanceRef, message: &Message) {
         let id = message.text(Field::TaskId).unwrap_or_default();
         let owner = self.server(at.server).owned.tasks.get(at.key, &id).map(|task| task.caller);
@@ -210,7 +210,7 @@ impl Mux {
         }
     }
 
-    /// An elicitation ended on its web page.
+    /// Handles the end of an elicitation on its web page.
     pub(crate) fn elicitation_complete(&mut self, at: InstanceRef, message: &Message) {
         let id = message.text(Field::ElicitationId).unwrap_or_default();
         let owner = self.server_mut(at.server).owned.elicitations.complete(at.key, &id);
@@ -223,7 +223,7 @@ impl Mux {
         }
     }
 
-    /// A caller is gone: nobody else gets what a server keeps for it, and nothing is kept running for it.
+    /// Forgets what servers keep for a caller that is gone. Nobody else gets it, and nothing is kept running for it.
     pub(crate) fn forget_owned(&mut self, server: ServerId, caller: CallerKey) {
         let owned = &mut self.server_mut(server).owned;
         owned.elicitations.forget_caller(caller);
@@ -232,7 +232,7 @@ impl Mux {
         }
     }
 
-    /// Forgets tasks that their server does not keep any more; when the next will be.
+    /// Forgets tasks that their server does not keep any more, and returns when the next will be.
     pub(crate) fn sweep_tasks(&mut self, server: ServerId, now: Instant) -> Option<Instant> {
         if self.server_mut(server).owned.tasks.forget_old(now) {
             self.count_all_tasks(server);
@@ -245,7 +245,7 @@ impl Mux {
         instances.into_iter().for_each(|key| self.count_tasks(InstanceRef { server, key }));
     }
 
-    /// An instance with tasks whose results are not fetched is not idle.
+    /// Counts the tasks in an instance whose results are not fetched: with such tasks it is not idle.
     fn count_tasks(&mut self, at: InstanceRef) {
         let count = self.server(at.server).owned.tasks.living_in(at.key);
         let Some(instance) = self.instance_mut(at) else { return };

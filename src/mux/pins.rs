@@ -31,13 +31,13 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// What is kept of a server in `dir`. `file` is the config that it stands in.
+    /// Returns what is kept of a server in `dir`. `file` is the config of the server.
     pub fn load(dir: Option<&Path>, file: Option<&Path>, server: &config::Server) -> Pins {
         // Also where nothing is looked at: that may change while the daemon runs.
         Pins { pin: server.pin, store: Store::load(dir, file, &server.name) }
     }
 
-    /// Lets go of what is marked for a kind of clients that is gone.
+    /// Drops what is marked for a kind of clients that is gone.
     pub fn forget(&mut self, variant: &VariantKey) {
         if !self.store.marks.is_empty() {
             self.store.unmark(&of_variant(variant));
@@ -45,30 +45,31 @@ impl Pins {
         }
     }
 
-    /// Whether anything is looked at.
+    /// Returns whether the tools of the server are compared with what was approved.
     pub fn is_on(&self) -> bool {
         self.pin != Pin::Off
     }
 
-    /// Keeps nothing on disk any more: another takes its place.
+    /// Writes nothing to disk any more: another server takes its place.
     pub fn retire(&mut self) {
         self.store.retire();
     }
 
-    /// Whether it was seen what the server offers, so that there is something to hold it to.
+    /// Returns whether mcpool has seen what the server offers, so that there is something to compare with.
     pub fn has_begun(&self) -> bool {
         self.store.has_begun()
     }
 
-    /// Takes what was seen of the server until now for approved. What other kinds of clients are offered later is no more
-    /// approved than what changes: a server could show a text of its choice to each new kind.
+    /// Counts what was seen of the server until now as approved. What another kind of clients is offered later is not:
+    /// a server could show a text of its choice to each new kind.
     pub fn begin<'a>(&mut self, items: impl Iterator<Item = &'a str>) {
         items.filter_map(Version::of).for_each(|(name, version)| self.store.approve(name, version));
         self.store.begin();
         self.store.save(false);
     }
 
-    /// Looks at the tools that are offered to one kind of clients; the names of those that are news, with `new` or `changed`.
+    /// Compares the tools that one kind of clients is offered. Returns the names of those that are news, with `new` or
+    /// `changed`.
     pub fn look<'a>(&mut self, variant: &str, items: impl Iterator<Item = &'a str>) -> Vec<(String, &'static str)> {
         if !self.has_begun() {
             self.begin(items);
@@ -93,17 +94,17 @@ impl Pins {
         news
     }
 
-    /// Whether a tool of this name may neither be called nor shown.
+    /// Returns whether a tool of this name may neither be called nor shown.
     pub fn refuses(&self, name: &str) -> bool {
         self.pin == Pin::Refuse && self.has_begun() && self.store.is_off(name)
     }
 
-    /// Whether an item of a list of tools is to be left out.
+    /// Returns whether an item of a list of tools must be left out.
     pub fn hides(&self, item: &str) -> bool {
         self.pin == Pin::Refuse && self.has_begun() && names_of(item).iter().any(|name| self.store.is_off(name))
     }
 
-    /// What is not as it was approved, and how it was.
+    /// Returns what is not as it was approved, and how it was.
     pub fn changes(&self) -> Value {
         let marks = self.store.marks.iter().flat_map(|(name, marks)| marks.iter().map(move |mark| (name, mark)));
         let told = marks.take(TOLD).map(|(name, mark)| {
@@ -113,7 +114,7 @@ impl Pins {
         Value::Array(told.collect())
     }
 
-    /// Approves what has these digests; how many that are.
+    /// Approves the tools with these digests, and returns how many they are.
     pub fn approve(&mut self, digests: &[&str]) -> usize {
         let mut count = 0;
         let mut left_over = std::mem::take(&mut self.store.marks);
@@ -130,7 +131,7 @@ impl Pins {
         count
     }
 
-    /// For `status`: nothing if nothing is looked at.
+    /// Returns the part of `status`; none if nothing is compared.
     pub fn status(&self) -> Option<Value> {
         let changed = self.store.marks.iter().take(TOLD).map(|(name, marks)| {
             json!({ "tool": name, "what": marks.first().map(Mark::what), "refused": self.refuses(name) })
@@ -146,7 +147,7 @@ impl Pins {
 }
 
 impl Mux {
-    /// The config says otherwise from now on what becomes of a server's tools that are not as they were approved.
+    /// Applies a changed `pin` of a server.
     pub(super) fn pin_otherwise(&mut self, id: ServerId) {
         let server = self.server_mut(id);
         server.pins.pin = server.config.pin;
@@ -156,7 +157,7 @@ impl Mux {
         self.announce_tools(id);
     }
 
-    /// Looks at the tools that a server offers to one kind of clients.
+    /// Compares the tools that a server offers to one kind of clients.
     pub(super) fn look_at_tools(&mut self, id: ServerId, key: &VariantKey) {
         let server = self.server_mut(id);
         let list = server.catalogue.variant(key).and_then(|variant| variant.list(ListKind::Tools));
@@ -169,7 +170,8 @@ impl Mux {
         }
     }
 
-    /// Takes the tools that were remembered before anybody looked for approved, whatever kind of clients they were offered to.
+    /// Counts the tools as approved that were remembered before `pin` was set, whatever kind of clients they were
+    /// offered to.
     pub(super) fn look_at_all_tools(&mut self, id: ServerId) {
         let server = self.server_mut(id);
         if !server.pins.is_on() || server.pins.has_begun() {
@@ -181,8 +183,9 @@ impl Mux {
         }
     }
 
-    /// Whether the tools of a server are to be looked at before a call of one of them can be judged: none that runs has
-    /// shown this kind of clients its list since it was started, or since it said that its list has changed.
+    /// Returns whether mcpool must see the tools of a server before it can judge a call of one. That is so if no
+    /// running instance has shown its list to this kind of clients since it started, or since it said that the list
+    /// changed.
     pub(super) fn is_to_be_looked_at(&self, id: ServerId, offer: &Offer) -> bool {
         let server = self.server(id);
         let list = server.catalogue.variant(&offer.variant).and_then(|variant| variant.list(ListKind::Tools));
@@ -191,7 +194,7 @@ impl Mux {
         !instances.any(|it| it.alive() && it.profile == offer.profile && it.born <= fetched)
     }
 
-    /// Whether the tool that a request calls is as it was approved, where that is to be so.
+    /// Checks that the tool of a request is as it was approved, if `pin` wants that.
     ///
     /// # Errors
     /// It is not.
@@ -211,7 +214,7 @@ impl Mux {
         Ok(())
     }
 
-    /// What is not as it was approved of a server's tools.
+    /// Returns which tools of a server are not as they were approved.
     ///
     /// # Errors
     /// In words: there is no such server, or its tools are not looked at.

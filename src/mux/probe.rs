@@ -31,12 +31,12 @@ pub enum Question {
 }
 
 impl Question {
-    /// What an instance is asked first.
+    /// Returns what an instance is asked first.
     fn first(instance: &Instance) -> Question {
         if instance.health.ignores_ping() { Question::List } else { Question::Ping }
     }
 
-    /// The method and the parameters.
+    /// Returns the method and the parameters.
     fn request(self, instance: &Instance) -> (&'static str, String) {
         let modern = instance.profile == Profile::Modern;
         let params = if modern { format!(r#"{{"_meta":{}}}"#, modern::meta("{}")) } else { "{}".to_owned() };
@@ -55,8 +55,8 @@ impl Question {
 }
 
 impl Mux {
-    /// Probes an instance that has said no word for long enough, be it that it had no work, or that it had some; when to
-    /// look again.
+    /// Probes an instance that has said nothing for long enough, whether it had work or not. Returns when to look
+    /// again.
     pub(super) fn sweep_probe(&mut self, at: InstanceRef, now: Instant) -> Option<Instant> {
         let every = self.server(at.server).config.probe.every?;
         let instance = self.instance_mut(at).filter(|instance| instance.state == State::Ready)?;
@@ -86,7 +86,7 @@ impl Mux {
         probe.into_iter().for_each(|probe| self.transmit(probe, at.key));
     }
 
-    /// A probe was answered, or not.
+    /// Handles the answer to a probe, or that there is none.
     pub(super) fn probed(&mut self, at: InstanceRef, question: Question, outcome: &Outcome<'_>) {
         let config = self.server(at.server).config.clone();
         let now = clock::now();
@@ -129,8 +129,8 @@ impl Mux {
         }
     }
 
-    /// A call of a caller ran out of time: the instance is asked whether it answers anything. If it answers no call of those
-    /// who use it, it is not used any more; what one of them alone meets may be that one's doing.
+    /// Handles a caller's call that ran out of time: the instance is probed. If it answers the calls of none of its
+    /// callers, it is not used any more. What only one caller meets may be that caller's doing.
     pub(super) fn ran_out_of_time(&mut self, at: InstanceRef, caller: CallerKey) {
         let failures = self.server(at.server).config.probe.failures;
         let who = self.principal(caller);
@@ -148,8 +148,8 @@ impl Mux {
         question.into_iter().for_each(|question| self.probe(at, question));
     }
 
-    /// An instance does not answer any more: nothing new goes there, and another takes its place. What it has it may finish,
-    /// and if it answers after all, it goes on.
+    /// Passes over an instance that does not answer any more: it gets nothing new, and another takes its place. It may
+    /// finish its calls, and if it answers after all, it takes calls again.
     fn unresponsive(&mut self, at: InstanceRef) {
         self.note_mishap(at, "unresponsive", "it left calls or probes unanswered");
         self.drain(at, StopReason::Unresponsive);
@@ -161,7 +161,7 @@ impl Mux {
     }
 }
 
-/// When an instance is to be asked whether it answers.
+/// Returns when an instance is to be asked whether it answers.
 fn due(instance: &mut Instance, every: Duration, now: Instant) -> Instant {
     let idle = instance.pending.rests().then_some(instance.idle_since);
     instance.health.due(idle, every, now)

@@ -1,5 +1,5 @@
-//! Called by `mux::complete` with every answer of a server: whether any client could read it. Hand-written servers answer
-//! with what none can; a client drops that and waits for ever.
+//! Called by `mux::complete` with every answer of a server: whether any client could read it. Hand-written servers
+//! answer with what none can; a client drops that and waits for ever.
 
 use super::call::{Call, Source};
 use super::errand::Errand;
@@ -9,13 +9,13 @@ use crate::wire::scan::Field;
 /// The largest code that every client can hold.
 const LARGEST_CODE: u64 = 1 << 53;
 
-/// Whether it is what nearly all answers are, so that nothing more need be known of it.
+/// Returns whether the answer is what nearly all answers are, so that it needs no further look.
 #[inline]
 pub fn is_plain(answer: &Message) -> bool {
     answer.doubt().is_none() && answer.raw(Field::Result).is_some_and(|result| result.starts_with('{'))
 }
 
-/// What is wrong with the answer to a request of this method, in words; none if it can be read.
+/// Returns what is wrong with the answer to a request of this method, in words; none if it can be read.
 pub fn fault(answer: &Message, method: &str) -> Option<String> {
     let ours = has_object(method);
     if let Some(doubt) =
@@ -33,18 +33,18 @@ pub fn fault(answer: &Message, method: &str) -> Option<String> {
     }
 }
 
-/// The same for the answer of a caller to what it was asked. What stands in a result is for the server to judge.
+/// Returns the same for a caller's answer to a question. The server judges what is in the result.
 pub fn fault_of_ask(answer: &Message) -> Option<String> {
     let object = answer.raw(Field::Result).is_none_or(|result| result.starts_with('{'));
     fault(answer, "").or_else(|| (!object).then(|| "its result is no object".to_owned()))
 }
 
-/// What an answer that cannot be read says.
+/// Returns what an answer that cannot be read says.
 pub fn said(answer: &Message) -> &str {
     answer.raw(Field::Error).or(answer.raw(Field::Result)).unwrap_or("null")
 }
 
-/// Whether a call needs an answer that can be read: of what mcpool only tells a server, any answer will do.
+/// Returns whether somebody reads the answer to a call. If mcpool only tells a server something, any answer will do.
 pub fn is_read(call: &Call) -> bool {
     match &call.from {
         Source::Caller(..) | Source::Held { .. } => true,
@@ -77,8 +77,8 @@ fn is_of_error(field: Field) -> bool {
     matches!(field, Field::ErrorCode | Field::ErrorMessage | Field::ErrorData)
 }
 
-/// Whether the result of a method is an object in every revision. Of a method that mcpool does not know it may be
-/// anything.
+/// Returns whether the result of a method is an object in every revision. For a method that mcpool does not know it may
+/// be anything.
 fn has_object(method: &str) -> bool {
     const FAMILIES: [&str; 4] = ["tools/", "resources/", "prompts/", "tasks/"];
     const OTHERS: [&str; 6] =

@@ -30,7 +30,7 @@ pub struct InForce {
 }
 
 impl InForce {
-    /// A config that has just been read.
+    /// Returns the state of a config that has just been read.
     pub fn new(config: &Config) -> InForce {
         InForce { since: clock::now(), digest: config.digest.clone(), restart: Vec::new(), refused: None }
     }
@@ -71,7 +71,7 @@ impl fmt::Display for Changes {
 }
 
 impl Mux {
-    /// Puts a config in force; what that changed. Sockets are the business of whoever calls.
+    /// Puts a config in force, and returns what that changed. The sockets are up to the caller of this method.
     pub fn reload(&mut self, config: Config) -> Changes {
         self.metrics.reloaded(Reload::Applied);
         let mut changes = Changes::default();
@@ -91,7 +91,7 @@ impl Mux {
         changes
     }
 
-    /// Notes the keys of the config in force that only a new daemon heeds, for `status`.
+    /// Notes, for `status`, the changed keys that only a new daemon applies.
     pub fn needs_new_daemon(&mut self, keys: Vec<&'static str>) {
         self.in_force.restart = keys;
     }
@@ -102,14 +102,14 @@ impl Mux {
         self.in_force.refused = Some((clock::now(), why));
     }
 
-    /// Puts the limits in force that concern everybody: they reach servers and callers that did not change too.
+    /// Applies the limits that concern everybody, also to servers and callers that did not change.
     fn change_limits(&mut self, limits: &config::Limits) {
         (self.starter.message, self.starter.line, self.starter.backlog) = (limits.message, limits.line, limits.backlog);
         self.servers.iter_mut().for_each(|server| server.pool.start_with(self.starter.clone()));
         self.in_flight.allow(limits.in_flight_total);
     }
 
-    /// Adds, adjusts and retires servers; those that were retired.
+    /// Adds, adjusts and retires servers. Returns those that were retired.
     fn change_servers(&mut self, config: &Config, until: Instant, changes: &mut Changes) -> Vec<ServerId> {
         let mut retired = Vec::new();
         for id in self.configured() {
@@ -145,7 +145,7 @@ impl Mux {
         retired
     }
 
-    /// A server is treated in another way from now on.
+    /// Applies a changed config to a server whose processes stay.
     fn adjust_server(&mut self, id: ServerId, config: Rc<config::Server>) {
         let server = self.server_mut(id);
         let old = std::mem::replace(&mut server.config, config.clone());
@@ -162,7 +162,7 @@ impl Mux {
         }
     }
 
-    /// Gives every caller its endpoint as it is now; those that see something else than before.
+    /// Gives every caller its endpoint as it is now. Returns the callers that see something else than before.
     fn change_endpoints(&mut self, old: &Config, until: Instant) -> Vec<CallerKey> {
         let mut told = Vec::new();
         let callers: Vec<CallerKey> = self.callers.keys().collect();
@@ -192,7 +192,7 @@ impl Mux {
         told
     }
 
-    /// Whether a caller's user may still use its endpoint.
+    /// Returns whether a caller's user may still use its endpoint.
     fn is_admitted(&self, caller: &Caller, old: &Config) -> bool {
         let allows = |config: &Config| {
             config.endpoint(&caller.endpoint.name).is_some_and(|endpoint| endpoint.users.contains(&caller.identity.uid))
@@ -200,7 +200,7 @@ impl Mux {
         allows(&self.config) || !allows(old)
     }
 
-    /// Moves what waits at servers that were retired, and ends their instances.
+    /// Moves calls that wait at retired servers, and ends the instances of these.
     fn settle_retired(&mut self, retired: &[ServerId]) {
         let mut waiting: Vec<(CallKey, ServerId)> = Vec::new();
         for old in retired {
@@ -225,13 +225,13 @@ impl Mux {
     }
 }
 
-/// Whether a caller has said that it has roots, or can be asked, and may not any more.
+/// Returns whether a caller has said that it has roots, or can be asked, and may not any more.
 fn is_told_too_much(caller: &Caller, access: &Access) -> bool {
     let Some(Profile::Legacy(told)) = caller.session.as_ref().map(|session| &session.profile) else { return false };
     restrained(access, &told.capabilities).is_some() || fixed(access) != fixed(&caller.access)
 }
 
-/// Whether callers see something else.
+/// Returns whether callers see something else.
 fn looks_other(one: &Endpoint, other: &Endpoint) -> bool {
     (&one.servers, one.prefix) != (&other.servers, other.prefix)
 }

@@ -9,8 +9,8 @@ use crate::key::CallKey;
 use crate::pool::pending::Entry;
 
 impl Mux {
-    /// An instance is gone that had a call: it is sent again if that does no harm, else it fails. `kept_back` says that
-    /// not one byte of it was taken to be written.
+    /// Handles a call whose instance is gone: sends it again if that does no harm, else fails it. `kept_back` says that
+    /// not one byte of it went out.
     pub(super) fn lost(&mut self, entry: Entry, kept_back: bool, error: &Error) {
         let key = entry.call;
         let repeats = self.calls.get(key).is_some_and(|call| self.may_repeat(call, kept_back));
@@ -23,7 +23,7 @@ impl Mux {
         self.repeat(key, error);
     }
 
-    /// Whether a call may be sent a second time.
+    /// Returns whether a call may be sent a second time.
     fn may_repeat(&self, call: &Call, kept_back: bool) -> bool {
         let retry = &self.server(call.server).config.retry;
         let pinned = call.pin.is_some_and(|pin| !pin.or_any);
@@ -45,7 +45,7 @@ impl Mux {
         }
     }
 
-    /// Whether a call may be carried out twice, as far as its server says.
+    /// Returns whether a call may be carried out twice, as far as its server says.
     fn is_safe(&self, call: &Call) -> bool {
         let method = call.request.method();
         if method != "tools/call" {
@@ -80,7 +80,7 @@ impl Mux {
     }
 }
 
-/// Whether a method only reads.
+/// Returns whether a method only reads.
 fn reads_only(method: &str) -> bool {
     method.ends_with("/list") || matches!(method, "resources/read" | "prompts/get" | "completion/complete" | "ping")
 }

@@ -52,32 +52,33 @@ impl Accepted {
         self.reply.result(result);
     }
 
-    /// Whether these lists were asked anew to decide about it. Its caller's roots may have changed since others were.
+    /// Returns whether these lists were fetched again to decide about the request. Its caller's roots may have changed
+    /// since other lists were.
     pub(super) fn looked_up(&self, scope: Scope) -> bool {
         self.permit.looked_up == Some(scope)
     }
 
-    /// Notes that they are.
+    /// Notes that these lists are fetched again to decide about the request.
     pub(super) fn look_up(&mut self, scope: Scope) {
         self.permit.looked_up = Some(scope);
     }
 
-    /// The id that its caller gave it.
+    /// Returns the id that its caller gave it.
     pub fn id(&self) -> &RawId {
         self.reply.id()
     }
 
-    /// Whether rate limits are to be asked: a request may be begun several times, and counts once.
+    /// Returns whether the rate limits still have to count the request. It may be begun several times, and counts once.
     pub(super) fn is_to_be_rated(&mut self) -> bool {
         !std::mem::replace(&mut self.permit.rated, true)
     }
 
-    /// The log level that it asks for.
+    /// Returns the log level that it asks for.
     pub fn level(&self) -> Option<Level> {
         self.request.text(Field::MetaLogLevel).and_then(|level| Level::named(&level))
     }
 
-    /// Puts it in place of the request that a call was made for.
+    /// Puts the request in place of the one for which a call was made.
     pub fn take_over(self, call: &mut Call) {
         call.from = Source::Caller(self.reply, self.permit);
         if matches!(call.place, Place::On(..))
@@ -87,14 +88,14 @@ impl Accepted {
         }
     }
 
-    /// The request that a call was made for, if a caller made it.
+    /// Returns the request for which a call was made, if a caller made it.
     pub fn of(call: Box<Call>) -> Option<Accepted> {
         let Source::Caller(reply, permit) = call.from else { return None };
         let repeated = (call.repeats > 0).then_some((call.repeats, call.limit));
         Some(Accepted { caller: call.caller, request: call.request, reply, permit, repeated })
     }
 
-    /// Makes it a call, placed nowhere yet.
+    /// Makes the request a call that has no place yet.
     pub fn call(self, server: ServerId, profile: Profile) -> Call {
         let now = clock::now();
         let level = self.level();
@@ -123,7 +124,7 @@ impl Accepted {
 }
 
 impl Mux {
-    /// A message of a caller.
+    /// Handles a message of a caller.
     pub fn received(&mut self, caller: CallerKey, message: Message, batch: Option<Rc<Batch>>) {
         match message.kind() {
             Kind::Request => self.requested(caller, message, batch),
@@ -180,7 +181,7 @@ impl Mux {
         self.begin(accepted);
     }
 
-    /// Answers an admitted request here or sends it on its way.
+    /// Answers an admitted request here, or sends it on its way.
     pub(crate) fn begin(&mut self, accepted: Accepted) {
         let Some(caller) = self.callers.get(accepted.caller) else { return };
         let judged = access::judge(&caller.access, &accepted.request);
@@ -256,7 +257,7 @@ impl Mux {
         }
     }
 
-    /// Sends a request to the server it is for. Unknown methods go the same way.
+    /// Sends a request to its server. Unknown methods go the same way.
     pub(crate) fn forward(&mut self, mut accepted: Accepted, profile: Profile, verb: Verb) {
         if let Verb::Task { list } = verb {
             return self.forward_task(accepted, profile, list);
@@ -327,7 +328,7 @@ impl Mux {
     }
 }
 
-/// Whether a request brings what its caller was given to come back with for a held call, or what looks like it.
+/// Returns whether a request brings a state that its caller got for a held call, or what looks like one.
 fn is_comeback(request: &Message) -> bool {
     request.text(Field::RequestState).is_some_and(|state| state.starts_with(Purpose::Held.prefix()))
 }
@@ -373,13 +374,13 @@ impl Verb {
 /// What the methods of notifications begin with.
 const NOTIFICATION: &str = "notifications/";
 
-/// Whether a method is one of those that mcpool decides about as requests. A server that looks at the method alone would
-/// carry out a notification of it, past all that was decided.
+/// Returns whether mcpool treats a method as a request. A server that looks at the method alone would carry out a
+/// notification of it, although nothing was checked.
 fn wants_an_answer(method: &str) -> bool {
     !method.starts_with(NOTIFICATION) && (method == "completion/complete" || Verb::of(method) != Verb::Pass)
 }
 
-/// What the audit log is told of a request.
+/// Returns what the audit log is told of a request.
 fn audited(trail: &Rc<Trail>, who: (&Rc<Who>, u64), request: &Message) -> audit::Request {
     let method = request.method();
     let (target, arguments) = match &*method {
@@ -390,7 +391,7 @@ fn audited(trail: &Rc<Trail>, who: (&Rc<Who>, u64), request: &Message) -> audit:
     trail.request(who, &method, target.as_deref(), arguments)
 }
 
-/// Whether a request opens a session or lists, which is answered though no call is.
+/// Returns whether a request opens a session or lists, so that it is answered even while calls are refused.
 fn is_harmless(method: &str) -> bool {
     matches!(method, "initialize" | "ping" | "server/discover") || ListKind::of_method(method).is_some()
 }

@@ -6,8 +6,8 @@ use crate::pool::instance::State;
 use crate::pool::reason::StopReason;
 
 impl Mux {
-    /// Replaces the instances of a server: nothing new goes to the old ones, which end when they have nothing left to do.
-    /// What kept the server from being started is forgotten. How many are replaced.
+    /// Replaces the instances of a server, and returns how many. Old instances get nothing new, and end when they have
+    /// nothing left to do. Failed starts are forgotten.
     ///
     /// # Errors
     /// In words: no such server, or mcpool is ending.
@@ -31,7 +31,7 @@ impl Mux {
         Ok(alive.len())
     }
 
-    /// An instance that works stays until its successor does, where there is room for both.
+    /// Replaces an instance. If it works, it stays until its successor is ready, where there is room for both.
     fn replace_or_drain(&mut self, at: InstanceRef) {
         if self.instance(at).is_some_and(|instance| instance.state == State::Ready && instance.bound.is_none()) {
             return self.replace(at, StopReason::Restarted);

@@ -19,7 +19,7 @@ use crate::pool::need::{Need, Told};
 use crate::pool::reason::{StartReason, StopReason};
 
 impl Mux {
-    /// Retires a server: what waits there is still to be moved, what runs there may end until then.
+    /// Retires a server. Calls that wait there still have to be moved; calls that run there may end until then.
     pub(super) fn retire(&mut self, id: ServerId, by: Option<ServerId>, until: Instant) {
         for server in &mut self.servers {
             if let Standing::Retired { successor, .. } = &mut server.standing
@@ -39,12 +39,12 @@ impl Mux {
         self.alarm.at(until);
     }
 
-    /// Why the instances of a retired server end.
+    /// Returns why the instances of a retired server end.
     fn why_retired(&self, id: ServerId) -> StopReason {
         if self.in_stead_of(id).is_some() { StopReason::Changed } else { StopReason::Removed }
     }
 
-    /// Ends the instances of a retired server, those with work when that is done.
+    /// Ends the instances of a retired server. Those with work end after it.
     pub(super) fn drain_retired(&mut self, id: ServerId) {
         let why = self.why_retired(id);
         let instances: Vec<InstanceRef> = self.server(id).pool.instances.values().map(|instance| instance.at).collect();
@@ -61,7 +61,7 @@ impl Mux {
         self.vacate(id);
     }
 
-    /// Starts instances of a server that takes another's place for those whom the other one's serve, before these end.
+    /// Starts instances of the new server for the clients of the old one's instances, before the old ones end.
     pub(super) fn start_in_stead(&mut self, old: ServerId, new: ServerId) {
         let (seen, asks_roots) = {
             let known = &self.server(new).catalogue.known;
@@ -83,7 +83,7 @@ impl Mux {
         }
     }
 
-    /// The calls that wait for a server, those that have waited longest first.
+    /// Returns the calls that wait for a server, those that have waited longest first.
     pub(super) fn waiting_at(&self, id: ServerId) -> Vec<CallKey> {
         let mut waiting: Vec<(Instant, CallKey)> = Vec::new();
         for (key, call) in &self.calls {
@@ -100,7 +100,7 @@ impl Mux {
         waiting.into_iter().map(|(_, key)| key).collect()
     }
 
-    /// Moves a call that waits for a retired server to what took its place.
+    /// Moves a call that waits for a retired server to the server that took its place.
     pub(super) fn move_on(&mut self, key: CallKey, from: ServerId) {
         let Some(call) = self.calls.get(key) else { return };
         let caller = call.caller;
@@ -129,7 +129,7 @@ impl Mux {
         }
     }
 
-    /// The server that a call is for by now; nothing, and the call fails, if that is gone.
+    /// Returns the server that a call is for now. If there is none any more, the call fails.
     pub(super) fn redirect(&mut self, key: CallKey) -> Option<ServerId> {
         let from = self.calls.get(key)?.server;
         let to = self.in_stead_of(from);
@@ -152,7 +152,7 @@ impl Mux {
         Error::Reconfigured(format!("server `{}` was removed from the configuration", self.server(id).config.name))
     }
 
-    /// Ends what is over at a retired server; when its time is over altogether.
+    /// Ends what is over at a retired server. Returns when the rest must be over.
     pub(super) fn sweep_retired(&mut self, id: ServerId, now: Instant) -> Option<Instant> {
         let Standing::Retired { until, .. } = self.server(id).standing else { return None };
         let (over, drain) = (until <= now, self.config.life.drain);
@@ -179,7 +179,8 @@ impl Mux {
         (!over).then_some(until)
     }
 
-    /// A caller may not go on as it is connected: what it has begun may end until then, and then it is left.
+    /// Begins to part from a caller that may not go on as it is connected. Its calls may end until then; then it is
+    /// disconnected.
     pub(super) fn part_from(&mut self, key: CallerKey, until: Instant) {
         let Some(caller) = self.callers.get_mut(key) else { return };
         caller.leaves = Some(caller.leaves.map_or(until, |before| before.min(until)));
@@ -191,7 +192,7 @@ impl Mux {
         self.alarm.at(clock::now());
     }
 
-    /// Why a caller may begin nothing any more, if it may not.
+    /// Returns why a caller may begin nothing any more, if that is so.
     pub(super) fn is_leaving(&self, key: CallerKey) -> Option<Error> {
         let caller = self.callers.get(key)?;
         if let Some(server) = &caller.endpoint.disabled {
@@ -204,7 +205,7 @@ impl Mux {
         )))
     }
 
-    /// Leaves callers whose last call is over or has had its time; when the next has.
+    /// Disconnects leaving callers whose last call is over or has run out of time. Returns when the next one has.
     pub(super) fn sweep_leaving(&mut self, now: Instant) -> Option<Instant> {
         let leaving = self.callers.iter().filter_map(|(key, caller)| Some((key, caller.leaves?)));
         let leaving: Vec<(CallerKey, Instant)> = leaving.collect();

@@ -107,7 +107,8 @@ impl Mux {
         }
     }
 
-    /// That nobody has a resource, and why, if somebody lists it so that it is not shown.
+    /// Returns the error for a resource that no server has. If a server lists it so that it is not shown, the error
+    /// says why.
     fn resource_not_found(&self, endpoint: &Endpoint, uri: &str, modern: bool) -> Error {
         let kind = ListKind::Resources;
         let why = endpoint.servers.iter().find_map(|id| {
@@ -120,8 +121,8 @@ impl Mux {
         Error::ResourceNotFound { uri: uri.to_owned(), why: why.unwrap_or_default(), modern }
     }
 
-    /// The first server, in the order of the configuration, that lists a resource or covers it by a template; a template
-    /// for everything takes nothing from those behind that list it.
+    /// Returns the first server, in the order of the config, that lists a resource. If none lists it, it is the first
+    /// with a template that covers it, so a template for everything takes nothing from later servers that list it.
     pub(crate) fn owner_of(&self, endpoint: &Endpoint, uri: &str) -> Option<ServerId> {
         let known = |id: &ServerId| &self.server(*id).catalogue;
         let owner = endpoint.servers.iter().find(|id| known(id).has_resource(uri));

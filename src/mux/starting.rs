@@ -22,7 +22,7 @@ use crate::server::awaited::Word;
 const AGAIN: Duration = Duration::from_secs(5);
 
 impl Mux {
-    /// Gives up an instance whose handshake takes too long; when to look again.
+    /// Gives up an instance whose handshake takes too long. Returns when to look again.
     pub(super) fn sweep_handshake(&mut self, at: InstanceRef, now: Instant) -> Option<Instant> {
         let timeout = self.server(at.server).config.timeout;
         let instance = self.instance(at).filter(|instance| instance.state == State::Starting)?;
@@ -81,7 +81,7 @@ impl Mux {
         impatient.into_iter().chain([look(looked_at)]).min()
     }
 
-    /// Whether an instance is asked for the modern era and may be silent because it does not know it.
+    /// Returns whether an instance is asked for the modern era and may be silent because it does not know it.
     fn is_probing(&self, at: InstanceRef) -> bool {
         let server = self.server(at.server);
         let unanswered = |instance: &&Instance| {
@@ -93,8 +93,9 @@ impl Mux {
         self.instance(at).filter(unanswered).is_some() && server.catalogue.probes(server.config.era)
     }
 
-    /// Asks an instance for the other era too that has not answered for the modern one; whether anybody is served by that.
-    /// It lives, so it need not be started anew (revision 2026-07-28, page "stdio": silence means legacy).
+    /// Asks an instance for the other era too, because it has not answered for the modern one. Returns whether that
+    /// serves anybody. The process lives, so it need not be started again (revision 2026-07-28, page "stdio": silence
+    /// means legacy).
     fn ask_otherwise(&mut self, at: InstanceRef) -> bool {
         let choice = self.server(at.server).config.era;
         let Some(profile) = self.instance(at).map(|instance| instance.profile.clone()) else { return false };
@@ -120,7 +121,8 @@ impl Mux {
         true
     }
 
-    /// Tells those who have waited as long as a start may take that this one goes on; when the next one will have.
+    /// Tells callers that have waited as long as a start may take that it goes on. Returns when the next caller will
+    /// have waited so long.
     fn refuse_impatient(&mut self, at: InstanceRef, now: Instant) -> Option<Instant> {
         let timeout = self.server(at.server).config.timeout;
         let instance = self.instance(at)?;
@@ -149,7 +151,7 @@ impl Mux {
         next
     }
 
-    /// The requests of callers that only an instance which is starting will serve.
+    /// Returns the requests of callers that only a starting instance will serve.
     fn waiting_for_start(&self, at: InstanceRef) -> Vec<CallKey> {
         let server = self.server(at.server);
         let Some(profile) = self.instance(at).map(|instance| &instance.profile) else { return Vec::new() };
@@ -175,7 +177,7 @@ impl Mux {
     }
 }
 
-/// Why a start is given up, by which limit.
+/// Returns why a start is given up, and which limit that is.
 fn too_late(instance: &Instance, timeout: &Timeouts, now: Instant) -> String {
     let (quote, after) = (instance.stderr.quote(), rounded(now.saturating_duration_since(instance.opened_at)));
     if instance.stderr.asks() {

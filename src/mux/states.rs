@@ -41,7 +41,8 @@ impl Mux {
         put_state(answer, &token, splice);
     }
 
-    /// Keeps an instance for a caller that was asked: no other process can read the state that it comes back with.
+    /// Keeps an instance for a caller that was asked. No other process can read the state with which the caller comes
+    /// back.
     pub(super) fn expect_back(&mut self, at: InstanceRef) {
         let until = clock::now() + self.server(at.server).config.timeout.hold;
         if let Some(instance) = self.instance_mut(at) {
@@ -50,7 +51,7 @@ impl Mux {
         }
     }
 
-    /// On an endpoint of several servers, lets questions say whose they are.
+    /// Adds the server's name to its questions, on an endpoint of several servers.
     fn sign_questions(&self, at: InstanceRef, call: &Call, answer: &Message, splice: &mut Splice) {
         let among = self.callers.get(call.caller).is_some_and(|caller| caller.endpoint.prefix);
         let Some(requests) = answer.raw(Field::ResultInputs).filter(|_| among) else { return };
@@ -58,8 +59,8 @@ impl Mux {
         splice.put(span, ask::all_fronted(requests, &self.server(at.server).config.name));
     }
 
-    /// Takes our seal off a state, and finds the instance that issued it. What mcpool never sealed is none of its business:
-    /// no server gave it to this caller.
+    /// Takes our seal off a state, and finds the instance that issued it. A state that mcpool never sealed passes as it
+    /// is: no server gave it to this caller.
     ///
     /// # Errors
     /// It is sealed, and not for this caller and request.
@@ -78,7 +79,7 @@ impl Mux {
         Ok(pin)
     }
 
-    /// What is hidden in a state that a caller brings back, and the instance that issued it.
+    /// Returns what is hidden in a state that a caller brings back, and the instance that issued it.
     ///
     /// # Errors
     /// It is not for this caller and request.
@@ -98,8 +99,8 @@ impl Mux {
         Ok((issuer.map(|instance| Pin { to: instance.at.key, or_any: true }), inner))
     }
 
-    /// Whether a server answers with questions to a caller that may not be asked: a modern one in its result, a legacy one
-    /// in an error that wants a web page to be visited.
+    /// Returns whether a server answers with questions to a caller that may not be asked. A modern server does so in
+    /// its result, a legacy one in an error that wants a web page to be visited.
     pub(super) fn asks_in_vain(&self, call: &Call, answer: &Message) -> bool {
         let asks = match (&call.profile, answer.kind()) {
             (Profile::Modern, Kind::Result) => is_question(answer),
@@ -109,19 +110,19 @@ impl Mux {
         asks && self.callers.get(call.caller).is_some_and(|caller| !caller.access.asks)
     }
 
-    /// A digest of what a state belongs to.
+    /// Returns a digest of what a state belongs to.
     fn belongs(&self, server: ServerId, request: [u8; 32]) -> [u8; 32] {
         let name = self.server(server).config.name.as_bytes();
         Sha256::new().chain_update(name).chain_update([0]).chain_update(request).finalize().into()
     }
 }
 
-/// Whether a modern server ends a call with questions, however it writes the word.
+/// Returns whether a modern server ends a call with questions, however it writes the word.
 pub(super) fn is_question(answer: &Message) -> bool {
     answer.text(Field::ResultType).is_some_and(|kind| kind == "input_required")
 }
 
-/// Puts a token in place of a server's state, which need not have written one.
+/// Puts a token in place of a server's state, or beside its questions if it wrote none.
 fn put_state(answer: &Message, token: &str, splice: &mut Splice) {
     let inputs = answer.span(Field::ResultInputs);
     // One that is null is none, and stands there.

@@ -38,7 +38,7 @@ impl Mux {
         self.status_with(&HashMap::new())
     }
 
-    /// The same, with the memory of the processes of all instances.
+    /// Returns the same, with the memory of the processes of all instances.
     pub fn status_with(&self, trees: &HashMap<u32, Tree>) -> Value {
         let seen = Seen { trees, crowd: self.crowd(), hosts: self.hosts() };
         let ids = self.configured().into_iter().chain(self.retired());
@@ -109,7 +109,7 @@ impl Mux {
         })
     }
 
-    /// The processes of all instances.
+    /// Returns the processes of all instances.
     pub fn pids(&self) -> Vec<u32> {
         let instances = self.servers.iter().flat_map(|server| server.pool.instances.values());
         instances.filter_map(|instance| instance.pid).collect()
@@ -177,12 +177,12 @@ impl Mux {
     }
 }
 
-/// A time as people and programs read it.
+/// Returns a time as people and programs read it.
 fn moment(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }
 
-/// What is left out of its lists, or of items in them, on endpoints of several servers.
+/// Returns what is left out of its lists, or of items in them, on endpoints of several servers.
 fn odd_items(server: &Server) -> Vec<Value> {
     let lists = server.catalogue.variants().flat_map(Variant::lists);
     let told = lists.flat_map(|(kind, list)| list.contents().odd().map(move |told| (kind, told)));

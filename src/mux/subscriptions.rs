@@ -28,13 +28,13 @@ use crate::wire::splice::Splice;
 /// How many requests are dealt with in one go.
 const SLICE: usize = 128;
 impl Call {
-    /// Whether it says something about a subscription to a legacy server.
+    /// Returns whether the call is about a subscription to a legacy server.
     pub(super) fn subscribes(&self) -> bool {
         matches!(self.then, Then::Subscribes(_) | Then::Unsubscribes(_))
             || matches!(self.from, Source::Mcpool(Errand::Resubscribe { .. } | Errand::Unsubscribe(_)))
     }
 
-    /// The resource that it is about, and what it says of it for whom.
+    /// Returns the resource that the call is about, and what it says of the resource for whom.
     fn said_of_resource(&self, key: CallKey) -> Option<(Rc<str>, Request)> {
         let who = Subscriber::Session(self.caller);
         let (uri, what, who, own) = match (&self.then, &self.from) {
@@ -49,7 +49,7 @@ impl Call {
 }
 
 impl Mux {
-    /// A caller subscribes.
+    /// Handles `resources/subscribe` of a caller.
     pub(crate) fn subscribe(&mut self, mut accepted: Accepted, profile: Profile) {
         let Some(caller) = self.callers.get(accepted.caller) else { return };
         let uri = accepted.request.text(Field::Uri).unwrap_or_default().into_owned();
@@ -80,7 +80,7 @@ impl Mux {
         }
     }
 
-    /// How many subscriptions a legacy caller has.
+    /// Returns how many subscriptions a legacy caller has.
     fn subscriptions_of(&self, key: CallerKey) -> usize {
         let servers = self.callers.get(key).map(|caller| caller.endpoint.clone());
         let servers = servers.iter().flat_map(|endpoint| &endpoint.servers).map(|id| self.server(*id));
@@ -88,7 +88,7 @@ impl Mux {
         servers.map(|server| server.subscriptions.count(who) + server.upstream.count(key)).sum()
     }
 
-    /// The instance that has a resource already for those who need what a call needs.
+    /// Returns the instance that has a resource already for callers with the need of this call.
     fn host(&self, call: &Call, uri: &str) -> Option<InstanceKey> {
         let need = self.need(call)?;
         let server = self.server(call.server);
@@ -108,7 +108,7 @@ impl Mux {
         server.subscriptions.hosts(uri).find(serves)
     }
 
-    /// A request has come to an instance, or to the one that has its resource already.
+    /// Handles a request that has come to an instance, or to the instance that has its resource already.
     pub(super) fn come_to(&mut self, key: CallKey, at: InstanceRef) {
         let Some(call) = self.calls.get(key) else { return };
         let Some((uri, request)) = call.said_of_resource(key) else { return };
@@ -124,7 +124,7 @@ impl Mux {
         self.settle(at, &uri);
     }
 
-    /// Does what is to be done for a resource at an instance; how much that was.
+    /// Does what is owed for a resource at an instance, and returns how much that was.
     pub(super) fn settle(&mut self, at: InstanceRef, uri: &Rc<str>) -> usize {
         for done in 1..=SLICE {
             let open = |state| matches!(state, State::Ready | State::Draining);
@@ -153,7 +153,7 @@ impl Mux {
         self.backlog.add(Work::Strays(server));
     }
 
-    /// What a request asks for is there already.
+    /// Answers a request whose subscription is there already.
     fn accept_subscription(&mut self, key: CallKey) {
         let Some(call) = self.take_out(key) else { return };
         match call.from {
@@ -163,7 +163,7 @@ impl Mux {
         }
     }
 
-    /// A request gets the answer that another one got.
+    /// Answers a request with the answer that another one got.
     fn refuse_subscription(&mut self, key: CallKey, server: ServerId, answer: &Message, lost: Vec<Subscriber>) {
         let Some(call) = self.take_out(key) else { return };
         match call.from {
@@ -173,8 +173,8 @@ impl Mux {
         }
     }
 
-    /// An instance answers a request about a subscription: what it says counts before its caller hears it. The resource
-    /// is to be settled when it has.
+    /// Notes an instance's answer to a request about a subscription, before its caller hears it. The resource must be
+    /// settled when the caller has heard it.
     pub(super) fn subscription_answered(
         &mut self,
         key: CallKey,
@@ -206,7 +206,7 @@ impl Mux {
         }
     }
 
-    /// The caller of a request has heard the answer: those who waited for it go on.
+    /// Goes on with the requests that waited for an answer, because its caller has heard it.
     pub(super) fn subscription_settled(&mut self, at: InstanceRef, Answered { uri, lost }: Answered) {
         let now = clock::now();
         for who in lost {
@@ -218,7 +218,7 @@ impl Mux {
         self.settle(at, &uri);
     }
 
-    /// A request about a subscription is over, however that came.
+    /// Notes that a request about a subscription is over, for whatever reason.
     pub(super) fn subscription_over(&mut self, key: CallKey, call: &Call) {
         let server = call.server;
         let subscriptions = &mut self.server_mut(server).subscriptions;
@@ -240,7 +240,7 @@ impl Mux {
         }
     }
 
-    /// A caller unsubscribes.
+    /// Handles `resources/unsubscribe` of a caller.
     pub(crate) fn unsubscribe(&mut self, mut accepted: Accepted, profile: Profile) {
         let Some(caller) = self.callers.get(accepted.caller) else { return };
         let uri = accepted.request.text(Field::Uri).unwrap_or_default().into_owned();
@@ -272,7 +272,7 @@ impl Mux {
         }
     }
 
-    /// Ends what a caller has of a resource.
+    /// Ends a caller's subscription to a resource.
     pub(super) fn unsubscribe_from(&mut self, key: CallKey) {
         let Some(call) = self.calls.get(key) else { return };
         let (server, caller) = (call.server, call.caller);
@@ -303,7 +303,7 @@ impl Mux {
         }
     }
 
-    /// A server says that a resource changed: its subscribers get to know, and those of what it is a part of.
+    /// Tells the subscribers of a resource, and of what it is a part of, that a server says it changed.
     pub(crate) fn resource_updated(&mut self, at: InstanceRef, message: &Message) {
         let uri = message.text(Field::Uri).unwrap_or_default();
         let told = self.server(at.server).subscriptions.told(at.key, &uri);
@@ -313,7 +313,7 @@ impl Mux {
         self.tell_all(at.server, message, told);
     }
 
-    /// Passes on what a server says, some at a time where they are many.
+    /// Passes on what a server says, in slices if there are many listeners.
     pub(super) fn tell_all(&mut self, server: ServerId, message: &Message, told: Vec<Subscriber>) {
         if told.len() <= FEW && self.backlog.is_empty() {
             return told.into_iter().for_each(|who| self.tell_of_update(server, who, message));
@@ -321,7 +321,7 @@ impl Mux {
         self.backlog.add(Work::Updated(server, Rc::new(message.clone()), told.into()));
     }
 
-    /// Tells callers a line, some at a time where they are many.
+    /// Tells callers a line, in slices if they are many.
     pub(super) fn tell_line(&mut self, server: ServerId, what: &str, line: String, told: Vec<CallerKey>) {
         let notice = Notice { server, what: what.to_owned(), line: line.into() };
         if told.len() <= FEW && self.backlog.is_empty() {
@@ -364,7 +364,7 @@ pub(super) struct Answered {
     lost: Vec<Subscriber>,
 }
 
-/// The words of a subscription.
+/// Returns the parameters of a subscription.
 fn params(uri: &str) -> String {
     serde_json::json!({ "uri": uri }).to_string()
 }

@@ -26,7 +26,7 @@ impl Next {
 }
 
 impl Mux {
-    /// Does what is due; when to look again.
+    /// Does what is due, and returns when to look again.
     pub(crate) fn sweep(&mut self, now: Instant) -> Option<Instant> {
         let mut next = Next::default();
         next.at(self.sweep_roots(now));
@@ -78,7 +78,8 @@ impl Mux {
         }
     }
 
-    /// The deadline of a call is over, unless something has moved it on: what that means depends on where it is.
+    /// Handles a call whose deadline is over, unless something has moved it on. What that means depends on where the
+    /// call is.
     pub(super) fn overdue(&mut self, key: CallKey, now: Instant) {
         let Some(call) = self.calls.get(key).filter(|call| call.deadline <= now) else { return };
         let (server, caller, since, limit) = (call.server, call.caller, call.since, call.limit);
@@ -154,7 +155,7 @@ impl Mux {
         }
     }
 
-    /// On an endpoint of several servers, goes on without those that are late; whether that may be.
+    /// Goes on without the servers that are late, on an endpoint of several servers. Returns whether that may be.
     pub(crate) fn leave_out(&mut self, key: CallKey, missing: &[ServerId]) -> bool {
         let Some(call) = self.calls.get(key) else { return false };
         let key = call.caller;
@@ -166,7 +167,7 @@ impl Mux {
         true
     }
 
-    /// Whether an instance that would serve a waiting call is starting.
+    /// Returns whether an instance that would serve a waiting call is starting.
     fn is_starting_for(&self, key: CallKey, server: ServerId) -> bool {
         let Some(need) = self.calls.get(key).and_then(|call| self.need(call)) else { return false };
         self.server(server)

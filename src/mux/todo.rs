@@ -51,66 +51,67 @@ pub struct Todos {
 }
 
 impl Todos {
-    /// A call is placed.
+    /// Posts that a call is to be placed.
     pub fn place(&mut self, call: CallKey) {
         self.owed.push_back(Todo::Place(call));
     }
 
-    /// A request is begun anew.
+    /// Posts that a request is to begin anew.
     pub fn begin(&mut self, call: CallKey) {
         self.owed.push_back(Todo::Begin(call));
     }
 
-    /// A call fails.
+    /// Posts that a call fails.
     pub fn fail(&mut self, call: CallKey, error: Error) {
         self.owed.push_back(Todo::Fail(call, error));
     }
 
-    /// The queue of a server is looked at. Once is enough, however often it is posted.
+    /// Posts that the queue of a server is to be looked at. Once is enough, however often it is posted.
     pub fn serve(&mut self, server: ServerId) {
         if self.served.insert(server) {
             self.owed.push_back(Todo::Serve(server));
         }
     }
 
-    /// The stream to a server is looked at. Once is enough, however often it is posted.
+    /// Posts that the stream to a server is to be looked at. Once is enough, however often it is posted.
     pub fn stream(&mut self, server: ServerId) {
         if self.streamed.insert(server) {
             self.owed.push_back(Todo::Stream(server));
         }
     }
 
-    /// A subscription ends that has begun now.
+    /// Posts that a subscription that has begun now is to end.
     pub fn leave(&mut self, call: CallKey) {
         self.owed.push_back(Todo::Leave(call));
     }
 
-    /// A server may have too few instances, once those that wait have theirs.
+    /// Posts that a server may have too few instances, once calls that wait have theirs.
     pub fn keep_min(&mut self, server: ServerId) {
         self.owed.push_back(Todo::KeepMin(server));
     }
 
-    /// A temporary instance may not be needed any more, once all else is done that may need it.
+    /// Posts that a temporary instance may not be needed any more. That is decided after everything else that may need
+    /// it.
     pub fn dismiss(&mut self, at: InstanceRef) {
         self.dismissed.push(at);
     }
 
-    /// A call may have run out of time.
+    /// Posts that a call may have run out of time.
     pub fn overdue(&mut self, call: CallKey) {
         self.owed.push_back(Todo::Overdue(call));
     }
 
-    /// A server is there for clients of a profile, or will not be for now.
+    /// Posts that a server is there for clients of a profile, or will not be for now.
     pub fn arrived(&mut self, server: ServerId, profile: Profile) {
         self.owed.push_back(Todo::Arrived(server, profile));
     }
 
-    /// Everything ends.
+    /// Posts that everything ends.
     pub fn end(&mut self) {
         self.owed.push_back(Todo::End);
     }
 
-    /// The next that is owed; nothing when the turn is over.
+    /// Returns the next thing that is owed; none when the turn is over.
     pub fn take(&mut self) -> Option<Todo> {
         let next = self.owed.pop_front().or_else(|| self.dismissed.pop().map(Todo::Dismiss));
         match next {

@@ -22,12 +22,12 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Under a key that nobody else knows.
+    /// Returns tokens under a key that nobody else knows.
     pub fn new(key: [u8; 32]) -> Tokens {
         Tokens { sealer: Sealer::new(key), since: clock::now(), given: Cell::new(0) }
     }
 
-    /// A token that stands for `number`, for this caller, about this, until then; `with` is hidden in it.
+    /// Returns a token that stands for `number`, for this caller, about this, until then. `with` is hidden in it.
     pub fn give(
         &self,
         purpose: Purpose,
@@ -45,8 +45,8 @@ impl Tokens {
         self.sealer.seal(purpose, &token, with, nonce)
     }
 
-    /// What a token says and what is hidden in it, if it is one of ours and its time is not over. Whose it is must still
-    /// be looked at.
+    /// Returns what a token says and what is hidden in it, if mcpool made it and its time is not over. The caller of
+    /// this method must still check whose it is.
     ///
     /// # Errors
     /// What is wrong with it, in words that go on from its name.
@@ -57,7 +57,7 @@ impl Tokens {
         if over { Err("has expired") } else { Ok((token, with)) }
     }
 
-    /// What a token stands for, and what is hidden in it.
+    /// Returns what a token stands for, and what is hidden in it.
     ///
     /// # Errors
     /// It is none, or another caller's, or about something else.

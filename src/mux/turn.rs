@@ -17,7 +17,7 @@ impl Mux {
         told
     }
 
-    /// Does what is owed, then a slice of what may be much, and what follows from that. The rest is for the next turns.
+    /// Does what is owed, then a slice of the backlog, and what follows from that. The rest is left to the next turns.
     fn end_turn(&mut self) {
         for slice in [true, false] {
             while let Some(todo) = self.todo.take() {

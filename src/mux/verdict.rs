@@ -27,7 +27,7 @@ const LONGEST_NAME: usize = 128;
 const INTERNAL_ERROR: &str = "-32603";
 
 impl Mux {
-    /// The server answered a call: what that says about its health.
+    /// Notes what the server's answer to a call says about its health.
     pub(super) fn judge(&mut self, key: CallKey, answer: &Message) {
         let Some(call) = self.calls.get(key).filter(|call| self.decides(call)) else { return };
         let id = call.server;
@@ -58,7 +58,7 @@ impl Mux {
         self.works(id, who);
     }
 
-    /// The server was seen to work, for whoever's call it was.
+    /// Notes that the server was seen to work, whoever's call it was.
     pub(super) fn works(&mut self, id: ServerId, who: Principal) {
         let server = self.server_mut(id);
         if server.gate.breaker.succeeded(who) {
@@ -66,7 +66,7 @@ impl Mux {
         }
     }
 
-    /// A call failed in a way that tells of a sick server, or, where tools are told apart, of a sick tool.
+    /// Records a failed call against its server, or against its tool if tools have breakers of their own.
     pub(super) fn call_failed(&mut self, key: CallKey, cause: &str) {
         let Some(call) = self.calls.get(key).filter(|call| self.decides(call)) else { return };
         let (id, who, now, jitter) = (call.server, call.met_by(&self.callers), clock::now(), jitter(&self.random));
@@ -93,7 +93,7 @@ impl Mux {
         self.ailed(id, Ailment { met, call, cause });
     }
 
-    /// Something happened that tells of a sick server, or of a sick client. If that opens the breaker, whoever waits is told
+    /// Records a failure against a server or one client of it. If that opens the breaker, calls that wait are refused
     /// at once.
     pub(super) fn ailed(&mut self, id: ServerId, failure: Ailment<'_>) {
         let (now, jitter, cause) = (clock::now(), jitter(&self.random), failure.cause);
@@ -134,8 +134,8 @@ impl Mux {
         }
     }
 
-    /// Whether what becomes of a call may open and close breakers: requests that are answered soon. The rest of what
-    /// mcpool itself sends goes to instances that work, and so do lists that are looked at again.
+    /// Returns whether the outcome of a call may open and close breakers. Only requests that are answered soon do.
+    /// mcpool's other requests go to instances that work, and so do lists that are looked at again.
     pub(super) fn decides(&self, call: &Call) -> bool {
         match &call.from {
             Source::Caller(..) | Source::Held { .. } => true,
@@ -172,14 +172,15 @@ impl Mux {
 }
 
 impl Server {
-    /// Whether a tool has a breaker of its own: not if it only has a name, which is any caller's choice.
+    /// Returns whether a tool has a breaker of its own. A name that no server lists has none, since any caller can
+    /// choose it.
     fn tells_apart(&self, tool: &str) -> bool {
         let has_one = self.gate.tools.contains_key(tool);
         has_one || tool.len() <= LONGEST_NAME && self.gate.tools.len() < TOOLS && self.catalogue.may_offer(tool)
     }
 }
 
-/// A factor between 0.75 and 1.25.
+/// Returns a factor between 0.75 and 1.25.
 fn jitter(random: &RefCell<fastrand::Rng>) -> f64 {
     0.75 + random.borrow_mut().f64() / 2.0
 }

@@ -48,7 +48,7 @@ impl Elicitations {
         self.owners.insert(named, Owner { first: caller, unclear: false });
     }
 
-    /// Takes an elicitation that its instance says is complete; for whom it was, if that is certain.
+    /// Takes an elicitation that its instance says is complete. Returns for whom it was, if that is certain.
     pub fn complete(&mut self, instance: InstanceKey, id: &str) -> Option<CallerKey> {
         let named: Named = (instance, id.into());
         let owner = self.owners.remove(&named)?;

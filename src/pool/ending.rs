@@ -10,7 +10,7 @@ use crate::clock;
 use crate::key::InstanceKey;
 
 impl Pool {
-    /// Lets an instance finish what it has, the tasks that live in it among that, and then stops it.
+    /// Lets an instance finish its calls and tasks, and then stops it.
     pub fn drain(&mut self, key: InstanceKey, why: StopReason) {
         let Some(instance) = self.instances.get_mut(key) else { return };
         if instance.pending.callers() == 0 && !instance.is_irreplaceable() {
@@ -34,7 +34,7 @@ impl Pool {
         }
     }
 
-    /// Lets an instance take calls again that was given none because it said nothing: it has answered.
+    /// Lets an instance take calls again that had been passed over because it said nothing. It has answered.
     pub fn go_on(&mut self, key: InstanceKey) {
         let instance = self.instances.get_mut(key).filter(|instance| instance.state == State::Draining);
         if let Some(instance) = instance.filter(|instance| instance.leaves == Some(StopReason::Unresponsive)) {
@@ -43,8 +43,8 @@ impl Pool {
         }
     }
 
-    /// Lets an instance take calls again that was to end for others' sake, if what it still does takes long and calls wait
-    /// meanwhile that nobody else serves; when to look again.
+    /// Lets an instance take calls again that was to end to make room for others. It does if its own calls take long
+    /// and calls wait meanwhile that no other instance serves. Returns when to look again.
     pub fn take_back(&mut self, key: InstanceKey, now: Instant) -> Option<Instant> {
         let instance = self.instances.get(key).filter(|instance| instance.state == State::Draining)?;
         let since = instance.drained_since.filter(|_| instance.leaves.is_some_and(StopReason::is_for_others))?;
@@ -70,7 +70,7 @@ impl Pool {
         }
     }
 
-    /// Stops an instance: its stdin is closed, the rest follows from that.
+    /// Stops an instance by closing its stdin; the rest follows from that.
     pub fn stop(&mut self, key: InstanceKey, why: StopReason) {
         let Some(instance) = self.instances.get_mut(key) else { return };
         if instance.state != State::Stopping {

@@ -69,7 +69,7 @@ impl Instance {
         self.stage = Stage::Opening(id);
     }
 
-    /// Whether a request is the one that it was opened with: it comes back as it was sent.
+    /// Returns whether a request is the one with which the instance was opened: it sends back what it gets.
     pub fn is_echo(&self, request: &Message) -> bool {
         let opens = matches!(request.method().as_ref(), "initialize" | "server/discover");
         opens && matches!(self.stage, Stage::Opening(_))
@@ -105,13 +105,13 @@ impl Instance {
         }
     }
 
-    /// Whether a request of ours that is not answered has this id.
+    /// Returns whether an open request of ours has this id.
     pub fn awaits(&self, id: &RawId) -> bool {
         let opening = matches!(self.stage, Stage::Opening(opening) if self.state == State::Starting && digits(id.as_str()) == Some(opening.0));
         opening || digits(id.as_str()).is_some_and(|id| self.pending.get(WireId(id)).is_some())
     }
 
-    /// Hears that what would have been the answer to its opening cannot be read.
+    /// Notes that what would have been the answer to its opening cannot be read.
     pub fn hear_garbled(&self, id: &RawId, why: &str) -> Option<Failure> {
         let opening = matches!(self.stage, Stage::Opening(opening) if digits(id.as_str()) == Some(opening.0));
         (opening && self.state == State::Starting).then(|| match self.profile.era() {
@@ -123,8 +123,8 @@ impl Instance {
         })
     }
 
-    /// Notes that the server was told roots. Its handshake ends when it has had time to act on them: behind another
-    /// `ping`.
+    /// Notes that the server was told roots. Its handshake ends after another `ping`, when it has had time to act on
+    /// them.
     pub fn told_roots(&mut self) {
         self.told_roots = true;
         if let (State::Starting, Stage::Settling(..) | Stage::Asking) = (self.state, self.stage) {
@@ -149,7 +149,8 @@ impl Instance {
         done
     }
 
-    /// Takes it for the modern server that it said to be when it was asked to `initialize` already; what it said.
+    /// Treats the instance as the modern server that it said to be after it had been asked to `initialize` already.
+    /// Returns what it said.
     pub fn adopt_modern(&mut self) -> Option<String> {
         let (result, _) = self.discovered.take()?;
         self.profile = Profile::Modern;

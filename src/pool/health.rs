@@ -1,5 +1,5 @@
-//! Called by `mux` for what is sent to an instance and what it says or leaves unsaid: whether it still answers. What counts
-//! is since when it has said no word while it owed one; a call that is given up does not erase that time.
+//! Called by `mux` for what is sent to an instance and what it says or leaves unsaid: whether it still answers. What
+//! counts is since when it has said no word while it owed one; a call that is given up does not erase that time.
 
 use std::time::Duration;
 
@@ -35,22 +35,22 @@ pub enum Overdue {
 }
 
 impl Health {
-    /// That of an instance which is about to be started.
+    /// Returns the health of an instance that is about to start.
     pub fn new(now: Instant) -> Health {
         Health { silent: None, overdue: Evidence::default(), missed: 0, probed: now, ignores_ping: false }
     }
 
-    /// It was given work.
+    /// Notes that the instance was given work.
     pub fn given_work(&mut self, now: Instant) {
         self.silent.get_or_insert(now);
     }
 
-    /// It said something, whatever it was; or it waits for somebody else's word.
+    /// Notes that the instance said something, or that it waits for somebody else's word.
     pub fn spoke(&mut self) {
         self.silent = None;
     }
 
-    /// It answered something; work, or a question about its health.
+    /// Notes that the instance answered work, or a question about its health.
     pub fn answered(&mut self, work: bool) {
         self.missed = 0;
         if work {
@@ -58,33 +58,34 @@ impl Health {
         }
     }
 
-    /// It is asked whether it answers.
+    /// Notes that the instance is asked whether it answers.
     pub fn asked(&mut self, now: Instant) {
         self.probed = now;
     }
 
-    /// It answered a list request; whether it was not known yet that it answers no `ping`.
+    /// Notes that the instance answered a list request. Returns whether it is news that it answers no `ping`.
     pub fn answered_list(&mut self) -> bool {
         !std::mem::replace(&mut self.ignores_ping, true)
     }
 
-    /// Whether it answers a list request but no `ping`.
+    /// Returns whether it answers a list request but no `ping`.
     pub fn ignores_ping(&self) -> bool {
         self.ignores_ping
     }
 
-    /// It left a probe unanswered; how many in a row that makes.
+    /// Notes that the instance left a probe unanswered. Returns how many in a row that makes.
     pub fn missed_one(&mut self) -> u32 {
         self.missed += 1;
         self.missed
     }
 
-    /// How many probes in a row it left unanswered.
+    /// Returns how many probes in a row it left unanswered.
     pub fn missed(&self) -> u32 {
         self.missed
     }
 
-    /// When it is to be asked, if not before: after it said nothing for so long. `idle` says since when it has no work.
+    /// Returns when the instance must be asked at the latest: after it said nothing for so long. `idle` says since when
+    /// it has no work.
     pub fn due(&mut self, idle: Option<Instant>, every: Duration, now: Instant) -> Instant {
         let silent = match (self.silent, idle) {
             (Some(since), _) | (None, Some(since)) => since,
@@ -93,18 +94,19 @@ impl Health {
         silent.max(self.probed) + every
     }
 
-    /// Whether a probe that it did not answer counts, though it had work: it has said nothing for so long, and nothing since
-    /// it was asked.
+    /// Returns whether an unanswered probe counts although the instance had work: it has said nothing for so long, and
+    /// nothing since it was asked.
     pub fn is_silent_for(&self, long: Duration, now: Instant) -> bool {
         self.silent.is_some_and(|since| since <= self.probed && since + long <= now)
     }
 
-    /// When it was asked last.
+    /// Returns when it was asked last.
     pub fn asked_at(&self) -> Instant {
         self.probed
     }
 
-    /// A call of somebody ran out of time; what that comes to if so many in a row are too many. Then it is counted anew.
+    /// Notes that a caller's call ran out of time. Returns what that means if so many in a row are too many; then
+    /// counting begins anew.
     pub fn ran_out_of_time(&mut self, who: Principal, many: u32) -> Overdue {
         self.overdue.note(&[who]);
         if !self.overdue.amounts_to(many) {

@@ -1,5 +1,5 @@
-//! Kept by `pool/pending.rs`: whose calls were answered a moment ago. Their server may write a line about such a call behind
-//! its answer, which nobody else is to hear.
+//! Kept by `pool/pending.rs`: whose calls were answered a moment ago. Their server may write a line about such a call
+//! behind its answer, which nobody else is to hear.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ impl Lately {
         self.last = Some((caller, now));
     }
 
-    /// Two callers at most whose calls were answered a moment ago; one only if there is no other.
+    /// Returns two callers at most whose calls were answered a moment ago; one only if there is no other.
     pub fn callers(self, now: Instant) -> impl Iterator<Item = CallerKey> {
         let recent = move |(_, at): &(CallerKey, Instant)| now < *at + MOMENT;
         [self.last, self.before].into_iter().flatten().filter(recent).map(|(caller, _)| caller)

@@ -62,11 +62,12 @@ pub trait Events {
     fn started(&self, at: InstanceRef, pid: Option<u32>);
     /// A line arrived.
     fn line(&self, at: InstanceRef, line: Line);
-    /// Whoever is to read before more lines of it are read: the one caller all of whose calls it has, if that is behind.
+    /// Returns the outbox that must be read before more lines of the instance are: that of the one caller that has all
+    /// its calls, if that caller is behind.
     fn waits_for(&self, at: InstanceRef) -> Option<Outbox>;
-    /// It gets nothing more of what is said to it, though lines may still come.
+    /// The instance gets nothing more of what is said to it, though lines may still come.
     fn deaf(&self, at: InstanceRef);
-    /// Its process has ended. What it wrote before that may still come, and nothing else is to be expected of it.
+    /// Its process has ended. Lines that it wrote before may still come, and nothing else is expected of it.
     fn ended(&self, at: InstanceRef);
     /// No line will come any more; why.
     fn gone(&self, at: InstanceRef, how: End);
@@ -113,14 +114,14 @@ impl Starter {
         tasks::spawn("instance", attendant.run());
     }
 
-    /// What is said to an instance.
+    /// Returns what is said to an instance.
     pub fn outbox(&self) -> Outbox {
         // One that works reads nothing for as long as that takes.
         let bounds = Bounds { bytes: self.backlog, unread: None };
         Outbox::counted(bounds, self.metrics.bytes.to_servers.clone())
     }
 
-    /// A factor between 0.75 and 1.25.
+    /// Returns a factor between 0.75 and 1.25.
     pub fn jitter(&self) -> f64 {
         0.75 + self.random.borrow_mut().f64() / 2.0
     }
@@ -199,7 +200,7 @@ impl Attendant {
         let _ = self.outbox.write_to(writer, self.server.timeout.stop).await;
     }
 
-    /// Reads until nothing comes any more or the process has ended, and says which.
+    /// Reads until nothing more comes or the process has ended. Returns which.
     async fn read(&self, reader: &mut Lines, process: Option<&Process>) -> End {
         let Some(one) = process else {
             return End::of(self.read_lines(reader, None).await.unwrap_or_else(|| "it closed its stdout".into()));
@@ -229,7 +230,7 @@ impl Attendant {
         }
     }
 
-    /// Passes on what can be read without waiting; whether the stream has ended.
+    /// Passes on what can be read without waiting. Returns whether the stream has ended.
     async fn read_what_is_there(&self, reader: &mut Lines, process: Option<&Process>) -> bool {
         // Nothing is there if there is none yet after others had their turn, and whoever tells of it too.
         let mut pauses = 0;
@@ -254,7 +255,7 @@ impl Attendant {
         false
     }
 
-    /// Passes on what comes until nothing does for a while; whether the stream has ended.
+    /// Passes on what comes until nothing comes for a while. Returns whether the stream has ended.
     async fn read_until_silent(&self, reader: &mut Lines, process: Option<&Process>) -> bool {
         loop {
             self.pass_on_what_came(reader, process).await;
@@ -266,7 +267,7 @@ impl Attendant {
         }
     }
 
-    /// Passes lines on until nothing comes any more; says why if that is a failure.
+    /// Passes lines on until nothing more comes. Returns why, if that is a failure.
     async fn read_lines(&self, reader: &mut Lines, process: Option<&Process>) -> Option<String> {
         let mut half = None;
         loop {
@@ -286,7 +287,7 @@ impl Attendant {
         }
     }
 
-    /// Reads once. Of a line that is long and does not go on nothing is kept but what it is known by.
+    /// Reads once. Of a long line that does not go on, only what identifies it is kept.
     async fn fill(&self, reader: &mut Lines, half: &mut Option<Half>) -> io::Result<usize> {
         while reader.begun().len() > SHORT {
             let half = half.get_or_insert_with(|| Half::begins(self.starter.line));
@@ -303,7 +304,8 @@ impl Attendant {
         reader.fill().await
     }
 
-    /// Waits while it works for one caller alone that is behind with reading, as it would wait itself before a full pipe.
+    /// Waits while the instance works only for one caller that is behind with reading, as the instance itself would
+    /// wait before a full pipe.
     async fn wait_for_readers(&self) {
         let until = Instant::now() + MOMENT.0;
         while let Some(outbox) = self.starter.events.waits_for(self.at).filter(|_| Instant::now() < until) {
@@ -311,7 +313,7 @@ impl Attendant {
         }
     }
 
-    /// Passes on the lines that came; whether there were any.
+    /// Passes on the lines that came, and returns whether there were any.
     async fn pass_on_what_came(&self, reader: &mut Lines, process: Option<&Process>) -> bool {
         let mut any = false;
         let opening = self.stderr.is_opening();
@@ -353,7 +355,7 @@ impl End {
     }
 }
 
-/// How a server ended that started another process and left it its pipes.
+/// Returns how a server ended that started another process and left it its pipes.
 fn left_behind(status: &str) -> String {
     format!(
         "{status}, while something that it started holds its stdout still; a server has ended when its first process has, so let that stay until the end, as with `exec` in a script, and put nothing into the background"

@@ -17,7 +17,7 @@ pub enum Lease {
 }
 
 impl Lease {
-    /// The word for it in configuration and status.
+    /// Returns the word for it in configuration and status.
     pub fn as_str(self) -> &'static str {
         match self {
             Lease::Shared => "shared",
@@ -70,7 +70,7 @@ pub struct Evidence {
     pub seen: Seen,
 }
 
-/// The lease that a server gives, and why. `answers` says that the caller can be asked.
+/// Returns the lease that a server gives, and why. `answers` says that the caller can be asked.
 pub fn lease(choice: LeaseChoice, evidence: Evidence, answers: bool) -> (Lease, Why) {
     match choice {
         LeaseChoice::Shared => return (Lease::Shared, Why::Configured),

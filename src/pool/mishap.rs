@@ -1,5 +1,5 @@
-//! Called by `mux` when an instance fails: what happened to a server last, kept for whoever asks later, also when nothing is
-//! backed off from any more.
+//! Called by `mux` when an instance fails: what happened to a server last, kept for whoever asks later, also when
+//! nothing is backed off from any more.
 
 use std::time::SystemTime;
 
@@ -16,7 +16,7 @@ pub struct Mishap {
 }
 
 impl Mishap {
-    /// One that happens now. The cause may quote stderr, which is told by itself.
+    /// Returns a mishap that happens now. The cause may quote stderr, which is shown by itself.
     pub fn now(what: &'static str, cause: &str, stderr: Vec<String>) -> Mishap {
         let cause = cause.split(super::tail::ENDS).next().unwrap_or_default().to_owned();
         Mishap { at: SystemTime::now(), what, cause, stderr }

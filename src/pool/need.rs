@@ -1,12 +1,12 @@
 //! Made by `mux` for each call, and asked by everything that keeps something about a server: what an instance must have
 //! been told, and whose it must be, to serve the call.
 //!
-//! [`Need`] is the key of all that mcpool remembers or shares about a server: lists, subscriptions, levels, elicitations,
-//! tasks. Two needs are equal if the same instances serve both, at the same time or in turn. What is filed under one may
-//! be shown to every caller with an equal one, and to no other. Whether several callers use an instance at a time (a
-//! `shared` lease) or one after the other (a `call` lease) makes no difference to what the instance was told, so needs
-//! that differ in that alone are equal. A `session` lease makes the instance its caller's own: the caller is then part of
-//! the need.
+//! [`Need`] is the key of all that mcpool remembers or shares about a server: lists, subscriptions, levels,
+//! elicitations, tasks. Two needs are equal if the same instances serve both, at the same time or in turn. What is
+//! filed under one may be shown to every caller with an equal one, and to no other. Whether several callers use an
+//! instance at a time (a `shared` lease) or one after the other (a `call` lease) makes no difference to what the
+//! instance was told, so needs that differ in that alone are equal. A `session` lease makes the instance its caller's
+//! own: the caller is then part of the need.
 //!
 //! A need is cheap: to clone it counts two references, to compare or hash it looks at two numbers.
 
@@ -36,27 +36,27 @@ pub struct Need {
 }
 
 impl Need {
-    /// The need of a call of `caller`.
+    /// Returns the need of a call of `caller`.
     pub fn new(profile: Profile, roots: Option<RootList>, lease: Lease, caller: CallerKey) -> Need {
         Need { told: Told { profile, roots }, lease, owner: (lease == Lease::Session).then_some(caller) }
     }
 
-    /// The need of what is done for nobody in particular.
+    /// Returns the need of a request for nobody in particular.
     pub fn of_nobody(told: Told) -> Need {
         Need { told, lease: Lease::Shared, owner: None }
     }
 
-    /// What the instance must have been told.
+    /// Returns what the instance must have been told.
     pub fn told(&self) -> &Told {
         &self.told
     }
 
-    /// What the instance must have been opened with.
+    /// Returns what the instance must have been opened with.
     pub fn profile(&self) -> &Profile {
         &self.told.profile
     }
 
-    /// The roots that the instance must have been told.
+    /// Returns the roots that the instance must have been told.
     pub fn roots(&self) -> Option<&RootList> {
         self.told.roots.as_ref()
     }
@@ -66,7 +66,7 @@ impl Need {
         self.lease
     }
 
-    /// The caller whose own the instance is for the whole session, if it is one's.
+    /// Returns the caller that has the instance for its whole session, if one has.
     pub fn owner(&self) -> Option<CallerKey> {
         self.owner
     }

@@ -90,7 +90,7 @@ pub enum InFlightOf {
 }
 
 impl InFlightOf {
-    /// The same with another caller.
+    /// Returns the same with another caller.
     fn and(self, caller: CallerKey) -> InFlightOf {
         match self {
             InFlightOf::Nobody => InFlightOf::One(caller),
@@ -99,14 +99,14 @@ impl InFlightOf {
         }
     }
 
-    /// Whether there are callers besides this one.
+    /// Returns whether there are callers besides this one.
     pub fn includes_others(self, caller: CallerKey) -> bool {
         !matches!(self, InFlightOf::Nobody) && self != InFlightOf::One(caller)
     }
 }
 
 impl Pending {
-    /// An id for a request to be sent.
+    /// Returns an id for a request to be sent.
     pub fn open(&mut self, entry: Entry) -> WireId {
         let id = self.next_id();
         self.open.insert(id, entry);
@@ -122,13 +122,13 @@ impl Pending {
         id
     }
 
-    /// An id that stands for no call: the handshake's.
+    /// Returns an id that stands for no call: the handshake's.
     pub fn next_id(&mut self) -> WireId {
         self.next += 1;
         WireId(self.next)
     }
 
-    /// What an id stands for, without taking it.
+    /// Returns what an id stands for, without taking it.
     pub fn get(&self, id: WireId) -> Option<Entry> {
         self.open.get(&id).copied()
     }
@@ -150,8 +150,8 @@ impl Pending {
         }
     }
 
-    /// Gives a request up: an answer to it is late from now on, and what the server says unasked may be about it
-    /// until then, or until `until`.
+    /// Gives up a request: its answer is late from now on. Until then, or until `until`, what the server says unasked
+    /// may be about it.
     pub fn abandon(&mut self, id: WireId, until: Instant) {
         if let Some(entry) = self.remove(id) {
             if self.given_up.len() == REMEMBERED {
@@ -161,8 +161,8 @@ impl Pending {
         }
     }
 
-    /// Whose requests the server may have been busy with `at` some time: those in flight, and those given up a while
-    /// before.
+    /// Returns whose requests the server may have been busy with `at` some time: those in flight, and those given up a
+    /// while before.
     pub fn talked_of(&self, at: Instant) -> InFlightOf {
         let mut of = self.of();
         for caller in self.given_up(at).filter_map(|entry| entry.caller) {
@@ -180,24 +180,24 @@ impl Pending {
         }
     }
 
-    /// Whose requests a line may be about that the server writes now: those in flight, those given up a while before, and
-    /// those answered a moment ago.
+    /// Returns whose requests a line may be about that the server writes now: those in flight, those given up a while
+    /// before, and those answered a moment ago.
     pub fn spoken_of(&self, now: Instant) -> InFlightOf {
         self.lately.callers(now).fold(self.talked_of(now), InFlightOf::and)
     }
 
-    /// Whose requests that asked for log lines were answered a moment ago.
+    /// Returns whose requests that asked for log lines were answered a moment ago.
     pub fn listened_lately(&self, now: Instant) -> impl Iterator<Item = CallerKey> {
         self.lately_listened.callers(now)
     }
 
-    /// Whether another caller listens to what is logged about a request of its own.
+    /// Returns whether another caller listens to what is logged about a request of its own.
     pub fn is_listened_to_by_others(&self, caller: CallerKey) -> bool {
         let others = |entry: Entry| entry.listens && entry.caller.is_some_and(|other| other != caller);
         self.listened > 0 && self.entries().any(others)
     }
 
-    /// The requests that were given up a while before.
+    /// Returns the requests that were given up a while before.
     pub fn given_up(&self, at: Instant) -> impl Iterator<Item = Entry> {
         self.given_up.iter().filter(move |ghost| at < ghost.until).map(|ghost| ghost.entry)
     }
@@ -211,49 +211,49 @@ impl Pending {
         all.into_iter().map(|(_, entry)| entry).collect()
     }
 
-    /// How many requests are open.
+    /// Returns how many requests are open.
     pub fn len(&self) -> usize {
         self.open.len()
     }
 
-    /// Whether no request is open.
+    /// Returns whether no request is open.
     pub fn is_empty(&self) -> bool {
         self.open.is_empty()
     }
 
-    /// How many requests are open that are work.
+    /// Returns how many requests are open that are work.
     pub fn working(&self) -> usize {
         self.open.len() - self.resting
     }
 
-    /// Whether no request is open that is work.
+    /// Returns whether no request is open that is work.
     pub fn rests(&self) -> bool {
         self.open.len() == self.resting
     }
 
-    /// Whether no request is open but probes.
+    /// Returns whether no request is open but probes.
     pub fn is_idle(&self) -> bool {
         self.open.len() == self.probes
     }
 
-    /// Whether a probe is open.
+    /// Returns whether a probe is open.
     pub fn is_probed(&self) -> bool {
         self.probes > 0
     }
 
-    /// Whether work ended since this was asked last.
+    /// Returns whether work ended since this was asked last.
     pub fn has_worked(&mut self) -> bool {
         std::mem::take(&mut self.worked)
     }
 
-    /// Changes the log level of an open request: the caller that came back for it may want another.
+    /// Changes the log level of an open request, because the caller that came back for it may want another.
     pub fn set_level(&mut self, id: WireId, level: Option<Level>) {
         if let Some(entry) = self.open.get_mut(&id) {
             entry.level = level;
         }
     }
 
-    /// Whose calls are in flight.
+    /// Returns whose calls are in flight.
     pub fn of(&self) -> InFlightOf {
         match self.callers.as_slice() {
             [] => InFlightOf::Nobody,
@@ -270,17 +270,17 @@ impl Pending {
         }
     }
 
-    /// Whether a caller has calls in flight.
+    /// Returns whether a caller has calls in flight.
     pub fn has(&self, caller: CallerKey) -> bool {
         self.callers.iter().any(|(known, _)| *known == caller)
     }
 
-    /// How many callers have calls in flight.
+    /// Returns how many callers have calls in flight.
     pub fn callers(&self) -> usize {
         self.callers.len()
     }
 
-    /// The open requests.
+    /// Returns the open requests.
     pub fn entries(&self) -> impl Iterator<Item = Entry> {
         self.open.values().copied()
     }

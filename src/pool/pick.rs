@@ -67,8 +67,8 @@ pub enum Pick {
     Full,
 }
 
-/// Picks for one call: the instance that its caller used last, else the least busy; else what helps to get one. How the
-/// pool is counts only for that, and costs a look at all instances.
+/// Picks for one call: the instance that its caller used last, else the least busy one, else what helps to get one. The
+/// state of the pool matters only for the last, and costs a look at all instances.
 pub fn pick(views: impl Iterator<Item = View> + Clone, pool: impl FnOnce() -> Situation) -> Pick {
     let usable = views.clone().filter(View::is_usable);
     match usable.min_by_key(|view| (view.crowded, view.temporary, !view.last, view.in_flight)) {
@@ -78,7 +78,7 @@ pub fn pick(views: impl Iterator<Item = View> + Clone, pool: impl FnOnce() -> Si
     }
 }
 
-/// What helps to get an instance without calls of others, if that is worth to wait for.
+/// Returns what helps to get an instance without calls of others, if that is worth waiting for.
 fn apart(views: impl Iterator<Item = View> + Clone, pool: &Situation) -> Option<Pick> {
     if pool.waited >= GIVE_WAY || pool.backs_off {
         return None;
@@ -89,7 +89,7 @@ fn apart(views: impl Iterator<Item = View> + Clone, pool: &Situation) -> Option<
     pool.has_room().then_some(Pick::Start)
 }
 
-/// What helps to get an instance where none can be used at once.
+/// Returns what helps to get an instance if none can be used at once.
 fn otherwise(views: impl Iterator<Item = View> + Clone, pool: &Situation) -> Pick {
     // One that serves a caller alone is started for that caller, and fits no other.
     let starting = views.clone().filter(|view| view.fits && view.starting).count();

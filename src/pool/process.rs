@@ -89,7 +89,7 @@ pub fn leave_family() {
     }
 }
 
-/// What of sandboxes this system can hold, in words for people.
+/// Returns what of sandboxes this system can hold, in words for people.
 pub fn held() -> String {
     sandbox::held()
 }
@@ -171,7 +171,7 @@ impl Process {
         self.ended.wait().await
     }
 
-    /// Whether it has ended, be it that nobody was told yet.
+    /// Returns whether it has ended, be it that nobody was told yet.
     pub fn has_ended(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let looked = Pid::from_raw(self.pid.cast_signed()).map(|pid| waitid(WaitId::Pid(pid), options));
@@ -209,7 +209,7 @@ impl Process {
         false
     }
 
-    /// Whether nobody is left, after a new look.
+    /// Returns whether nobody is left, after a new look.
     async fn gone(&mut self) -> bool {
         self.look().await;
         self.ended.get().is_some() && !self.family.alive()

@@ -1,5 +1,5 @@
-//! Called by whatever passes on what a server said itself: a line of its stderr, the reason of a refusal. It is cut, without
-//! the server's secrets, and does nothing to a terminal.
+//! Called by whatever passes on what a server said itself: a line of its stderr, the reason of a refusal. It is cut,
+//! without the server's secrets, and does nothing to a terminal.
 
 use std::ffi::OsString;
 
@@ -46,8 +46,8 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// Those of a server: the values of its `env` and of what it inherits by name, and whatever else was filled in.
-    /// `variable` looks up what it inherits.
+    /// Returns the secrets of a server: the values of its `env` and of what it inherits by name, and whatever else was
+    /// filled in. `variable` looks up what it inherits.
     pub fn of(server: &config::Server, variable: &dyn Fn(&str) -> Option<OsString>) -> Secrets {
         let named = server.inherit_env.iter().filter(|name| !config::is_plain(name)).filter_map(|name| variable(name));
         let inherited: Vec<String> = named.map(|value| value.to_string_lossy().into_owned()).collect();
@@ -60,19 +60,19 @@ impl Secrets {
         Secrets { all }
     }
 
-    /// What may be seen of a text that came otherwise than as a line.
+    /// Returns what may be shown of a text that did not come as a line.
     pub fn quote(&self, said: &str) -> String {
         let mut raw = Raw::default();
         raw.add(said.as_bytes(), self.room());
         self.text(&raw, SHOWN)
     }
 
-    /// How many bytes of a line must be kept so that what is shown of it can be told from a secret.
+    /// Returns how many bytes of a line must be kept so that its shown part cannot be a secret that was cut.
     pub fn room(&self) -> usize {
         4 * SHOWN + self.all.first().map_or(0, String::len)
     }
 
-    /// What may be seen of a line: at most `shown` characters, which do nothing to a terminal.
+    /// Returns what may be shown of a line: at most `shown` characters, which do nothing to a terminal.
     pub fn text(&self, line: &Raw, shown: usize) -> String {
         let mut text = String::from_utf8_lossy(&line.kept).into_owned();
         let cut = line.length > line.kept.len();

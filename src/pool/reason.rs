@@ -16,7 +16,7 @@ pub enum StartReason {
 }
 
 impl StartReason {
-    /// The word for it in metrics and status.
+    /// Returns the word for it in metrics and status.
     pub fn word(self) -> &'static str {
         match self {
             StartReason::Call => "call",
@@ -27,7 +27,7 @@ impl StartReason {
         }
     }
 
-    /// The text for it in the log.
+    /// Returns the text for it in the log.
     pub fn text(self) -> &'static str {
         match self {
             StartReason::Call => "a call waits for it",
@@ -81,12 +81,12 @@ pub enum StopReason {
 }
 
 impl StopReason {
-    /// Whether it works, and ends only so that others can have its place or go to a fresh one.
+    /// Returns whether the instance works, and ends only so that others can have its place or go to a fresh one.
     pub fn is_for_others(self) -> bool {
         matches!(self, StopReason::GivesWay | StopReason::Age | StopReason::Calls | StopReason::Memory)
     }
 
-    /// The word for it in metrics and status.
+    /// Returns the word for it in metrics and status.
     pub fn word(self) -> &'static str {
         match self {
             StopReason::Idle => "idle",
@@ -110,7 +110,7 @@ impl StopReason {
         }
     }
 
-    /// The text for it in the log.
+    /// Returns the text for it in the log.
     pub fn text(self) -> &'static str {
         match self {
             StopReason::Idle => "nobody needed it for `recycle.idle`",

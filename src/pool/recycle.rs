@@ -20,7 +20,7 @@ pub struct Wear {
     pub kept: bool,
 }
 
-/// Why an instance is to be replaced, if it is.
+/// Returns why an instance is to be replaced, if it is.
 pub fn worn(wear: &Wear, limits: &Recycle) -> Option<StopReason> {
     if wear.kept {
         return None;

@@ -1,5 +1,5 @@
-//! Called by the pool and by `mux`: what went wrong with starting a server lately, and until when no other start is tried
-//! because of that.
+//! Called by the pool and by `mux`: what went wrong with starting a server lately, and until when no other start is
+//! tried because of that.
 
 use std::collections::HashMap;
 
@@ -36,7 +36,7 @@ impl Setbacks {
         Setbacks { backoff, failures: HashMap::new(), crashes: 0, rests_until: None }
     }
 
-    /// Notes that an instance became ready: starts for its profile are not backed off from any more.
+    /// Notes that an instance became ready, so that starts for its profile need not wait any more.
     pub fn opened(&mut self, profile: &Profile) {
         self.failures.remove(profile);
     }
@@ -54,8 +54,8 @@ impl Setbacks {
         failure
     }
 
-    /// Notes that an instance ended by itself. The first one is replaced at once; if others follow before anything was
-    /// answered, they are backed off from, and calls wait meanwhile.
+    /// Notes that an instance ended by itself. The first one is replaced at once. If others follow before any call was
+    /// answered, starts pause and calls wait meanwhile.
     pub fn crashed(&mut self, jitter: f64) {
         self.rests_until = (self.crashes > 0).then(|| clock::now() + self.backoff.pause(self.crashes, jitter));
         self.crashes = self.crashes.saturating_add(1);
@@ -66,34 +66,34 @@ impl Setbacks {
         (self.crashes, self.rests_until) = (0, None);
     }
 
-    /// Forgets all: the operator knows better.
+    /// Forgets all setbacks, because the operator wants that.
     pub fn forgive(&mut self) {
         self.failures.clear();
         self.answered();
     }
 
-    /// Until when no instance is started, because the last ones ended by themselves.
+    /// Returns until when no instance is started, because the last ones ended by themselves.
     pub fn rests_until(&self) -> Option<Instant> {
         self.rests_until.filter(|until| clock::now() < *until)
     }
 
-    /// The failed start because of which none is tried for a profile now.
+    /// Returns the failed start because of which none is tried for a profile now.
     pub fn of(&self, profile: &Profile) -> Option<&Failure> {
         self.failures.get(profile).filter(|failure| clock::now() < failure.until)
     }
 
-    /// Whether starts for other profiles have failed lately.
+    /// Returns whether starts for other profiles have failed lately.
     pub fn of_others(&self, profile: &Profile) -> bool {
         let (now, most) = (clock::now(), self.backoff.most);
         self.failures.iter().any(|(other, failure)| other != profile && now < failure.until + most)
     }
 
-    /// Whether no instance for a profile is to be started now.
+    /// Returns whether no instance for a profile is to be started now.
     pub fn back_off(&self, profile: &Profile) -> bool {
         self.rests_until().is_some() || self.of(profile).is_some()
     }
 
-    /// Until when starts are backed off from, for whatever reason.
+    /// Returns until when starts pause, for whatever reason.
     pub fn until(&self) -> Option<Instant> {
         let failures = self.failures.values().map(|failure| failure.until);
         failures.chain(self.rests_until).filter(|until| clock::now() < *until).max()

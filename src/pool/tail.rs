@@ -94,7 +94,7 @@ impl Words {
         self.lines.iter().chain(begun).map(|line| secrets.text(line, LENGTH)).collect()
     }
 
-    /// Whether it ends like a question.
+    /// Returns whether it ends like a question.
     fn asks(&self) -> bool {
         let end = self.begun.raw.kept.trim_ascii_end().last();
         !self.begun.returned && end.is_some_and(|end| ENDS_OF_QUESTIONS.contains(&char::from(*end)))
@@ -107,17 +107,17 @@ impl Tail {
         Tail(Rc::new(RefCell::new(Last { secrets, ..Last::default() })))
     }
 
-    /// What a server said elsewhere, as it may be seen.
+    /// Returns what a server said elsewhere, as it may be seen.
     pub fn shown(&self, said: &str) -> String {
         self.0.borrow().secrets.quote(said)
     }
 
-    /// A line as it may be seen.
+    /// Returns a line as it may be seen.
     pub(super) fn text(&self, line: &Raw, shown: usize) -> String {
         self.0.borrow().secrets.text(line, shown)
     }
 
-    /// How many bytes of a line are kept.
+    /// Returns how many bytes of a line are kept.
     pub(super) fn room(&self) -> usize {
         self.0.borrow().secrets.room()
     }
@@ -163,7 +163,7 @@ impl Tail {
         }
     }
 
-    /// Whether the handshake is under way, so that stdout is looked at.
+    /// Returns whether the handshake is under way, so that stdout is looked at.
     pub(super) fn is_opening(&self) -> bool {
         !self.0.borrow().open
     }
@@ -174,24 +174,24 @@ impl Tail {
         (last.open, last.stdout) = (true, Words::default());
     }
 
-    /// Whether anything was written since this was asked last.
+    /// Returns whether anything was written since this was asked last.
     pub fn takes_note(&self) -> bool {
         std::mem::take(&mut self.0.borrow_mut().wrote)
     }
 
-    /// Whether what was written last looks like a question, which nobody can answer.
+    /// Returns whether what was written last looks like a question, which nobody can answer.
     pub fn asks(&self) -> bool {
         let last = self.0.borrow();
         last.stderr.asks() || last.stdout.asks()
     }
 
-    /// The last lines of stderr, one that has not ended among them.
+    /// Returns the last lines of stderr, one that has not ended among them.
     pub fn lines(&self) -> Vec<String> {
         let last = self.0.borrow();
         last.stderr.lines(&last.secrets)
     }
 
-    /// What was written last, for an error message; empty if there is nothing.
+    /// Returns what was written last, for an error message; empty if there is nothing.
     pub fn quote(&self) -> String {
         let last = self.0.borrow();
         let quoted = |ends: &str, lines: Vec<String>| match lines.as_slice() {

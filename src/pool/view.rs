@@ -61,14 +61,15 @@ pub struct View {
 }
 
 impl View {
-    /// Whether the call can be sent there at once.
+    /// Returns whether the call can be sent there at once.
     pub fn is_usable(&self) -> bool {
         self.fits && self.ready && self.room
     }
 }
 
 impl Instance {
-    /// Whether a call of `caller` would be beside calls of others here, where log lines are listened to.
+    /// Returns whether a call of `caller` would run beside calls of others here, where one of them listens to log
+    /// lines.
     fn is_crowded(&self, caller: CallerKey, apart: bool) -> bool {
         let logs = self.profile.era() == Era::Modern || self.offers.logging;
         logs && (apart && self.pending.spoken_of(clock::now()).includes_others(caller)
@@ -113,7 +114,7 @@ impl Instance {
         }
     }
 
-    /// The caller that it may serve though it serves nobody else.
+    /// Returns the caller that the instance may serve though it serves nobody else.
     pub fn favours(&self) -> Option<CallerKey> {
         let talks_of = || match self.pending.talked_of(clock::now()) {
             InFlightOf::One(caller) => Some(caller),

@@ -1,5 +1,6 @@
 //! Called by `admin::http`: the clients that are being served, so many and no more. A new one is never turned away: the
-//! oldest that has not asked anything yet makes room for it, else the oldest of all, so that silent ones keep nobody out.
+//! oldest that has not asked anything yet makes room for it, else the oldest of all, so that silent ones keep nobody
+//! out.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

@@ -1,5 +1,6 @@
 //! Called for `pattern` in schemas that clients compile: whether JavaScript can, in its strict mode (ECMAScript 2024,
-//! section 22.2). Of what is beyond the usual nothing is known, so it counts as if not: Python's named groups, for example.
+//! section 22.2). Of what is beyond the usual nothing is known, so it counts as if not: Python's named groups, for
+//! example.
 
 /// What stands before the place that is looked at.
 #[derive(Clone, Copy, PartialEq, Eq)]

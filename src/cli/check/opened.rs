@@ -1,5 +1,5 @@
-//! `mcpool check --start`: opens each server as a daemon would, and lists what it offers, or says why it cannot be opened.
-//! Each runs behind an `mcpool serve --stdio` of its own, which ends everything that it started.
+//! `mcpool check --start`: opens each server as a daemon would, and lists what it offers, or says why it cannot be
+//! opened. Each runs behind an `mcpool serve --stdio` of its own, which ends everything that it started.
 
 use std::fmt::Write;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Called by the ledger with every line: the few members at its top that say what it is. The daemon reads a message properly;
-//! what is carried past needs no more than this.
+//! Called by the ledger with every line: the few members at its top that say what it is. The daemon reads a message
+//! properly; what is carried past needs no more than this.
 
 use memchr::{memchr, memchr2, memrchr};
 

@@ -1,5 +1,5 @@
-//! Called by the carrier: what has to be remembered of a session to answer for a daemon that is gone, and to open the session
-//! anew with the next one.
+//! Called by the carrier: what has to be remembered of a session to answer for a daemon that is gone, and to open the
+//! session anew with the next one.
 
 mod told;
 

@@ -1,5 +1,5 @@
-//! Called by the carrier with what was read from one side: cuts it into lines, and keeps the beginning of one that has no
-//! end yet. Between lines it holds no memory.
+//! Called by the carrier with what was read from one side: cuts it into lines, and keeps the beginning of one that has
+//! no end yet. Between lines it holds no memory.
 
 use memchr::memchr;
 

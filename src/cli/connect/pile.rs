@@ -1,5 +1,5 @@
-//! Called by the carrier with what is to be written to one side: whole lines, in order, whose memory is given back as they
-//! are written.
+//! Called by the carrier with what is to be written to one side: whole lines, in order, whose memory is given back as
+//! they are written.
 
 use std::collections::VecDeque;
 

@@ -1,5 +1,5 @@
-//! Called by `connect`: one wait for all its sides. On Linux the system remembers what is asked of each, which seldom changes
-//! from one line to the next; elsewhere it is told each time.
+//! Called by `connect`: one wait for all its sides. On Linux the system remembers what is asked of each, which seldom
+//! changes from one line to the next; elsewhere it is told each time.
 
 #[cfg(target_os = "linux")]
 mod epoll;

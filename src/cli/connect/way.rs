@@ -1,4 +1,5 @@
-//! Called by `connect`: the way to a daemon, looked for beside the carrying of lines, and again and again if it is lost.
+//! Called by `connect`: the way to a daemon, looked for beside the carrying of lines, and again and again if it is
+//! lost.
 
 use std::io;
 use std::os::unix::net::UnixStream;

@@ -1,5 +1,6 @@
-//! A host and daemons that come and go around a carrier, with pipes that hold little and turns in random order: what is to be
-//! true of every session, asked of many seeds. Time stands still; what could wait for ever is found because nothing moves.
+//! A host and daemons that come and go around a carrier, with pipes that hold little and turns in random order: what is
+//! to be true of every session, asked of many seeds. Time stands still; what could wait for ever is found because
+//! nothing moves.
 
 mod daemon;
 mod host;

@@ -1,5 +1,5 @@
-//! Called by `status`: a page that fits the width of a terminal. Tables lose columns, whose cells go below their rows, and
-//! sentences are broken between words; nothing is left out.
+//! Called by `status`: a page that fits the width of a terminal. Tables lose columns, whose cells go below their rows,
+//! and sentences are broken between words; nothing is left out.
 
 use comfy_table::{CellAlignment, Table, presets};
 

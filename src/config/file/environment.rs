@@ -1,5 +1,5 @@
-//! `environment:` as written, and the record beside the file. Called by `file.rs` before everything else: what `${env:NAME}`
-//! stands for in the rest of the file is decided here.
+//! `environment:` as written, and the record beside the file. Called by `file.rs` before everything else: what
+//! `${env:NAME}` stands for in the rest of the file is decided here.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

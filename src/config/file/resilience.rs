@@ -1,5 +1,5 @@
-//! What stands below a server about trouble, as written: `when_full`, `recycle`, `probe`, `backoff`, `breaker`, `rate_limit`,
-//! `retry`. Called by `file/server.rs`.
+//! What stands below a server about trouble, as written: `when_full`, `recycle`, `probe`, `backoff`, `breaker`,
+//! `rate_limit`, `retry`. Called by `file/server.rs`.
 
 use std::num::NonZeroU32;
 

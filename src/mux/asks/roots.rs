@@ -18,18 +18,19 @@ use crate::wire::id::RawId;
 use crate::wire::message::Message;
 use crate::wire::scan::Field;
 
-/// What an instance is told that asks for the roots of a caller whose input has ended.
+/// Returns the error for an instance that asks for the roots of a caller whose input has ended.
 fn unanswered() -> String {
     format!(r#""error":{}"#, serde_json::json!({ "code": -32603, "message": SILENT }))
 }
 
 impl Mux {
-    /// Whether a caller can be asked for its roots at any time: it opened with `initialize`, as the profile says.
+    /// Returns whether a caller can be asked for its roots at any time: it opened with `initialize`, as the profile
+    /// says.
     pub(crate) fn tells_roots(&self, caller: &Caller, profile: &Profile) -> bool {
         caller.session.as_ref().is_some_and(|session| session.profile == *profile)
     }
 
-    /// Answers a held ask that nobody can be asked.
+    /// Answers a held ask if nobody can be asked.
     pub(crate) fn tell_no_roots(&mut self, at: InstanceRef, id: &RawId) {
         let Some(instance) = self.instance_mut(at) else { return };
         if let Some(ask) = instance.asks.take(id) {
@@ -73,7 +74,7 @@ impl Mux {
         self.reconsider_asks(at);
     }
 
-    /// Answers a held ask with the roots of its owner, which the instance belongs to from then on.
+    /// Answers a held ask with the roots of its owner. The instance belongs to these roots from then on.
     pub(crate) fn tell_roots(&mut self, at: InstanceRef, id: &RawId, key: CallerKey) {
         let Some(caller) = self.callers.get(key) else { return self.refuse_ask(at, id, "its caller is gone") };
         // An instance that was told of no roots serves nobody who has some.
@@ -88,7 +89,7 @@ impl Mux {
         self.ask_over(at, key);
     }
 
-    /// Asks a caller for its roots, as soon as that may be asked.
+    /// Asks a caller for its roots, as soon as that is allowed.
     pub(crate) fn fetch_roots(&mut self, key: CallerKey) {
         let Some(caller) = self.callers.get_mut(key) else { return };
         if caller.silent || !matches!(caller.roots, Roots::Unknown | Roots::Wanted) {
@@ -106,14 +107,14 @@ impl Mux {
         self.alarm.at(now + PATIENCE);
     }
 
-    /// A caller may be asked from now on.
+    /// Notes that a caller may be asked from now on.
     pub(crate) fn may_fetch_roots(&mut self, key: CallerKey) {
         if self.callers.get(key).is_some_and(|caller| matches!(caller.roots, Roots::Wanted)) {
             self.fetch_roots(key);
         }
     }
 
-    /// A caller told its roots, or that it will not.
+    /// Notes that a caller told its roots, or that it will not.
     pub(crate) fn roots_told(&mut self, key: CallerKey, answer: &Message) {
         let body = match (answer.raw(Field::Result), answer.raw(Field::Error)) {
             (Some(result), _) => format!(r#""result":{}"#, canonical(result)),
@@ -132,7 +133,7 @@ impl Mux {
         self.roots_settled(key);
     }
 
-    /// It is known what a caller's roots are, or that it will never tell: goes on with what waits for that.
+    /// Goes on with what waits for a caller's roots, because they are known or will never be told.
     pub(in crate::mux) fn roots_settled(&mut self, key: CallerKey) {
         // Its lists may be others.
         self.hears_from_now(key);
@@ -160,8 +161,8 @@ impl Mux {
         }
     }
 
-    /// A caller's roots changed: its next call goes to an instance that fits. An instance that is its own for the
-    /// whole session is told, like any server would be.
+    /// Notes that a caller's roots changed. Its next call goes to an instance that fits. An instance that is its own
+    /// for the whole session is told, as any server would be.
     pub(crate) fn roots_changed(&mut self, key: CallerKey) {
         let Some(caller) = self.callers.get_mut(key) else { return };
         if caller.access.roots != config::Roots::Client {
@@ -190,7 +191,7 @@ impl Mux {
         waiting.into_iter().for_each(|ticket| self.todo.place(ticket.call));
     }
 
-    /// Gives up waiting for roots that do not come; when the next may be given up.
+    /// Gives up waiting for roots that do not come. Returns when the next may be given up.
     pub(crate) fn sweep_roots(&mut self, now: Instant) -> Option<Instant> {
         let mut next = None;
         let mut over = Vec::new();

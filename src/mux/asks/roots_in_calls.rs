@@ -14,8 +14,8 @@ use crate::mux::Mux;
 use crate::mux::call::Place;
 
 impl Mux {
-    /// A modern caller's call cannot go anywhere before its caller's roots are known: asks for them, unless they are asked
-    /// for in another call. Returns until when to wait for that.
+    /// Asks a modern caller for the roots that a call of it needs, unless another call of it asks for them already.
+    /// Returns until when to wait for that.
     pub(in crate::mux) fn want_roots(&mut self, key: CallKey) -> Option<Instant> {
         let call = self.calls.get(key)?;
         let caller = self.callers.get(call.caller).filter(|caller| caller.session.is_none());
@@ -42,7 +42,7 @@ impl Mux {
         self.hold(key);
     }
 
-    /// A modern caller told its roots in the middle of a call: its calls that wait for them go on.
+    /// Notes that a modern caller told its roots in the middle of a call. Its calls that wait for them go on.
     pub(in crate::mux) fn told_in_a_call(&mut self, key: CallerKey, told: &str) {
         let Some(caller) = self.callers.get_mut(key) else { return };
         caller.told_roots.told(clock::now());
@@ -52,7 +52,7 @@ impl Mux {
         self.roots_settled(key);
     }
 
-    /// A call is over. If its caller was to tell its roots in it, another call of that caller asks for them.
+    /// Notes that a call is over. If its caller was to tell its roots in it, another call of that caller asks for them.
     pub(in crate::mux) fn untold_in(&mut self, call: CallKey, key: CallerKey) {
         let Some(caller) = self.callers.get_mut(key).filter(|caller| caller.told_roots.is_asked_in(call)) else {
             return;

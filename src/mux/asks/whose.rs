@@ -41,8 +41,8 @@ enum Whose {
 }
 
 impl Mux {
-    /// Delivers every held ask whose owner is known by now, and refuses what was put in a call that is over since, if no other
-    /// call of its caller can have caused it.
+    /// Delivers every held ask whose owner is known by now. Refuses an ask that was put in a call that is over, unless
+    /// another call of its caller can have caused it.
     pub(crate) fn reconsider_asks(&mut self, at: InstanceRef) {
         let Some(instance) = self.instance(at) else { return };
         let forsaken = |ask: &Ask| {
@@ -84,7 +84,7 @@ impl Mux {
         }
     }
 
-    /// Delivers what is held and may be for this caller.
+    /// Delivers held asks that may be for this caller.
     pub(in crate::mux) fn reconsider_asks_of(&mut self, caller: CallerKey) {
         let holds = |instance: &&Instance| instance.holds_an_ask() && instance.pending.has(caller);
         let instances = self.servers.iter().flat_map(|server| server.pool.instances.values());
@@ -92,7 +92,7 @@ impl Mux {
         asking.into_iter().for_each(|at| self.reconsider_asks(at));
     }
 
-    /// Whose an ask is. A legacy caller is asked as such; a modern one in the middle of a call.
+    /// Returns whose an ask is. A legacy caller is asked directly, a modern one in the middle of a call.
     fn whose(&self, at: InstanceRef, owner: InFlightOf) -> Whose {
         let caller = match owner {
             InFlightOf::Nobody => return Whose::Nobody,
@@ -118,8 +118,8 @@ impl Mux {
         }
     }
 
-    /// The call that a modern caller is asked in where several may be meant: one in which it may be asked this, and whose
-    /// answer it waits for; the oldest of them. Its answer goes to the right question whichever it is.
+    /// Returns the call in which a modern caller is asked if several may be meant: the oldest that may ask this and
+    /// whose answer the caller waits for. The answer goes to the right question in any case.
     fn oldest_call(&self, at: InstanceRef, caller: CallerKey, message: &Message) -> Option<CallKey> {
         let (method, params) = (message.method(), message.raw(Field::Params));
         let entries = self.instance(at)?.pending.entries().filter(|entry| entry.caller == Some(caller));
@@ -132,7 +132,8 @@ impl Mux {
         entries.filter_map(fit).min().map(|(_, call)| call)
     }
 
-    /// Gives up asks that nobody answers, and such as will never be clear; when the next may be.
+    /// Gives up asks that nobody answers, and those that will never become clear. Returns when the next may be given
+    /// up.
     pub(crate) fn sweep_asks(&mut self, at: InstanceRef, now: Instant) -> Option<Instant> {
         let timeout = self.server(at.server).config.timeout;
         if self.instance(at)?.asks.is_empty() {

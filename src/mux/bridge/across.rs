@@ -100,7 +100,7 @@ impl Mux {
     }
 }
 
-/// Passes a server's error on, or what it is called in the caller's era.
+/// Passes a server's error on, under its name in the caller's era.
 fn say_error(call: Box<Call>, answer: &Message, mapped: Option<String>) {
     let mut splice = answer.splice();
     if let Some(mapped) = mapped {

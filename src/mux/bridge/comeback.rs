@@ -14,7 +14,7 @@ use crate::wire::message::{member, members};
 use crate::wire::scan::Field;
 
 impl Mux {
-    /// A request with a `requestState` of ours: its caller comes back for a held call.
+    /// Handles a request with a `requestState` of ours: its caller comes back for a held call.
     pub(in crate::mux) fn come_back(&mut self, accepted: Accepted) {
         match self.claim(&accepted) {
             Ok((key, answers)) => self.resume(key, accepted, &answers),
@@ -22,7 +22,7 @@ impl Mux {
         }
     }
 
-    /// The held call that a request comes back for, and the answers that it brings.
+    /// Returns the held call for which a request comes back, and the answers that it brings.
     fn claim(&self, accepted: &Accepted) -> Result<(CallKey, Vec<(String, String)>), String> {
         let text = accepted.request.text(Field::RequestState).unwrap_or_default();
         let wrong = |why: &str| format!("requestState {why}; send the request anew without it");
@@ -112,7 +112,8 @@ impl Mux {
         }
     }
 
-    /// Ends a call that was over before its caller came back. What its caller did not answer may be about another call.
+    /// Ends a call that was over before its caller came back. A question that its caller did not answer may be about
+    /// another call.
     fn end_with(&mut self, key: CallKey, outcome: Outcome) {
         let modern = self.calls.get_mut(key).and_then(|call| call.modern());
         let unanswered = modern.map(|modern| modern.asked_by()).unwrap_or_default();
@@ -129,7 +130,7 @@ impl Mux {
     }
 }
 
-/// The questions that are answered, with the answers, and those that are not.
+/// Returns the answered questions with their answers, and those that are not answered.
 fn split(questions: Vec<Named>, answers: &[(String, String)]) -> (Vec<(Question, &str)>, Vec<Named>) {
     let (mut answered, mut open) = (Vec::new(), Vec::new());
     for (name, question) in questions {

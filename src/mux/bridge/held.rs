@@ -28,36 +28,36 @@ pub struct Held {
 }
 
 impl Held {
-    /// Forgets a call that is over or was come back for.
+    /// Forgets a call that is over, or for which its caller came back.
     pub fn remove(&mut self, serial: u64) {
         self.calls.remove(&serial);
     }
 
-    /// How many calls are held.
+    /// Returns how many calls are held.
     pub fn count(&self) -> usize {
         self.calls.len()
     }
 
-    /// The call behind a serial, if nobody has come back for it.
+    /// Returns the call behind a serial, if nobody has come back for it.
     pub(super) fn call(&self, serial: u64) -> Option<CallKey> {
         self.calls.get(&serial).copied()
     }
 
-    /// Notes a call that is held; the serial under which its caller comes back.
+    /// Notes a call that is held, and returns the serial under which its caller comes back.
     fn keep(&mut self, key: CallKey) -> u64 {
         self.last += 1;
         self.calls.insert(self.last, key);
         self.last
     }
 
-    /// The calls that are held.
+    /// Returns the calls that are held.
     pub fn calls(&self) -> impl Iterator<Item = CallKey> {
         self.calls.values().copied()
     }
 }
 
 impl Mux {
-    /// The call that a request state stands for, if its caller may still come back for it.
+    /// Returns the call that a request state stands for, if its caller may still come back for it.
     pub(in crate::mux) fn held_behind(&self, state: &str) -> Option<CallKey> {
         self.held.call(self.tokens.open(Purpose::Held, state).ok()?.0.number)
     }
@@ -106,7 +106,7 @@ impl Mux {
         }
     }
 
-    /// A call may not be held: its questions are refused, or it fails if it is not with its server yet.
+    /// Refuses to hold a call: its questions are refused, or it fails if it is not with its server yet.
     fn cannot_hold(&mut self, key: CallKey, why: &str, error: Error) {
         if self.calls.get(key).is_some_and(|call| matches!(call.place, Place::On(..))) {
             return self.refuse_questions(key, why);
@@ -114,13 +114,13 @@ impl Mux {
         self.todo.fail(key, error);
     }
 
-    /// A call of a caller that is away ended. The caller gets to know when it comes back, and answers then what another of
-    /// its calls may have caused.
+    /// Ends a call of a caller that is away. The caller hears of it when it comes back, and answers then what another
+    /// of its calls may have caused.
     pub(in crate::mux) fn answered_while_held(&mut self, at: InstanceRef, key: CallKey, answer: &Message) {
         self.end_while_held(key, Outcome::Answer(at, answer.clone()));
     }
 
-    /// A call of a caller that is away cannot be served any more.
+    /// Fails a call of a caller that is away.
     pub(in crate::mux) fn failed_while_held(&mut self, key: CallKey, error: Error) {
         self.end_while_held(key, Outcome::Failed(error));
         self.refuse_questions(key, "the call was answered already");
@@ -135,7 +135,7 @@ impl Mux {
         }
     }
 
-    /// The calls that are held for a caller.
+    /// Returns the calls that are held for a caller.
     pub(in crate::mux) fn held_for(&self, caller: CallerKey) -> Vec<CallKey> {
         let of_caller = |key: &CallKey| self.calls.get(*key).is_some_and(|call| call.caller == caller);
         self.held.calls().filter(of_caller).collect()

@@ -70,28 +70,28 @@ impl ModernCaller {
         }
     }
 
-    /// Asks it for its roots before the call goes anywhere.
+    /// Asks the caller for its roots before the call goes anywhere.
     pub(in crate::mux) fn ask_for_roots(&mut self) {
         self.put(Question::Roots);
     }
 
-    /// Notes what its roots are for this call, unless that is known.
+    /// Notes the caller's roots for this call, unless they are known.
     pub(in crate::mux) fn has_roots(&mut self, roots: impl FnOnce() -> Option<RootList>) {
         self.roots = self.roots.take().or_else(roots);
     }
 
-    /// The instances that have open questions for it.
+    /// Returns the instances that have open questions for the caller.
     pub(super) fn asked_by(&self) -> Vec<InstanceRef> {
         let ask = |(_, question): &Named| if let Question::Ask(at, _) = question { Some(*at) } else { None };
         self.questions.iter().filter_map(ask).collect()
     }
 
-    /// Asks it to visit a web page.
+    /// Asks the caller to visit a web page.
     pub(super) fn visit(&mut self, page: &str) {
         self.put(Question::Page(page.to_owned()));
     }
 
-    /// Whether it is to visit a web page before its call is made anew.
+    /// Returns whether the caller must visit a web page before its call is made again.
     pub(super) fn is_to_visit(&self) -> bool {
         self.questions.iter().any(|(_, question)| matches!(question, Question::Page(_)))
     }
@@ -117,7 +117,7 @@ impl Call {
 }
 
 impl Mux {
-    /// An instance asks the caller of a call something.
+    /// Asks the caller of a call what an instance wants to know.
     pub(in crate::mux) fn ask_call(&mut self, at: InstanceRef, id: &RawId, key: CallKey, asked: &Message) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let may_ask = may_ask_in(&call.request.method());
@@ -138,7 +138,7 @@ impl Mux {
         }
     }
 
-    /// Waits a moment for what else is asked for a call.
+    /// Waits a moment for further questions of the same call.
     pub(super) fn gather(&mut self, key: CallKey) {
         if !self.held.gathering.iter().any(|(_, other)| *other == key) {
             let until = clock::now() + GATHER;
@@ -147,7 +147,7 @@ impl Mux {
         }
     }
 
-    /// Puts the questions that were gathered; when the next are to be.
+    /// Puts the questions that were gathered. Returns when the next are to be put.
     pub(in crate::mux) fn sweep_gathering(&mut self, now: Instant) -> Option<Instant> {
         let (due, later) = std::mem::take(&mut self.held.gathering).into_iter().partition(|(until, _)| *until <= now);
         self.held.gathering = later;
@@ -156,7 +156,7 @@ impl Mux {
         self.held.gathering.iter().map(|(until, _)| *until).min()
     }
 
-    /// The open questions of a call, as members of a JSON object; none if there are none.
+    /// Returns the open questions of a call, as members of a JSON object; none if there are none.
     pub(super) fn input_requests(&self, key: CallKey) -> Option<String> {
         let call = self.calls.get(key)?;
         let Some(Bridge::Modern(modern)) = &call.bridge else { return None };
@@ -183,7 +183,7 @@ impl Mux {
         (!requests.is_empty()).then_some(requests)
     }
 
-    /// Answers what instances ask for a call with errors, since nobody else will.
+    /// Answers the questions of instances for a call with errors, because nobody else will.
     pub(in crate::mux) fn refuse_questions(&mut self, key: CallKey, why: &str) {
         let Some(modern) = self.calls.get_mut(key).and_then(|call| call.modern()) else { return };
         for (_, question) in std::mem::take(&mut modern.questions) {
@@ -193,8 +193,8 @@ impl Mux {
         }
     }
 
-    /// Takes from a call that is over, or was given up, what instances ask in it: another call of its caller may have caused
-    /// that, and is asked in its place. What was put already is refused, since nobody answers it.
+    /// Takes the questions of instances from a call that is over, or was given up. Another call of its caller may have
+    /// caused them, and is asked in its place. A question that was put already is refused, since nobody answers it.
     pub(in crate::mux) fn hand_back_questions(&mut self, key: CallKey, why: &str) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let (held, caller) = (call.is_held(), call.caller);
@@ -209,7 +209,7 @@ impl Mux {
         }
     }
 
-    /// A question was answered by somebody else, or is not asked any more.
+    /// Forgets a question that another call answered, or that is not asked any more.
     pub(in crate::mux) fn forget_question(&mut self, key: CallKey, at: InstanceRef, id: &RawId) {
         if let Some(modern) = self.calls.get_mut(key).and_then(|call| call.modern()) {
             modern.forget(at, id);

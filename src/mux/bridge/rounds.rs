@@ -52,7 +52,7 @@ impl LegacyCaller {
 }
 
 impl Mux {
-    /// A modern server ended a legacy caller's call with questions.
+    /// Handles the questions with which a modern server ended a legacy caller's call.
     pub(super) fn ask_rounds(&mut self, at: InstanceRef, mut call: Box<Call>, answer: &Message) {
         let server = self.server(at.server).config.name.clone();
         let most = self.config.limits.rounds;
@@ -137,7 +137,7 @@ impl Mux {
         Ok(())
     }
 
-    /// A caller answered a question, with a result or an error, or in a way that nobody can use.
+    /// Handles a caller's answer to a question: a result, an error, or something that nobody can use.
     pub(in crate::mux) fn input_answered(
         &mut self,
         key: CallKey,
@@ -178,7 +178,8 @@ impl Mux {
         }
     }
 
-    /// A call does not wait for its caller's answers any more, and its instance not for the call.
+    /// Notes that a call does not wait for its caller's answers any more, and that its instance does not wait for the
+    /// call.
     pub(in crate::mux) fn asked_no_more(&mut self, key: CallKey, server: ServerId, pin: Option<Pin>) {
         let Some(at) = pin.map(|pin| InstanceRef { server, key: pin.to }) else { return };
         let Some(instance) = self.instance_mut(at) else { return };
@@ -188,7 +189,7 @@ impl Mux {
         }
     }
 
-    /// The caller of a call need not answer its questions any more.
+    /// Tells the caller of a call that it need not answer its questions any more.
     pub(super) fn recall_inputs(&mut self, key: CallKey) {
         let Some(caller) = self.calls.get(key).map(|call| call.caller) else { return };
         let Some(caller) = self.callers.get_mut(caller) else { return };
@@ -200,7 +201,7 @@ impl Mux {
         }
     }
 
-    /// Tells a caller that what it was to do on web pages is done: the call that needed it went well.
+    /// Tells a caller that its web pages are done, because the call that needed them went well.
     pub(super) fn elicitations_done(&self, caller: CallerKey, legacy: &LegacyCaller) {
         let Some(caller) = self.callers.get(caller) else { return };
         for id in &legacy.elicitations {

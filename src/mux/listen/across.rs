@@ -27,8 +27,8 @@ use crate::wire::outbox::Topic;
 use crate::wire::scan::{Field, Span};
 
 impl Mux {
-    /// Gives a modern listener what a legacy server has: changes of lists that it announces, and the resources that
-    /// it takes subscriptions of.
+    /// Gives a modern listener what a legacy server has: the changes of lists that it announces, and subscriptions to
+    /// its resources.
     pub(super) fn listen_across(&mut self, call: CallKey, server: ServerId, offer: &Offer, wanted: Filter) {
         let introduction = offer.introduction();
         let lists = self.lists_of(server, &introduction);
@@ -44,7 +44,7 @@ impl Mux {
         uris.into_iter().for_each(|uri| self.subscribe_stream(call, server, uri));
     }
 
-    /// The lists that a modern server announces changes of.
+    /// Returns the lists that a modern server announces changes of.
     pub(super) fn announced_lists(&self, server: ServerId) -> Filter {
         self.lists_of(server, &VariantKey::of_introduction(&Profile::Modern))
     }
@@ -60,7 +60,7 @@ impl Mux {
         }
     }
 
-    /// A legacy server took a subscription of a stream, or refused it. When the last is decided, the stream opens.
+    /// Handles a legacy server's answer to a subscription of a stream. When the last one is decided, the stream opens.
     pub(in crate::mux) fn stream_subscribed(&mut self, call: CallKey, server: ServerId, uri: &str, taken: bool) {
         let Some(listener) = self.listeners.get_mut(call) else { return };
         if taken {
@@ -77,7 +77,7 @@ impl Mux {
         }
     }
 
-    /// Tells a listener of what a server says.
+    /// Tells a listener what a server says.
     pub(in crate::mux) fn tell_stream(&self, server: ServerId, call: CallKey, message: &Message) {
         let Some(listener) = self.listeners.get(call).filter(|listener| listener.acknowledged) else { return };
         let Some(caller) = self.callers.get(listener.caller) else { return };
@@ -108,7 +108,7 @@ impl Mux {
         caller.hear(self.server(server).speaker(), Topic::State { what: &uri, stream: listener.id.as_str() }, &splice);
     }
 
-    /// A legacy caller subscribes to a resource of a modern server.
+    /// Subscribes a legacy caller to a resource of a modern server.
     pub(in crate::mux) fn subscribe_across(
         &mut self,
         accepted: Accepted,
@@ -148,7 +148,7 @@ impl Mux {
         self.todo.stream(server);
     }
 
-    /// A legacy caller ends a subscription of a modern server's resource.
+    /// Ends a legacy caller's subscription to a modern server's resource.
     pub(in crate::mux) fn unsubscribe_across(&mut self, accepted: Accepted, server: ServerId, uri: &str) {
         let key = accepted.caller;
         let session = self.callers.get(key).and_then(|caller| caller.session.as_ref());
@@ -166,7 +166,7 @@ impl Mux {
         }
     }
 
-    /// A legacy caller that is gone leaves the stream to a modern server.
+    /// Takes a legacy caller that is gone out of the stream to a modern server.
     pub(in crate::mux) fn leave_stream(&mut self, server: ServerId, key: CallerKey) {
         if self.server_mut(server).upstream.listened.session_ends(key) {
             self.left_stream(server);
@@ -178,7 +178,7 @@ impl Mux {
         self.rest_again(server);
     }
 
-    /// Instances that nobody listens to any more who wanted them to be there are idle from now on.
+    /// Lets instances be idle again that nobody needs for listening any more.
     pub(super) fn rest_again(&mut self, server: ServerId) {
         if self.is_listened_to(server) {
             return;
@@ -191,21 +191,21 @@ impl Mux {
         self.alarm.at(now + idle);
     }
 
-    /// A legacy caller is ready to hear of changes: servers of the other era are listened to for it.
+    /// Listens to servers of the other era for a legacy caller that is ready to hear of changes.
     pub(in crate::mux) fn follow_lists(&mut self, key: CallerKey) {
         let Some(caller) = self.callers.get(key) else { return };
         let servers = caller.endpoint.servers.clone();
         servers.into_iter().for_each(|server| self.todo.stream(server));
     }
 
-    /// Whether legacy callers want to know of changes of a modern server's lists.
+    /// Returns whether legacy callers want to know of changes of a modern server's lists.
     pub(super) fn is_followed(&self, server: ServerId) -> bool {
         let known = self.server(server);
         known.catalogue.serves(Era::Legacy, known.config.era) == Some(Era::Modern)
             && !known.audience().open().is_empty()
     }
 
-    /// Passes on what a stream said to the legacy callers whom it concerns; whether there were any.
+    /// Passes on what a stream said to the legacy callers that it concerns. Returns whether there were any.
     pub(super) fn tell_sessions(&mut self, server: ServerId, message: &Message) -> bool {
         let (method, uri) = (message.method(), message.text(Field::Uri).unwrap_or_default());
         if method != "notifications/resources/updated" {

@@ -12,15 +12,15 @@ use crate::pool::ties::Subscriber;
 use crate::server::filter::Filter;
 
 impl Listener {
-    /// Whether it wants something of a server.
+    /// Returns whether the stream wants something of a server.
     pub(in crate::mux) fn wants_of(&self, server: ServerId) -> bool {
         self.waiting.contains(&server) || self.wants.iter().any(|(id, _)| *id == server)
     }
 }
 
 impl Mux {
-    /// Turns the streams of callers from servers that were retired to what took their place, and to servers that are
-    /// new to them. Streams that are not open yet are asked for anew by whoever calls: these are returned.
+    /// Moves the streams of callers from retired servers to their successors, and to servers that are new to these
+    /// callers. Returns the streams that are not open yet, which the caller of this method begins again.
     pub(in crate::mux) fn move_listeners(&mut self) -> Vec<CallKey> {
         let mut again = Vec::new();
         let all: Vec<CallKey> = self.listeners.keys().collect();
@@ -67,7 +67,7 @@ impl Mux {
         again
     }
 
-    /// Takes a stream back that is not open yet.
+    /// Takes back a stream that is not open yet.
     fn close_listener(&mut self, call: CallKey) {
         let Some(listener) = self.drop_listener(call) else { return };
         for (server, _) in listener.wants {
@@ -75,8 +75,7 @@ impl Mux {
         }
     }
 
-    /// Whoever is subscribed to something of a retired server is to be subscribed to it at the one that took its place,
-    /// in whatever way that one takes subscriptions.
+    /// Moves the subscriptions of a retired server to its successor, in the form that the successor supports.
     pub(in crate::mux) fn move_subscriptions(&mut self, old: ServerId) {
         self.retire_subscriptions(old);
         let sessions = self.server_mut(old).upstream.listened.take_sessions();

@@ -28,7 +28,7 @@ pub(super) struct Gathering {
 }
 
 impl Mux {
-    /// The instances at which a caller has tasks.
+    /// Returns the instances at which a caller has tasks.
     pub(super) fn instances_with_tasks<'a>(
         &self,
         caller: CallerKey,
@@ -70,7 +70,7 @@ impl Mux {
         }
     }
 
-    /// An instance told a page of its tasks, or did not.
+    /// Handles a page of an instance's tasks, or that there will be none.
     pub(in crate::mux) fn tasks_told(
         &mut self,
         asked_by: CallKey,
@@ -115,7 +115,7 @@ impl Mux {
         }
     }
 
-    /// One instance has no more to tell; the request is answered when all have.
+    /// Notes that one instance has no more to tell. The request is answered when all have told everything.
     fn one_told_all(&mut self, asked_by: CallKey) {
         let Some(home) = self.calls.get(asked_by).map(|call| call.server) else { return };
         let limit = self.config.limits.message;
@@ -134,13 +134,13 @@ impl Mux {
         }
     }
 
-    /// A request is over, and what was gathered for it goes with it.
+    /// Drops what was gathered for a request that is over.
     pub(in crate::mux) fn gathers_no_more(&mut self, server: ServerId, asked_by: CallKey) {
         self.server_mut(server).owned.gatherings.remove(&asked_by);
     }
 }
 
-/// The words of a request for the page behind a cursor.
+/// Returns the parameters of a request for the page behind a cursor.
 fn with_cursor(params: &str, cursor: &str) -> String {
     let inner = params.trim().trim_start_matches('{').trim_start();
     let comma = if inner.starts_with('}') { "" } else { "," };

@@ -50,7 +50,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// What was said of a task, in answer to that method.
+    /// Returns how far a task is, by the answer to that method.
     pub fn told(method: &str, said: &str) -> Stage {
         let member = |name| member(said, name);
         match member("status").and_then(unquote).as_deref() {
@@ -64,17 +64,17 @@ impl Stage {
 }
 
 impl Tasks {
-    /// A task by the server's id of it.
+    /// Returns a task by the server's id of it.
     pub fn get(&self, instance: InstanceKey, id: &str) -> Option<&Task> {
         self.all.get(&(instance, id.to_owned()))
     }
 
-    /// Every task with the server's id of it.
+    /// Returns every task with the server's id of it.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Task)> {
         self.all.iter().map(|((_, id), task)| (id.as_str(), task))
     }
 
-    /// How many live in an instance: their owners have not fetched the results.
+    /// Returns how many tasks live in an instance, because their owners have not fetched the results.
     pub fn living_in(&self, instance: InstanceKey) -> usize {
         self.all.values().filter(|task| task.instance == instance && task.stage != Stage::Fetched).count()
     }
@@ -88,7 +88,7 @@ impl Tasks {
         }
     }
 
-    /// Makes room for another one of a caller: where there are as many as may be, the one goes that has been over for
+    /// Makes room for another task of a caller. If there are as many as allowed, the task goes that has been over for
     /// longest.
     ///
     /// # Errors
@@ -120,23 +120,23 @@ impl Tasks {
         }
     }
 
-    /// Whether a task that is not followed may be somebody's.
+    /// Returns whether a task that is not followed may be somebody's.
     pub fn may_be_left(&self, id: &str) -> bool {
         !self.lost.is_empty() || self.left.iter().any(|(_, left)| left == id)
     }
 
-    /// A task has come so far; whether that is news.
+    /// Notes how far a task has come, and returns whether that is news.
     pub fn came_to(&mut self, instance: InstanceKey, id: &str, stage: Stage) -> bool {
         let task = self.all.get_mut(&(instance, id.to_owned())).filter(|task| task.stage < stage);
         task.map(|task| task.stage = stage).is_some()
     }
 
-    /// Forgets those of a caller; whether there were any.
+    /// Forgets those of a caller, and returns whether there were any.
     pub fn forget_caller(&mut self, caller: CallerKey) -> bool {
         self.own.contains_key(&caller) && self.forget(|task| task.caller == caller)
     }
 
-    /// Forgets those of an instance that is gone, and they with it.
+    /// Forgets the tasks of an instance that is gone.
     pub fn forget_instance(&mut self, instance: InstanceKey) {
         let of = |key: &&(InstanceKey, String)| key.0 == instance;
         let gone: Vec<(InstanceKey, String)> = self.all.keys().filter(of).cloned().collect();
@@ -148,7 +148,7 @@ impl Tasks {
         self.lost.remove(&instance);
     }
 
-    /// Forgets those that their server keeps no longer; whether there were any.
+    /// Forgets those that their server keeps no longer, and returns whether there were any.
     pub fn forget_old(&mut self, now: Instant) -> bool {
         if self.next.is_none_or(|next| next > now) {
             return false;
@@ -158,7 +158,7 @@ impl Tasks {
         some
     }
 
-    /// When the next is to be forgotten, or a little earlier.
+    /// Returns when the next is to be forgotten, or a little earlier.
     pub fn next(&self) -> Option<Instant> {
         self.next
     }
@@ -175,7 +175,7 @@ impl Tasks {
         some
     }
 
-    /// A caller has one less.
+    /// Notes that a caller has one task less.
     fn lets_go(&mut self, caller: CallerKey) {
         if let Some(count) = self.own.get_mut(&caller) {
             *count -= 1;

@@ -1,5 +1,5 @@
-//! Called by `mux::status` and `mux::measure`: who is connected, each caller looked at once, however many servers there are. No
-//! more are told of than can be in one turn of the thread that serves them all.
+//! Called by `mux::status` and `mux::measure`: who is connected, each caller looked at once, however many servers there
+//! are. No more are told of than can be in one turn of the thread that serves them all.
 
 use std::collections::HashMap;
 
@@ -18,24 +18,25 @@ pub const TOLD: usize = 500;
 pub struct Crowd<'a>(Vec<(&'a Endpoint, usize)>);
 
 impl Crowd<'_> {
-    /// Of the endpoints that are called so: one that is gone may be there beside the one in its place.
+    /// Returns how many callers the endpoints of this name have. An endpoint that is gone may be there beside the one
+    /// in its place.
     pub fn of(&self, name: &str) -> usize {
         self.0.iter().filter(|(endpoint, _)| endpoint.name == name).map(|(_, count)| count).sum()
     }
 
-    /// Of the endpoints that show a server.
+    /// Returns how many callers the endpoints have that show a server.
     pub fn seeing(&self, server: ServerId) -> usize {
         self.0.iter().filter(|(endpoint, _)| endpoint.servers.contains(&server)).map(|(_, count)| count).sum()
     }
 }
 
-/// The bytes that callers would take up beyond what the processes of their server take up, if each had one of its own.
+/// Returns how many bytes more callers would take up if each had a process of its own.
 pub fn saved(callers: u64, memory: u64, processes: u64) -> u64 {
     (callers * memory.checked_div(processes).unwrap_or(0)).saturating_sub(memory)
 }
 
 impl Mux {
-    /// How many callers each endpoint has.
+    /// Returns how many callers each endpoint has.
     pub(in crate::mux) fn crowd(&self) -> Crowd<'_> {
         let mut crowd: HashMap<*const Endpoint, (&Endpoint, usize)> = HashMap::new();
         for caller in self.callers.values() {
@@ -45,13 +46,13 @@ impl Mux {
         Crowd(crowd.into_values().collect())
     }
 
-    /// How many callers the endpoints of a name have.
+    /// Returns how many callers the endpoints of a name have.
     pub fn callers_at(&self, endpoints: &[&str]) -> Vec<usize> {
         let crowd = self.crowd();
         endpoints.iter().map(|name| crowd.of(name)).collect()
     }
 
-    /// The first callers, one by one.
+    /// Returns the first callers, one by one.
     pub(super) fn callers_told(&self) -> Vec<Value> {
         let mut held: HashMap<CallerKey, usize> = HashMap::new();
         let callers = self.held.calls().filter_map(|key| self.calls.get(key)).map(|call| call.caller);

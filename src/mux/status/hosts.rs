@@ -15,7 +15,7 @@ const TOLD: usize = 16;
 pub type Hosts<'a> = HashMap<(ServerId, InstanceKey), BTreeSet<&'a str>>;
 
 impl Mux {
-    /// Who uses which instance, of those who are connected.
+    /// Returns which connected clients use which instance.
     pub(super) fn hosts(&self) -> Hosts<'_> {
         let mut hosts = Hosts::new();
         for caller in self.callers.values() {
@@ -31,7 +31,7 @@ impl Mux {
     }
 }
 
-/// What tells instances of one server apart: the revision, and what its clients can be asked.
+/// Returns what tells instances of one server apart: the revision, and what their clients can be asked.
 pub fn profile(profile: &Profile) -> Value {
     let Profile::Legacy(legacy) = profile else { return json!({ "revision": profile.revision() }) };
     let capabilities: Value = serde_json::from_str(&legacy.capabilities).unwrap_or_default();

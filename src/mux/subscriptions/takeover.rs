@@ -31,7 +31,7 @@ impl Mux {
         self.backlog.add(Work::Strays(server));
     }
 
-    /// An instance is gone with its subscriptions: another is to take them over.
+    /// Lets another instance take over the subscriptions of an instance that is gone.
     pub(in crate::mux) fn orphan_subscriptions(&mut self, at: InstanceRef) {
         if self.server_mut(at.server).subscriptions.instance_gone(at.key) {
             let again = self.server_mut(at.server).subscriptions.strays().lose(clock::now());
@@ -40,7 +40,7 @@ impl Mux {
         }
     }
 
-    /// A server is retired: all that anybody is subscribed to there is to be had of what took its place.
+    /// Moves all subscriptions of a retired server to the server that took its place.
     pub(in crate::mux) fn retire_subscriptions(&mut self, old: ServerId) {
         self.server_mut(old).subscriptions.all_gone();
         let waiting = self.server_mut(old).subscriptions.take_strays();
@@ -48,7 +48,7 @@ impl Mux {
         self.backlog.add(Work::Lost(old));
     }
 
-    /// Leads the subscribers of instances that are gone away, some of them at a time; whether all are.
+    /// Moves the subscribers of instances that are gone, some of them at a time. Returns whether all are moved.
     pub(in crate::mux) fn lead_lost_away(&mut self, server: ServerId) -> bool {
         let mut some = 0;
         while some < SLICE {
@@ -67,7 +67,7 @@ impl Mux {
         false
     }
 
-    /// A request that waited at an instance that is gone, and was not sent there.
+    /// Places a request again that waited at an instance which is gone, and was not sent there.
     fn place_anew(&mut self, key: CallKey, wanted: &[Subscriber]) {
         let Some(call) = self.calls.get_mut(key) else { return };
         call.pin = None;
@@ -88,7 +88,8 @@ impl Mux {
         self.cancel(key, None);
     }
 
-    /// Whoever a request of mcpool's own was to be sent for is gone: others for whom it was go on.
+    /// Handles the loss of the subscriber for whom mcpool's own request was to be sent. Others that need the request go
+    /// on with it.
     pub(in crate::mux) fn ask_anew(&mut self, key: CallKey) {
         let Some(call) = self.calls.get(key) else { return };
         let server = call.server;
@@ -104,7 +105,7 @@ impl Mux {
         }
     }
 
-    /// A request of mcpool's own was to be sent to a server that is retired.
+    /// Handles a request of mcpool's own that was to go to a server which is retired.
     pub(in crate::mux) fn resubscribe_elsewhere(&mut self, key: CallKey) {
         let Some(call) = self.calls.get(key) else { return };
         let server = call.server;
@@ -119,14 +120,14 @@ impl Mux {
         self.cancel(key, None);
     }
 
-    /// Lets somebody who lost a subscription wait for another, of what took its server's place.
+    /// Lets a subscriber that lost its subscription wait for another, of the server that took the place.
     pub(in crate::mux) fn lead_away(&mut self, from: ServerId, who: Subscriber, uri: Rc<str>) {
         let Some(to) = self.in_stead_of(from).filter(|to| self.sees(*to, who)) else { return };
         self.server_mut(to).subscriptions.stray(who, uri, false);
         self.backlog.add(Work::Strays(to));
     }
 
-    /// Whether a server is one of those that a subscriber's endpoint shows.
+    /// Returns whether a server is one of those that a subscriber's endpoint shows.
     fn sees(&self, server: ServerId, who: Subscriber) -> bool {
         let caller = self.caller_of(who).and_then(|caller| self.callers.get(caller));
         caller.is_some_and(|caller| caller.endpoint.servers.contains(&server))
@@ -139,7 +140,7 @@ impl Mux {
         }
     }
 
-    /// Asks for what is next, as long as there is room in the lane; whether that is all for now.
+    /// Sends the next requests, as long as there is room in the lane. Returns whether that is all for now.
     pub(in crate::mux) fn serve_strays(&mut self, server: ServerId) -> bool {
         let now = clock::now();
         for _ in 0..SLICE {
@@ -210,7 +211,8 @@ impl Mux {
         self.todo.place(key);
     }
 
-    /// What an instance is told that is subscribed for somebody, if it is in that way.
+    /// Returns what an instance must have been told that is subscribed for a subscriber; none if it is subscribed in
+    /// another way.
     fn told_for(&self, server: ServerId, who: Subscriber) -> Option<Profile> {
         let (bridged, offer) = match who {
             Subscriber::Session(key) => (false, self.offer_to_session(server, self.callers.get(key)?)?),
@@ -219,8 +221,8 @@ impl Mux {
         (offer.bridged == bridged).then_some(offer.profile)
     }
 
-    /// On whose behalf an instance is subscribed, and what it is told then. Nothing if nobody is there any more, if it is
-    /// not known yet how, or if the server is listened to in another way.
+    /// Returns on whose behalf an instance is subscribed, and what it must have been told. Nothing if nobody is there
+    /// any more, if that is not known yet, or if mcpool listens to the server in another way.
     fn may_take_over(
         &mut self,
         server: ServerId,
@@ -259,19 +261,19 @@ impl Mux {
         Some((key, offer.profile))
     }
 
-    /// Whether subscriptions wait for the era of a server to be known.
+    /// Returns whether subscriptions wait for the era of a server to be known.
     pub(crate) fn has_strange_orphans(&self, server: ServerId) -> bool {
         self.server(server).subscriptions.are_strange()
     }
 
-    /// It was found which era a server speaks, or does not: subscriptions that wait for that are taken over.
+    /// Takes over the subscriptions that waited to know which era a server speaks.
     pub(crate) fn era_found(&mut self, server: ServerId) {
         if self.server_mut(server).subscriptions.strays().known() {
             self.backlog.add(Work::Strays(server));
         }
     }
 
-    /// A request of mcpool's own is over: those whose subscriptions were not to be had are to try again.
+    /// Handles the end of a request of mcpool's own. Subscribers that got nothing try again.
     pub(in crate::mux) fn resubscribed(
         &mut self,
         server: ServerId,
@@ -302,7 +304,7 @@ impl Mux {
         }
     }
 
-    /// Takes up what waits for its time; when the next does.
+    /// Takes up what waits for its time. Returns when the next does.
     pub(in crate::mux) fn sweep_orphans(&mut self, server: ServerId, now: Instant) -> Option<Instant> {
         if self.is_draining() {
             return None;
@@ -317,7 +319,7 @@ impl Mux {
 }
 
 impl Call {
-    /// Whether it is sent in the lane of subscriptions: it takes nobody's place.
+    /// Returns whether the call goes through the lane of subscriptions, where it takes no caller's place.
     pub(in crate::mux) fn is_in_lane(&self) -> bool {
         !self.is_callers() && self.subscribes()
     }

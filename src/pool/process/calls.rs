@@ -110,7 +110,8 @@ fn emptying() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
     Ok(calls)
 }
 
-/// When a call of `socketpair` is refused: each end of such a pair sends to any address, whoever the other end is.
+/// Returns when a call of `socketpair` is refused: each end of such a pair sends to any address, whoever the other end
+/// is.
 fn addressable() -> Result<Vec<SeccompRule>, BackendError> {
     // Between Unix sockets, raw ones are made such too. What else is in the argument are flags.
     let kinds = [libc::SOCK_DGRAM, libc::SOCK_RAW]
@@ -123,7 +124,7 @@ fn argument(which: u8, is: SeccompCmpOp, value: u64) -> Result<SeccompCondition,
     SeccompCondition::new(which, SeccompCmpArgLen::Dword, is, value)
 }
 
-/// When a call of `socket` is refused: any of these.
+/// Returns when a call of `socket` is refused: any of these.
 fn forbidden(network: bool, unix_sockets: bool) -> Result<Vec<SeccompRule>, BackendError> {
     let domain = |is, which: libc::c_int| argument(0, is, which as u64);
     let unix = |is| domain(is, libc::AF_UNIX);

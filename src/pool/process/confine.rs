@@ -1,5 +1,6 @@
 //! `mcpool confine`, which nobody types: every server's process begins as this. It restricts itself and then becomes
-//! the server, since what a process may do can be given up only by itself, and in safe code only before it runs another program.
+//! the server, since what a process may do can be given up only by itself, and in safe code only before it runs another
+//! program.
 
 use std::ffi::OsString;
 use std::io;
@@ -45,7 +46,7 @@ impl Confinement {
         Confinement { files, core, umask, new_privileges: server.new_privileges, fence, tag: None }
     }
 
-    /// Whether this system can hold it, found out by a process that enters it and ends. Waits for that process.
+    /// Returns whether this system can hold it, found out by a process that enters it and ends. Waits for that process.
     ///
     /// # Errors
     /// It cannot; why, in words for people.

@@ -51,7 +51,7 @@ impl Family {
         self.members = alive.map(|entry| (entry.pid, (entry.clone(), told(entry)))).collect();
     }
 
-    /// Whether a process is one of the family by what itself shows.
+    /// Returns whether a process is one of the family by what itself shows.
     fn recognises(&self, entry: &Entry, entries: &[Entry], adopters: &[u32]) -> bool {
         let known = |pid: u32| self.members.get(&pid).map(|(known, _)| known.start).or(self.leaders.get(&pid).copied());
         let grouped = || {
@@ -71,7 +71,7 @@ impl Family {
         self.members.entry(entry.pid).or_insert((entry, None));
     }
 
-    /// Whether somebody of the last look is alive still: a few small files are read.
+    /// Returns whether somebody of the last look is alive still: a few small files are read.
     pub fn alive(&self) -> bool {
         if self.blind {
             let mut groups = self.leaders.keys().filter_map(|leader| sys::pid(*leader));
@@ -103,7 +103,7 @@ impl Family {
         self.told = Some(signal);
     }
 
-    /// The ids of those who were alive at the last look.
+    /// Returns the ids of those who were alive at the last look.
     #[cfg(test)]
     fn pids(&self) -> Vec<u32> {
         let mut pids: Vec<u32> = self.members.keys().copied().collect();

@@ -92,7 +92,7 @@ pub struct Site<'a> {
 }
 
 impl Fence {
-    /// What a sandbox means at a site.
+    /// Returns what a sandbox means at a site.
     pub fn new(sandbox: &Sandbox, site: &Site<'_>) -> Fence {
         Fence {
             files: sandbox.restricts_files().then(|| files(sandbox, site)),
@@ -105,7 +105,8 @@ impl Fence {
 }
 
 impl Files {
-    /// What may be read that is neither of the system nor named in the config: the program and what belongs to it.
+    /// Returns what may be read that is neither of the system nor named in the config: the program and what belongs to
+    /// it.
     pub fn opened(&self) -> Vec<&Path> {
         let ours = self.usual.iter().filter(|path| !SYSTEM.iter().any(|system| path.starts_with(system)));
         let mut opened: Vec<&Path> = ours.map(PathBuf::as_path).filter(|path| path.exists()).collect();
@@ -133,8 +134,8 @@ fn files(sandbox: &Sandbox, site: &Site<'_>) -> Files {
     Files { usual, sinks, read: sandbox.read.clone().unwrap_or_default(), write }
 }
 
-/// What belongs to a program that lies at `PREFIX/bin/NAME` or among packages: not the whole of a prefix, which may be
-/// `~/.local`, and nothing beside one that lies anywhere else, such as `~/start.sh`.
+/// Returns what belongs to a program that lies at `PREFIX/bin/NAME` or among packages: not the whole of a prefix, which
+/// may be `~/.local`, and nothing beside one that lies anywhere else, such as `~/start.sh`.
 fn installation(program: &Path) -> Vec<PathBuf> {
     let mut places = Vec::new();
     if let Some(bin) = program.parent().filter(|place| place.ends_with("bin")) {
@@ -162,8 +163,8 @@ pub fn variables(sandbox: &Sandbox, own: &Path) -> Vec<(&'static str, PathBuf)> 
     variables
 }
 
-/// What tells a preset's program that there is no network, unless the config does: it takes its package from where it was
-/// put by an earlier start, at once, and else says so instead of trying for minutes.
+/// Returns what tells a preset's program that there is no network, unless the config does: it takes its package from
+/// where it was put by an earlier start, at once, and else says so instead of trying for minutes.
 pub fn offline(sandbox: &Sandbox) -> Option<(&'static str, &'static str)> {
     match sandbox.preset.filter(|_| sandbox.network == Network::None)? {
         Preset::Npx => Some(("npm_config_offline", "true")),

@@ -138,13 +138,13 @@ impl Household {
         entries.iter().filter(stray).collect()
     }
 
-    /// Whether a process shows that it stems from a server of this household.
+    /// Returns whether a process shows that it stems from a server of this household.
     fn is_marked(&self, entry: &Entry) -> bool {
         entry.mark.as_ref().is_some_and(|mark| mark.starts_with(&self.mark))
             || entry.tag.is_some_and(|tag| self.tags.is_some_and(|tags| tags.all().contains(&tag)))
     }
 
-    /// Whether no server runs.
+    /// Returns whether no server runs.
     pub fn is_empty(&self) -> bool {
         self.servers.borrow().is_empty()
     }
@@ -178,7 +178,7 @@ impl Household {
             .collect()
     }
 
-    /// Whether a process is a child of this one that nobody here started, and so nobody waits for.
+    /// Returns whether a process is a child of this one that nobody here started, and so nobody waits for.
     fn is_adopted(&self, entry: &Entry) -> bool {
         let warden = self.warden.borrow().as_ref().map(|(pid, _)| *pid);
         entry.parent == std::process::id()

@@ -1,5 +1,5 @@
-//! Called where a server's program is not found or cannot be run: what is wrong, in words that say what to do. The system says
-//! "No such file or directory" for a program, for the interpreter of a script and for a directory alike.
+//! Called where a server's program is not found or cannot be run: what is wrong, in words that say what to do. The
+//! system says "No such file or directory" for a program, for the interpreter of a script and for a directory alike.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -51,7 +51,7 @@ fn cause(program: &OsStr, path: Option<&OsStr>, cwd: Option<&Path>, error: &Erro
     ))
 }
 
-/// Why a directory cannot be started in.
+/// Returns why a directory cannot be started in.
 fn unfit(cwd: &Path) -> Option<&'static str> {
     match fs::metadata(cwd) {
         Ok(there) if !there.is_dir() => Some("is no directory"),
@@ -61,7 +61,7 @@ fn unfit(cwd: &Path) -> Option<&'static str> {
     }
 }
 
-/// What keeps a file that is there from being run.
+/// Returns what keeps a file that is there from being run.
 fn wrong_with(file: &Path, error: &Error) -> Option<String> {
     let shown = file.display();
     if file.is_dir() {

@@ -1,4 +1,5 @@
-//! Called by `endpoint::entrance` for each connection: whether whoever connects descends from one of this daemon's servers.
+//! Called by `endpoint::entrance` for each connection: whether whoever connects descends from one of this daemon's
+//! servers.
 
 use std::ops::Range;
 
@@ -88,7 +89,7 @@ pub fn trace(pid: u32, house: &House<'_>, look: impl Fn(u32, bool) -> Option<Ent
     Some(Origin::Unknown)
 }
 
-/// Whether a process, which is a daemon, was started by a server of another one. None: as with `trace`.
+/// Returns whether a process, which is a daemon, was started by a server of another one. None: as with `trace`.
 pub fn is_nested(pid: u32, look: impl Fn(u32) -> Option<Entry>) -> Option<bool> {
     let mut at = look(pid)?;
     for _ in 0..GENERATIONS {

@@ -1,5 +1,5 @@
-//! Called by `household`: how a warden is told of servers, by a pipe of which the daemon waits for nothing. What does not fit
-//! into it at once, as when a new warden is told of thousands of servers before it runs, follows as it reads.
+//! Called by `household`: how a warden is told of servers, by a pipe of which the daemon waits for nothing. What does
+//! not fit into it at once, as when a new warden is told of thousands of servers before it runs, follows as it reads.
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Write};

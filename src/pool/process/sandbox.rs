@@ -1,6 +1,7 @@
 //! Called by `confine` in the process that is about to become a server: puts a fence around it that neither it nor
-//! anything it starts can leave. Files and signals are held by Landlock, sockets and limits of other processes by a filter of
-//! system calls, the number of processes by a user namespace. None of it needs rights, and those of root are given up.
+//! anything it starts can leave. Files and signals are held by Landlock, sockets and limits of other processes by a
+//! filter of system calls, the number of processes by a user namespace. None of it needs rights, and those of root are
+//! given up.
 
 use super::fence::Fence;
 
@@ -29,13 +30,13 @@ pub fn enter(_fence: &Fence) -> Result<(), String> {
     Err("only Linux can hold it".to_owned())
 }
 
-/// What this system can hold, in words for people.
+/// Returns what this system can hold, in words for people.
 #[cfg(target_os = "linux")]
 pub fn held() -> String {
     linux::told(linux::version())
 }
 
-/// What this system can hold, in words for people.
+/// Returns what this system can hold, in words for people.
 #[cfg(not(target_os = "linux"))]
 pub fn held() -> String {
     "no sandbox: only Linux can hold one".to_owned()
@@ -84,7 +85,7 @@ mod linux {
         all.into_iter().find(has).unwrap_or(ABI::Unsupported)
     }
 
-    /// What a version holds, in words for people.
+    /// Returns what a version holds, in words for people.
     pub fn told(version: ABI) -> String {
         let (limits, more) = match version {
             ABI::Unsupported => return format!("no sandbox: {MISSING}"),

@@ -1,5 +1,5 @@
-//! Called by `pool::process` before a server is started: whether there is such a program. Said before a process is made,
-//! so that the error is of that and not of how the process ended.
+//! Called by `pool::process` before a server is started: whether there is such a program. Said before a process is
+//! made, so that the error is of that and not of how the process ended.
 
 use std::ffi::OsStr;
 use std::io::Result;
@@ -41,7 +41,7 @@ pub fn find(command: &str, path: Option<&(impl AsRef<OsStr> + ?Sized)>, cwd: Opt
     }
 }
 
-/// Whether a file may be executed by anybody.
+/// Returns whether a file may be executed by anybody.
 pub(super) fn is_program(file: &Path) -> bool {
     std::fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }

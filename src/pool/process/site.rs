@@ -70,7 +70,7 @@ impl Fences {
         files.map(|files| files.opened().into_iter().map(Path::to_owned).collect()).unwrap_or_default()
     }
 
-    /// Whether this system can hold a server's sandbox, found out by a process that enters it.
+    /// Returns whether this system can hold a server's sandbox, found out by a process that enters it.
     ///
     /// # Errors
     /// It cannot, or the server could not be started in any case; in words for people.

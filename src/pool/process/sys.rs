@@ -4,7 +4,7 @@ use rustix::process::{Pid, Signal};
 
 use super::tree::Entry;
 
-/// The id as the system's calls want it.
+/// Returns the id as the system's calls want it.
 pub fn pid(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw)
 }
@@ -60,7 +60,7 @@ pub fn peer(_of: &impl std::os::fd::AsFd) -> Option<std::os::fd::OwnedFd> {
     None
 }
 
-/// Whether a handle is of the process that has this id now.
+/// Returns whether a handle is of the process that has this id now.
 pub fn is_now(handle: &std::os::fd::OwnedFd, pid: u32) -> bool {
     use std::os::fd::AsRawFd;
 

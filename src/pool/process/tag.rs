@@ -1,6 +1,6 @@
-//! Called by `household`: a second mark of a server's processes, for those that clear their environment. It is the limit
-//! on file locks, which Linux has kept and not used since 2.4.25: every child inherits it, anybody may read it, and who
-//! has no rights can lower it and never raise it.
+//! Called by `household`: a second mark of a server's processes, for those that clear their environment. It is the
+//! limit on file locks, which Linux has kept and not used since 2.4.25: every child inherits it, anybody may read it,
+//! and who has no rights can lower it and never raise it.
 
 use std::ops::Range;
 
@@ -26,7 +26,7 @@ impl Tags {
         Tags(first)
     }
 
-    /// The first of them.
+    /// Returns the first of them.
     pub fn first(self) -> u64 {
         self.0
     }

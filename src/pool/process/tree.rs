@@ -58,7 +58,7 @@ pub fn all(marked_since: Option<u64>) -> Vec<Entry> {
     entries
 }
 
-/// Whether the system shows processes at all.
+/// Returns whether the system shows processes at all.
 pub fn is_there() -> bool {
     one(std::process::id()).is_some()
 }
@@ -84,7 +84,7 @@ pub fn ancestor(pid: u32) -> Option<Entry> {
     Some(Entry { serves, ..parse(pid, &stat)? })
 }
 
-/// Whether a command line is one of those that run servers.
+/// Returns whether a command line is one of those that run servers.
 fn serves(line: &[u8]) -> bool {
     line.split(|byte| *byte == 0).skip(1).any(|word| SERVING.contains(&word))
 }
@@ -161,7 +161,7 @@ fn weigh(pids: &[u32], entries: &[Entry], me: u32, page: u64) -> HashMap<u32, Tr
     leaders.map(|leader| (leader.pid, weigh(leader))).collect()
 }
 
-/// The processes by their parents.
+/// Returns the processes by their parents.
 pub fn children(entries: &[Entry]) -> HashMap<u32, Vec<&Entry>> {
     let mut children: HashMap<u32, Vec<&Entry>> = HashMap::new();
     entries.iter().for_each(|entry| children.entry(entry.parent).or_default().push(entry));

@@ -1,5 +1,5 @@
-//! Called by the queue: who takes how many of its places, so that a full queue knows at once who has the most: which user,
-//! and which process of that user.
+//! Called by the queue: who takes how many of its places, so that a full queue knows at once who has the most: which
+//! user, and which process of that user.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
@@ -26,7 +26,7 @@ struct Shares<K> {
 }
 
 impl Places {
-    /// How many are taken.
+    /// Returns how many are taken.
     pub fn taken(&self) -> usize {
         self.taken
     }
@@ -58,8 +58,8 @@ impl Places {
         }
     }
 
-    /// The newest call of who has so many more places than a newcomer that it still has no fewer without it: of another
-    /// user with the most, or else of another process of the same user.
+    /// Returns the newest call of the party that has so many more places than a newcomer that it still has no fewer
+    /// without it. That is another user with the most, or else another process of the same user.
     pub fn owed_to(&self, newcomer: Principal) -> Option<CallKey> {
         let other = self.users.owes(newcomer.user());
         let within = |user: u32| self.processes.get(&user);
@@ -82,7 +82,7 @@ impl<K: Copy + Eq + Ord + Hash> Shares<K> {
         }
     }
 
-    /// Who has the most, if that one has no fewer than a newcomer once one is taken from it and given to that.
+    /// Returns the party with the most places, if it has no fewer than a newcomer once it gives one of them to it.
     fn owes(&self, newcomer: K) -> Option<K> {
         let (most, greedy) = self.most.last()?;
         let own = self.of.get(&newcomer).copied().unwrap_or(0);

@@ -1,5 +1,5 @@
-//! Called by a line of the queue: whose turn it is. Users take turns, then the processes of a user, then the connections of
-//! a process: more processes or connections bring nobody more turns.
+//! Called by a line of the queue: whose turn it is. Users take turns, then the processes of a user, then the
+//! connections of a process: more processes or connections bring nobody more turns.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -85,7 +85,7 @@ impl Turns {
         Some((found, caller))
     }
 
-    /// The first caller within `who`, of those after a turn if there is one to come after.
+    /// Returns the first caller within `who`, of those after a turn if there is one to come after.
     fn within(&self, who: Who, level: usize, after: Option<&Turn>, found: &mut Turn) -> Option<CallerKey> {
         let from = after.map_or(0, |after| after[level]);
         for (turn, child) in self.order.get(&who)?.range(from..) {

@@ -1,5 +1,5 @@
-//! Called by the task of each peer: writes what has gathered in an outbox, in as few calls as it can, and finds out whether
-//! the peer reads.
+//! Called by the task of each peer: writes what has gathered in an outbox, in as few calls as it can, and finds out
+//! whether the peer reads.
 
 use std::collections::VecDeque;
 use std::future::pending;

@@ -1,5 +1,5 @@
-//! A daemon of the world: answers what it owes in any order, asks the host for its roots, and holds that nothing reaches it
-//! before the session is open, twice, or out of order.
+//! A daemon of the world: answers what it owes in any order, asks the host for its roots, and holds that nothing
+//! reaches it before the session is open, twice, or out of order.
 
 use std::collections::{BTreeSet, VecDeque};
 

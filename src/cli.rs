@@ -18,6 +18,8 @@ mod reach;
 mod running;
 mod sandboxes;
 mod status;
+#[cfg(test)]
+mod tests;
 mod tools;
 
 use std::io::Write;

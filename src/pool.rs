@@ -150,7 +150,7 @@ impl Pool {
         self.memory_is_short = left.is_some_and(|left| left < largest.saturating_add(MEMORY_RESERVE));
     }
 
-    /// The lease that callers of a profile get, and why. `seen` says what was seen of the server.
+    /// Returns the lease that callers of a profile get, and why. `seen` says what was seen of the server.
     pub fn lease(&self, profile: &Profile, seen: Seen) -> (Lease, lease::Why) {
         lease::lease(self.config.lease, Evidence { known: self.known, seen }, profile.answers_asks())
     }
@@ -204,22 +204,22 @@ impl Pool {
         self.setbacks.crashed(self.starter.jitter());
     }
 
-    /// How many instances are not on their way out, temporary ones not counted.
+    /// Returns how many instances are not on their way out, temporary ones not counted.
     pub fn living(&self) -> usize {
         self.instances.values().filter(|instance| instance.alive() && !instance.temporary).count()
     }
 
-    /// Whether an instance that was opened with a profile takes calls.
+    /// Returns whether an instance that was opened with a profile takes calls.
     pub fn has_ready(&self, profile: &Profile) -> bool {
         self.instances.values().any(|instance| instance.state == State::Ready && instance.profile == *profile)
     }
 
-    /// Whether an instance that was opened with another profile takes calls.
+    /// Returns whether an instance that was opened with another profile takes calls.
     pub fn has_ready_for_others(&self, profile: &Profile) -> bool {
         self.instances.values().any(|instance| instance.state == State::Ready && instance.profile != *profile)
     }
 
-    /// Whether there is an instance that was told this, or will be soon.
+    /// Returns whether there is an instance that was told this, or will be soon.
     pub fn has_alive(&self, told: &Told) -> bool {
         self.instances.values().any(|instance| instance.serves(told) && instance.alive())
     }

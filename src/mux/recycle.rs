@@ -21,7 +21,7 @@ use crate::pool::recycle::{self, Wear};
 const AGAIN: Duration = Duration::from_secs(1);
 
 impl Mux {
-    /// Replaces an instance that is worn out, stops one that was idle for long enough; when to look again.
+    /// Replaces an instance that is worn out, and stops one that was idle for long enough. Returns when to look again.
     pub(super) fn sweep_wear(&mut self, at: InstanceRef, now: Instant) -> Option<Instant> {
         let config = self.server(at.server).config.recycle;
         let instance = self.instance(at).filter(|instance| instance.state == State::Ready)?;
@@ -63,13 +63,13 @@ impl Mux {
         None
     }
 
-    /// Whether no other instance could go on with what this one has begun.
+    /// Returns whether no other instance could go on with what this one has begun.
     pub(super) fn is_irreplaceable(&self, at: InstanceRef) -> bool {
         self.instance(at).is_some_and(Instance::is_irreplaceable)
     }
 
-    /// Whether an instance that is drained has to wait for what lives in it and is not in flight: as long as a call may
-    /// take.
+    /// Returns whether a draining instance must stay for its tasks and for calls that come back to it. It stays for
+    /// `timeout.max` at most.
     pub(super) fn is_kept(&self, at: InstanceRef) -> bool {
         let longest = self.server(at.server).config.timeout.max;
         let late = |since: Instant| clock::now() >= since + longest;
@@ -77,13 +77,14 @@ impl Mux {
             .is_some_and(|instance| instance.is_irreplaceable() && !instance.drained_since.is_some_and(late))
     }
 
-    /// Lets an instance finish what it has and what lives in it, and then stops it.
+    /// Lets an instance finish its calls and tasks, and then stops it.
     pub(super) fn drain(&mut self, at: InstanceRef, why: StopReason) {
         self.server_mut(at.server).pool.drain(at.key, why);
         self.alarm.at(clock::now());
     }
 
-    /// Stops an instance that is drained and has nothing left to do, or takes calls again; when to look again.
+    /// Stops an instance that is drained and has nothing left to do, or takes calls again, and returns when to look
+    /// again.
     pub(super) fn sweep_draining(&mut self, at: InstanceRef, now: Instant) -> Option<Instant> {
         let longest = self.server(at.server).config.timeout.max;
         let instance = self.instance(at)?;
@@ -97,8 +98,8 @@ impl Mux {
         [back, until, returns].into_iter().flatten().min()
     }
 
-    /// Whether an instance that is worn out stays because its successor could not be started beside it, so that callers
-    /// would wait: until nobody calls, if that is soon.
+    /// Returns whether an instance that is worn out stays for now. It does if its successor could not be started beside
+    /// it, so that callers would wait, until nobody calls or that takes too long.
     fn is_better_kept_for_now(&mut self, at: InstanceRef, now: Instant) -> bool {
         let pool = &mut self.server_mut(at.server).pool;
         let room = pool.instances.get(at.key).is_some_and(|instance| pool.has_room_beside(instance));
@@ -131,8 +132,8 @@ impl Mux {
         self.todo.serve(at.server);
     }
 
-    /// An instance became ready, or will not: what that means to the one whose place it was to take. Whether there is
-    /// one.
+    /// Handles that an instance became ready, or will not, for the older instance whose place it was to take. Returns
+    /// whether there is such an instance.
     pub(super) fn succeeded_by(&mut self, server: ServerId, successor: InstanceKey, ready: bool) -> bool {
         let pool = &mut self.server_mut(server).pool;
         let waits = pool.instances.iter().find_map(|(key, instance)| {
@@ -163,7 +164,7 @@ impl Mux {
         }
     }
 
-    /// Starts what is to be there at all times, for the kind of client that came last.
+    /// Starts instances up to `instances.min`, for the kind of client that came last.
     pub(super) fn keep_min(&mut self, id: ServerId) {
         let server = self.server(id);
         let missing = server.config.instances.min.saturating_sub(server.pool.living());
@@ -187,7 +188,7 @@ impl Mux {
         }
     }
 
-    /// The processes whose memory is to be looked at.
+    /// Returns the processes whose memory is to be looked at.
     pub fn to_be_measured(&self) -> Vec<u32> {
         let limited = self.servers.iter().filter(|server| server.config.recycle.memory.is_some());
         limited.flat_map(|server| server.pool.instances.values()).filter_map(|instance| instance.pid).collect()

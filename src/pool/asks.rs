@@ -28,7 +28,7 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// Who is to answer it, if that is known.
+    /// Returns who must answer the question, if that is known.
     pub fn with(&self) -> Option<AskedOf> {
         self.with
     }
@@ -48,54 +48,54 @@ pub struct Asks {
 }
 
 impl Asks {
-    /// How many questions are open.
+    /// Returns how many questions are open.
     pub fn len(&self) -> usize {
         self.open.len()
     }
 
-    /// Whether no question is open.
+    /// Returns whether no question is open.
     pub fn is_empty(&self) -> bool {
         self.open.is_empty()
     }
 
-    /// The open question with this id of the server's.
+    /// Returns the open question with this id of the server's.
     pub fn get(&self, id: &RawId) -> Option<&Ask> {
         self.open.get(id)
     }
 
-    /// The open questions.
+    /// Returns the open questions.
     pub fn iter(&self) -> impl Iterator<Item = (&RawId, &Ask)> {
         self.open.iter()
     }
 
-    /// Keeps a question until it is known who is to answer it.
+    /// Keeps a question until it is known who must answer it.
     pub fn hold(&mut self, id: RawId, message: Message, now: Instant) {
         self.open.insert(id, Ask { message, since: now, with: None });
     }
 
-    /// The questions of which nobody knows who is to answer them.
+    /// Returns the questions of which nobody knows yet who must answer them.
     pub fn held(&self) -> impl Iterator<Item = (&RawId, &Ask)> {
         self.open.iter().filter(|(_, ask)| ask.with.is_none())
     }
 
-    /// How many questions somebody is to answer.
+    /// Returns how many questions somebody is to answer.
     pub fn put(&self) -> usize {
         self.open.len() - self.held().count()
     }
 
-    /// Whether a question waits for its owner to become known.
+    /// Returns whether a question waits for its owner to become known.
     pub fn holds_any(&self) -> bool {
         self.held().next().is_some()
     }
 
-    /// Notes who is to answer a question.
+    /// Notes who must answer a question.
     pub fn put_to(&mut self, id: &RawId, with: AskedOf) {
         if let Some(ask) = self.open.get_mut(id) {
             ask.with = Some(with);
         }
     }
 
-    /// Notes that whoever was to answer a question is not to any more: it waits for its owner again.
+    /// Notes that a question waits for its owner again, because the caller that was asked will not answer it.
     pub fn hand_back(&mut self, id: &RawId) {
         if let Some(ask) = self.open.get_mut(id) {
             ask.with = None;
@@ -107,15 +107,16 @@ impl Asks {
         self.open.remove(id)
     }
 
-    /// Notes that a call ended or made progress: what is held may become clear.
+    /// Notes that a call ended or made progress, so that held questions may become clear.
     pub fn moves(&mut self, now: Instant) {
         if !self.open.is_empty() {
             self.moved = Some(now);
         }
     }
 
-    /// The question to be given up because nothing will tell whose it is, and when. Each of `callers` that have calls in
-    /// flight may be waiting for an answer itself; where there are more of them than questions, the calls of one will end.
+    /// Returns the question to give up because nothing will show whose it is, and when. Each of `callers` that have
+    /// calls in flight may be waiting for an answer itself. If there are more of them than questions, the calls of one
+    /// will end.
     pub fn hopeless(&self, callers: usize, hold: Duration) -> Option<(&RawId, Instant)> {
         let (id, oldest) = self.held().min_by_key(|(_, ask)| ask.since)?;
         let since = self.moved.map_or(oldest.since, |moved| moved.max(oldest.since));
@@ -127,7 +128,7 @@ impl Asks {
         self.away.insert(call);
     }
 
-    /// Notes that a call is not away any more; whether it was the last that was.
+    /// Notes that a call is not away any more, and returns whether it was the last.
     pub fn is_back(&mut self, call: CallKey) -> bool {
         self.away.remove(&call) && self.away.is_empty()
     }
@@ -137,12 +138,12 @@ impl Asks {
         self.back_until = self.back_until.max(Some(until));
     }
 
-    /// Until when callers may be expected back with a state, if they are.
+    /// Returns until when callers may come back with a state, if any may.
     pub fn back_until(&self, now: Instant) -> Option<Instant> {
         self.back_until.filter(|until| now < *until)
     }
 
-    /// Whether calls come back to the instance.
+    /// Returns whether calls come back to the instance.
     pub fn awaits_calls(&self, now: Instant) -> bool {
         !self.away.is_empty() || self.back_until(now).is_some()
     }

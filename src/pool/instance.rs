@@ -36,7 +36,7 @@ pub enum State {
 }
 
 impl State {
-    /// The word for it in status and logs.
+    /// Returns the word for it in status and logs.
     pub fn as_str(self) -> &'static str {
         match self {
             State::Starting => "starting",
@@ -182,7 +182,7 @@ impl Instance {
         }
     }
 
-    /// Opens it anew for what a caller of the other era needs.
+    /// Opens the instance again for what a caller of the other era needs.
     pub fn reopen(&mut self, caller: CallerKey, profile: Profile) {
         self.profile = profile;
         self.free_from_call_lease();
@@ -196,7 +196,7 @@ impl Instance {
         self.open();
     }
 
-    /// Asks it for the other era too, for what a caller needs in that: it has not said a word, and lives.
+    /// Asks the instance for the other era too, for what a caller needs in that. It has not said a word, and lives.
     pub fn ask_otherwise(&mut self, caller: CallerKey, profile: Profile) {
         if let Stage::Opening(id) = self.stage {
             self.asked_before = Some(id);
@@ -208,17 +208,19 @@ impl Instance {
         self.open();
     }
 
-    /// It is not reserved any more for the calls of whom it was started for: opened anew, it may serve everybody.
+    /// Frees the instance from the `call` lease of the caller for whom it was started. Opened again, it may serve
+    /// everybody.
     fn free_from_call_lease(&mut self) {
         self.bound = self.bound.filter(|(_, lease)| *lease != Lease::Call);
     }
 
-    /// Whether nobody has anything in it yet, so that it may become another caller's.
+    /// Returns whether nobody has anything in the instance yet, so that it may become another caller's.
     pub fn is_blank(&self) -> bool {
         self.state == State::Starting && matches!(self.stage, Stage::Unopened | Stage::Opening(_)) && !self.leased
     }
 
-    /// Notes that a call of `caller` was sent under a lease of this kind; whether it is the first call that it gets.
+    /// Notes that a call of `caller` was sent under a lease of this kind. Returns whether it is the first call that the
+    /// instance gets.
     pub fn lease(&mut self, caller: CallerKey, principal: Principal, lease: Lease) -> bool {
         self.principal = principal;
         if self.users == Users::Nobody {
@@ -244,22 +246,22 @@ impl Instance {
         }
     }
 
-    /// Whether it is not on its way out.
+    /// Returns whether the instance is not on its way out.
     pub fn alive(&self) -> bool {
         matches!(self.state, State::Starting | State::Ready)
     }
 
-    /// Whether it was told just that.
+    /// Returns whether the instance was told exactly this.
     pub fn serves(&self, told: &Told) -> bool {
         self.profile == told.profile && self.roots == told.roots
     }
 
-    /// What it was told.
+    /// Returns what it was told.
     pub fn told(&self) -> Told {
         Told { profile: self.profile.clone(), roots: self.roots.clone() }
     }
 
-    /// The need that it serves: what is kept of what it says is filed under that.
+    /// Returns the need that the instance serves. What it says is filed under that need.
     pub fn need(&self) -> Need {
         match self.bound {
             Some((owner, Lease::Session)) => Need::new(self.profile.clone(), self.roots.clone(), Lease::Session, owner),
@@ -267,22 +269,23 @@ impl Instance {
         }
     }
 
-    /// Its server, as who is not told what may be lost.
+    /// Returns its server as the speaker of messages that may be lost.
     pub(super) fn speaker(&self) -> &Speaker {
         &self.speaker
     }
 
-    /// Whether it reads what it is sent, or at least not much waits for that: otherwise it gets no new calls.
+    /// Returns whether the instance reads what it is sent, or at least little waits for it. Otherwise it gets no new
+    /// calls.
     pub fn reads(&self) -> bool {
         self.outbox.waiting() < self.outbox.limit() / 8
     }
 
-    /// Whether so little waits for it that what nobody waits for takes no room from calls.
+    /// Returns whether so little waits for the instance that messages nobody waits for take no room from calls.
     pub fn keeps_up(&self) -> bool {
         self.outbox.waiting() < self.outbox.limit() / 64
     }
 
-    /// Whether an ask waits for its owner to become known: then nothing new is sent.
+    /// Returns whether an ask waits for its owner to become known. Then the instance gets nothing new.
     pub fn holds_an_ask(&self) -> bool {
         self.asks.holds_any()
     }
@@ -292,28 +295,28 @@ impl Instance {
         (self.temporary, self.introduces) = (true, introduces);
     }
 
-    /// Whether it was started beyond `instances.max` so that it introduces itself.
+    /// Returns whether it was started beyond `instances.max` so that it introduces itself.
     pub(super) fn introduces(&self) -> bool {
         self.introduces
     }
 
-    /// Whose call it took last.
+    /// Returns whose call it took last.
     pub(super) fn principal(&self) -> Principal {
         self.principal
     }
 
-    /// Whether all that it has to do waits for people to answer what it asked.
+    /// Returns whether all that it has to do waits for people to answer what it asked.
     pub fn awaits_a_person(&self) -> bool {
         let working = self.pending.working();
         working > 0 && self.asks.put() >= working
     }
 
-    /// Whether nobody would miss it: nothing in flight, nothing that lives in it.
+    /// Returns whether nobody would miss the instance: it has nothing in flight and keeps nothing.
     pub fn idle(&self) -> bool {
         self.rests() && self.pending.is_idle()
     }
 
-    /// Whether nothing is done in it, though somebody may listen.
+    /// Returns whether the instance does nothing, although a caller may listen.
     pub fn rests(&self) -> bool {
         self.has_no_work() && !matches!(self.bound, Some((_, Lease::Session)))
     }
@@ -322,7 +325,7 @@ impl Instance {
         self.state == State::Ready && self.pending.rests() && self.asks.is_empty() && !self.is_irreplaceable()
     }
 
-    /// Whether no other instance could go on with what this one has begun, and what is not in flight.
+    /// Returns whether no other instance could go on with what this one has begun and is not in flight.
     pub fn is_irreplaceable(&self) -> bool {
         // The process that asked is the one that can read the state that it gave with the question.
         self.tasks > 0 || self.asks.awaits_calls(clock::now())
@@ -334,7 +337,7 @@ impl Instance {
         self.owner_among(self.pending.talked_of(at))
     }
 
-    /// Whose a line is that names no call, and that may come behind the answer to the call that it is about.
+    /// Returns whose a line is that names no call and may come after the answer to the call that it is about.
     pub fn owner_of_line(&self, now: Instant) -> InFlightOf {
         self.owner_among(self.pending.spoken_of(now))
     }

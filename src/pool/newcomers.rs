@@ -44,7 +44,7 @@ impl Newcomers {
         remember(&mut self.met, kind(told), clock::now(), |at| *at);
     }
 
-    /// Whether an instance may be started for a process's kind of client now.
+    /// Returns whether an instance may be started for a process's kind of client now.
     pub fn admit(&mut self, told: &Told, principal: Principal) -> bool {
         let Some(rate) = self.rate.filter(|_| principal != Principal::MCPOOL) else { return true };
         if self.met.contains_key(&kind(told)) {

@@ -40,8 +40,8 @@ pub struct Situation {
 }
 
 impl Situation {
-    /// Whether another instance may be started for the call. A process that is still ending counts: `total` bounds
-    /// processes, not intentions.
+    /// Returns whether another instance may be started for the call. A process that is still ending counts: `total`
+    /// bounds processes, not intentions.
     fn has_room(&self) -> bool {
         let Sizes { own, living, processes, .. } = self.sizes;
         own < self.max && living < self.total && processes < self.total && !self.short

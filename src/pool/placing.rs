@@ -18,7 +18,7 @@ use crate::guard::principal::Principal;
 use crate::key::{CallKey, CallerKey, InstanceKey};
 
 impl Pool {
-    /// What can be done at once for a call that just came: the fast path. Nobody overtakes those who wait for the same.
+    /// Returns what can be done at once for a call that just came. It overtakes no call that waits for the same.
     pub fn pick_now(&self, seeker: &Seeker<'_>) -> Pick {
         let waiting = self.queue.waiting_like(seeker.need);
         if waiting == 0
@@ -32,15 +32,15 @@ impl Pool {
         }
     }
 
-    /// The instance that a caller used last, if the next call can be sent there: none is better.
+    /// Returns the instance that a caller used last, if the next call can go there. None is better.
     fn same_again(&self, seeker: &Seeker<'_>) -> Option<InstanceKey> {
         let key = seeker.last?;
         let view = self.instances.get(key)?.view(key, seeker, &self.config);
         (view.is_usable() && !view.temporary && !view.crowded).then_some(key)
     }
 
-    /// Whether what a call waits for is that others are done. What waits for a start has its place in the instance that is
-    /// started, and takes none in the queue.
+    /// Returns whether the call must wait for other calls to finish. A call that waits for an instance to start has a
+    /// slot in that instance, and takes none in the queue.
     pub fn is_full_for(&self, picked: Pick, caller: CallerKey, need: &Need) -> bool {
         match picked {
             Pick::Full => true,
@@ -61,7 +61,7 @@ impl Pool {
         }
     }
 
-    /// Lets a call wait for an instance. If it takes the place of another call, that one is returned.
+    /// Lets a call wait for an instance. If it takes the place of another call, that call is returned.
     ///
     /// # Errors
     /// `pool_exhausted` if the queue is full, `start_failed` while a failed start is being backed off from.
@@ -82,8 +82,8 @@ impl Pool {
         Ok(crowded_out)
     }
 
-    /// Places the next waiting call for which there is room, starting and stopping instances on the way. Each line is looked
-    /// at once, however many wait in it.
+    /// Places the next waiting call for which there is room, and starts and stops instances on the way. It looks at
+    /// each line once, however many calls wait in it.
     pub fn next(&mut self, last_of: impl Fn(CallerKey) -> Option<InstanceKey>) -> Option<(CallKey, InstanceKey)> {
         let (mut rank, last) = (0, self.queue.last_rank());
         while let Some((next, line)) = self.queue.line_after(rank).filter(|(rank, _)| *rank <= last) {
@@ -95,8 +95,8 @@ impl Pool {
         None
     }
 
-    /// The same for one line. What cannot be done for the caller whose turn it is can be done for none behind it, but for
-    /// those for whom an instance is kept.
+    /// Does the same for one line. If nothing can be done for the caller whose turn it is, nothing can be done for the
+    /// others behind it, except for callers that have an instance of their own.
     fn next_in(
         &mut self,
         line: LineKey,
@@ -133,7 +133,7 @@ impl Pool {
         pick::pick(self.views(&seeker), || self.situation(&seeker, self.queue.waiting_like(need), since.elapsed()))
     }
 
-    /// Does what helps a call that has to wait; whether anything was done.
+    /// Does what helps a call that has to wait. Returns whether anything was done.
     fn help(&mut self, pick: Pick, client: &Client) -> bool {
         let need = &client.need;
         let starts = matches!(pick, Pick::Start | Pick::Overflow | Pick::Replace(_));
@@ -162,7 +162,7 @@ impl Pool {
         true
     }
 
-    /// Whether an instance is kept for a caller, or is being started for it.
+    /// Returns whether an instance is kept for a caller, or is being started for it.
     fn favours(&self, caller: CallerKey) -> bool {
         self.instances.values().any(|instance| instance.favours() == Some(caller))
     }
@@ -175,7 +175,7 @@ impl Pool {
         self.instances.iter().map(move |(key, instance)| instance.view(key, seeker, &self.config))
     }
 
-    /// How the pool is for a call, with so many waiting that the same instances can serve.
+    /// Returns how the pool looks to a call, with so many waiting that the same instances can serve.
     fn situation(&self, seeker: &Seeker<'_>, waiting: usize, waited: Duration) -> Situation {
         let (limits, alone) = (&self.config.instances, seeker.need.lease() != Lease::Shared);
         let sizes = self.sizes(seeker.need.told());

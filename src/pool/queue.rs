@@ -80,23 +80,23 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// How many calls wait.
+    /// Returns how many calls wait.
     pub fn len(&self) -> usize {
         self.spots.len()
     }
 
-    /// Whether no call waits.
+    /// Returns whether no call waits.
     pub fn is_empty(&self) -> bool {
         self.spots.is_empty()
     }
 
-    /// The calls that wait, in no order.
+    /// Returns the calls that wait, in no order.
     #[cfg(debug_assertions)]
     pub fn calls(&self) -> impl Iterator<Item = CallKey> {
         self.spots.keys().copied()
     }
 
-    /// How many calls wait that the same instances can serve.
+    /// Returns how many calls wait that the same instances can serve.
     pub fn waiting_like(&self, need: &Need) -> usize {
         if self.is_empty() {
             return 0;
@@ -104,27 +104,27 @@ impl Queue {
         self.lines_like(need.told()).map(|standing| standing.line.len()).sum()
     }
 
-    /// How many calls of a caller wait that the same instances can serve.
+    /// Returns how many calls of a caller wait that the same instances can serve.
     pub fn waiting_like_of(&self, need: &Need, caller: CallerKey) -> usize {
         self.lines_like(need.told()).map(|standing| standing.line.of(caller)).sum()
     }
 
-    /// How many places are taken, by calls that found every instance busy.
+    /// Returns how many places are taken, by calls that found every instance busy.
     pub fn places(&self) -> usize {
         self.places.taken()
     }
 
-    /// How many calls wait that take no place and that the same instances can serve.
+    /// Returns how many calls wait that take no place and that the same instances can serve.
     pub fn placeless_like(&self, need: &Need) -> usize {
         self.lines_like(need.told()).map(|standing| standing.line.placeless()).sum()
     }
 
-    /// How many calls wait that take no place.
+    /// Returns how many calls wait that take no place.
     pub fn placeless(&self) -> usize {
         self.len() - self.places()
     }
 
-    /// The calls that nobody waits for; costs nothing where there are none.
+    /// Returns the calls that nobody waits for. It costs nothing if there are none.
     pub fn leisurely(&self) -> impl Iterator<Item = &Ticket> {
         self.leisurely.iter().filter_map(|call| self.get(*call))
     }
@@ -152,48 +152,49 @@ impl Queue {
         self.take_from(call, spot)
     }
 
-    /// Takes the calls out whose need is one that `wanted` says; in the order in which they came.
+    /// Takes out the calls whose need is one that `wanted` accepts, in the order in which they came.
     pub fn remove_needing(&mut self, wanted: impl Fn(&Told) -> bool) -> Vec<Ticket> {
         self.remove_all(None, wanted, |_| true)
     }
 
-    /// Takes calls out that one caller makes, or that mcpool makes on its behalf; in the order in which they came.
+    /// Takes out the calls that one caller makes, or that mcpool makes on its behalf, in the order in which they came.
     pub fn remove_of(&mut self, caller: CallerKey, wanted: impl Fn(&Ticket) -> bool) -> Vec<Ticket> {
         self.remove_all(Some(caller), |_| true, wanted)
     }
 
-    /// Makes room for a caller in a full queue: takes the newest place of the caller with the most, if that one has
-    /// so many more that it still has no fewer afterwards.
+    /// Makes room for a caller in a full queue. It takes the newest place of the caller with the most places, if that
+    /// caller then still has no fewer than the newcomer.
     pub fn crowd_out(&mut self, newcomer: Principal) -> Option<Ticket> {
         self.remove(self.places.owed_to(newcomer)?)
     }
 
-    /// Whether a call waits for an instance that was told this.
+    /// Returns whether a call waits for an instance that was told this.
     pub fn is_wanted(&self, told: &Told) -> bool {
         self.of_told.contains_key(told)
     }
 
-    /// The line that is to be looked at after the one of this rank.
+    /// Returns the line that comes after the one of this rank.
     pub fn line_after(&self, rank: u64) -> Option<(u64, LineKey)> {
         self.order.range(rank + 1..).next().map(|(rank, line)| (*rank, *line))
     }
 
-    /// The last rank of a line.
+    /// Returns the last rank of a line.
     pub fn last_rank(&self) -> u64 {
         self.last_rank
     }
 
-    /// In a line, the next call of the caller whose turn comes next after `turn`, with that turn.
+    /// Returns the next call, with its turn, of the caller whose turn in a line comes after `turn`.
     pub fn next_in(&self, line: LineKey, turn: Turn) -> Option<(Turn, &Ticket)> {
         self.lines.get(line)?.line.after(turn)
     }
 
-    /// In a line, the next call of a caller.
+    /// Returns the next call of a caller in a line.
     pub fn head_of(&self, line: LineKey, caller: CallerKey) -> Option<&Ticket> {
         self.lines.get(line)?.line.head(caller)
     }
 
-    /// Takes a call out that has its turn: its caller comes after the others of its line, and its line after the others.
+    /// Takes out a call that has its turn. Its caller comes after the others of its line now, and its line after the
+    /// other lines.
     pub fn serve(&mut self, call: CallKey) -> Option<Ticket> {
         let Spot { line, caller, at } = *self.spots.get(&call)?;
         if let Some(standing) = self.lines.get_mut(line)

@@ -36,7 +36,7 @@ impl People {
         People { left: asking, share: asking.div_ceil(SHARE), of: Vec::new() }
     }
 
-    /// Whether one more of a process need not be counted.
+    /// Returns whether one more of a process need not be counted.
     fn admit(&mut self, principal: Principal) -> bool {
         let own = match self.of.iter().position(|(known, _)| *known == principal) {
             Some(place) => &mut self.of[place].1,
@@ -55,7 +55,7 @@ impl People {
 }
 
 impl Pool {
-    /// How many instances there are, for a call that needs one that was told this.
+    /// Returns how many instances there are, for a call that needs one that was told this.
     pub fn sizes(&self, told: &Told) -> Sizes {
         let (mut sizes, mut people) = (Sizes::default(), People::of(self.config.instances.asking));
         for instance in self.instances.values() {
@@ -75,7 +75,7 @@ impl Pool {
         sizes
     }
 
-    /// Whether another instance may be started beside those that are there.
+    /// Returns whether another instance may be started beside those that are there.
     pub fn has_room_beside(&self, instance: &Instance) -> bool {
         let (told, limits) = (instance.told(), &self.config.instances);
         let sizes = self.sizes(&told);

@@ -21,22 +21,22 @@ pub struct Line {
 }
 
 impl Line {
-    /// How many calls wait.
+    /// Returns how many calls wait.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether nothing waits.
+    /// Returns whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// How many calls wait that take no place in the queue.
+    /// Returns how many calls wait that take no place in the queue.
     pub fn placeless(&self) -> usize {
         self.placeless
     }
 
-    /// How many calls of a caller wait.
+    /// Returns how many calls of a caller wait.
     pub fn of(&self, caller: CallerKey) -> usize {
         self.waiting.get(&caller).map_or(0, BTreeMap::len)
     }
@@ -52,18 +52,18 @@ impl Line {
         self.len += 1;
     }
 
-    /// The call that is next of the caller whose turn comes next after `turn`, with that turn.
+    /// Returns the next call of the caller whose turn comes after `turn`, with that turn.
     pub fn after(&self, turn: Turn) -> Option<(Turn, &Ticket)> {
         let (turn, caller) = self.turns.after(turn)?;
         Some((turn, self.head(caller)?))
     }
 
-    /// The call of a caller that is next.
+    /// Returns the next call of a caller.
     pub fn head(&self, caller: CallerKey) -> Option<&Ticket> {
         self.waiting.get(&caller)?.first_key_value().map(|(_, ticket)| ticket)
     }
 
-    /// The call of a caller that came then.
+    /// Returns the call of a caller that came then.
     pub fn get(&self, caller: CallerKey, at: u64) -> Option<&Ticket> {
         self.waiting.get(&caller)?.get(&at)
     }
@@ -86,7 +86,7 @@ impl Line {
         Some(ticket)
     }
 
-    /// The calls that wait, of one caller or of all, in no order.
+    /// Returns the calls that wait, of one caller or of all, in no order.
     pub fn tickets(&self, of: Option<CallerKey>) -> impl Iterator<Item = &Ticket> {
         let one = of.and_then(|caller| self.waiting.get(&caller)).into_iter();
         let all = of.is_none().then(|| self.waiting.values()).into_iter().flatten();

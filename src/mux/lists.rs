@@ -166,9 +166,10 @@ impl Mux {
         let moved: Vec<CallKey> =
             left.iter().copied().filter(|key| self.calls.get(*key).is_some_and(|call| moved(call))).collect();
         // Who goes on with an older list has its beginning still.
-        let whole = |call: &&Box<Call>| call.request.raw(Field::Cursor).is_none();
+        let whole = |call: &Call| call.request.raw(Field::Cursor).is_none();
         let shown = served.iter().filter(|key| self.waits_for_its_answer(**key));
-        let shown = shown.filter_map(|key| self.calls.get(*key)).filter(whole).map(|call| call.caller).collect();
+        let shown =
+            shown.filter_map(|key| self.calls.get(*key)).filter(|call| whole(call)).map(|call| call.caller).collect();
         for (key, _) in self.done_waiting(server, served) {
             self.lists_there(key, kind);
         }

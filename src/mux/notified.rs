@@ -94,7 +94,8 @@ impl Mux {
         }
         if let Some(call) = entry.and_then(|entry| self.calls.get_mut(entry.call)) {
             if !call.is_held() {
-                call.deadline = (clock::now() + timeout).min(call.limit);
+                // A stream's is far away.
+                call.deadline = call.deadline.max((clock::now() + timeout).min(call.limit));
             }
             if let Source::Caller(reply, _) = &mut call.from
                 && reply.progress(message)

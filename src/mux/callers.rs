@@ -12,7 +12,7 @@ use crate::key::{CallKey, CallerKey, InstanceKey, InstanceRef, ServerId};
 use crate::pool::lease::Lease;
 use crate::pool::reason::StopReason;
 use crate::pool::ties::{Subscriber, Users};
-use crate::wire::id::{AskId, RawId};
+use crate::wire::id::AskId;
 use crate::wire::outbox::Outbox;
 
 use super::Mux;
@@ -99,14 +99,6 @@ impl Mux {
         calls.extend(self.held_for(key));
         // In an order that does not depend on a map.
         calls.sort();
-        let waiting: Vec<(InstanceRef, RawId)> = caller
-            .asks
-            .values()
-            .filter_map(|asked| match asked {
-                Asked::For(at, id) => Some((*at, id.clone())),
-                Asked::Roots | Asked::Input { .. } => None,
-            })
-            .collect();
         calls.into_iter().for_each(|call| self.cancel(call, Some("the client disconnected")));
         self.change_session(key, |caller| caller.session = None);
         let Some(caller) = self.callers.remove(key) else { return };
@@ -125,7 +117,12 @@ impl Mux {
                 self.todo.place(errand);
             }
         }
-        waiting.into_iter().for_each(|(at, id)| self.refuse_ask(at, &id, "the client disconnected"));
+        // Also what it was asked only now, since its calls ended.
+        for asked in caller.asks.into_values() {
+            if let Asked::For(at, id) = asked {
+                self.refuse_ask(at, &id, "the client disconnected");
+            }
+        }
         for server in self.server_ids() {
             self.forget_subscriptions(server, Subscriber::Session(key));
             self.leave_stream(server, key);

@@ -1,7 +1,7 @@
 // The checklist as the TypeScript SDK 1.x sees it, which speaks the legacy era alone.
 //     ts1_client.mjs --server KIND --dir DIR [--meet PATH --name NAME] (--socket PATH | -- COMMAND ARGS...)
 
-import { SocketTransport, main, peer } from './steps.mjs';
+import { SocketTransport, inTurns, main, peer } from './steps.mjs';
 
 const { Client } = peer('@modelcontextprotocol/sdk/client/index.js');
 const { StdioClientTransport } = peer('@modelcontextprotocol/sdk/client/stdio.js');
@@ -32,7 +32,9 @@ await main(async ({ socket, command }, checklist) => {
   client.setRequestHandler(schemas.ListRootsRequestSchema, () => checklist.roots());
   client.fallbackNotificationHandler = async notification => checklist.hear(notification);
   await client.connect(
-    socket ? new SocketTransport(socket) : new StdioClientTransport({ command: command[0], args: command.slice(1) }),
+    inTurns(
+      socket ? new SocketTransport(socket) : new StdioClientTransport({ command: command[0], args: command.slice(1) }),
+    ),
   );
   return {
     initialize: () => ({

@@ -1,7 +1,7 @@
 // The checklist as the TypeScript SDK 2.x sees it.
 //     ts2_client.mjs --server KIND --era legacy|modern|auto --dir DIR [--meet PATH --name NAME] (--socket PATH | -- COMMAND ARGS...)
 
-import { SocketTransport, anything, main, peer } from './steps.mjs';
+import { SocketTransport, anything, inTurns, main, peer } from './steps.mjs';
 
 const { Client } = peer('@modelcontextprotocol/client');
 const { StdioClientTransport } = peer('@modelcontextprotocol/client/stdio');
@@ -36,7 +36,9 @@ await main(async ({ era, socket, command }, checklist) => {
   client.setRequestHandler('roots/list', () => checklist.roots());
   client.fallbackNotificationHandler = async notification => checklist.hear(notification);
   await client.connect(
-    socket ? new SocketTransport(socket) : new StdioClientTransport({ command: command[0], args: command.slice(1) }),
+    inTurns(
+      socket ? new SocketTransport(socket) : new StdioClientTransport({ command: command[0], args: command.slice(1) }),
+    ),
   );
   return {
     initialize: () => ({

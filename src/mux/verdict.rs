@@ -36,7 +36,8 @@ impl Mux {
         {
             return self.call_failed(key, "it answered with an internal error");
         }
-        if matches!(call.from, Source::Mcpool(_)) && !call.trials.decide() {
+        let says_little = matches!(call.from, Source::Mcpool(_)) || !is_work(&call.request.method());
+        if says_little && !call.trials.decide() {
             // A server that lists well and dies in every call would look healthy each time it was started.
             return;
         }
@@ -178,6 +179,13 @@ impl Server {
         let has_one = self.gate.tools.contains_key(tool);
         has_one || tool.len() <= LONGEST_NAME && self.gate.tools.len() < TOOLS && self.catalogue.may_offer(tool)
     }
+}
+
+/// Returns whether a request of this method has its server do what it is there for. The framework of a server answers
+/// the others, however sick the rest of it is.
+fn is_work(method: &str) -> bool {
+    !matches!(method, "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe")
+        && ListKind::of_method(method).is_none()
 }
 
 /// Returns a factor between 0.75 and 1.25.

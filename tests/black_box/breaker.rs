@@ -245,6 +245,21 @@ fn a_server_that_lists_well_and_dies_in_every_call_is_sick() {
 }
 
 #[test]
+fn a_server_that_takes_subscriptions_well_and_dies_in_every_call_is_sick() {
+    play(async {
+        let proxy = server(moody().into(), 3, |_| {}).await;
+        let caller = caller(&proxy).await;
+        for _ in 0..3 {
+            for method in ["resources/subscribe", "resources/unsubscribe"] {
+                caller.ask(method, json!({"uri": "moody://r"})).await.result();
+            }
+            assert_eq!(caller.call("die", json!({})).await.reason(), Some("server_died"));
+        }
+        assert_eq!(alone(&proxy), is("open", 1));
+    });
+}
+
+#[test]
 fn what_is_refused_to_an_odd_client_is_not_held_against_the_server() {
     play(async {
         let choosy = moody().on("initialize", |opening, say| {

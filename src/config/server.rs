@@ -156,6 +156,14 @@ pub struct Timeouts {
     pub stop: Duration,
 }
 
+impl Timeouts {
+    /// Returns how long a server may say nothing to `server/discover` before it is asked in the other era too: half of
+    /// `start` at most, so that the other half is left for that.
+    pub fn silence(&self) -> Duration {
+        self.discover.min(self.start / 2)
+    }
+}
+
 impl Server {
     /// A server with every default, started as `command`.
     pub fn new(name: impl Into<String>, command: impl Into<String>) -> Self {

@@ -17,6 +17,7 @@ use crate::era::roots::RootList;
 use crate::error::Error;
 use crate::guard::principal::Principal;
 use crate::key::{CallKey, CallerKey, InstanceKey, InstanceRef, ServerId};
+use crate::pool::handshake::SETTLE;
 use crate::pool::instance::{Instance, State};
 use crate::pool::lease::Lease;
 use crate::pool::need::{Need, Told};
@@ -189,9 +190,7 @@ impl Mux {
         let pool = &self.server(server).pool;
         let now = clock::now();
         if pool.instances.values().any(|instance| instance.state == State::Starting) {
-            self.alarm
-                .at(now
-                    + pool.config.timeout.discover.min(pool.config.timeout.start).min(crate::pool::handshake::SETTLE));
+            self.alarm.at(now + pool.config.timeout.silence().min(SETTLE));
         }
         if !pool.queue.is_empty() {
             self.alarm.at(now + crate::pool::GIVE_WAY);

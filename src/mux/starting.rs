@@ -40,8 +40,7 @@ impl Mux {
             return None;
         }
         if self.is_probing(at) {
-            // Half of the time is left for the other question, however long this one may take.
-            let due = opened_at + timeout.discover.min(timeout.start / 2);
+            let due = opened_at + timeout.silence();
             if now < due {
                 return Some(due);
             }

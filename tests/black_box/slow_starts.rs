@@ -87,6 +87,17 @@ fn a_server_that_never_says_a_word_costs_one_start_and_its_time() {
 }
 
 #[test]
+fn a_server_that_keeps_silent_is_asked_in_the_other_era_while_there_is_time_however_short_that_is() {
+    play(async {
+        let silent = script().on("server/discover", |_, _| {});
+        let proxy = with(silent, |server| server.timeout.start = seconds(1)).await;
+        let answer = proxy.modern().connect("s").await.ask("server/discover", json!({})).await;
+        answer.result();
+        assert_eq!(proxy.started("s"), 1);
+    });
+}
+
+#[test]
 fn a_modern_server_that_answers_late_is_used_as_one_all_the_same() {
     play(async {
         for refuses in [true, false] {

@@ -239,7 +239,9 @@ impl Mux {
     pub(crate) fn released(&mut self, at: InstanceRef) {
         let Some(instance) = self.instance_mut(at) else { return };
         instance.release();
-        instance.asks.moves(clock::now());
+        if instance.pending.has_moved() {
+            instance.asks.moves(clock::now());
+        }
         let asked = !instance.asks.is_empty();
         let done = instance.temporary || instance.state == State::Draining;
         let idle = instance.pending.rests().then_some(instance.idle_since);

@@ -28,6 +28,8 @@ pub struct Pending {
     probes: usize,
     /// Whether work was done since that was asked last.
     worked: bool,
+    /// Whether a caller's request ended since that was asked last.
+    moved: bool,
     /// How many have a caller that listens to what is logged about them.
     listened: usize,
     /// Whose calls were answered a moment ago, and whose of those that listened.
@@ -246,6 +248,11 @@ impl Pending {
         std::mem::take(&mut self.worked)
     }
 
+    /// Returns whether a caller's request ended since this was asked last. What mcpool asks shows nothing of callers.
+    pub fn has_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
+    }
+
     /// Changes the log level of an open request, because the caller that came back for it may want another.
     pub fn set_level(&mut self, id: WireId, level: Option<Level>) {
         if let Some(entry) = self.open.get_mut(&id) {
@@ -291,6 +298,7 @@ impl Pending {
         self.probes -= usize::from(entry.load == Load::Probe);
         self.listened -= usize::from(entry.listens);
         self.worked |= entry.load == Load::Work;
+        self.moved |= entry.caller.is_some();
         if let Some(place) = self.callers.iter().position(|(caller, _)| Some(*caller) == entry.caller) {
             self.callers[place].1 -= 1;
             if self.callers[place].1 == 0 {

@@ -293,6 +293,31 @@ fn the_server_gets_to_know_when_the_caller_that_it_asked_is_gone() {
 }
 
 #[test]
+fn a_question_that_nobody_can_answer_is_given_up_though_the_server_answers_pings() {
+    play(async {
+        let asking = script().on("tools/call", |call, say| {
+            if call.value["params"]["name"] == "ask" {
+                say.ask("q", "sampling/createMessage", json!({"messages": [], "maxTokens": 1}));
+            }
+        });
+        let set = |server: &mut mcpool::config::Server| {
+            (server.lease, server.probe.every) = (mcpool::config::LeaseChoice::Shared, Some(seconds(2)));
+        };
+        let proxy = proxy().server("asking", asking.into()).set(set).start().await;
+        let a = proxy.legacy(REVISION).with(sampling()).connect("asking").await;
+        let b = proxy.legacy(REVISION).with(sampling()).connect("asking").await;
+        b.begin("x", json!({})).cancel();
+        a.begin("ask", json!({}));
+        settled().await;
+        a.hang_up().await;
+        assert_eq!(proxy.instances("asking")[0]["asks"], 1);
+        after(seconds(11)).await;
+        assert_eq!(proxy.instances("asking")[0]["asks"], 0);
+        assert!(proxy.got("asking", "ping").len() > 3);
+    });
+}
+
+#[test]
 fn progress_of_an_ask_goes_back_under_the_servers_own_token() {
     play(async {
         let asking = script()

@@ -26,6 +26,8 @@ pub struct Ledger {
     admitted: BTreeMap<usize, Vec<Duration>>,
     /// How often its budget of retries began anew.
     budgets: usize,
+    /// How often a call may be sent again, since when.
+    attempts: Vec<(Duration, u8)>,
 }
 
 /// A breaker that is open, or half open.
@@ -104,6 +106,19 @@ impl World {
         ledger.breakers.clear();
         ledger.admitted.clear();
         ledger.budgets += 1;
+    }
+
+    /// A config came in force that lets calls of a server be sent again so often.
+    pub fn note_attempts(&self, server: usize, attempts: u8) {
+        self.ledgers.borrow_mut()[server].attempts.push((self.now(), attempts));
+    }
+
+    /// How often a call that its server lost could be sent again, if that was decided at some time since.
+    pub fn attempts_since(&self, server: usize, since: Duration) -> u8 {
+        let ledgers = self.ledgers.borrow();
+        let all = &ledgers[server].attempts;
+        let first = all.iter().rposition(|(from, _)| *from <= since).unwrap_or(0);
+        all[first..].iter().map(|(_, attempts)| *attempts).max().unwrap_or_default()
     }
 
     /// A copy of a server that dies in each call did so.

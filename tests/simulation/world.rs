@@ -126,6 +126,9 @@ impl World {
         for server in &mut *known {
             let told = config.server(&server.name);
             told.into_iter().for_each(|told| server.clone_from(told));
+            if let Ok(which) = server.name[1..].parse() {
+                self.note_attempts(which, server.retry.attempts);
+            }
         }
         drop(known);
         *self.config.borrow_mut() = Some(Rc::new(config));

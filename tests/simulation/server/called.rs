@@ -61,22 +61,22 @@ impl Server {
         truth.crossed = truth.modern != modern;
         let same = if truth.crossed { across::same_request(&expected, line) } else { expected == line };
         let before = truth.arrived.replace(self.no);
-        truth.reached = self.world.now();
+        let lost_after = std::mem::replace(&mut truth.reached, self.world.now());
         let round = truth.round.take();
         if truth.barred {
             return Some(format!("{cause} reached {} with a state that is no good: {line}", self.name()));
         }
-        let ledger = &mut self.world.ledgers.borrow_mut()[self.which];
-        ledger.calls += 1;
+        self.world.ledgers.borrow_mut()[self.which].calls += 1;
         if let (Some(other), None) = (before, &round) {
-            ledger.repeats += 1;
+            self.world.ledgers.borrow_mut()[self.which].repeats += 1;
             truth.repeats += 1;
             let retry = &self.world.server(self.which).retry;
             let of_tool = truth.tool.as_ref().and_then(|tool| retry.tools.get(tool));
             let hinted = self.habits.hints && truth.tool.as_deref() == Some(list::SAFE);
             let safe = truth.only_reads() || hinted || of_tool.is_some();
             let talked = truth.progress.1 > 0 || truth.asked;
-            if truth.crossed || talked || truth.repeats > *of_tool.unwrap_or(&retry.attempts) || !safe {
+            let most = of_tool.copied().unwrap_or_else(|| self.world.attempts_since(self.which, lost_after));
+            if truth.crossed || talked || truth.repeats > most || !safe {
                 return Some(format!(
                     "{cause} reached #{other} and then {}: {:?} {}",
                     self.name(),

@@ -285,10 +285,10 @@ impl Caller {
         };
         match self.world.ended().or(removed) {
             _ if self.gone.get() || self.stalled.get() => {}
-            None if self.check_left() => {}
-            Some(end) => self.check_end(end),
             // Nobody is let in any more.
             None if self.world.draining().is_some_and(|since| since <= self.born) => {}
+            None if self.check_left() => {}
+            Some(end) => self.check_end(end),
             None => self.world.fault(format!("{} was hung up on", self.name())),
         }
         self.cut.set(true);

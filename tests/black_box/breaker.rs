@@ -247,7 +247,10 @@ fn a_server_that_lists_well_and_dies_in_every_call_is_sick() {
 #[test]
 fn a_server_that_takes_subscriptions_well_and_dies_in_every_call_is_sick() {
     play(async {
-        let proxy = server(moody().into(), 3, |_| {}).await;
+        let able = moody().capable(json!({"tools": {}, "resources": {"subscribe": true}}));
+        let able = able.on("resources/subscribe", |it, say| say.result(it, json!({})));
+        let able = able.on("resources/unsubscribe", |it, say| say.result(it, json!({})));
+        let proxy = server(able.into(), 3, |_| {}).await;
         let caller = caller(&proxy).await;
         for _ in 0..3 {
             for method in ["resources/subscribe", "resources/unsubscribe"] {

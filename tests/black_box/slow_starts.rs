@@ -89,7 +89,13 @@ fn a_server_that_never_says_a_word_costs_one_start_and_its_time() {
 #[test]
 fn a_server_that_keeps_silent_is_asked_in_the_other_era_while_there_is_time_however_short_that_is() {
     play(async {
-        let silent = script().on("server/discover", |_, _| {});
+        let silent = script().on("server/discover", |_, _| {}).on("initialize", |it, say| {
+            let (id, say) = (it.id().clone(), say.clone());
+            spawn_local(async move {
+                after(Duration::from_millis(300)).await;
+                say.result(&Heard { value: json!({"id": id}) }, crate::recycling::introduction());
+            });
+        });
         let proxy = with(silent, |server| server.timeout.start = seconds(1)).await;
         let answer = proxy.modern().connect("s").await.ask("server/discover", json!({})).await;
         answer.result();

@@ -31,7 +31,7 @@ impl Collisions {
             tracing::warn!(
                 server,
                 list = kind.member(),
-                ?uri,
+                uri,
                 "not shown among several servers: an earlier one has it"
             );
         }
@@ -49,7 +49,7 @@ impl Collisions {
                 tracing::warn!(
                     server,
                     list = kind.member(),
-                    ?item,
+                    item,
                     why,
                     "an item {what} where several servers are shown: clients that check lists would refuse them all"
                 );

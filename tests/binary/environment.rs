@@ -134,3 +134,31 @@ async fn what_the_config_says_of_variables_holds_for_every_host() {
     let _daemon = place.serve().await;
     assert_eq!(place.status().await["environment"]["source"], "config");
 }
+
+#[tokio::test]
+async fn codex_with_its_six_variables_is_served() {
+    let place = Place::new();
+    let [_, codex, _] = hosts();
+    assert_eq!(codex.len(), 6);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mcpool"));
+    command.env_clear().envs(codex).args(["connect", "echo", "--config"]).arg(place.config());
+    let mut host = Host::start(command);
+    host.open().await;
+    assert_eq!(host.call("echo", json!({})).await["result"]["content"][0]["text"], "{}");
+}
+
+#[tokio::test]
+async fn the_catalogue_lies_in_the_cache_directory_that_the_environment_names() {
+    let place = Place::new();
+    let cache = place.home().join("xdg");
+    place.edit(&format!("catalogue:\n  dir: {:?}\n", place.home().join("cache")), "");
+    let mut host =
+        Host::start(with(&place, &["connect", "echo"], &[("XDG_CACHE_HOME", cache.to_str().expect("UTF-8"))]));
+    host.open().await;
+    let told = place.status().await;
+    let dir = told["catalogue_dir"].as_str().unwrap_or_else(|| panic!("{told}"));
+    assert!(dir.starts_with(cache.join("mcpool").to_str().expect("UTF-8")), "{dir}");
+    host.call("echo", json!({})).await;
+    place.kill().await;
+    assert!(fs::read_dir(dir).expect("a directory").next().is_some(), "nothing is kept there");
+}

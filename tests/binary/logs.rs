@@ -40,6 +40,41 @@ async fn the_log_tells_of_the_daemon_before_too() {
 }
 
 #[tokio::test]
+async fn the_log_says_which_process_of_which_user_a_caller_is_and_where_it_came_in() {
+    let place = place("", "");
+    let mut command = place.mcpool(&["connect", "s"]);
+    command.env("MCPOOL_LOG", "debug");
+    let mut host = crate::host::Host::start(command);
+    host.open().await;
+    host.call("family", json!({})).await;
+    let caller = place.status().await["callers"][0].clone();
+    let told = logs(&place, &[]).await;
+    let came: Vec<&str> = told.lines().filter(|line| line.contains("a caller came")).collect();
+    let user = rustix::process::getuid().as_raw();
+    let all =
+        [format!("pid={}", caller["pid"]), format!("uid={user}"), "endpoint=\"s\"".to_owned(), "caller=".to_owned()];
+    assert!(came.iter().any(|line| all.iter().all(|part| line.contains(part))), "{all:?} in {told}");
+}
+
+#[tokio::test]
+async fn what_two_servers_both_have_is_told_once_with_whose_is_not_shown() {
+    let place = Place::new();
+    let binary = env!("CARGO_BIN_EXE_mcpool");
+    place.edit("  new:\n", &format!("  twin:\n    command: {binary:?}\n    args: [demo-server, legacy]\n  new:\n"));
+    let mut host = place.connect("all");
+    host.open().await;
+    for id in 1..3 {
+        host.request(json!(id), "resources/list", json!({}));
+        while host.line().await["id"] != id {}
+    }
+    let told = logs(&place, &[]).await;
+    let collisions: Vec<&str> = told.lines().filter(|line| line.contains("an earlier one has it")).collect();
+    let one =
+        |uri: &str| collisions.iter().filter(|line| line.contains("server=\"twin\"") && line.contains(uri)).count();
+    assert_eq!((one("uri=\"demo://note/1\""), collisions.is_empty()), (1, false), "{told}");
+}
+
+#[tokio::test]
 async fn a_log_that_has_become_long_is_turned_and_followed() {
     let place = place("", "");
     let mut host = place.connect("s");

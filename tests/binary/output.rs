@@ -90,6 +90,35 @@ async fn on_a_terminal(place: &Place, args: &[&str], variables: &[(&str, &str)])
     text(&ended(command.stdout(Stdio::piped())).await.stdout)
 }
 
+/// Opens a session of a command on a terminal, types Ctrl-C, and ends with its exit code.
+const TYPES: &str = r#"
+import json, os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+params = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+os.write(terminal, (json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}) + "\n").encode())
+seen = b""
+while b"serverInfo" not in seen:
+    seen += os.read(terminal, 4096)
+os.write(terminal, b"\x03")
+try:
+    while os.read(terminal, 4096):
+        pass
+except OSError:
+    pass
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"#;
+
+#[tokio::test]
+async fn a_server_on_a_terminal_ends_with_ctrl_c() {
+    let place = Place::new();
+    let mut command = Command::new("python3");
+    command.args(["-c", TYPES, env!("CARGO_BIN_EXE_mcpool"), "serve", "--stdio", "echo", "--config"]);
+    let ended = ended(command.arg(place.config()).env("HOME", place.home()).stderr(Stdio::piped())).await;
+    assert_eq!(ended.status.code(), Some(0), "{}", text(&ended.stderr));
+}
+
 #[tokio::test]
 async fn the_log_has_colours_on_a_terminal_unless_it_is_told_not_to() {
     for (variables, colours) in [(&[][..], true), (&[("NO_COLOR", "1")], false), (&[("NO_COLOR", "")], true)] {

@@ -54,6 +54,7 @@ async fn a_server_reaches_the_files_that_its_sandbox_names_and_no_others() {
             "have others read for it": ["run", ["/bin/cat", at("neither/file")]],
             "a place of its own": ["temporary", null],
             "signal a stranger": ["signal", std::process::id()],
+            "environment of its parent": ["environment", null],
         }),
     );
     // What the daemon has for a place is none that the server reaches.
@@ -77,6 +78,7 @@ async fn a_server_reaches_the_files_that_its_sandbox_names_and_no_others() {
         "secrets of the system",
         "have others read for it",
         "signal a stranger",
+        "environment of its parent",
     ];
     expected.sort_unstable();
     assert_eq!(refused, expected, "{outcome:#}");

@@ -2,7 +2,7 @@
 //! play somebody else, so that these tests do nothing for anybody else.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use serde_json::Value;
 use tokio::process::Command;
@@ -134,4 +134,30 @@ async fn what_a_process_could_do_is_explained_and_so_is_what_keeps_it_out() {
     let (_, said) = check(&["check"]).await;
     assert!(said.contains(&format!("user {NAMED} cannot reach its socket")), "{said}");
     sleeper.kill().await.expect("it ends");
+}
+
+#[tokio::test]
+async fn nobody_but_root_looks_into_the_daemon_also_not_the_user_that_runs_it() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let binary = place.home().join("mcpool");
+    fs::copy(env!("CARGO_BIN_EXE_mcpool"), &binary).expect("copied");
+    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).expect("for all");
+    for path in [place.home(), &place.config()] {
+        std::os::unix::fs::chown(path, Some(NAMED), Some(NAMED)).expect("given away");
+    }
+    let mut command = Command::new(&binary);
+    command.args(["serve", "--config"]).arg(place.config()).env("HOME", place.home()).current_dir("/");
+    let daemon = place.ready(command.uid(NAMED).gid(NAMED).kill_on_drop(true)).await;
+    let owner = |pid: u32| fs::metadata(format!("/proc/{pid}/environ")).expect("it runs").uid();
+    let warden = crate::orphans::warden(daemon.pid()).expect("it has one");
+    assert_eq!((owner(daemon.pid()), owner(warden)), (0, 0));
+    let look = Command::new("cat").arg(format!("/proc/{}/environ", daemon.pid())).uid(NAMED).gid(NAMED).output().await;
+    assert!(!look.expect("cat runs").status.success());
+    // What may be looked into belongs to its user.
+    let mut plain = Command::new("sleep").arg("600").uid(NAMED).gid(NAMED).kill_on_drop(true).spawn().expect("it runs");
+    assert_eq!(owner(plain.id().expect("it runs")), NAMED);
+    plain.kill().await.expect("killed");
 }

@@ -124,16 +124,32 @@ pub struct MeasuredServer {
 impl MeasuredServer {
     /// Adds what is there of another one of the same name.
     pub fn add(&mut self, other: &MeasuredServer) {
-        self.starting += other.starting;
-        self.ready += other.ready;
-        self.draining += other.draining;
-        self.stopping += other.stopping;
-        self.in_flight += other.in_flight;
-        self.queue += other.queue;
-        self.breaker = self.breaker.max(other.breaker);
-        self.tools = [0, 1].map(|index| self.tools[index] + other.tools[index]);
-        self.asks += other.asks;
-        self.memory += other.memory;
+        // All are named, so that none is forgotten.
+        let MeasuredServer {
+            name: _,
+            starting,
+            ready,
+            draining,
+            stopping,
+            in_flight,
+            queue,
+            breaker,
+            tools,
+            clients,
+            asks,
+            memory,
+        } = other;
+        self.starting += starting;
+        self.ready += ready;
+        self.draining += draining;
+        self.stopping += stopping;
+        self.in_flight += in_flight;
+        self.queue += queue;
+        self.breaker = self.breaker.max(*breaker);
+        self.tools = [0, 1].map(|index| self.tools[index] + tools[index]);
+        self.clients = [0, 1].map(|index| self.clients[index] + clients[index]);
+        self.asks += asks;
+        self.memory += memory;
     }
 }
 

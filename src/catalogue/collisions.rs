@@ -28,12 +28,7 @@ impl Collisions {
         }
         let uri: String = member(item, kind.id()).and_then(unquote).unwrap_or_default().chars().take(LONGEST).collect();
         if told.insert((server.to_owned(), uri.clone())) {
-            tracing::warn!(
-                server,
-                list = kind.member(),
-                uri,
-                "not shown among several servers: an earlier one has it"
-            );
+            tracing::warn!(server, list = kind.member(), uri, "not shown among several servers: an earlier one has it");
         }
     }
 

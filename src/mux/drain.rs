@@ -59,7 +59,7 @@ impl Mux {
     }
 
     /// Returns whether a request goes on with a held call for which its caller comes back.
-    pub(super) fn is_comeback(&self, accepted: &Accepted) -> bool {
+    pub(super) fn comes_for_a_held_call(&self, accepted: &Accepted) -> bool {
         let state = accepted.request.text(Field::RequestState);
         state.is_some_and(|state| self.held_behind(&state).is_some())
     }

@@ -172,7 +172,7 @@ impl Mux {
             }
             accepted.reply.account().passes();
         }
-        if self.is_draining() && !self.is_comeback(&accepted) {
+        if self.is_draining() && !self.comes_for_a_held_call(&accepted) {
             return accepted.refuse(&Error::Draining);
         }
         if let Some(error) = self.is_leaving(key) {

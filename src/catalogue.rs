@@ -337,6 +337,11 @@ impl Catalogue {
         self.variant(introduction)?.introduction()
     }
 
+    /// Whether the server is about to introduce itself there.
+    pub fn is_being_introduced(&self, introduction: &VariantKey) -> bool {
+        self.variant(introduction).is_some_and(Variant::is_being_introduced)
+    }
+
     /// Notes that the server asks for roots; whether that is news. What was filed as everybody's before was one caller's.
     pub fn note_roots_asked(&mut self) -> bool {
         if std::mem::replace(&mut self.known.asks_roots, true) {

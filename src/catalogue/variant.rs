@@ -117,6 +117,11 @@ impl Variant {
         !std::mem::replace(&mut self.introducing, true)
     }
 
+    /// Returns whether an errand is on its way to have it introduced.
+    pub(super) fn is_being_introduced(&self) -> bool {
+        self.introducing
+    }
+
     /// No errand is on its way any more to have it introduced.
     pub fn end_introduction(&mut self) {
         self.introducing = false;

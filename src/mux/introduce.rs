@@ -154,12 +154,15 @@ impl Mux {
         }
     }
 
-    /// Goes on with the calls that waited for the introduction of a server.
+    /// Goes on with the calls that waited for the introduction of a server, whether it came or could not be had. A server may
+    /// speak both eras: who still has one of its own era to come waits for that, since the other one tells it nothing.
     fn introduction_settled(&mut self, server: ServerId, profile: &Profile, error: Option<&Error>) {
         let key = VariantKey::of_introduction(profile);
         let waits = |call: &Call| {
+            let (it, own) = (self.server(server), self.offer_to(server, call).introduction());
             let known = error.is_none() && !opens(&call.request.method()) && self.knows_era(server, call.profile.era());
-            known || Offer::in_era(key.era, &call.profile, declared(&call.request)).introduction() == key
+            let is_that = Offer::in_era(key.era, &call.profile, declared(&call.request)).introduction() == key;
+            known || is_that && (own == key || !it.catalogue.is_being_introduced(&own))
         };
         let waiting = self.waiting_for(server, Word::Introduction, waits);
         for (key, alone) in self.done_waiting(server, waiting) {

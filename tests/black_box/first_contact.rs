@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use serde_json::{Value, json};
+use tokio::task::spawn_local;
 
 use crate::support::{
     Heard, Say, Script, after, everything, legacy, modern_script, obliging, play, proxy, script, seconds, settled,
@@ -38,7 +39,7 @@ fn rooted() -> Script {
         .capable(json!({"tools": {}, "resources": {"subscribe": true}}))
         .on("initialize", |it, say| {
             let (say, id, capabilities) = (say.clone(), it.id().clone(), json!({"tools": {}, "resources": {"subscribe": true}}));
-            tokio::task::spawn_local(async move {
+            spawn_local(async move {
                 after(seconds(1)).await;
                 let result = json!({"protocolVersion": REVISION, "capabilities": capabilities, "serverInfo": {"name": "n", "version": "1"}});
                 say.line(&json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string());
@@ -66,12 +67,56 @@ fn a_modern_server_that_is_slow_on_its_first_start_is_used_all_the_same() {
     });
 }
 
+/// A server that answers `server/discover`, and with this `initialize`, so many seconds after it was asked.
+fn late(times: [u64; 2], opened: Value) -> Script {
+    let modern = json!({"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}, "ttlMs": 0, "cacheScope": "private"});
+    let words = [("server/discover", json!({"result": modern})), ("initialize", opened)];
+    words.into_iter().zip(times).fold(script(), |script, ((method, word), time)| {
+        script.on(method, move |it: &Heard, say: &Say| {
+            let (say, mut word) = (say.clone(), word.clone());
+            (word["jsonrpc"], word["id"]) = (json!("2.0"), it.id().clone());
+            spawn_local(async move {
+                after(seconds(time)).await;
+                say.line(&word.to_string());
+            });
+        })
+    })
+}
+
+#[test]
+fn who_opens_beside_a_caller_of_the_other_era_waits_for_its_own_introduction() {
+    play(async {
+        let legacy = json!({"protocolVersion": REVISION, "capabilities": {"tools": {}}, "serverInfo": {"name": "n", "version": "7"}});
+        let proxy = proxy().server("it", late([1, 3], json!({"result": legacy})).into()).start().await;
+        let new = proxy.modern().connect("it").await;
+        let found = new.request("server/discover", json!({}));
+        let old = proxy.legacy(REVISION).connect("it").await;
+        assert_eq!(old.introduction["serverInfo"], json!({"name": "n", "version": "7"}));
+        assert_eq!(found.answer().await.result()["supportedVersions"], json!(["2026-07-28"]));
+        assert_eq!(proxy.started("it"), 2);
+    });
+}
+
+#[test]
+fn who_opens_is_not_refused_because_the_server_did_not_open_in_the_other_era() {
+    play(async {
+        let refusal = json!({"error": {"code": -32000, "message": "not today"}});
+        let proxy = proxy().server("it", late([3, 1], refusal).into()).start().await;
+        let new = proxy.modern().connect("it").await;
+        let found = new.request("server/discover", json!({}));
+        let client = json!({"name": "old", "version": "1"});
+        let opening = json!({"protocolVersion": REVISION, "capabilities": {}, "clientInfo": client});
+        assert_eq!(proxy.dial("it").ask("initialize", opening).await.reason(), Some("start_failed"));
+        assert_eq!(found.answer().await.result()["supportedVersions"], json!(["2026-07-28"]));
+    });
+}
+
 #[test]
 fn calls_that_come_while_an_era_is_only_suspected_wait_until_it_is_known() {
     play(async {
         let slow = slow().on("initialize", |it, say| {
             let (say, id) = (say.clone(), it.id().clone());
-            tokio::task::spawn_local(async move {
+            spawn_local(async move {
                 after(seconds(2)).await;
                 say.line(&json!({"jsonrpc": "2.0", "id": id, "error": refusal()}).to_string());
             });

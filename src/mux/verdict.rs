@@ -23,7 +23,7 @@ use crate::wire::scan::Field;
 
 /// No longer name of a tool is remembered, in bytes.
 const LONGEST_NAME: usize = 128;
-/// The code of an internal error (JSON-RPC 2.0, section 5.1): of all answers, the one that tells of a sick server.
+/// The code of an internal error (JSON-RPC 2.0, section 5.1): of all answers, the one that may tell of a sick server.
 const INTERNAL_ERROR: &str = "-32603";
 
 impl Mux {
@@ -34,7 +34,10 @@ impl Mux {
         if answer.kind() == Kind::Error
             && answer.raw(Field::Error).and_then(|error| member(error, "code")) == Some(INTERNAL_ERROR)
         {
-            return self.call_failed(key, "it answered with an internal error");
+            if tells_of_server(call) {
+                self.call_failed(key, "it answered with an internal error");
+            }
+            return;
         }
         let says_little = matches!(call.from, Source::Mcpool(_)) || !is_work(&call.request.method());
         if says_little && !call.trials.decide() {
@@ -169,6 +172,17 @@ impl Mux {
             Some(endpoint) => self.named(&endpoint, ListKind::Tools, &name).ok().map(|(_, real)| real),
             None => Some(name.into_owned()),
         }
+    }
+}
+
+/// Returns whether an internal error in answer to a request tells of the server. SDKs answer so to whatever their schemas
+/// refuse, and to what a prompt or a resource throws, such as an unknown name. Only a tool has another word for its failures.
+fn tells_of_server(call: &Call) -> bool {
+    let request = &call.request;
+    let given = || request.raw(Field::Arguments).is_none_or(|given| given.starts_with('{'));
+    match call.from {
+        Source::Mcpool(_) => true,
+        _ => request.method() == "tools/call" && request.text(Field::Name).is_some() && given(),
     }
 }
 

@@ -1,11 +1,13 @@
 //! What one client meets or causes is its own trouble: whoever calls the same server beside it is never refused for that.
 
+use std::cell::Cell;
 use std::num::NonZeroU32;
+use std::rc::Rc;
 
 use mcpool::config::{Breaker, Server};
 use serde_json::{Value, json};
 
-use crate::support::{Behaviour, Caller, Proxy, after, moody, play, proxy, seconds, settled};
+use crate::support::{Behaviour, Caller, Heard, Proxy, Say, after, moody, play, proxy, seconds, settled};
 
 const REVISION: &str = "2025-06-18";
 
@@ -30,16 +32,15 @@ async fn is_served(caller: &Caller) {
 }
 
 #[test]
-fn unknown_prompts_of_one_client_are_no_sick_server() {
+fn internal_errors_that_one_client_alone_meets_are_no_sick_server() {
     play(async {
-        let broken = moody().on("prompts/get", |it, say| say.error(it, json!({"code": -32603, "message": "unknown"})));
-        let proxy = server(broken.into(), |_| {}).await;
+        let proxy = server(moody().into(), |_| {}).await;
         let (a, b) = (caller(&proxy).await, caller(&proxy).await);
         for _ in 0..5 {
-            assert_eq!(a.ask("prompts/get", json!({"name": "x"})).await.code(), -32603);
+            assert_eq!(a.call("sick", json!({})).await.code(), -32603);
             is_served(&b).await;
         }
-        let refused = a.ask("prompts/get", json!({"name": "x"})).await;
+        let refused = a.call("sick", json!({})).await;
         assert_eq!(refused.reason(), Some("breaker_open"));
         assert!(refused.message().contains("for this client"), "{}", refused.raw);
         is_served(&b).await;
@@ -51,6 +52,77 @@ fn unknown_prompts_of_one_client_are_no_sick_server() {
         after(refused.retry_after()).await;
         is_served(&a).await;
         assert_eq!(self::breaker(&proxy)["clients"], json!([]));
+    });
+}
+
+/// What SDKs answer with an internal error although it is their caller's doing.
+fn mistakes() -> [(&'static str, Value); 9] {
+    [
+        ("tools/call", json!({"arguments": {}})),
+        ("tools/call", json!({"name": "ok", "arguments": "text"})),
+        ("tools/call", json!({"name": 7})),
+        ("prompts/get", json!({"name": "unknown"})),
+        ("prompts/get", json!({"name": "greeting", "arguments": {}})),
+        ("resources/read", json!({})),
+        ("resources/read", json!({"uri": "demo://text/none"})),
+        ("completion/complete", json!({"ref": {"type": "ref/prompt", "name": "unknown"}})),
+        ("x/do", json!({})),
+    ]
+}
+
+async fn makes_mistakes(caller: &Caller) {
+    for (method, params) in mistakes() {
+        let answer = caller.ask(method, params).await;
+        assert_eq!(answer.code(), -32603, "{}", answer.raw);
+    }
+}
+
+#[test]
+fn mistakes_of_several_clients_are_no_sick_server() {
+    play(async {
+        let refuse = |it: &Heard, say: &Say| say.error(it, json!({"code": -32603, "message": "Internal error"}));
+        let others = ["prompts/get", "resources/read", "completion/complete", "x/do"];
+        let strict = others.into_iter().fold(moody(), |server, method| server.on(method, refuse));
+        let strict = strict.on("tools/call", move |it, say| match it.value["params"]["name"].as_str() {
+            Some("ok") if it.value["params"]["arguments"].is_object() => say.text(it, "ok"),
+            _ => refuse(it, say),
+        });
+        let proxy = server(strict.into(), |_| {}).await;
+        let callers = [caller(&proxy).await, caller(&proxy).await, caller(&proxy).await];
+        for caller in &callers {
+            makes_mistakes(caller).await;
+        }
+        assert_eq!((breaker(&proxy)["trips"].clone(), breaker(&proxy)["clients"].clone()), (json!(0), json!([])));
+        for caller in &callers {
+            is_served(caller).await;
+        }
+    });
+}
+
+#[test]
+fn a_server_that_answers_everything_with_an_internal_error_is_found_sick_by_calls_of_its_tools() {
+    play(async {
+        let refuse = |it: &Heard, say: &Say| say.error(it, json!({"code": -32603, "message": "Internal error"}));
+        let others = ["prompts/get", "resources/read", "completion/complete", "x/do"];
+        let sick = others.into_iter().fold(moody(), |server, method| server.on(method, refuse));
+        let well = Rc::new(Cell::new(false));
+        let is_well = well.clone();
+        let sick =
+            sick.on("tools/call", move |it, say| if is_well.get() { say.text(it, "ok") } else { refuse(it, say) });
+        let proxy = server(sick.into(), |_| {}).await;
+        let (a, b) = (caller(&proxy).await, caller(&proxy).await);
+        for caller in [&a, &b, &a, &b, &a] {
+            makes_mistakes(caller).await;
+            assert_eq!(caller.call("ok", json!({})).await.code(), -32603);
+        }
+        let refused = b.call("ok", json!({})).await;
+        assert_eq!((refused.reason(), breaker(&proxy)["state"].clone()), (Some("breaker_open"), json!("open")));
+        // Once it works again, a mistake shows nothing, and does not keep others from trying.
+        well.set(true);
+        after(refused.retry_after()).await;
+        assert_eq!(b.ask("prompts/get", json!({"name": "unknown"})).await.code(), -32603);
+        is_served(&b).await;
+        assert_eq!(breaker(&proxy)["state"], "closed");
     });
 }
 

@@ -30,6 +30,8 @@ pub struct Situation {
     pub waiting: usize,
     /// How long this call has waited.
     pub waited: Duration,
+    /// How long calls may wait in the queue.
+    pub patience: Duration,
     /// Nothing is started for a while, since a start failed.
     pub backs_off: bool,
     /// Temporary instances that may still be started beyond `max`.
@@ -71,16 +73,18 @@ pub enum Pick {
 /// state of the pool matters only for the last, and costs a look at all instances.
 pub fn pick(views: impl Iterator<Item = View> + Clone, pool: impl FnOnce() -> Situation) -> Pick {
     let usable = views.clone().filter(View::is_usable);
-    match usable.min_by_key(|view| (view.crowded, view.temporary, !view.last, view.in_flight)) {
+    match usable.min_by_key(|view| (view.crowded, view.unheard, view.temporary, !view.last, view.in_flight)) {
         Some(view) if !view.crowded => Pick::Use(view.key),
-        Some(view) => apart(views, &pool()).unwrap_or(Pick::Use(view.key)),
+        Some(view) => apart(views, &pool(), view.unheard).unwrap_or(Pick::Use(view.key)),
         None => otherwise(views, &pool()),
     }
 }
 
-/// Returns what helps to get an instance without calls of others, if that is worth waiting for.
-fn apart(views: impl Iterator<Item = View> + Clone, pool: &Situation) -> Option<Pick> {
-    if pool.waited >= GIVE_WAY || pool.backs_off {
+/// Returns what helps to get an instance without calls of others, if that is worth waiting for. Who would hear nothing of its
+/// call beside theirs waits longer for one that is starting: for half of its time in the queue.
+fn apart(views: impl Iterator<Item = View> + Clone, pool: &Situation, unheard: bool) -> Option<Pick> {
+    let patience = pool.patience / 2;
+    if pool.waited >= if unheard { patience } else { patience.min(GIVE_WAY) } || pool.backs_off {
         return None;
     }
     if views.clone().any(|view| view.fits && view.starting) {
@@ -146,6 +150,7 @@ mod tests {
             alone: false,
             waiting: 1,
             waited: Duration::ZERO,
+            patience: GIVE_WAY * 10,
             backs_off: false,
             spare: 0,
             modest: false,
@@ -171,6 +176,7 @@ mod tests {
                     idle_since: Instant::now(),
                     room: true,
                     crowded: false,
+                    unheard: false,
                     in_flight: 1,
                     last: false,
                     temporary: false,
@@ -214,6 +220,22 @@ mod tests {
         }
         let all = views([|view| view.crowded = true, |view| (view.ready, view.starting) = (false, true)]);
         assert_eq!(pick(all.iter().copied(), pool), Pick::Wait);
+    }
+
+    #[test]
+    fn who_would_hear_nothing_waits_for_half_of_its_time_for_an_instance_that_is_starting() {
+        let mut all = views([|view| view.crowded = true, |view| (view.ready, view.starting) = (false, true)]);
+        let after = |waited| move || Situation { waited, ..pool() };
+        assert_eq!(pick(all.iter().copied(), after(GIVE_WAY)), Pick::Use(all[0].key));
+        all[0].unheard = true;
+        assert_eq!(pick(all.iter().copied(), after(GIVE_WAY * 4)), Pick::Wait);
+        assert_eq!(pick(all.iter().copied(), after(GIVE_WAY * 5)), Pick::Use(all[0].key));
+        // One beside which it is heard is there.
+        let all = views([|view| (view.crowded, view.unheard) = (true, true), |view| view.crowded = true]);
+        assert_eq!(pick(all.iter().copied(), after(GIVE_WAY)), Pick::Use(all[1].key));
+        // Nobody waits where nobody may.
+        let hasty = Situation { patience: Duration::ZERO, ..pool() };
+        assert_eq!(pick(all.iter().copied(), || hasty), Pick::Use(all[1].key));
     }
 
     #[test]

@@ -194,6 +194,7 @@ impl Pool {
             alone,
             waiting,
             waited,
+            patience: self.config.queue.timeout,
             backs_off: self.setbacks.back_off(seeker.need.profile()),
             spare,
             modest: seeker.introduces,

@@ -49,6 +49,8 @@ pub struct View {
     /// There are calls of others, so that nobody could tell whose a log line is that the call's caller, or one of those,
     /// wants to hear.
     pub crowded: bool,
+    /// Beside these, no log line about the call could be told to its caller, who listens.
+    pub unheard: bool,
     pub in_flight: usize,
     /// The instance that this caller used last.
     pub last: bool,
@@ -76,6 +78,18 @@ impl Instance {
             || self.pending.is_listened_to_by_others(caller))
     }
 
+    /// Returns whether a log line about a call of `caller`, who listens, could as well be about a call of others here. What
+    /// a modern instance logs can only be about calls that asked for it.
+    fn is_unheard(&self, caller: CallerKey) -> bool {
+        let (now, pending) = (clock::now(), &self.pending);
+        match self.profile.era() {
+            Era::Legacy => pending.spoken_of(now).includes_others(caller),
+            Era::Modern => {
+                pending.is_listened_to_by_others(caller) || pending.listened_lately(now).any(|it| it != caller)
+            }
+        }
+    }
+
     /// How a call sees the instance when it picks one.
     pub fn view(&self, key: InstanceKey, seeker: &Seeker<'_>, config: &config::Server) -> View {
         let Seeker { caller, need, apart, last, .. } = *seeker;
@@ -88,6 +102,7 @@ impl Instance {
         };
         // An instance that is a caller's own for the session is told when that caller's roots change.
         let tells = self.roots.as_ref() == need.roots() || self.roots.is_none();
+        let crowded = self.is_crowded(caller, apart);
         let own_session = self.bound == Some((caller, Lease::Session));
         let its_own = own_session && self.profile == *need.profile() && tells;
         View {
@@ -103,7 +118,8 @@ impl Instance {
             idle: self.idle()
                 || own_session && self.has_no_work() && self.pending.is_idle()
                 || need.lease() == Lease::Session && self.rests(),
-            crowded: self.is_crowded(caller, apart),
+            crowded,
+            unheard: crowded && apart && self.is_unheard(caller),
             idle_since: self.idle_since,
             room: self.pending.working() < config.concurrency && self.reads(),
             in_flight: self.pending.working(),

@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 use crate::support::{Caller, Heard, Script, after, legacy, modern, moody, play, proxy, script, seconds, settled};
 
-const REVISION: &str = "2025-06-18";
-const MESSAGE: &str = "notifications/message";
+pub const REVISION: &str = "2025-06-18";
+pub const MESSAGE: &str = "notifications/message";
 
-async fn level(caller: &Caller, level: &str) {
+pub async fn level(caller: &Caller, level: &str) {
     caller.ask("logging/setLevel", json!({"level": level})).await.result();
 }
 
@@ -180,46 +180,5 @@ fn what_is_said_behind_an_answer_is_nobodys_who_has_calls_in_flight() {
         a.hears_nothing().await;
         b.hears_nothing().await;
         assert_eq!(proxy.dropped("owner_unknown"), 2);
-    });
-}
-
-#[test]
-fn calls_whose_log_lines_are_listened_to_share_no_instance_where_there_is_room() {
-    play(async {
-        for behaviour in [modern(|_| {}), legacy(|_| {})] {
-            let proxy = proxy().server("echo", behaviour).start().await;
-            let (a, b) = (proxy.modern().logging("info"), proxy.modern().logging("info"));
-            let (a, b) = (a.connect("echo").await, b.connect("echo").await);
-            let plain = proxy.modern().connect("echo").await;
-            plain.call("echo", json!({})).await.result();
-            after(seconds(1)).await;
-            let busy = a.begin("slow", json!({"ms": 5000}));
-            settled().await;
-            b.call("log", json!({"level": "error"})).await.result();
-            assert_eq!(b.heard(MESSAGE).await["params"]["level"], "error");
-            // Who does not listen is not beside who does either.
-            let third = plain.instance().await;
-            assert_eq!(proxy.started("echo"), 2);
-            a.hears_nothing().await;
-            busy.answer().await.result();
-            assert_ne!(a.instance().await, third);
-        }
-    });
-}
-
-#[test]
-fn a_session_with_a_level_listens_to_all_its_calls() {
-    play(async {
-        let proxy = proxy().server("echo", legacy(|_| {})).start().await;
-        let a = proxy.legacy(REVISION).connect("echo").await;
-        let b = proxy.legacy(REVISION).connect("echo").await;
-        level(&b, "info").await;
-        let busy = a.begin("slow", json!({"ms": 5000}));
-        settled().await;
-        b.call("log", json!({"level": "error"})).await.result();
-        assert_eq!(b.heard(MESSAGE).await["params"]["level"], "error");
-        assert_eq!(proxy.started("echo"), 2);
-        busy.answer().await.result();
-        a.hears_nothing().await;
     });
 }

@@ -36,6 +36,7 @@ mod hostile_servers;
 mod ids_and_tokens;
 mod leases;
 mod list_news;
+mod log_lines_apart;
 mod logging;
 mod mixed_all;
 mod modern_states;

@@ -15,7 +15,7 @@ use crate::era::profile::canonical;
 use crate::guard::principal::Principal;
 use crate::key::{CallerKey, InstanceRef};
 use crate::pool::asks::{Ask, AskedOf};
-use crate::wire::id::{AskId, RawId, digits};
+use crate::wire::id::{AskId, LONGEST, RawId, digits};
 use crate::wire::message::{Message, member, unquote};
 use crate::wire::scan::Field;
 
@@ -49,6 +49,11 @@ impl Mux {
         self.alarm.at(now + TOGETHER);
         let most = self.config.limits.asks;
         let Some(instance) = self.instance_mut(at) else { return };
+        if id.as_str().len() > LONGEST {
+            let error =
+                r#""error":{"code":-32600,"message":"the `id` has more than 1024 bytes: choose a shorter one"}"#;
+            return instance.reply(ask, error);
+        }
         if instance.asks.len() >= most {
             let error = r#""error":{"code":-32603,"message":"mcpool holds too many requests of this server"}"#;
             instance.reply(ask, error);

@@ -27,7 +27,7 @@ use crate::guard::inflight::{Full, Permit};
 use crate::key::{CallKey, CallerKey, ServerId};
 use crate::metrics::Account;
 use crate::reply::{Batch, Reply};
-use crate::wire::id::RawId;
+use crate::wire::id::{LONGEST, RawId};
 use crate::wire::message::{Kind, Message};
 use crate::wire::scan::Field;
 
@@ -148,6 +148,10 @@ impl Mux {
             account.audited(audited(trail, (who, key.data().as_ffi()), &request));
         }
         let reply = Reply::new(caller.outbox.clone(), batch, id, request.id(Field::MetaProgressToken), account);
+        if let Some(which) = too_long(&request) {
+            let what = format!("its {which} has more than {LONGEST} bytes: choose a shorter one");
+            return reply.refuse(&Error::InvalidRequest(what));
+        }
         if let Some(doubt) = request.doubt() {
             return reply.refuse(&Error::InvalidParams(doubt.to_string()));
         }
@@ -369,6 +373,12 @@ impl Verb {
             _ => ListKind::of_method(method).map_or(Verb::Pass, Verb::List),
         }
     }
+}
+
+/// Returns which of its caller's id and token is too long to be kept, if one is.
+fn too_long(request: &Message) -> Option<&'static str> {
+    let fields = [(Field::Id, "`id`"), (Field::MetaProgressToken, "`progressToken`")];
+    fields.into_iter().find(|(field, _)| request.raw(*field).map_or(0, str::len) > LONGEST).map(|(_, name)| name)
 }
 
 /// What the methods of notifications begin with.

@@ -8,6 +8,9 @@ use std::hash::{Hash, Hasher};
 
 use compact_str::CompactString;
 
+/// The most bytes of an id or a token that a peer chooses: it is kept as long as what it is of.
+pub const LONGEST: usize = 1024;
+
 /// An id or a progress token that a peer chose: the JSON text of a string or a number, kept to the letter.
 /// Two are equal if they mean the same string (`"a"` and `"\u0061"`) or are the same text of a number.
 #[derive(Clone, Debug)]

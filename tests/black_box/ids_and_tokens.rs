@@ -192,3 +192,17 @@ fn progress_keeps_a_call_alive_but_not_for_ever() {
         assert_eq!(proxy.got("echo", "notifications/cancelled").len(), 2);
     });
 }
+
+#[test]
+fn ids_and_tokens_have_at_most_a_kibibyte() {
+    play(async {
+        let proxy = proxy().server("echo", legacy(|_| {})).start().await;
+        let caller = proxy.legacy("2025-06-18").connect("echo").await;
+        let long = "x".repeat(1100);
+        let refused = caller.request_as(json!(long), "ping", json!({})).answer().await;
+        assert_eq!(refused.code(), -32600, "{}", refused.raw);
+        let refused = caller.begin_telling(json!(long), "echo", json!({})).answer().await;
+        assert_eq!(refused.code(), -32600, "{}", refused.raw);
+        caller.request_as(json!("x".repeat(1000)), "ping", json!({})).answer().await.result();
+    });
+}

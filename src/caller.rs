@@ -41,10 +41,22 @@ pub const SILENT: &str = "the client's input has ended, so that it can answer no
 pub const UNREAD: &str = "the client does not read what it was told before";
 
 /// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Peer {
     pub uid: u32,
     pub pid: Option<i32>,
+}
+
+impl Default for Peer {
+    /// Somebody of the daemon's own user.
+    fn default() -> Peer {
+        Peer { uid: own_user(), pid: None }
+    }
+}
+
+/// The user whose daemon this is.
+pub fn own_user() -> u32 {
+    rustix::process::getuid().as_raw()
 }
 
 impl From<Peer> for Identity {
@@ -196,6 +208,11 @@ impl Caller {
             who.client.replace(name.clone().into_owned());
         }
         self.client = Some((name.into_owned(), revision));
+    }
+
+    /// Its opening was refused, or is to begin anew.
+    pub fn is_not_opened(&mut self) {
+        self.session = None;
     }
 
     /// Whether it opened with `initialize` and may be told of changes.

@@ -14,6 +14,7 @@ mod group;
 mod hosts;
 mod jsonc;
 mod known;
+mod machine;
 mod name;
 pub mod place;
 mod record;

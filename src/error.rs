@@ -122,7 +122,7 @@ pub enum Error {
     },
     /// An answer that finds no room beside what its caller has not read.
     #[error(
-        "the call was carried out, but its answer ({size} bytes) is not passed on: {waiting} bytes wait for this client, which does not read them; let it read, or raise `limits.outgoing`, and look before you send the call again"
+        "the call was carried out, but its answer ({size} bytes) is not passed on: there is no room for it beside what clients have not read ({waiting} bytes of this one); let them read, or raise `limits.outgoing` and `limits.memory`, and look before you send the call again"
     )]
     NotRead {
         /// Bytes of the answer.
@@ -141,12 +141,20 @@ pub enum Error {
     },
     /// More calls in flight than all callers together may have.
     #[error(
-        "all callers together have {} in flight already; try again, or raise `limits.in_flight_total`",
+        "all callers together may have {} in flight, and the last tenth is for those that have none; try again, or raise `limits.in_flight_total`",
         plural(limit, "call")
     )]
     Overloaded {
         /// Calls that are allowed.
         limit: usize,
+    },
+    /// The caller keeps more memory than its share of what is left.
+    #[error(
+        "mcpool keeps {bytes} bytes for this client, and has no memory for more; read what was answered, wait for answers, or raise `limits.memory`"
+    )]
+    MemoryFull {
+        /// Bytes that are kept for the caller.
+        bytes: usize,
     },
     /// More tasks work than one caller, or all at a server, may have.
     #[error(
@@ -329,6 +337,7 @@ impl Error {
             Error::CallerOverloaded { .. } | Error::Overloaded { .. } | Error::TooManyTasks { .. } => {
                 (429, Some("caller_overloaded"))
             }
+            Error::MemoryFull { .. } => (429, Some("memory_full")),
             Error::RateLimited { .. } => (429, Some("rate_limited")),
             Error::BreakerOpen { .. } => (503, Some("breaker_open")),
             Error::ServerDied { .. } => (502, Some("server_died")),

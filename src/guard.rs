@@ -9,3 +9,6 @@ pub mod evidence;
 pub mod inflight;
 pub mod principal;
 pub mod rate;
+pub mod rates;
+pub mod share;
+pub mod total;

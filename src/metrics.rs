@@ -92,6 +92,8 @@ pub struct Measured {
     pub held: usize,
     /// Bytes that callers have not read.
     pub buffered: usize,
+    /// Bytes kept for all peers, and how many may be.
+    pub kept: [usize; 2],
     /// Nothing new is begun.
     pub draining: bool,
     pub servers: Vec<MeasuredServer>,

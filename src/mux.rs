@@ -61,7 +61,9 @@ use crate::caller::endpoint::Endpoint;
 use crate::catalogue::collisions::Collisions;
 use crate::clock::Turn;
 use crate::config::Config;
-use crate::guard::inflight::InFlight;
+use crate::guard::principal::Principal;
+use crate::guard::share::{Share, Shares};
+use crate::guard::total::Total;
 use crate::key::{CallKey, CallerKey, InstanceRef};
 use crate::metrics::Metrics;
 use crate::pool::instance::Instance;
@@ -110,8 +112,8 @@ pub struct Mux {
     tokens: Tokens,
     /// Nothing new is begun; what runs may end, and is so much.
     draining: Option<usize>,
-    /// Bounds the calls of all callers.
-    in_flight: InFlight,
+    /// What callers share: calls in flight, memory, rates.
+    shares: Shares,
     /// Nothing goes on either.
     ending: bool,
     /// Notified while draining when the last call is over.
@@ -152,7 +154,7 @@ impl Handle {
                 random: random.clone(),
                 metrics: metrics.clone(),
             };
-            let in_flight = parts.config.limits.in_flight_total;
+            let shares = Shares::new(crate::caller::own_user(), &parts.config.limits);
             let alarm = Rc::<Alarm>::default();
             let mut mux = Mux {
                 servers: Vec::new(),
@@ -174,7 +176,7 @@ impl Handle {
                 todo: Todos::default(),
                 random,
                 draining: None,
-                in_flight: InFlight::new(in_flight),
+                shares,
                 ending: false,
                 drained: Rc::default(),
                 quiet: Rc::default(),
@@ -195,6 +197,16 @@ impl Handle {
     pub fn with<T>(&self, work: impl FnOnce(&mut Mux) -> T) -> T {
         let _turn = Turn::begin();
         self.0.borrow_mut().turn(work)
+    }
+
+    /// Returns what somebody has of all that callers share.
+    pub fn share_of(&self, principal: Principal) -> Share {
+        self.0.borrow().shares.of(principal)
+    }
+
+    /// Returns another total that callers share.
+    pub fn total(&self, limit: usize) -> Total {
+        self.0.borrow().shares.total(limit)
     }
 }
 

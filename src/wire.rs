@@ -4,6 +4,7 @@
 
 pub mod flow;
 pub mod frame;
+pub mod gauge;
 pub mod half;
 pub mod id;
 pub mod json;

@@ -1,7 +1,6 @@
-//! Kept by each caller, and told of each call that is sent: which instance of each server it used last, and its rate
-//! there. A caller uses few servers, so they are searched one by one.
+//! Kept by each caller, and told of each call that is sent: which instance of each server it used last. A caller uses few
+//! servers, so they are searched one by one.
 
-use crate::guard::rate::Limiter;
 use crate::key::{InstanceKey, ServerId};
 
 /// By server.
@@ -12,8 +11,6 @@ struct Use {
     server: ServerId,
     /// The instance that it used last.
     last: Option<InstanceKey>,
-    /// What it has used up of the server's rate limit for each caller, if there is one.
-    rate: Option<Box<Limiter>>,
 }
 
 impl Uses {
@@ -32,16 +29,6 @@ impl Uses {
         self.of(server).last = Some(instance);
     }
 
-    /// What is used up of a server's rate limit; `full` is where it begins.
-    pub fn rate(&mut self, server: ServerId, full: impl FnOnce() -> Limiter) -> &Limiter {
-        self.of(server).rate.get_or_insert_with(|| Box::new(full()))
-    }
-
-    /// The rate limit of a server begins anew.
-    pub fn forget_rate(&mut self, server: ServerId) {
-        self.0.iter_mut().filter(|known| known.server == server).for_each(|known| known.rate = None);
-    }
-
     /// A server is gone.
     pub fn forget(&mut self, server: ServerId) {
         self.0.retain(|known| known.server != server);
@@ -49,7 +36,7 @@ impl Uses {
 
     fn of(&mut self, server: ServerId) -> &mut Use {
         let place = self.0.iter().position(|known| known.server == server).unwrap_or_else(|| {
-            self.0.push(Use { server, last: None, rate: None });
+            self.0.push(Use { server, last: None });
             self.0.len() - 1
         });
         &mut self.0[place]

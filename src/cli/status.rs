@@ -60,6 +60,7 @@ fn page(status: &Value, width: usize) -> String {
         confined(servers),
         adopted(&status["strangers"]),
         room(&status["descriptors"]),
+        shares(&status["shares"]),
         changed(servers),
         odd_items(servers),
         counted(status),
@@ -118,6 +119,31 @@ fn room(descriptors: &Value) -> String {
     }
     let (room, there, limit) = (plural(count("room"), "caller"), count("callers"), &descriptors["limit"]);
     format!("There is room for {room}, and {there} came: raise the limit on open files, which is {limit}.\n")
+}
+
+/// What all clients share, if most of it is taken, and who has most.
+fn shares(shares: &Value) -> String {
+    let all = [
+        ("in_flight", "calls that all clients may have in flight", "in_flight_total"),
+        ("held", "calls whose clients may be away", "held_total"),
+        ("memory_bytes", "memory for clients", "memory"),
+    ];
+    let mut told = String::new();
+    for (key, what, limit) in all {
+        let shown = |value| if key == "memory_bytes" { bytes(value) } else { count(value).to_string() };
+        let (taken, most) = (&shares[key]["taken"], &shares[key]["limit"]);
+        if count(most) > 0 && count(taken) >= count(most) / 10 * 8 {
+            told += &format!("Of {} {what} (`limits.{limit}`) {} is taken.", shown(most), shown(taken));
+            let of = if key == "memory_bytes" { "bytes" } else { key };
+            let first = rows(&shares["largest"]).iter().max_by_key(|had| count(&had[of]));
+            if let Some(had) = first.filter(|had| count(&had[of]) > 0) {
+                let process = had["pid"].as_i64().map_or(String::new(), |pid| format!(", process {pid}"));
+                told += &format!(" User {}{process} has most: {}.", count(&had["uid"]), shown(&had[of]));
+            }
+            told.push('\n');
+        }
+    }
+    told
 }
 
 /// What the audit log lacks, if it lacks anything.
@@ -213,6 +239,23 @@ mod tests {
             "{shown}"
         );
         assert!(!shown.contains('\u{1b}'), "{shown:?}");
+    }
+
+    #[test]
+    fn what_clients_share_is_told_once_most_of_it_is_taken_and_who_has_most() {
+        let share = |calls: u64| {
+            shares(&json!({
+                "in_flight": { "taken": calls, "limit": 100 },
+                "memory_bytes": { "taken": 1, "limit": 1 << 30 },
+                "largest": [{ "uid": 7, "pid": null, "in_flight": 1, "bytes": 1 }, { "uid": 1000, "pid": 77, "in_flight": 85 }],
+            }))
+        };
+        assert_eq!((share(79).as_str(), shares(&json!({})).as_str()), ("", ""));
+        assert_eq!(
+            share(90),
+            "Of 100 calls that all clients may have in flight (`limits.in_flight_total`) 90 is taken. \
+             User 1000, process 77 has most: 85.\n"
+        );
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::machine;
+
 /// How many bytes a socket's path may have: what `sockaddr_un` holds, less the NUL at its end, and less what the name is
 /// longer under which it is made, with the daemon's id for its extension.
 pub fn longest_socket(path: &Path) -> usize {
@@ -34,6 +36,9 @@ pub struct Limits {
     pub in_flight: usize,
     /// Calls of all callers in flight.
     pub in_flight_total: usize,
+    /// Bytes kept for all callers together: requests, answers that are not read, half lines. None: a part of what the
+    /// machine has.
+    pub memory: Option<usize>,
     /// Bytes that wait for one caller.
     pub outgoing: usize,
     /// How long a caller may read nothing while something waits for it.
@@ -136,6 +141,7 @@ impl Default for Limits {
             callers: 10_000,
             in_flight: 1024,
             in_flight_total: 65_536,
+            memory: None,
             outgoing: 64 << 20,
             unread: Duration::from_secs(60),
             backlog: 64 << 20,
@@ -152,6 +158,14 @@ impl Default for Limits {
             list_items: 10_000,
             list_bytes: 4 << 20,
         }
+    }
+}
+
+impl Limits {
+    /// Bytes kept for all callers together.
+    pub fn memory(&self) -> usize {
+        // Two of the largest messages have room on the smallest machine.
+        self.memory.unwrap_or_else(|| machine::share().max(self.message.saturating_mul(2)))
     }
 }
 

@@ -152,6 +152,12 @@ impl<'t> Fields<'t> {
         )
     }
 
+    /// The same, where there is no value that is always right.
+    pub(super) fn maybe_size(&mut self, key: &'static str, range: RangeInclusive<usize>) -> Option<usize> {
+        let set = self.node(key).is_some();
+        if set { Some(self.size(key, *range.start(), range)) } else { None }
+    }
+
     /// A whole number.
     pub(super) fn count(&mut self, key: &'static str, default: usize, range: RangeInclusive<usize>) -> usize {
         let Some(node) = self.node(key) else { return default };

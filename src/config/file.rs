@@ -223,6 +223,7 @@ fn limits(mut fields: Fields<'_>) -> Limits {
         callers: fields.count("callers", default.callers, 1..=MANY),
         in_flight,
         in_flight_total: fields.count("in_flight_total", default.in_flight_total, 1..=MANY),
+        memory: fields.maybe_size("memory", 1 << 20..=HUGE_TREE),
         outgoing: fields.size("outgoing", default.outgoing, 1 << 10..=HUGE),
         unread: fields.duration("unread", default.unread, MOMENT),
         backlog: fields.size("backlog", default.backlog.max(message), 1 << 10..=HUGE),
@@ -253,6 +254,10 @@ fn limits(mut fields: Fields<'_>) -> Limits {
     if limits.held_total < limits.held {
         let message = "`held_total` is smaller than `held`: no caller could have as many";
         fields.contradiction(["held_total", "held"], message, "make `held_total` at least as large");
+    }
+    if limits.memory.is_some_and(|memory| memory / 2 < limits.message) {
+        let message = "`memory` is smaller than two of the largest messages: they could not be taken";
+        fields.contradiction(["memory", "max_message"], message, "make `memory` at least twice as large");
     }
     fields.finish();
     limits

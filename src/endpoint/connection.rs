@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::mux::Handle;
 use crate::reply::Batch;
 use crate::wire::frame::{Line, LineReader};
+use crate::wire::gauge::Weight;
 use crate::wire::half::Half;
 use crate::wire::id::RawId;
 use crate::wire::message::Message;
@@ -32,6 +33,11 @@ use crate::wire::skim::{self, Shape};
 const UNREAD: usize = 4 << 20;
 /// How many messages of a batch are dealt with before others have their turn.
 const TOGETHER: usize = 32;
+/// How long a caller that keeps too much is not read from before what it says is refused, and after how long that is looked at
+/// first: then after twice as long each time.
+const NO_ROOM: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(10));
+/// For how much there must be room before a caller is read from.
+const READ: usize = 64 << 10;
 /// How often a caller that says nothing more is looked at: at first, and when its calls take their time.
 const LOOK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
 /// How long a caller that is being left may take to read what was said to it last.
@@ -65,9 +71,12 @@ where
     let caller = key.data().as_ffi();
     tracing::debug!(caller, pid, uid, endpoint = endpoint.name, program, "a caller came");
     let guard = HangUp { mux: mux.clone(), key };
+    let share = mux.share_of(mux.with(|mux| mux.principal(key)));
     let mut session = Session {
         mux: mux.clone(),
         key,
+        weight: share.bytes().weigh(0),
+        skipped: false,
         outbox: outbox.clone(),
         lines: LineReader::new(reader, scratch, config.limits.message),
         half: None,
@@ -142,6 +151,10 @@ struct Session<R> {
     outbox: Outbox,
     lines: LineReader<R>,
     half: Option<Half>,
+    /// What is kept of a line that has begun.
+    weight: Weight,
+    /// Whether that line is read only to tell what it is, since there is no memory for it.
+    skipped: bool,
     /// As it was when the caller connected.
     config: Rc<Config>,
     metrics: Rc<Metrics>,
@@ -152,6 +165,7 @@ impl<R: AsyncRead + Unpin> Session<R> {
         loop {
             while let Some(line) = self.lines.take() {
                 self.half = None;
+                self.keeps(0);
                 if let Err(why) = self.take(line).await {
                     return Ended::Unaddressable(why);
                 }
@@ -160,6 +174,15 @@ impl<R: AsyncRead + Unpin> Session<R> {
             }
             let held_up = self.half.is_some().then(clock::now);
             self.catch_up().await;
+            self.keeps(self.lines.begun().len());
+            if !self.skipped
+                && !self.has_room()
+                && !self.room_comes().await
+                && !self.lines.begun().is_empty()
+                && let Err(why) = self.skip()
+            {
+                return Ended::Unaddressable(why);
+            }
             if let (Some(half), Some(since)) = (&mut self.half, held_up) {
                 half.was_held_up(clock::now() - since);
             }
@@ -197,6 +220,47 @@ impl<R: AsyncRead + Unpin> Session<R> {
         }
     }
 
+    /// Keeps nothing more of the line that has begun than what is needed to refuse it; an error if it is a batch, of which
+    /// each request would have to be refused.
+    #[cold]
+    fn skip(&mut self) -> Result<(), String> {
+        if Message::is_batch(self.lines.begun()) {
+            return self.unaddressable(&Error::MemoryFull { bytes: self.weight.of().now() });
+        }
+        self.lines.let_go();
+        self.skipped = true;
+        self.keeps(0);
+        Ok(())
+    }
+
+    /// Notes how much is kept of a line that has begun.
+    fn keeps(&mut self, bytes: usize) {
+        if bytes != self.weight.bytes() {
+            self.weight.becomes(bytes);
+        }
+    }
+
+    /// Whether there is room for more of what the caller says. A line that has begun is given as much again as it has.
+    fn has_room(&self) -> bool {
+        self.weight.of().has_room(READ.max(self.lines.begun().len()))
+    }
+
+    /// Waits for a while until there is room for what the caller says; whether there is. Where more is kept than ever should
+    /// be, what has come of a line is not kept meanwhile.
+    #[cold]
+    async fn room_comes(&self) -> bool {
+        let (until, mut pause) = (clock::now() + NO_ROOM.0, NO_ROOM.1);
+        while !self.has_room() {
+            let is_pressed = self.weight.bytes() > 0 && self.weight.of().is_pressed();
+            if is_pressed || clock::now() >= until {
+                return false;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(until.saturating_duration_since(clock::now()));
+        }
+        true
+    }
+
     /// The line that has begun, if one has.
     fn half(&mut self) -> Option<&Half> {
         if !self.lines.in_a_line() {
@@ -230,6 +294,10 @@ impl<R: AsyncRead + Unpin> Session<R> {
             // Behind a pointer, since few lines are one.
             Line::Whole(line) if Message::is_batch(&line) => Box::pin(self.take_batch(&line)).await,
             Line::Whole(line) => self.take_message(line, None),
+            Line::TooLong(_, skim) if std::mem::take(&mut self.skipped) => {
+                let error = Error::MemoryFull { bytes: self.weight.of().now() };
+                self.refuse(&error, skim.id(), skim.shape(), "memory_full")
+            }
             Line::TooLong(size, skim) => {
                 let error = Error::TooLarge { size, limit: self.config.limits.message };
                 self.refuse(&error, skim.id(), skim.shape(), "too_large")

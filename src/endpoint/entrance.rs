@@ -1,7 +1,6 @@
 //! Called by the daemon's doors and by `admin` for everybody who connects: whether there is room, and whether it is one
 //! of the daemon's own servers. Who may not come in is told why, in one line.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +16,9 @@ use crate::caller::Peer;
 use crate::endpoint::rarely::Rarely;
 use crate::endpoint::sockets::ADMIN;
 use crate::error::Error;
+use crate::guard::principal::Principal;
+use crate::guard::total::{Taken, Total};
+use crate::key::CallerKey;
 use crate::mux::Handle;
 use crate::pool::process::Processes;
 use crate::pool::process::origin::Origin;
@@ -35,8 +37,7 @@ pub struct Entrance {
     mux: Handle,
     processes: Rc<Processes>,
     /// How many callers there is room for, and how many there are.
-    room: Cell<usize>,
-    inside: Rc<Cell<usize>>,
+    room: Total,
     /// How many may be refused at once; each has a descriptor as long as that takes.
     refusals: Arc<Semaphore>,
     full: Rarely,
@@ -44,16 +45,16 @@ pub struct Entrance {
 }
 
 /// A caller's place; free again when dropped.
-pub struct Place(Rc<Cell<usize>>);
+pub struct Place(#[expect(dead_code, reason = "it is given back when dropped")] Taken);
 
 impl Entrance {
     /// With room for nobody yet; refuses so many at once.
     pub fn new(mux: Handle, processes: Rc<Processes>, refusals: usize) -> Entrance {
+        let room = mux.total(0);
         Entrance {
             mux,
             processes,
-            room: Cell::new(0),
-            inside: Rc::default(),
+            room,
             refusals: Arc::new(Semaphore::new(refusals)),
             full: Rarely::default(),
             kin: Rarely::default(),
@@ -62,12 +63,12 @@ impl Entrance {
 
     /// Has room for so many callers from now on. Nobody is sent away for it.
     pub fn widen(&self, room: usize) {
-        self.room.set(room);
+        self.room.allow(room);
     }
 
     /// How many callers there is room for, and how many there are.
     pub fn places(&self) -> (usize, usize) {
-        (self.room.get(), self.inside.get())
+        (self.room.limit(), self.room.taken())
     }
 
     /// How many descriptors there may be and are open, and what callers have of them.
@@ -94,8 +95,10 @@ impl Entrance {
     /// There is none, or it is a server's process which may not call this endpoint.
     pub fn admit(&self, stream: &UnixStream, peer: Peer, endpoint: &str) -> Result<Place, Error> {
         self.examine(stream, peer, endpoint)?;
-        let (room, inside) = self.places();
-        if inside >= room {
+        // Of a process that is not known only its user counts.
+        let principal = Principal::of(peer.uid, peer.pid, CallerKey::default());
+        let Some(place) = self.room.take(principal) else {
+            let (room, inside) = self.places();
             if let Some(times) = self.full.say() {
                 tracing::warn!(
                     callers = inside,
@@ -104,9 +107,8 @@ impl Entrance {
                 );
             }
             return Err(Error::NoRoom { limit: Some(room) });
-        }
-        self.inside.set(inside + 1);
-        Ok(Place(self.inside.clone()))
+        };
+        Ok(Place(place))
     }
 
     /// Whether somebody may give the daemon orders.
@@ -181,10 +183,4 @@ impl Entrance {
 fn asked(line: &[u8]) -> Option<RawId> {
     let skim = Skim::over(line);
     skim.id().filter(|_| !skim.is_answer()).cloned()
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
-    }
 }

@@ -40,6 +40,7 @@ impl Error {
             | Error::NotRead { .. }
             | Error::CallerOverloaded { .. }
             | Error::Overloaded { .. }
+            | Error::MemoryFull { .. }
             | Error::TooManyTasks { .. }
             | Error::Draining
             | Error::Drained

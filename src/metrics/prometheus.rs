@@ -31,8 +31,8 @@ const REFUSALS: [&str; 9] = [
     "start_failed",
 ];
 /// Refusals of what belongs to no server.
-const OWN_REFUSALS: [&str; 6] =
-    ["audit_unavailable", "caller_overloaded", "draining", "forbidden", "parse_error", "too_large"];
+const OWN_REFUSALS: [&str; 7] =
+    ["audit_unavailable", "caller_overloaded", "draining", "forbidden", "memory_full", "parse_error", "too_large"];
 const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
 
 /// What a metric is.
@@ -58,7 +58,7 @@ impl Kind {
 use Kind::{Counter, Gauge};
 
 /// Every metric, with what it means. A test holds `docs/operating.md` to it.
-pub(super) const METRICS: [(&str, Kind, &str); 39] = [
+pub(super) const METRICS: [(&str, Kind, &str); 41] = [
     ("mcpool_build_info", Gauge, "1; the label says which version runs."),
     ("mcpool_callers", Gauge, "Callers connected."),
     ("mcpool_callers_total", Counter, "Callers accepted."),
@@ -66,6 +66,8 @@ pub(super) const METRICS: [(&str, Kind, &str); 39] = [
     ("mcpool_callers_dropped_total", Counter, "Callers disconnected by mcpool."),
     ("mcpool_buffered_bytes", Gauge, "Bytes that callers have not read."),
     ("mcpool_backlog_bytes", Gauge, "Bytes that instances have not read."),
+    ("mcpool_kept_bytes", Gauge, "Bytes kept for clients: requests, unread answers, half lines."),
+    ("mcpool_kept_bytes_limit", Gauge, "Bytes that may be kept (`limits.memory`)."),
     ("mcpool_draining", Gauge, "1 once mcpool drains."),
     ("mcpool_requests_total", Counter, "Requests received; each of them ends once."),
     ("mcpool_calls_total", Counter, "Requests that ended."),
@@ -149,6 +151,9 @@ impl Exporter {
         self.gauge("mcpool_held_calls", vec![], measured.held);
         self.gauge("mcpool_buffered_bytes", vec![], measured.buffered);
         self.gauge("mcpool_backlog_bytes", vec![], metrics.bytes.to_servers.waiting());
+        let [kept, limit] = measured.kept;
+        self.gauge("mcpool_kept_bytes", vec![], kept);
+        self.gauge("mcpool_kept_bytes_limit", vec![], limit);
         self.gauge("mcpool_draining", vec![], usize::from(measured.draining));
         self.callers(measured);
         self.calls(&metrics.own);

@@ -18,7 +18,7 @@ use crate::catalogue::list::ListKind;
 use crate::config;
 use crate::era::level::Level;
 use crate::era::profile::Profile;
-use crate::guard::inflight::Permit;
+use crate::guard::inflight::{Away, Permit};
 use crate::guard::principal::Principal;
 use crate::key::{CallKey, CallerKey, InstanceKey, ServerId};
 use crate::reply::Reply;
@@ -68,7 +68,7 @@ pub enum Source {
     /// A caller's request.
     Caller(Reply, Permit),
     /// A modern caller, when it comes back with what its legacy server asks; by the serial of the request state.
-    Held { serial: u64, since: Instant },
+    Held { serial: u64, since: Instant, kept: Away },
     /// mcpool itself.
     Mcpool(Errand),
 }

@@ -7,6 +7,7 @@ use crate::audit::Who;
 use crate::caller::endpoint::Endpoint;
 use crate::caller::{Asked, Caller, SILENT};
 use crate::config::{self};
+use crate::guard::inflight::InFlight;
 use crate::guard::principal::Principal;
 use crate::key::{CallKey, CallerKey, InstanceKey, InstanceRef, ServerId};
 use crate::pool::lease::Lease;
@@ -46,16 +47,14 @@ impl Mux {
         let identity = who.into();
         // A reload may have come since the caller was let in.
         let endpoint = self.shown(&endpoint.name)?;
-        let there = self.callers.values().filter(|caller| Rc::ptr_eq(&caller.endpoint, &endpoint)).count();
         let (access, rule) = endpoint.access_of(&identity);
         let alike = |caller: &&Caller| Rc::ptr_eq(&caller.endpoint, &endpoint) && caller.rule == rule;
         let most = endpoint.rule(rule).and_then(|rule| rule.callers);
         let crowded = most.is_some_and(|most| self.callers.values().filter(alike).count() >= most);
-        if there >= self.config.limits.callers || crowded || self.is_draining() {
+        if crowded || self.is_draining() {
             self.metrics.callers_refused.one();
             return None;
         }
-        self.metrics.callers.one();
         let counted = endpoint.servers.len();
         let who = self.metrics.audit.get().map(|_| {
             let Identity { uid, pid, program, .. } = &identity;
@@ -67,18 +66,28 @@ impl Mux {
                 ..Who::default()
             })
         });
-        self.metrics.sharing.came(counted);
         // Ask ids start anywhere: an answer to an ask of an earlier daemon then never fits one of this.
         let next_ask = self.random.borrow_mut().u64(..1 << 48);
-        let in_flight = self.most_in_flight(&endpoint, rule);
-        let (uid, pid) = (identity.uid, identity.pid);
-        let bound = self.in_flight.within(in_flight);
-        Some(self.callers.insert_with_key(|key| {
-            let principal = Principal::of(uid, pid, key);
+        let (most, in_flight) = (self.config.limits.callers, self.most_in_flight(&endpoint, rule));
+        let shares = &self.shares;
+        let taken_in = self.callers.try_insert_with_key(|key| {
+            let principal = Principal::of(identity.uid, identity.pid, key);
+            let place = shares.place(&endpoint.name, most, principal).ok_or(())?;
+            let share = shares.of(principal);
+            outbox.weighs_on(share.bytes());
+            let bound = InFlight::within(share, place, in_flight);
             let mut caller = Caller::new(endpoint, (identity, principal), (access, rule), (outbox, bound), next_ask);
             caller.who = who;
-            caller
-        }))
+            Ok::<_, ()>(caller)
+        });
+        match &taken_in {
+            Ok(_) => {
+                self.metrics.callers.one();
+                self.metrics.sharing.came(counted);
+            }
+            Err(()) => self.metrics.callers_refused.one(),
+        }
+        taken_in.ok()
     }
 
     /// Who a caller is, for shares, turns and evidence; mcpool itself if it is nobody, or has left.
@@ -100,9 +109,10 @@ impl Mux {
         // In an order that does not depend on a map.
         calls.sort();
         calls.into_iter().for_each(|call| self.cancel(call, Some("the client disconnected")));
-        self.change_session(key, |caller| caller.session = None);
+        self.change_session(key, Caller::is_not_opened);
         let Some(caller) = self.callers.remove(key) else { return };
         self.metrics.sharing.left(caller.counted());
+        self.shares.left(caller.bound.share().clone());
         caller.missed().iter().for_each(|server| self.server_mut(*server).audience_mut().is_late_for(key, false));
         // Errands on its behalf may serve others too: they go on, for nobody in particular.
         for errand in caller.errands().iter().copied() {

@@ -179,9 +179,26 @@ fn of_callers(mux: &Mux) -> Vec<String> {
             faults.push(format!("{key:?} has the errands {own:?}, known as {:?}", caller.errands()));
         }
     }
-    let (permits, wanted) = (mux.in_flight.count(), mux.calls.values().filter(|call| call.is_callers()).count());
+    let (permits, wanted) = (mux.shares.calls().0, mux.calls.values().filter(|call| call.is_callers()).count());
     if permits != wanted {
         faults.push(format!("{wanted} calls of callers are on their way, with {permits} permits"));
+    }
+    faults.extend(of_shares(mux));
+    faults
+}
+
+/// What is wrong about what callers share: places, held calls, and the account of bytes.
+fn of_shares(mux: &Mux) -> Vec<String> {
+    let (shares, mut faults) = (&mux.shares, Vec::new());
+    let (places, held) = (shares.places(), shares.held().taken());
+    let kept_for_held = mux.calls.values().filter(|call| matches!(call.from, Source::Held { .. })).count();
+    if (places, held) != (mux.callers.len(), kept_for_held) {
+        faults
+            .push(format!("{} callers have {places} places, and {kept_for_held} held calls {held}", mux.callers.len()));
+    }
+    let bound: usize = mux.callers.values().map(|caller| caller.bound.count()).sum();
+    if bound != shares.calls().0 {
+        faults.push(format!("callers count {bound} permits, and their shares {}", shares.calls().0));
     }
     faults
 }

@@ -2,13 +2,16 @@
 //! `mux::verdict` opens and closes the breakers.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::Mux;
 use super::request::Accepted;
+use super::servers::Server;
+use crate::caller::Caller;
 use crate::error::Error;
 use crate::guard::breaker::{Breaker, Refusal, State, Trial};
 use crate::guard::budget::Budget;
-use crate::guard::rate::{Bound, Limiter, Limits};
+use crate::guard::rate::{Bound, Limits};
 use crate::key::{CallKey, CallerKey, ServerId};
 use crate::wire::message::Message;
 use crate::{clock, config};
@@ -84,6 +87,34 @@ impl Gate {
     }
 }
 
+/// What is said to whoever comes too fast.
+fn too_fast(server: String, bound: Bound, retry: Duration) -> Error {
+    let bound = match bound {
+        Bound::Caller => "this client has had its share",
+        Bound::Server => "all clients together have had their share",
+        Bound::Tool => "this tool may not be called more often",
+    };
+    Error::RateLimited { server, bound, retry }
+}
+
+/// Lets a request of a caller through that mcpool answers itself if it does not come too fast. It costs servers nothing, so
+/// that it takes nothing of what calls may have.
+///
+/// # Errors
+/// It comes too fast.
+pub(super) fn pass_answer(caller: &Caller, servers: &[Server]) -> Result<(), Error> {
+    let shown = &caller.endpoint.servers;
+    let rated =
+        shown.iter().map(|id| &servers[id.0]).filter_map(|server| Some((server, server.gate.rates.per_caller?)));
+    // What is of several servers is limited as the one that has least.
+    let Some((server, rate)) = rated.min_by_key(|(_, rate)| std::cmp::Reverse(rate.per / rate.count.get())) else {
+        return Ok(());
+    };
+    let of = if shown.len() == 1 { Some(server.pool.id) } else { None };
+    let passes = caller.bound.share().answer(of, rate);
+    passes.map_err(|retry| too_fast(server.config.name.clone(), Bound::Caller, retry))
+}
+
 impl Mux {
     /// Lets a caller's request through to its server, unless it comes too fast.
     ///
@@ -100,18 +131,9 @@ impl Mux {
     pub(super) fn rate(&mut self, caller: CallerKey, server: ServerId, request: &Message) -> Result<(), Error> {
         let tells_apart = self.server(server).gate.rates.tell_tools_apart();
         let tool = if tells_apart { self.tool_of(caller, request) } else { None };
-        let Mux { callers, servers, .. } = self;
-        let server = &servers[server.0];
-        let own = server.gate.rates.per_caller.zip(callers.get_mut(caller));
-        let own = own.map(|(rate, caller)| caller.uses.rate(server.pool.id, || Limiter::new(rate)));
-        server.gate.rates.check(own, tool.as_deref()).map_err(|(bound, retry)| {
-            let bound = match bound {
-                Bound::Caller => "this connection has had its share",
-                Bound::Server => "all connections together have had their share",
-                Bound::Tool => "this tool may not be called more often",
-            };
-            Error::RateLimited { server: server.config.name.clone(), bound, retry }
-        })
+        let (Some(caller), server) = (self.callers.get(caller), self.server(server)) else { return Ok(()) };
+        let passes = caller.bound.share().call(server.pool.id, &server.gate.rates, tool.as_deref());
+        passes.map_err(|(bound, retry)| too_fast(server.config.name.clone(), bound, retry))
     }
 
     /// Lets a request wait for what decides about it, unless an open breaker would refuse it then. The request is not

@@ -13,6 +13,7 @@ use crate::pool::handshake::{Failure, SETTLE, Step};
 use crate::pool::instance::State;
 use crate::pool::pending::Taken;
 use crate::wire::frame::Line;
+use crate::wire::gauge::SHED;
 use crate::wire::id::{RawId, WireId, digits};
 use crate::wire::message::{Kind, Malformed, Message};
 use crate::wire::scan::Field;
@@ -21,6 +22,10 @@ use crate::wire::skim::Shape;
 impl Mux {
     /// Handles a line of an instance.
     pub(crate) fn heard(&mut self, at: InstanceRef, line: Line) {
+        if self.shares.memory().is_pressed() {
+            // What servers say is what it can come from.
+            self.alarm.at(clock::now() + SHED);
+        }
         let Some(instance) = self.instance_mut(at) else { return };
         if instance.state == State::Stopping {
             return self.metrics.dropped("stopping");

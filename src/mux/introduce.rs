@@ -11,7 +11,7 @@ use super::call::{Call, Place, Source};
 use super::errand::{Errand, Order};
 use super::offer::{Offer, declared, restrained};
 use super::request::Accepted;
-use crate::caller::Session;
+use crate::caller::{Caller, Session};
 use crate::catalogue::VariantKey;
 use crate::catalogue::list::ListKind;
 use crate::clock;
@@ -67,7 +67,13 @@ impl Mux {
     }
 
     /// Lets a request wait until servers have introduced themselves. Only then does mcpool know how to speak with them.
-    pub(crate) fn await_introductions(&mut self, accepted: Accepted, own: Profile, unknown: Vec<ServerId>) {
+    pub(crate) fn await_introductions(&mut self, mut accepted: Accepted, own: Profile, unknown: Vec<ServerId>) {
+        if let Err(error) = accepted.is_a_call() {
+            if accepted.request.method() == "initialize" {
+                self.change_session(accepted.caller, Caller::is_not_opened);
+            }
+            return accepted.refuse(&error);
+        }
         let Some(endpoint) = self.callers.get(accepted.caller).map(|caller| caller.endpoint.clone()) else { return };
         let config = self.server(unknown[0]).config.clone();
         let late_may_join = endpoint.prefix && !names_one(&accepted.request.method());
@@ -191,7 +197,7 @@ impl Mux {
     pub(crate) fn refuse_introduction(&mut self, key: CallKey, error: &Error) {
         let Some(call) = self.calls.get(key) else { return };
         if call.request.method() == "initialize" {
-            self.change_session(call.caller, |caller| caller.session = None);
+            self.change_session(call.caller, Caller::is_not_opened);
         }
         self.todo.fail(key, error.clone());
     }

@@ -38,7 +38,7 @@ const PAGED: Duration = Duration::from_secs(3600);
 
 impl Mux {
     /// A caller wants a list.
-    pub(crate) fn list(&mut self, accepted: Accepted, own: Profile, kind: ListKind) {
+    pub(crate) fn list(&mut self, mut accepted: Accepted, own: Profile, kind: ListKind) {
         let Some(caller) = self.callers.get(accepted.caller) else { return };
         let endpoint = caller.endpoint.clone();
         let (strange, missed): (Vec<ServerId>, Vec<ServerId>) = endpoint
@@ -76,6 +76,11 @@ impl Mux {
         if endpoint.prefix && kind == ListKind::Resources {
             self.learn_templates(caller, &endpoint.servers, &own, &capabilities);
         }
+        if !missing.is_empty()
+            && let Err(error) = accepted.is_a_call()
+        {
+            return accepted.refuse(&error);
+        }
         let key = self.submit(accepted.call(first, own));
         if missing.is_empty() {
             return self.answer_list(key, kind);
@@ -101,7 +106,10 @@ impl Mux {
     }
 
     /// Lets a request for a list wait until its caller has told its roots.
-    fn await_roots(&mut self, accepted: Accepted, own: Profile, server: ServerId) {
+    fn await_roots(&mut self, mut accepted: Accepted, own: Profile, server: ServerId) {
+        if let Err(error) = accepted.is_a_call() {
+            return accepted.refuse(&error);
+        }
         let (caller, config) = (accepted.caller, self.server(server).config.clone());
         let key = self.submit(accepted.call(server, own));
         let wait = config.timeout.start + config.queue.timeout + config.timeout.call;

@@ -18,6 +18,7 @@ impl Mux {
             callers: endpoints.map(|name| (name.clone(), crowd.of(name))).collect(),
             held: self.held.count(),
             buffered: self.metrics.bytes.to_callers.waiting(),
+            kept: [self.shares.memory().used(), self.shares.memory().limit()],
             draining: self.is_draining(),
             servers: self.measure_servers(),
         }

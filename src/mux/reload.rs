@@ -106,7 +106,7 @@ impl Mux {
     fn change_limits(&mut self, limits: &config::Limits) {
         (self.starter.message, self.starter.line, self.starter.backlog) = (limits.message, limits.line, limits.backlog);
         self.servers.iter_mut().for_each(|server| server.pool.start_with(self.starter.clone()));
-        self.in_flight.allow(limits.in_flight_total);
+        self.shares.allow(limits);
     }
 
     /// Adds, adjusts and retires servers. Returns those that were retired.
@@ -151,9 +151,7 @@ impl Mux {
         let old = std::mem::replace(&mut server.config, config.clone());
         server.gate.adjust(&old, &config);
         if old.rate_limit != config.rate_limit {
-            for caller in self.callers.values_mut() {
-                caller.uses.forget_rate(id);
-            }
+            self.shares.forget_rates(id);
         }
         let (was, pin) = (old.pin, config.pin);
         self.server_mut(id).pool.adjust(config);
@@ -173,7 +171,7 @@ impl Mux {
                 continue;
             };
             let (access, rule) = endpoint.access_of(&caller.identity);
-            caller.bound.allow_own(self.most_in_flight(&endpoint, rule));
+            caller.bound.allow(self.most_in_flight(&endpoint, rule));
             if is_told_too_much(caller, &access) {
                 // What servers were told about it cannot be taken back.
                 self.part_from(key, until);

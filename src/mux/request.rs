@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Mux;
 use super::call::{Call, Place, Source, Then};
-use super::gate::Trials;
+use super::gate::{Trials, pass_answer};
 use super::listed::Listed;
 use super::offer::{declared, restrained};
 use super::own_roots::is_owed;
@@ -23,7 +23,7 @@ use crate::era::level::Level;
 use crate::era::modern;
 use crate::era::profile::Profile;
 use crate::error::Error;
-use crate::guard::inflight::{Full, Permit};
+use crate::guard::inflight::Permit;
 use crate::key::{CallKey, CallerKey, ServerId};
 use crate::metrics::Account;
 use crate::reply::{Batch, Reply};
@@ -61,6 +61,14 @@ impl Accepted {
     /// Notes that these lists are fetched again to decide about the request.
     pub(super) fn look_up(&mut self, scope: Scope) {
         self.permit.looked_up = Some(scope);
+    }
+
+    /// Counts it as a call, if it does not yet: what mcpool would have answered at once has to wait for a server.
+    ///
+    /// # Errors
+    /// As many calls are in flight as may be.
+    pub(super) fn is_a_call(&mut self) -> Result<(), Error> {
+        Ok(self.permit.claim()?)
     }
 
     /// Returns the id that its caller gave it.
@@ -163,10 +171,10 @@ impl Mux {
         if caller.in_flight.contains_key(reply.id()) {
             return reply.refuse(&Error::InvalidRequest("a request with this id is in flight already".into()));
         }
-        let permit = match caller.bound.admit() {
+        let (bytes, here) = (request.line().len(), is_answered_here(&request));
+        let permit = match if here { caller.bound.pass(bytes) } else { caller.bound.admit(bytes) } {
             Ok(permit) => permit,
-            Err(Full::Own(limit)) => return reply.refuse(&Error::CallerOverloaded { limit }),
-            Err(Full::All(limit)) => return reply.refuse(&Error::Overloaded { limit }),
+            Err(full) => return reply.refuse(&full.into()),
         };
         let untold = self.metrics.audit.get().zip(caller.who.as_ref()).is_some_and(|(trail, who)| trail.refuses(who));
         let mut accepted = Accepted { caller: key, request, reply, permit, repeated: None };
@@ -186,10 +194,16 @@ impl Mux {
     }
 
     /// Answers an admitted request here, or sends it on its way.
-    pub(crate) fn begin(&mut self, accepted: Accepted) {
+    pub(crate) fn begin(&mut self, mut accepted: Accepted) {
         let Some(caller) = self.callers.get(accepted.caller) else { return };
         let judged = access::judge(&caller.access, &accepted.request);
         if let Err(error) = judged.and_then(|()| access::judge_answers(&caller.access, &accepted.request)) {
+            return accepted.refuse(&error);
+        }
+        if !accepted.permit.is_call()
+            && accepted.is_to_be_rated()
+            && let Err(error) = pass_answer(caller, &self.servers)
+        {
             return accepted.refuse(&error);
         }
         if modern::is_modern(&accepted.request) {
@@ -399,6 +413,16 @@ fn audited(trail: &Rc<Trail>, who: (&Rc<Who>, u64), request: &Message) -> audit:
         _ => (None, request.raw(Field::Params)),
     };
     trail.request(who, &method, target.as_deref(), arguments)
+}
+
+/// Returns whether mcpool answers a request itself, mostly at once. A method of the other era goes to the server as a call.
+fn is_answered_here(request: &Message) -> bool {
+    match &*request.method() {
+        "tools/call" => false,
+        "initialize" | "ping" => !modern::is_modern(request),
+        "server/discover" => modern::is_modern(request),
+        method => ListKind::of_method(method).is_some(),
+    }
 }
 
 /// Returns whether a request opens a session or lists, so that it is answered even while calls are refused.

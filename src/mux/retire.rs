@@ -10,6 +10,7 @@ use super::errand::Errand;
 use super::gate::Trials;
 use super::introduce::names_one;
 use super::servers::Standing;
+use crate::caller::Caller;
 use crate::clock;
 use crate::error::Error;
 use crate::key::{CallKey, CallerKey, InstanceRef, ServerId};
@@ -121,7 +122,7 @@ impl Mux {
                 None if call.is_worded() => self.todo.place(key),
                 None => {
                     if call.request.method() == "initialize" {
-                        self.change_session(caller, |caller| caller.session = None);
+                        self.change_session(caller, Caller::is_not_opened);
                     }
                     self.todo.begin(key);
                 }

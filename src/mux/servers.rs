@@ -187,6 +187,7 @@ impl Mux {
             caller.uses.forget(id);
             caller.misses_no_more(id);
         }
+        self.shares.forget_rates(id);
         let server = self.server_mut(id);
         server.standing = Standing::Vacant;
         server.catalogue.forget();

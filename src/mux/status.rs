@@ -15,6 +15,7 @@ use crate::catalogue::Variant;
 use crate::catalogue::legible::Told;
 use crate::clock;
 use crate::guard::breaker::Breaker;
+use crate::guard::share::Shares;
 use crate::key::ServerId;
 use crate::pool::instance::Instance;
 use crate::pool::mishap::Mishap;
@@ -28,6 +29,9 @@ struct Seen<'a> {
     crowd: Crowd<'a>,
     hosts: Hosts<'a>,
 }
+
+/// How many of those are shown who have most.
+const LARGEST: usize = 10;
 
 /// How many odd items of a server are shown.
 const ODD_ITEMS: usize = 20;
@@ -73,6 +77,7 @@ impl Mux {
             "callers_left_out": self.callers.len().saturating_sub(crowd::TOLD),
             "calls": self.calls.len(),
             "held": self.held.count(),
+            "shares": shares_status(&self.shares),
             "servers": servers,
             "disabled": self.config.disabled.iter().map(|server| &server.name).collect::<Vec<_>>(),
             "counters": {
@@ -175,6 +180,23 @@ impl Mux {
             "instances": instances,
         })
     }
+}
+
+/// Returns what all clients share, how much of it is taken, and who has most.
+fn shares_status(shares: &Shares) -> Value {
+    let of = |(taken, limit): (usize, usize)| json!({ "taken": taken, "limit": limit });
+    let (held, memory) = (shares.held(), shares.memory());
+    let largest = shares.largest(LARGEST).into_iter().map(|had| {
+        let (uid, pid) = (had.principal.user(), had.principal.process());
+        json!({ "uid": uid, "pid": pid, "in_flight": had.calls, "held": had.held, "bytes": had.bytes })
+    });
+    json!({
+        "users": shares.users(),
+        "in_flight": of(shares.calls()),
+        "held": of((held.taken(), held.limit())),
+        "memory_bytes": of((memory.used(), memory.limit())),
+        "largest": largest.collect::<Vec<_>>(),
+    })
 }
 
 /// Returns a time as people and programs read it.

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::key::{CallKey, InstanceRef, ServerId};
 use crate::pool::handshake::{SETTLE, Stage};
 use crate::pool::instance::State;
+use crate::wire::gauge::{SHED, SMALL};
 
 /// The earliest of what is to come.
 #[derive(Default)]
@@ -25,10 +26,34 @@ impl Next {
     }
 }
 
+/// Returns the largest call of whoever keeps most, if more is kept than ever should be.
+fn too_heavy(mux: &Mux) -> Option<(CallKey, Error)> {
+    if !mux.shares.memory().is_pressed() {
+        return None;
+    }
+    let (principal, bytes) = mux.shares.heaviest().filter(|(_, bytes)| *bytes > SMALL)?;
+    let callers = mux.callers.values().filter(|caller| caller.principal == principal);
+    let calls = callers.flat_map(|caller| caller.in_flight.values().copied());
+    let weighed = calls.filter_map(|key| Some((mux.calls.get(key)?.request.line().len(), key)));
+    let (_, largest) = weighed.max()?;
+    tracing::warn!(
+        bytes,
+        uid = principal.user(),
+        pid = principal.process(),
+        "memory runs out: the largest call of the client that keeps most is ended (see `limits.memory`)"
+    );
+    Some((largest, Error::MemoryFull { bytes }))
+}
+
 impl Mux {
     /// Does what is due, and returns when to look again.
     pub(crate) fn sweep(&mut self, now: Instant) -> Option<Instant> {
         let mut next = Next::default();
+        if let Some((key, error)) = too_heavy(self) {
+            self.give_up(key, error);
+            // One each time: the others are let in meanwhile.
+            next.at(Some(now + SHED));
+        }
         next.at(self.sweep_roots(now));
         next.at(self.sweep_gathering(now));
         next.at(self.sweep_leaving(now));

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::flow::Flow;
+use super::gauge::Gauge;
 use super::splice::{Piece, Splice};
 use state::{End, State};
 pub use topic::{Speaker, Topic};
@@ -69,6 +70,13 @@ impl Outbox {
         }))
     }
 
+    /// What waits to be written is kept for the holder of this gauge, from now on.
+    pub fn weighs_on(&self, gauge: &Gauge) {
+        let mut state = self.0.state.borrow_mut();
+        let bytes = state.bytes;
+        state.weight = Some(gauge.weigh(bytes));
+    }
+
     /// Says a received line with its replacements, which must be said.
     pub fn splice(&self, splice: &Splice) {
         self.say(|state| put(state, splice));
@@ -94,9 +102,11 @@ impl Outbox {
     /// Says a line that asks the peer something, if it takes no room from the answers for which the peer waits; whether
     /// it did not.
     pub fn ask(&self, splice: &Splice) -> bool {
-        let size = splice.size();
-        let fits = self.waiting() == 0 || self.fits(self.0.state.borrow().limit / 2 + size);
-        fits && self.answer(splice)
+        let spares = {
+            let state = self.0.state.borrow();
+            state.end != End::Open || state.spares(state.limit / 2 + splice.size())
+        };
+        spares && self.answer(splice)
     }
 
     /// Says what may be lost. If its speaker has taken its share of the room, it is kept or dropped, and what is lost by that
@@ -216,6 +226,7 @@ impl Outbox {
         state.copy(b"\n");
         state.lines += 1;
         self.0.flow.iter().for_each(|flow| flow.came(state.bytes - before));
+        state.weigh();
         if state.is_too_full() {
             state.end = End::Overflown;
             self.0.pressed.notify_one();

@@ -27,7 +27,8 @@ async fn limited(place: &Place, limit: u32) -> crate::daemon::Daemon {
 
 pub fn connected(path: &Path) -> UnixStream {
     let stream = UnixStream::connect(path).expect("a socket");
-    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+    // Of a crowd that says nothing each one's turn to be refused takes a moment.
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
     stream
 }
 
@@ -51,7 +52,10 @@ async fn a_crowd_keeps_neither_the_owner_nor_instances_out_and_each_of_it_is_tol
 
     let status = place.status().await;
     let descriptors = &status["descriptors"];
-    assert_eq!((&descriptors["limit"], &descriptors["callers"]), (&json!(64), &descriptors["room"]), "{descriptors}");
+    // The last tenth is for others than the crowd.
+    let room = descriptors["room"].as_u64().expect("a number");
+    let taken = (descriptors["limit"].as_u64(), descriptors["callers"].as_u64());
+    assert_eq!(taken, (Some(64), Some(room - room / 10)), "{descriptors}");
     assert!(status["counters"]["callers_refused"].as_u64() > Some(100), "{}", status["counters"]);
     // There is room to start the server, which nobody had called yet.
     assert_eq!(before.family().await.len(), 1);

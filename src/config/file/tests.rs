@@ -93,6 +93,7 @@ fn wrong_values() {
     says("limits: {outgoing: 1MiB}", "`outgoing` is smaller than `max_message`", "1:20");
     says("limits: {in_flight: 20, held: 16}", "`held` is smaller than `in_flight`", "1:31");
     says("limits: {held_total: 256}", "`held_total` is smaller than `held`", "1:22");
+    says("limits: {memory: 16MiB}", "`memory` is smaller than two of the largest messages", "1:18");
     assert_eq!(mistakes("limits: {in_flight: 100000}"), "", "`held` follows");
     for wrong in ["a=b=c", "loud", "info,loud", ",", "mcpool=loud"] {
         says(&format!("log: {{level: \"{wrong}\"}}"), "expected a filter", "1:14");

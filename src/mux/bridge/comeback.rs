@@ -45,7 +45,8 @@ impl Mux {
     /// Gives a held call to the request that came back for it.
     fn resume(&mut self, key: CallKey, accepted: Accepted, answers: &[(String, String)]) {
         let Some(call) = self.calls.get_mut(key) else { return };
-        let Source::Held { serial, since } = call.from else { return };
+        let Source::Held { serial, since, .. } = &call.from else { return };
+        let (serial, since) = (*serial, *since);
         self.held.remove(serial);
         let (server, caller) = (call.server, call.caller);
         let level = accepted.level();

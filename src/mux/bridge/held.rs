@@ -75,12 +75,16 @@ impl Mux {
             let error = Error::Unanswered { what: what.into(), why: SILENT.into() };
             return self.cannot_hold(key, SILENT, error);
         }
-        let of_caller = self.held_for(caller).len();
-        if of_caller >= limits.held || self.held.count() >= limits.held_total {
-            let limit = if of_caller >= limits.held { limits.held } else { limits.held_total };
-            let why = "too many calls wait for their clients to come back (see `limits.held`)";
-            return self.cannot_hold(key, why, Error::CallerOverloaded { limit });
-        }
+        let bytes = call.request.line().len();
+        let Some(bound) = self.callers.get(caller).map(|caller| caller.bound.clone()) else { return };
+        let kept = match bound.leave(self.shares.held(), limits.held, bytes) {
+            Ok(kept) => kept,
+            Err(full) => {
+                let why =
+                    "too many calls wait for their clients to come back (see `limits.held` and `limits.held_total`)";
+                return self.cannot_hold(key, why, full.into());
+            }
+        };
         let Some(requests) = self.input_requests(key) else { return };
         let now = clock::now();
         let until = now + self.server(server).config.timeout.ask;
@@ -96,7 +100,9 @@ impl Mux {
         self.alarm.at(until);
         let serial = self.held.keep(key);
         let state = self.tokens.give(Purpose::Held, serial, (caller, request), "", until);
-        if let Source::Caller(reply, _permit) = std::mem::replace(&mut call.from, Source::Held { serial, since: now }) {
+        if let Source::Caller(reply, _permit) =
+            std::mem::replace(&mut call.from, Source::Held { serial, since: now, kept })
+        {
             if let Some(caller) = self.callers.get_mut(caller) {
                 caller.in_flight.remove(reply.id());
             }

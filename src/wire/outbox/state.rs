@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::news::News;
 use super::topic::{Speaker, Topic};
+use crate::wire::gauge::{SHORT, Weight};
 use crate::wire::splice::Splice;
 
 /// How many segments go into one write.
@@ -34,6 +35,8 @@ pub struct State {
     /// Nothing was read for a moment, though something waited.
     pub stuck: bool,
     pub end: End,
+    /// The same bytes in the account of whoever they are kept for.
+    pub weight: Option<Weight>,
     /// Of a peer that is behind.
     news: Option<Box<News>>,
 }
@@ -69,6 +72,7 @@ impl State {
             aside: 0,
             stuck: false,
             end: End::Open,
+            weight: None,
             news: None,
         }
     }
@@ -78,8 +82,20 @@ impl State {
         self.bytes + self.aside
     }
 
+    /// Keeps the account in step with what waits.
+    pub fn weigh(&mut self) {
+        let bytes = self.bytes;
+        self.weight.iter_mut().for_each(|weight| weight.becomes(bytes));
+    }
+
     /// Whether a line of so many bytes may wait, too.
     pub fn fits(&self, bytes: usize) -> bool {
+        let has_room = || self.weight.as_ref().is_none_or(|weight| weight.of().has_room(bytes));
+        self.spares(bytes) && (self.waiting().max(bytes) <= SHORT || has_room())
+    }
+
+    /// Whether this peer may have a line of so many bytes wait, whatever is kept for others. However long it is, one may.
+    pub fn spares(&self, bytes: usize) -> bool {
         self.waiting() == 0 || self.waiting() + bytes < self.limit
     }
 
@@ -123,6 +139,7 @@ impl State {
     /// So many bytes were written.
     pub fn wrote(&mut self, bytes: usize) {
         self.bytes -= bytes;
+        self.weigh();
         self.stuck = false;
         let written = self.said - self.bytes as u64;
         if let Some(news) = &mut self.news {
@@ -146,6 +163,7 @@ impl State {
             self.said += line.len() as u64 + 1;
             self.lines += 1;
         }
+        self.weigh();
         self.bytes - before
     }
 

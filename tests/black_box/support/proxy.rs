@@ -104,13 +104,23 @@ pub struct Client<'a> {
     modern: bool,
     meta: Value,
     uid: u32,
+    pid: Option<i32>,
 }
 
 impl Proxy {
     /// A caller that opens with `initialize`.
     pub fn legacy(&self, revision: &str) -> Client<'_> {
         let (capabilities, meta) = (json!({}), json!({}));
-        Client { proxy: self, revision: revision.to_owned(), capabilities, roots: None, modern: false, meta, uid: USER }
+        Client {
+            proxy: self,
+            revision: revision.to_owned(),
+            capabilities,
+            roots: None,
+            modern: false,
+            meta,
+            uid: USER,
+            pid: None,
+        }
     }
 
     /// A caller whose every request says its version.
@@ -130,10 +140,10 @@ impl Proxy {
 
     /// The stream of a connection, on which nobody reads.
     pub fn stream(&self, endpoint: &str) -> tokio::io::DuplexStream {
-        self.stream_of(USER, endpoint)
+        self.stream_of(USER, None, endpoint)
     }
 
-    fn stream_of(&self, uid: u32, endpoint: &str) -> tokio::io::DuplexStream {
+    fn stream_of(&self, uid: u32, pid: Option<i32>, endpoint: &str) -> tokio::io::DuplexStream {
         let (theirs, ours) = duplex(1 << 16);
         let mux = self.mux.clone();
         let config = mux.with(|mux| mux.config.clone());
@@ -142,7 +152,7 @@ impl Proxy {
         let (reader, writer) = tokio::io::split(ours);
         let link = self.workshop.wire.link(End::Caller, "a caller".to_owned());
         let (reader, writer) = (Tap::on(reader, &link), Tap::on(writer, &link));
-        let peer = Peer { uid, pid: None };
+        let peer = Peer { uid, pid };
         let lingers = self.lingers.clone();
         spawn_local(connection::serve(mux, endpoint, peer, reader, writer, move |_| !lingers.get()));
         theirs
@@ -253,6 +263,12 @@ impl Client<'_> {
         self
     }
 
+    /// Of a process that the kernel tells: all its connections are one principal.
+    pub fn of_process(mut self, pid: i32) -> Self {
+        self.pid = Some(pid);
+        self
+    }
+
     /// With roots, which it tells whenever it is asked.
     pub fn with_roots(mut self, uris: &[&str]) -> Self {
         let roots = uris.iter().map(|uri| json!({ "uri": uri })).collect();
@@ -264,6 +280,12 @@ impl Client<'_> {
     pub fn logging(mut self, level: &str) -> Self {
         self.meta["io.modelcontextprotocol/logLevel"] = json!(level);
         self
+    }
+
+    /// Connects, and is not taken in.
+    pub async fn turned_away(self, endpoint: &str) {
+        let stream = self.proxy.stream_of(self.uid, self.pid, endpoint);
+        Caller::on(stream, None, None).closed().await;
     }
 
     /// Connects, and opens the session if its era has one.
@@ -279,7 +301,7 @@ impl Client<'_> {
 
     /// Connects; what `initialize` was answered with. `initialized` is left to the test.
     pub async fn open(self, endpoint: &str) -> (Caller, Option<Answer>) {
-        let stream = self.proxy.stream_of(self.uid, endpoint);
+        let stream = self.proxy.stream_of(self.uid, self.pid, endpoint);
         if self.modern {
             let mut meta = json!({
                 "io.modelcontextprotocol/protocolVersion": self.revision,

@@ -195,7 +195,9 @@ fn connect(
         let (reader, writer) = tokio::io::split(near);
         let since = OnceCell::new();
         let left = |_: &_| !stays.get() && since.get_or_init(Instant::now).elapsed() >= linger;
-        connection::serve(mux, endpoint, Peer::default(), reader, writer, left).await;
+        // Some are connections of one process.
+        let peer = Peer { pid: Some(1 + no as i32 % 3), ..Peer::default() };
+        connection::serve(mux, endpoint, peer, reader, writer, left).await;
     });
     (caller, reader, session)
 }
@@ -269,6 +271,9 @@ fn left(status: &Value) -> Option<&'static str> {
         ("waiting calls", servers().any(|server| some(&server["queue"]))),
         ("calls of instances", instances().any(|instance| some(&instance["in_flight"]))),
         ("asks", instances().any(|instance| some(&instance["asks"]))),
+        ("places of calls", some(&status["shares"]["in_flight"]["taken"])),
+        ("places of held calls", some(&status["shares"]["held"]["taken"])),
+        ("bytes", some(&status["shares"]["memory_bytes"]["taken"])),
         ("subscriptions", instances().any(|instance| some(&instance["subscriptions"]))),
     ];
     what.into_iter().find(|(_, there)| *there).map(|(what, _)| what)

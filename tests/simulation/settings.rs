@@ -16,7 +16,8 @@ use super::world::World;
 
 /// A configuration by chance: small limits, so that they are reached.
 pub fn config(world: &World, rng: &mut Rng) -> Config {
-    let limits = Limits {
+    let mut limits = Limits {
+        memory: Some(1 << 30),
         held: [1, 2, 16][rng.usize(..3)],
         held_total: [2, 256][rng.usize(..2)],
         rounds: [1, 3, 32][rng.usize(..3)],
@@ -26,6 +27,10 @@ pub fn config(world: &World, rng: &mut Rng) -> Config {
         in_flight_total: [8, 65_536, 65_536][rng.usize(..3)],
         ..Limits::default()
     };
+    if limits.message < 1 << 20 {
+        // What a few callers of one process may have in flight together.
+        limits.memory = Some(384 << 10);
+    }
     let server = |(which, habits): (usize, &Habits)| {
         let mut server = Server::new(format!("s{which}"), "model");
         server.era = match (habits.legacy, habits.modern, rng.bool()) {

@@ -174,6 +174,11 @@ impl World {
         self.config.borrow().clone().expect("a configured world")
     }
 
+    /// How much later than it was written a line may be read, since memory is short.
+    pub fn reads_late(&self) -> Duration {
+        if self.config().limits.memory() < 1 << 20 { Duration::from_secs(2) } else { Duration::ZERO }
+    }
+
     /// From now on nothing goes wrong.
     pub fn calm_down(&self) {
         self.note("world", "calms down");

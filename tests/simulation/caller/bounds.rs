@@ -6,7 +6,7 @@ use mcpool::config::Server;
 use mcpool::wire::message::{Message, member};
 use mcpool::wire::scan::Field;
 
-use super::refused::reason;
+use super::refused::{is_too_much, reason};
 use super::{Caller, Hope, Request, What};
 use crate::simulation::truth::Truth;
 
@@ -73,9 +73,7 @@ impl Caller {
             || request.cancelled.is_some()
             || request.hope != Hope::Fresh;
         // On a common endpoint it may not be known yet who has it.
-        let unknown = code == "-32601"
-            || reason(answer) == "\"caller_overloaded\""
-            || self.prefix && matches!(code, "-32602" | "-32002");
+        let unknown = code == "-32601" || is_too_much(answer) || self.prefix && matches!(code, "-32602" | "-32002");
         let removed = reason(answer) == "\"draining\"" && self.world.removed.borrow().contains_key(&server);
         if self.world.servers[server].is_sound() && !excused && !unknown && !removed {
             self.world.fault(format!("{} was refused {cause} by a sound server: {line}", self.name()));

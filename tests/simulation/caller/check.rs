@@ -6,7 +6,7 @@ use mcpool::wire::message::{Message, elements, member};
 use mcpool::wire::scan::Field;
 
 use super::kind::Kind;
-use super::refused::reason;
+use super::refused::{is_too_much, reason};
 use super::{Caller, Hope, Request, What};
 use crate::simulation::across;
 use crate::simulation::truth::Truth;
@@ -68,7 +68,7 @@ impl Caller {
             return self.check_vain(request, cause, answer, line);
         }
         // A return that was one call too many leaves its state as good as it was.
-        if request.hope == Hope::Spoilt && reason(answer) == "\"caller_overloaded\"" {
+        if request.hope == Hope::Spoilt && is_too_much(answer) {
             return;
         }
         if request.hope == Hope::Spoilt {
@@ -112,8 +112,8 @@ impl Caller {
         let silent = self.is_unanswered(request, cause, answer, line);
         let undeclared = silent || modern && said.as_ref().is_some_and(|said| said.contains("-32042"));
         // One call too many, or too late, may be the one that comes back for what is answered.
-        let refusals = ["\"caller_overloaded\"", "\"draining\""];
-        let too_many = request.hope != Hope::Fresh && refusals.contains(&reason(answer));
+        let refused = is_too_much(answer) || reason(answer) == "\"draining\"";
+        let too_many = request.hope != Hope::Fresh && refused;
         match said {
             Some(said) if !too_many && (line.contains("\"cause\"") || late) && !undeclared => {
                 self.world.fault(format!("{} got for {cause}\n  {line}\nand not\n  {said}", self.name()));
@@ -144,6 +144,7 @@ impl Caller {
                     "\"rate_limited\"",
                     "\"breaker_open\"",
                     "\"caller_overloaded\"",
+                    "\"memory_full\"",
                     "\"draining\"",
                     "\"queue_timeout\"",
                 ];

@@ -58,7 +58,10 @@ impl Caller {
                 self.name()
             ));
         }
-        if request.cancelled.is_some_and(|since| since < self.world.now()) && !in_batch && !self.gone.get() {
+        if request.cancelled.is_some_and(|since| since + self.world.reads_late() < self.world.now())
+            && !in_batch
+            && !self.gone.get()
+        {
             self.world.fault(format!("{} got an answer to what it had cancelled: {line}", self.name()));
         }
         let batch = request.batch;
@@ -185,11 +188,9 @@ impl Caller {
 
     /// Whether a stream is open, acknowledged and wide enough; one that was cancelled just now counts.
     fn listens(&self, id: &str, wanted: &str) -> bool {
-        let cancelled = self
-            .pending
-            .borrow()
-            .get(id)
-            .is_none_or(|request| request.cancelled.is_some_and(|since| since < self.world.now()));
+        let cancelled = self.pending.borrow().get(id).is_none_or(|request| {
+            request.cancelled.is_some_and(|since| since + self.world.reads_late() < self.world.now())
+        });
         let streams = self.streams.borrow();
         !cancelled && streams.get(id).is_some_and(|stream| stream.acknowledged && stream.wanted.contains(wanted))
     }

@@ -69,6 +69,11 @@ fn mcpool(answer: &Message) -> Option<&str> {
     member(member(answer.raw(Field::Error)?, "data")?, "mcpool")
 }
 
+/// Returns whether a request was refused because its caller, or all callers, have too much already.
+pub(super) fn is_too_much(answer: &Message) -> bool {
+    matches!(reason(answer), "\"caller_overloaded\"" | "\"memory_full\"")
+}
+
 /// Why mcpool refused a request; empty if it did not.
 pub(super) fn reason(answer: &Message) -> &str {
     mcpool(answer).and_then(|data| member(data, "reason")).unwrap_or_default()

@@ -8,14 +8,14 @@ use super::source::{Source, word};
 /// What is measured, and the most that it may be.
 pub const CEILINGS: [(&str, usize); 9] = [
     ("fields of `Mux`", 23),
-    ("methods of `Mux`", 410),
+    ("methods of `Mux`", 461),
     ("files of `impl Mux`", 56),
     ("`impl Mux` outside `src/mux`", 0),
-    ("methods of `Mux` in the largest ring of calls", 2),
-    ("files of `src/mux` in its largest circle of imports", 26),
+    ("methods of `Mux` in the largest ring of calls", 0),
+    ("files of `src/mux` in its largest circle of imports", 25),
     ("files of `src` in circles of imports", 89),
     ("open fields of `Call`, `Caller`, `Server`, `Instance`", 84),
-    ("writes to them outside their folders", 105),
+    ("writes to them outside their folders", 102),
 ];
 
 /// The parts whose fields are theirs alone.

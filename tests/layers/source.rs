@@ -153,7 +153,12 @@ fn is_impl(line: &str, of: &str) -> bool {
 fn method(line: &str) -> Option<String> {
     let line = line.strip_prefix("    ").filter(|line| !line.starts_with(' '))?;
     let (before, rest) = line.split_once("fn ")?;
-    let plain = |word: &str| word.starts_with("pub") || matches!(word, "const" | "async");
+    // For all, for a few (`pub(in crate::mux)`), or for itself.
+    let before = match before.strip_prefix("pub(") {
+        Some(few) => few.split_once(')')?.1,
+        None => before.strip_prefix("pub ").unwrap_or(before),
+    };
+    let plain = |word: &str| matches!(word, "const" | "async");
     before.split_whitespace().all(plain).then(|| word(rest))
 }
 

@@ -18,7 +18,7 @@ const SLACK: Duration = Duration::from_secs(2);
 impl Caller {
     /// The connection was closed because the daemon ends: everything was answered before that.
     pub(super) fn check_end(&self, end: Duration) {
-        let left = |request: &&Request| request.waits() && request.since < end;
+        let left = |request: &&Request| request.waits() && request.since + self.world.reads_late() < end;
         if let Some(request) = self.pending.borrow().values().find(left) {
             self.world.fault(format!("{} was left without an answer since {:?}", self.name(), request.since));
         }

@@ -62,7 +62,7 @@ impl Caller {
 
     /// It was asked something: not since its input has ended.
     pub(super) fn check_may_be_asked(&self, line: &str) {
-        if self.silent_since().is_some_and(|since| self.world.now() > since) {
+        if self.silent_since().is_some_and(|since| self.world.now() > since + self.world.reads_late()) {
             self.world.fault(format!("{} was asked though its input has ended: {line}", self.name()));
         }
     }

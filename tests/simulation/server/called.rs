@@ -87,7 +87,7 @@ impl Server {
             self.world.count("calls that were sent again");
             (truth.progress, truth.answer, truth.ended, truth.oversized) = ((0, 0), None, None, None);
         }
-        if truth.abandoned.is_some_and(|since| since < self.world.now()) {
+        if truth.abandoned.is_some_and(|since| since + self.world.reads_late() < self.world.now()) {
             return Some(format!("{cause} reached {} though it was given up", self.name()));
         }
         if !same {

@@ -16,6 +16,7 @@ pub mod names;
 pub mod pins;
 mod record;
 pub mod rendered;
+mod room;
 pub mod seen;
 mod shelf;
 mod templates;
@@ -36,6 +37,7 @@ use crate::era::Era;
 use crate::era::digest::Digest;
 use crate::era::profile::Profile;
 use crate::key::CallerKey;
+use crate::principal::Principal;
 use contents::Contents;
 pub use key::{Scope, VariantKey};
 use list::{List, ListKind};
@@ -44,7 +46,7 @@ use seen::Seen;
 use shelf::Shelf;
 pub use variant::Variant;
 
-/// How many variants of a server are remembered; the one used longest ago goes first.
+/// How many variants of a server are remembered; `room` says which goes first.
 const VARIANTS: usize = 64;
 /// How many of them are kept on disk.
 const KEPT: usize = 16;
@@ -285,11 +287,22 @@ impl Catalogue {
         match variants.iter().position(|variant| variant.key == *key) {
             Some(place) => variants[..=place].rotate_right(1),
             None => {
-                variants.truncate(VARIANTS - 1);
+                if variants.len() >= VARIANTS
+                    && let Some(place) = room::forgotten(variants.iter().map(Variant::behalf))
+                {
+                    variants.remove(place);
+                }
                 variants.insert(0, Variant::new(key.clone()));
             }
         }
         &mut variants[0]
+    }
+
+    /// The same, which a caller needs.
+    pub fn variant_for(&mut self, who: Principal, key: &VariantKey) -> &mut Variant {
+        let variant = self.variant_mut(key);
+        variant.is_needed_by(who);
+        variant
     }
 
     /// Every variant that is known.

@@ -7,8 +7,9 @@ pub mod budget;
 pub mod circuit;
 pub mod evidence;
 pub mod inflight;
-pub mod principal;
 pub mod rate;
 pub mod rates;
 pub mod share;
 pub mod total;
+
+pub use crate::principal;

@@ -36,6 +36,7 @@ pub mod metrics;
 pub mod mux;
 pub mod plural;
 pub mod pool;
+pub mod principal;
 pub mod reply;
 pub mod server;
 pub mod tasks;

@@ -18,6 +18,7 @@ use layers::source::Source;
 /// The modules at the root of the crate, each allowed to use those before it.
 const LAYERS: &[&str] = &[
     "key",
+    "principal",
     "clock",
     "alarm",
     "text",

@@ -1,7 +1,7 @@
 //! Kept by the catalogue for each kind of client (`catalogue::key`): how a server introduced itself to it, and its
 //! lists.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,7 +11,9 @@ use super::contents::Contents;
 use super::key::VariantKey;
 use super::list::{List, ListKind};
 use super::record::{Raw, VariantRecord};
+use super::room::Behalf;
 use crate::era::legacy;
+use crate::principal::Principal;
 
 /// What a server offers to clients of one kind: servers tell clients of different capabilities different things.
 pub struct Variant {
@@ -31,6 +33,8 @@ pub struct Variant {
     generation: u64,
     /// The lists that callers were answered with last, and whether they were told since that those have changed.
     answered: RefCell<Vec<(ListKind, Rc<Contents>, bool)>>,
+    /// For whom it is remembered.
+    behalf: Cell<Behalf>,
 }
 
 impl Variant {
@@ -45,6 +49,7 @@ impl Variant {
             announced: Vec::new(),
             generation: 0,
             answered: RefCell::default(),
+            behalf: Cell::default(),
         }
     }
 
@@ -83,8 +88,19 @@ impl Variant {
         self.answered.get_mut().clear();
     }
 
-    /// Notes which list callers were answered with.
-    pub fn note_answered(&self, kind: ListKind, contents: &Rc<Contents>) {
+    /// For whom it is remembered.
+    pub(super) fn behalf(&self) -> Behalf {
+        self.behalf.get()
+    }
+
+    /// Notes that somebody needs what is known of it.
+    pub(super) fn is_needed_by(&self, who: Principal) {
+        self.behalf.set(self.behalf.get().and(who));
+    }
+
+    /// Notes which list a caller was answered with.
+    pub fn note_answered(&self, who: Principal, kind: ListKind, contents: &Rc<Contents>) {
+        self.is_needed_by(who);
         let mut answered = self.answered.borrow_mut();
         answered.retain(|(known, ..)| *known != kind);
         answered.push((kind, contents.clone(), false));

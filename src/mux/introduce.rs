@@ -96,7 +96,8 @@ impl Mux {
 
     /// Starts an instance so that it introduces itself, unless one is on its way.
     pub(crate) fn introduce_server(&mut self, server: ServerId, caller: CallerKey, offer: Offer) {
-        if self.server_mut(server).catalogue.variant_mut(&offer.introduction()).begin_introduction() {
+        let who = self.principal(caller);
+        if self.server_mut(server).catalogue.variant_for(who, &offer.introduction()).begin_introduction() {
             let errand = Errand::Introduce(offer.introduction());
             let order = Order::new(server, caller, offer.profile, ("ping", "{}"));
             self.send_errand(order, errand);

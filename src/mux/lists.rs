@@ -281,7 +281,7 @@ impl Mux {
                 }
                 continue;
             };
-            variant.note_answered(kind, list.contents());
+            variant.note_answered(caller.principal, kind, list.contents());
             if modern || !offer.bridged && !endpoint.prefix {
                 // A legacy server does not say how long; it is as long as mcpool itself would believe it.
                 fresh.add(list.fresh_for().or_else(|| offer.bridged.then(|| self.believed_for(*id, &offer, kind))));

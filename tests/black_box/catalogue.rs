@@ -363,3 +363,19 @@ fn a_list_that_is_private_to_a_user_is_shown_to_no_other() {
         assert_eq!(other.ask("tools/list", json!({})).await.names(), ["of_2"]);
     });
 }
+
+#[test]
+fn who_comes_with_ever_new_capabilities_makes_mcpool_forget_nothing_that_others_need() {
+    play(async {
+        let proxy = proxy().server("echo", legacy(|_| {})).start().await;
+        let modest = proxy.legacy(REVISION).connect("all").await;
+        let listed = modest.ask("resources/list", json!({})).await.result().clone();
+        for number in 0..100 {
+            let new = json!({ "experimental": { format!("x{number}"): {} } });
+            drop(proxy.legacy(REVISION).with(new).of_user(7).connect("echo").await);
+        }
+        let uri = &listed["resources"][0]["uri"];
+        assert!(uri.is_string(), "{listed}");
+        modest.ask("resources/read", json!({ "uri": uri })).await.result();
+    });
+}

@@ -54,7 +54,8 @@ impl Mux {
         kind: ListKind,
         again: bool,
     ) {
-        if let Some(generation) = self.server_mut(server).catalogue.variant_mut(&variant).begin_fetch(kind) {
+        let who = self.principal(caller);
+        if let Some(generation) = self.server_mut(server).catalogue.variant_for(who, &variant).begin_fetch(kind) {
             let pages = Box::default();
             self.fetch_page(Request { server, caller, variant, kind, pages, generation, again }, profile);
         }

@@ -5,11 +5,17 @@
 //! `MCPOOL_SEEDS` says how many seeds are tried, `MCPOOL_SEED` runs a single one aloud. `MCPOOL_DIGESTS` names a file
 //! that gets a line for each seed: its number, and a digest over all that callers and servers saw, in order. Where code
 //! only moves, the digests before and after are equal; `scripts/digests` compares two such files.
+//!
+//! `simulation/hostile` is a second kind of run, with seeds of its own: modest callers beside hostile ones that flood, forge and
+//! never end a line, and beside a hostile server. None of the modest may be refused, kept waiting beyond a bound that follows
+//! from the config, or shown anything because of them. `MCPOOL_SEEDS` and `MCPOOL_SEED` count there as well; the digests are
+//! those of the first kind alone.
 
 mod simulation {
     pub mod across;
     pub mod caller;
     pub mod fair;
+    pub mod hostile;
     pub mod json;
     pub mod ledger;
     pub mod run;
@@ -27,8 +33,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use simulation::fair;
 use simulation::run::{Outcome, run};
+use simulation::{fair, hostile};
 
 /// Longer than any seed takes; one that takes longer goes in circles without time passing.
 const STUCK: Duration = Duration::from_secs(60);
@@ -42,12 +48,40 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn no_message_is_lost_doubled_or_misrouted() {
+    try_seeds(PLAIN);
+}
+
+#[test]
+fn the_modest_never_suffer_from_the_hostile() {
+    try_seeds(HOSTILE);
+}
+
+/// A kind of run.
+#[derive(Clone, Copy)]
+struct Kind {
+    run: fn(u64, bool) -> Outcome,
+    /// What its test alone is called.
+    name: &'static str,
+    /// How many seeds are tried unless somebody says so, in a debug build and in a release.
+    seeds: [u64; 2],
+    /// Where somebody wants the digests.
+    digests: Option<&'static str>,
+}
+
+/// Runs in which everybody may go wrong.
+const PLAIN: Kind = Kind { run, name: "no_message", seeds: [1_000, 10_000], digests: Some("MCPOOL_DIGESTS") };
+/// Runs with hostile peers.
+const HOSTILE: Kind = Kind { run: hostile::run, name: "the_modest", seeds: [200, 3_000], digests: None };
+
+/// Tries as many seeds as are wanted, or a single one aloud.
+fn try_seeds(kind: Kind) {
     if let Some(seed) = number("MCPOOL_SEED") {
-        let outcome = run(seed, true);
-        assert!(outcome.faults.is_empty(), "{}", told(&outcome));
+        let outcome = (kind.run)(seed, true);
+        assert!(outcome.faults.is_empty(), "{}", told(kind, &outcome));
         return;
     }
-    let seeds = number("MCPOOL_SEEDS").unwrap_or(if cfg!(debug_assertions) { 1_000 } else { 10_000 });
+    let [debug, release] = kind.seeds;
+    let seeds = number("MCPOOL_SEEDS").unwrap_or(if cfg!(debug_assertions) { debug } else { release });
     let next = AtomicU64::new(0);
     let failed = Mutex::new(Vec::new());
     let tally = Mutex::new(BTreeMap::new());
@@ -59,7 +93,7 @@ fn no_message_is_lost_doubled_or_misrouted() {
                 while let Some(seed) =
                     Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < seeds && !enough())
                 {
-                    let outcome = watched(seed);
+                    let outcome = watched(kind, seed);
                     let mut tally = tally.lock().expect("no thread panics with it");
                     for (what, count) in &outcome.tally {
                         *tally.entry(*what).or_insert(0) += count;
@@ -67,13 +101,13 @@ fn no_message_is_lost_doubled_or_misrouted() {
                     drop(tally);
                     digests.lock().expect("no thread panics with it").insert(seed, outcome.digest);
                     if !outcome.faults.is_empty() {
-                        failed.lock().expect("no thread panics with it").push(told(&outcome));
+                        failed.lock().expect("no thread panics with it").push(told(kind, &outcome));
                     }
                 }
             });
         }
     });
-    if let Some(file) = std::env::var_os("MCPOOL_DIGESTS") {
+    if let Some(file) = kind.digests.and_then(std::env::var_os) {
         let digests = digests.into_inner().expect("no thread panics with it");
         let lines: String = digests.iter().map(|(seed, digest)| format!("{seed} {digest:016x}\n")).collect();
         std::fs::write(file, lines).expect("a place for the digests");
@@ -86,8 +120,10 @@ fn no_message_is_lost_doubled_or_misrouted() {
 #[test]
 fn a_seed_runs_the_same_way_every_time() {
     for seed in 0..number("MCPOOL_TWICE").unwrap_or(40) {
-        let (once, again) = (watched(seed), watched(seed));
-        assert_eq!(once.digest, again.digest, "seed {seed} ran in two ways");
+        for kind in [PLAIN, HOSTILE] {
+            let (once, again) = (watched(kind, seed), watched(kind, seed));
+            assert_eq!(once.digest, again.digest, "seed {seed} of `{}` ran in two ways", kind.name);
+        }
     }
 }
 
@@ -108,23 +144,23 @@ fn a_full_queue_keeps_only_the_greedy_out() {
 }
 
 /// Runs a seed on a thread of its own, so that one which never ends is told.
-fn watched(seed: u64) -> Outcome {
+fn watched(kind: Kind, seed: u64) -> Outcome {
     let (done, outcome) = mpsc::channel();
-    let thread = std::thread::spawn(move || done.send(run(seed, false)));
+    let thread = std::thread::spawn(move || done.send((kind.run)(seed, false)));
     match outcome.recv_timeout(STUCK) {
         Ok(outcome) => outcome,
-        Err(RecvTimeoutError::Timeout) => panic!("seed {seed} goes in circles; {}", replay(seed)),
+        Err(RecvTimeoutError::Timeout) => panic!("seed {seed} goes in circles; {}", replay(kind, seed)),
         Err(RecvTimeoutError::Disconnected) => {
-            panic!("seed {seed} panicked: {:?}; {}", thread.join().is_err(), replay(seed))
+            panic!("seed {seed} panicked: {:?}; {}", thread.join().is_err(), replay(kind, seed))
         }
     }
 }
 
-fn told(outcome: &Outcome) -> String {
+fn told(kind: Kind, outcome: &Outcome) -> String {
     let more = outcome.faults.len() - 1;
-    format!("seed {}: {}\n({more} more)\n{}", outcome.seed, outcome.faults[0], replay(outcome.seed))
+    format!("seed {}: {}\n({more} more)\n{}", outcome.seed, outcome.faults[0], replay(kind, outcome.seed))
 }
 
-fn replay(seed: u64) -> String {
-    format!("replay with: MCPOOL_SEED={seed} cargo test --release --test simulation")
+fn replay(kind: Kind, seed: u64) -> String {
+    format!("replay with: MCPOOL_SEED={seed} cargo test --release --test simulation {}", kind.name)
 }

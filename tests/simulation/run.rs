@@ -56,8 +56,8 @@ fn note_discord(fault: String) {
     });
 }
 
-/// Runs one seed; `aloud` prints every message.
-pub fn run(seed: u64, aloud: bool) -> Outcome {
+/// From now on panics on this thread are noted, and parts of the multiplexer that do not agree.
+pub fn prepare() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let usual = std::panic::take_hook();
@@ -68,6 +68,16 @@ pub fn run(seed: u64, aloud: bool) -> Outcome {
     });
     #[cfg(debug_assertions)]
     mcpool::mux::check::report_to(note_discord);
+}
+
+/// What was noted since.
+pub fn panics() -> Vec<String> {
+    PANICS.take()
+}
+
+/// Runs one seed; `aloud` prints every message.
+pub fn run(seed: u64, aloud: bool) -> Outcome {
+    prepare();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
     let world = runtime.block_on(async {
@@ -79,7 +89,7 @@ pub fn run(seed: u64, aloud: bool) -> Outcome {
         world
     });
     let mut faults = world.faults();
-    faults.extend(PANICS.take());
+    faults.extend(panics());
     let mut tally = world.tally.take();
     tally.extend(world.known.take());
     Outcome { seed, digest: world.digest(), faults, tally }
@@ -260,7 +270,7 @@ async fn check_calm(world: &World, mux: &Handle) {
 }
 
 /// What is left of callers.
-fn left(status: &Value) -> Option<&'static str> {
+pub fn left(status: &Value) -> Option<&'static str> {
     let servers = || list(&status["servers"]).iter();
     let instances = || servers().flat_map(|server| list(&server["instances"]));
     let some = |value: &Value| value.as_u64() != Some(0);

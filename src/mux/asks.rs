@@ -19,7 +19,7 @@ use crate::wire::id::{AskId, LONGEST, RawId, digits};
 use crate::wire::message::{Message, member, unquote};
 use crate::wire::scan::Field;
 
-use whose::TOGETHER;
+use whose::{TOGETHER, UNDECLARED, is_declared};
 
 impl Mux {
     /// A server asks for a sample or an elicitation.
@@ -34,6 +34,11 @@ impl Mux {
         let server = self.server_mut(at.server);
         if server.catalogue.known.seen.asked() {
             server.catalogue.save();
+        }
+        if let Some(instance) = self.instance(at).filter(|instance| !is_declared(&instance.profile, ask)) {
+            // All who may be on the instance declared the same, so nothing has to become clear first.
+            instance.reply(ask, UNDECLARED);
+            return self.drop_from(at, "ask_refused", "the client did not declare that it can answer");
         }
         self.keep_ask(at, ask);
         self.reconsider_asks(at);

@@ -69,6 +69,7 @@ mod tasks;
 mod timeouts;
 mod to_the_letter;
 mod too_many_too_slow;
+mod undeclared_asks;
 mod unreadable;
 mod whole_lists;
 mod whose_pages;

@@ -73,12 +73,22 @@ pub fn is_for_roots(request: &str) -> bool {
     is_text(Object::of(request).get("method"), "roots/list")
 }
 
+/// Whether a client with these capabilities takes asks of this kind at all.
+pub fn takes(capabilities: &str, method: &str) -> bool {
+    match method {
+        "roots/list" => declares(capabilities, "roots"),
+        "sampling/createMessage" => declares(capabilities, "sampling"),
+        "elicitation/create" => declares(capabilities, "elicitation"),
+        _ => false,
+    }
+}
+
 /// Whether a client with these capabilities takes this ask.
 pub fn declared(capabilities: &str, method: &str, params: Option<&str>) -> bool {
     let params = Object::of_member(params);
     let within = |name: &str| Object::of(capabilities).get(name).filter(|value| is_object(value)).map(str::to_owned);
     match method {
-        "roots/list" => declares(capabilities, "roots"),
+        "roots/list" => takes(capabilities, method),
         "sampling/createMessage" => within("sampling").is_some_and(|sampling| {
             let with_tools =
                 ["tools", "toolChoice"].iter().any(|name| !matches!(params.get(name), None | Some("null")));

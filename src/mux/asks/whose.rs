@@ -9,6 +9,7 @@ use crate::caller::Caller;
 use crate::clock;
 use crate::era::bridge::ask as words;
 use crate::era::may_ask_in;
+use crate::era::profile::Profile;
 use crate::error::Error;
 use crate::key::{CallKey, CallerKey, InstanceRef};
 use crate::mux::Mux;
@@ -26,6 +27,19 @@ const MOMENT: Duration = Duration::from_nanos(1);
 /// How long a question waits that may be for several calls of one modern caller, before it is put in the oldest: most
 /// calls are over by then, and what remains is the one that asks.
 pub(super) const TOGETHER: Duration = Duration::from_millis(100);
+
+/// What a server is told that asks what its client never said it could answer.
+pub(super) const UNDECLARED: &str =
+    r#""error":{"code":-32601,"message":"this client did not declare that it can answer that"}"#;
+
+/// Returns whether the client of instances with this profile declared that it answers asks of this kind; whether it takes
+/// one in this form it says itself. A modern server puts its questions in its answers, and asks nothing otherwise.
+pub(super) fn is_declared(profile: &Profile, ask: &Message) -> bool {
+    match profile {
+        Profile::Legacy(legacy) => words::takes(&legacy.capabilities, &ask.method()),
+        Profile::Modern => false,
+    }
+}
 
 /// Who is to answer an ask.
 enum Whose {

@@ -116,8 +116,12 @@ impl Pool {
                 }
             }
         }
-        let kept = self.instances.values().filter_map(Instance::favours).find_map(|caller| {
+        let kept = self.instances.values().find_map(|instance| {
+            let caller = instance.favours()?;
             let ticket = self.queue.head_of(line, caller)?;
+            if self.ends_with_its_calls(instance, ticket) {
+                return None;
+            }
             match self.pick_for(ticket, last_of(caller)) {
                 Pick::Use(key) => Some((ticket.call, key)),
                 _ => None,
@@ -125,6 +129,14 @@ impl Pool {
         });
         let (call, key) = kept?;
         self.serve(call, key)
+    }
+
+    /// Returns whether the caller that has an instance gets it for no further call before its turn: others wait for the same,
+    /// and it ends what it has there. Its questions may need further calls to be answered, and a session is its own.
+    fn ends_with_its_calls(&self, instance: &Instance, ticket: &Ticket) -> bool {
+        let of_session = ticket.need.lease() == Lease::Session;
+        let (all, own) = (&ticket.need, self.queue.waiting_like_of(&ticket.need, ticket.caller));
+        !of_session && instance.asks.put() == 0 && self.queue.waiting_like(all) > own
     }
 
     fn pick_for(&self, ticket: &Ticket, last: Option<InstanceKey>) -> Pick {

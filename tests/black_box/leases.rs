@@ -177,3 +177,36 @@ fn who_is_to_make_room_and_cannot_soon_keeps_nobody_of_its_own_waiting_for_long(
         assert_eq!(other.call("whoami", json!({})).await.json()["protocolVersion"], "2024-11-05");
     });
 }
+
+#[test]
+fn under_a_call_lease_who_goes_on_calling_lets_another_have_its_turn() {
+    play(async {
+        let proxy = proxy()
+            .server("echo", legacy(|_| {}))
+            .set(|server| (server.lease, server.instances.max) = (LeaseChoice::Call, 1))
+            .start()
+            .await;
+        let greedy = std::rc::Rc::new(proxy.legacy(REVISION).connect("echo").await);
+        let modest = proxy.legacy(REVISION).connect("echo").await;
+        let on = std::rc::Rc::new(std::cell::Cell::new(true));
+        // Two that overlap, so that it always has one there.
+        let lines = [0, 350].map(|later| {
+            let (greedy, on) = (greedy.clone(), on.clone());
+            tokio::task::spawn_local(async move {
+                after(std::time::Duration::from_millis(later)).await;
+                while on.get() {
+                    greedy.call("slow", json!({ "ms": 700 })).await.result();
+                }
+            })
+        });
+        after(seconds(1)).await;
+        let clock = Instant::now();
+        assert_eq!(modest.call("echo", json!({})).await.text(), "{}");
+        assert!(clock.elapsed() < seconds(1), "after {:?}", clock.elapsed());
+        on.set(false);
+        for line in lines {
+            line.await.expect("answers");
+        }
+        assert_eq!(proxy.started("echo"), 1);
+    });
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::rounded;
 use crate::plural::plural;
-use reply::{for_whom, own_server};
+use reply::{for_whom, own_server, too_large};
 
 /// Why mcpool, and not a server, answers a request with an error.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -111,10 +111,10 @@ pub enum Error {
         tool: String,
     },
     /// A message above `limits.max_message`.
-    #[error(
-        "a message of {size} bytes is above the limit of {limit} bytes; raise `limits.max_message` if it is wanted"
-    )]
+    #[error("{}", too_large(server.as_deref(), *size, *limit))]
     TooLarge {
+        /// The server that sent it; none where the client did.
+        server: Option<String>,
         /// Bytes of the message.
         size: usize,
         /// Bytes that are allowed.

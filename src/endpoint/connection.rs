@@ -299,7 +299,7 @@ impl<R: AsyncRead + Unpin> Session<R> {
                 self.refuse(&error, skim.id(), skim.shape(), "memory_full")
             }
             Line::TooLong(size, skim) => {
-                let error = Error::TooLarge { size, limit: self.config.limits.message };
+                let error = Error::TooLarge { server: None, size, limit: self.config.limits.message };
                 self.refuse(&error, skim.id(), skim.shape(), "too_large")
             }
         }

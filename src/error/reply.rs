@@ -23,6 +23,7 @@ impl Error {
             | Error::CallTimeout { server, .. }
             | Error::QueueTimeout { server, .. }
             | Error::Disabled { server } => Some(server),
+            Error::TooLarge { server, .. } => server.as_deref(),
             Error::Parse(_)
             | Error::InvalidRequest(_)
             | Error::MethodNotFound(_)
@@ -36,7 +37,6 @@ impl Error {
             | Error::OwnServer { .. }
             | Error::OthersServer { .. }
             | Error::NoRoom { .. }
-            | Error::TooLarge { .. }
             | Error::NotRead { .. }
             | Error::CallerOverloaded { .. }
             | Error::Overloaded { .. }
@@ -109,6 +109,16 @@ pub(super) fn own_server(server: Option<&str>, endpoint: &str) -> String {
         None => "whoever connects here has lost its parents while servers ran, or bears signs of a server that it does not descend from; it may be a server's, and those may not call mcpool".to_owned(),
     }
 }
+
+/// What is said of a message that is not passed on, whoever sent it.
+pub(super) fn too_large(server: Option<&str>, size: usize, limit: usize) -> String {
+    let what = match server {
+        Some(server) => format!("server `{server}` sent a message of {size} bytes, which"),
+        None => format!("a message of {size} bytes"),
+    };
+    format!("{what} is above the limit of {limit} bytes; raise `limits.max_message` if it is wanted")
+}
+
 /// Whom an open breaker is about, and why it is.
 pub(super) fn for_whom(alone: bool) -> &'static str {
     if alone {

@@ -130,7 +130,8 @@ impl Mux {
         let limit = self.config.limits.message;
         if answer.line().len() > limit {
             let Source::Caller(reply, _permit) = call.from else { return };
-            return reply.refuse(&Error::TooLarge { size: answer.line().len(), limit });
+            let server = Some(self.server(at.server).config.name.clone());
+            return reply.refuse(&Error::TooLarge { server, size: answer.line().len(), limit });
         }
         if call.bridge.is_some() {
             return self.deliver_across(at, call, answer);

@@ -195,7 +195,7 @@ impl Mux {
 /// Returns what is wrong with a line of a server that was not kept: it is too long, or took too long.
 fn too_long(server: &str, limits: &Limits, size: usize) -> Error {
     if size > limits.message {
-        return Error::TooLarge { size, limit: limits.message };
+        return Error::TooLarge { server: Some(server.to_owned()), size, limit: limits.message };
     }
     let detail = format!("a line of it took longer than {} (`limits.line`)", clock::rounded(limits.line));
     Error::ServerMisbehaved { server: server.to_owned(), detail }

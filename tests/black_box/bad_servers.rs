@@ -91,6 +91,9 @@ fn an_answer_above_the_limit_becomes_an_error_and_the_process_goes_on() {
         let (big, small) = (a.begin("big", json!({})), b.begin("small", json!({})));
         let answer = big.answer().await;
         assert_eq!((answer.code(), answer.reason()), (413, Some("too_large")));
+        assert_eq!(answer.value["error"]["data"]["mcpool"]["server"], "huge");
+        let told = ["server `huge`", "4194304 bytes", "`limits.max_message`"];
+        assert!(told.iter().all(|part| answer.message().contains(part)), "{}", answer.raw);
         assert_eq!(small.answer().await.text(), "xx");
         assert_eq!((a.call("small", json!({})).await.text(), proxy.started("huge")), ("xx", 1));
     });

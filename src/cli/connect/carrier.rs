@@ -129,7 +129,7 @@ impl Carrier {
     fn host_line(&mut self, line: Cut<'_>) {
         let said = match (&line, &self.link) {
             (Cut::TooLong(size, skim), _) => {
-                let error = Error::TooLarge { size: *size, limit: *size };
+                let error = Error::TooLarge { server: None, size: *size, limit: *size };
                 return self.ledger.refused(skim, &error).iter().for_each(|reply| self.tell(reply));
             }
             (Cut::Here(_) | Cut::Gathered(_), Link::Refusing(error)) => {

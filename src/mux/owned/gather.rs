@@ -118,7 +118,7 @@ impl Mux {
     /// Notes that one instance has no more to tell. The request is answered when all have told everything.
     fn one_told_all(&mut self, asked_by: CallKey) {
         let Some(home) = self.calls.get(asked_by).map(|call| call.server) else { return };
-        let limit = self.config.limits.message;
+        let (limit, server) = (self.config.limits.message, self.server(home).config.name.clone());
         let gatherings = &mut self.server_mut(home).owned.gatherings;
         let Some(gathering) = gatherings.get_mut(&asked_by) else { return };
         gathering.left = gathering.left.saturating_sub(1);
@@ -129,7 +129,9 @@ impl Mux {
         let Some(Source::Caller(reply, _permit)) = self.take_out(asked_by).map(|call| call.from) else { return };
         match gathered.failed.filter(|_| gathered.tasks.is_empty()) {
             Some(error) => reply.refuse(&error),
-            None if gathered.size > limit => reply.refuse(&Error::TooLarge { size: gathered.size, limit }),
+            None if gathered.size > limit => {
+                reply.refuse(&Error::TooLarge { server: Some(server), size: gathered.size, limit });
+            }
             None => reply.result(&format!(r#"{{"tasks":[{}]}}"#, gathered.tasks.join(","))),
         }
     }

@@ -12,6 +12,7 @@ use super::backlog::Work;
 use super::call::{Call, ENDLESS, Place, Source};
 use super::offer::declared;
 use super::request::Accepted;
+use crate::caller::Caller;
 use crate::caller::access::{Thing, allows};
 use crate::catalogue::list::ListKind;
 use crate::clock;
@@ -35,6 +36,8 @@ pub struct Listener {
     /// Servers that have not answered yet.
     waiting: Vec<ServerId>,
     granted: Filter,
+    /// Whether it waits for all of them.
+    patient: bool,
     acknowledged: bool,
 }
 
@@ -47,6 +50,11 @@ impl Listener {
     /// The id of the request that opened it, which each message on it bears.
     pub(super) fn id(&self) -> &RawId {
         &self.id
+    }
+
+    /// Notes that it is acknowledged without the servers that are late: these join later.
+    pub(super) fn waits_no_longer(&mut self) {
+        self.patient = false;
     }
 
     /// Whether it was acknowledged, so that it may be told something.
@@ -101,16 +109,18 @@ impl Mux {
             return accepted.refuse(&Error::MethodNotFound("no server of this endpoint can be reached".into()));
         };
         let call = self.submit(accepted.call(first, Profile::Modern));
-        let patience = servers
-            .iter()
-            .map(|server| &self.server(*server).config.timeout)
-            .map(|timeout| timeout.start + timeout.call);
-        let patience = patience.max().unwrap_or_default();
+        let timeouts = servers.iter().map(|server| &self.server(*server).config.timeout);
+        let patience = match endpoint.prefix {
+            // Those that are late join later.
+            true => endpoint.patience,
+            false => timeouts.map(|timeout| timeout.start + timeout.call).max().unwrap_or_default(),
+        };
         self.wait_at(call, Place::Listening, clock::now() + patience);
         let waiting = wants.iter().filter(|(_, wanted)| !wanted.is_empty()).map(|(server, _)| *server).collect();
         let asked = wants.clone();
         let granted = Filter::default();
-        self.listeners.insert(call, Listener { caller: key, id, wants, waiting, granted, acknowledged: false });
+        let (patient, acknowledged) = (true, false);
+        self.listeners.insert(call, Listener { caller: key, id, wants, waiting, granted, patient, acknowledged });
         for (server, wanted) in asked.into_iter().filter(|(_, wanted)| !wanted.is_empty()) {
             let offer = self.calls.get(call).map(|call| self.offer_to(server, call));
             match offer {
@@ -179,21 +189,16 @@ impl Mux {
                 continue;
             }
             there = true;
-            for kind in ListKind::CAPABILITIES {
-                let method = format!("notifications/{kind}/list_changed");
-                // It was not there when the stream was opened, so that it may have granted nothing.
-                if listener.wants.iter().any(|(_, wants)| wants.lets_through(&method, kind)) {
-                    caller.notify(&method, &format!(r#"{{"_meta":{{{}}}}}"#, stream_tag(listener.id.as_str())));
-                }
-            }
+            // It was not there when the stream was opened, so that it may have granted nothing.
+            tell_lists(caller, listener, |list| listener.wants.iter().any(|(_, wants)| wants.lets_through(list, "")));
         }
         there
     }
 
-    /// Acknowledges a listener once every server has said what it grants: the first message of the stream.
-    fn acknowledge(&mut self, call: CallKey) {
+    /// Acknowledges a listener once every server has said what it grants, or was too late: the first message of the stream.
+    pub(super) fn acknowledge(&mut self, call: CallKey) {
         let Some(listener) = self.listeners.get_mut(call) else { return };
-        if listener.acknowledged || !listener.waiting.is_empty() {
+        if listener.acknowledged || listener.patient && !listener.waiting.is_empty() {
             return;
         }
         listener.acknowledged = true;
@@ -238,6 +243,16 @@ impl Mux {
                 self.todo.stream(server);
                 self.rest_again(server);
             }
+        }
+    }
+}
+
+/// Tells a caller on its stream that these lists may have changed.
+fn tell_lists(caller: &Caller, listener: &Listener, is_wanted: impl Fn(&str) -> bool) {
+    for kind in ListKind::CAPABILITIES {
+        let method = format!("notifications/{kind}/list_changed");
+        if is_wanted(&method) {
+            caller.notify(&method, &format!(r#"{{"_meta":{{{}}}}}"#, stream_tag(listener.id.as_str())));
         }
     }
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::Mux;
 use super::call::{Place, Source};
 use super::errand::Errand;
+use super::listen::Listener;
 use crate::error::Error;
 use crate::key::{CallKey, InstanceRef, ServerId};
 use crate::pool::handshake::{SETTLE, Stage};
@@ -168,6 +169,10 @@ impl Mux {
                     let limits = "`timeout.start`, `queue.timeout` and `timeout.call`";
                     self.give_up(key, Error::QueueTimeout { server: config.name.clone(), after: now - since, limits });
                 }
+            }
+            Place::Listening if self.callers.get(caller).is_some_and(|caller| caller.endpoint.prefix) => {
+                self.listeners.get_mut(key).into_iter().for_each(Listener::waits_no_longer);
+                self.acknowledge(key);
             }
             Place::Listening | Place::Behind => {
                 let (limit, value) = ("timeout.call", config.timeout.call);

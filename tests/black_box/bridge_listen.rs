@@ -215,3 +215,32 @@ fn a_server_that_has_no_subscriptions_gives_none() {
         assert_eq!(proxy.got("bare", "subscriptions/listen"), Vec::<Value>::new());
     });
 }
+
+#[test]
+fn a_server_that_never_opens_its_stream_keeps_nobody_else_from_listening_and_joins_when_it_does() {
+    play(async {
+        let waiting = std::rc::Rc::new(std::cell::RefCell::new(None));
+        let asked = waiting.clone();
+        let late = modern_script().on("subscriptions/listen", move |it, say| {
+            asked.replace(Some((it.id().clone(), it.value["params"]["notifications"].clone(), say.clone())));
+        });
+        let proxy = proxy().server("late", late.into()).server("old", legacy(|_| {})).start().await;
+        let clock = tokio::time::Instant::now();
+        let caller = proxy.modern().connect("all").await;
+        assert_eq!(
+            listen(&caller, json!("l"), json!({"toolsListChanged": true})).await,
+            json!({"toolsListChanged": true})
+        );
+        assert!(clock.elapsed() < seconds(10), "after {:?}", clock.elapsed());
+        caller.call("old__change_lists", json!({})).await.result();
+        assert_eq!(caller.heard(CHANGED).await["params"]["_meta"][SUBSCRIPTION], "l");
+        caller.hears_nothing().await;
+        let (id, wanted, say) = waiting.take().expect("it was asked");
+        let tag = json!({ SUBSCRIPTION: id });
+        let acknowledged = "notifications/subscriptions/acknowledged";
+        say.notify(acknowledged, json!({"_meta": tag, "notifications": wanted}));
+        assert_eq!(caller.heard(CHANGED).await["params"]["_meta"][SUBSCRIPTION], "l", "its lists may have changed");
+        say.notify(CHANGED, json!({"_meta": tag}));
+        assert_eq!(caller.heard(CHANGED).await["params"]["_meta"][SUBSCRIPTION], "l");
+    });
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Listener;
+use super::{Listener, tell_lists};
 use crate::catalogue::list::ListKind;
 use crate::clock;
 use crate::era::profile::Profile;
@@ -291,6 +291,12 @@ impl Mux {
             });
             listener.granted.join(&granted);
             listener.waiting.retain(|other| *other != server);
+            if listener.acknowledged
+                && let Some(caller) = self.callers.get(listener.caller)
+            {
+                // What it was told first lacked this server, whose lists may have changed since.
+                tell_lists(caller, listener, |list| granted.lets_through(list, ""));
+            }
             ready.push(call);
         }
         ready.into_iter().for_each(|call| self.acknowledge(call));

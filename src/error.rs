@@ -1,12 +1,14 @@
 //! The one place for errors: what mcpool itself answers, with code, reason, message and remedy in one table.
 //! Errors of servers are not here: they pass unchanged.
 
+mod bound;
 mod reply;
 
 use std::time::Duration;
 
 use crate::clock::rounded;
 use crate::plural::plural;
+pub use bound::Bound;
 use reply::{for_whom, own_server, too_large};
 
 /// Why mcpool, and not a server, answers a request with an error.
@@ -130,14 +132,13 @@ pub enum Error {
         /// Bytes that wait.
         waiting: usize,
     },
-    /// More calls in flight than one caller may have.
-    #[error(
-        "this connection has {} in flight already; wait for answers, or raise `limits.in_flight`",
-        plural(limit, "call")
-    )]
+    /// More of something than one caller may have.
+    #[error("{}", bound.told(*limit))]
     CallerOverloaded {
-        /// Calls that are allowed.
+        /// How many are allowed.
         limit: usize,
+        /// Which bound it was.
+        bound: Bound,
     },
     /// More calls in flight than all callers together may have.
     #[error(

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::share::Share;
 use super::total::{Part, Taken, Total};
 use crate::catalogue::Scope;
-use crate::error::Error;
+use crate::error::{self, Error};
 use crate::wire::gauge::{SHORT, Weight};
 
 /// A bound on how many permits one caller has at once.
@@ -55,7 +55,7 @@ pub enum Full {
 impl From<Full> for Error {
     fn from(full: Full) -> Error {
         match full {
-            Full::Own(limit) => Error::CallerOverloaded { limit },
+            Full::Own(limit) => Error::CallerOverloaded { limit, bound: error::Bound::InFlight },
             Full::All(limit) => Error::Overloaded { limit },
             Full::Memory(bytes) => Error::MemoryFull { bytes },
         }

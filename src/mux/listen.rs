@@ -19,7 +19,7 @@ use crate::clock;
 use crate::era::Era;
 use crate::era::modern::stream_tag;
 use crate::era::profile::Profile;
-use crate::error::Error;
+use crate::error::{Bound, Error};
 use crate::key::{CallKey, CallerKey, ServerId};
 use crate::pool::ties::Subscriber;
 use crate::server::filter::Filter;
@@ -78,7 +78,7 @@ impl Mux {
             .filter_map(|call| self.listeners.get(*call))
             .map(|listener| 1 + listener.wants.iter().map(|(_, wants)| wants.uris.len()).sum::<usize>());
         if open.sum::<usize>() + 1 + filter.uris.len() > limit {
-            return accepted.refuse(&Error::CallerOverloaded { limit });
+            return accepted.refuse(&Error::CallerOverloaded { limit, bound: Bound::Subscriptions });
         }
         if self.is_draining() {
             return accepted.refuse(&Error::Draining);

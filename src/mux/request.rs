@@ -22,8 +22,8 @@ use crate::era::bridge::seal::Purpose;
 use crate::era::level::Level;
 use crate::era::modern;
 use crate::era::profile::Profile;
-use crate::error::Error;
-use crate::guard::inflight::Permit;
+use crate::error::{Bound, Error};
+use crate::guard::inflight::{Full, Permit};
 use crate::key::{CallKey, CallerKey, ServerId};
 use crate::metrics::Account;
 use crate::reply::{Batch, Reply};
@@ -174,6 +174,11 @@ impl Mux {
         let (bytes, here) = (request.line().len(), is_answered_here(&request));
         let permit = match if here { caller.bound.pass(bytes) } else { caller.bound.admit(bytes) } {
             Ok(permit) => permit,
+            Err(Full::Own(limit)) => {
+                let by_rule = caller.endpoint.rule(caller.rule).is_some_and(|rule| rule.in_flight.is_some());
+                let bound = if by_rule { Bound::InFlightByRule } else { Bound::InFlight };
+                return reply.refuse(&Error::CallerOverloaded { limit, bound });
+            }
             Err(full) => return reply.refuse(&full.into()),
         };
         let untold = self.metrics.audit.get().zip(caller.who.as_ref()).is_some_and(|(trail, who)| trail.refuses(who));

@@ -14,7 +14,7 @@ use super::request::Accepted;
 use crate::caller::access::{Thing, allows};
 use crate::clock;
 use crate::era::profile::Profile;
-use crate::error::Error;
+use crate::error::{Bound, Error};
 use crate::key::{CallKey, CallerKey, InstanceKey, InstanceRef, ServerId};
 use crate::pool::instance::{Instance, State};
 use crate::pool::lease::Lease;
@@ -59,7 +59,7 @@ impl Mux {
         };
         let limit = self.config.limits.subscriptions;
         if self.subscriptions_of(accepted.caller) >= limit {
-            return accepted.refuse(&Error::CallerOverloaded { limit });
+            return accepted.refuse(&Error::CallerOverloaded { limit, bound: Bound::Subscriptions });
         }
         if !self.knows_era(route.server, profile.era()) {
             return self.await_introductions(accepted, profile, vec![route.server]);

@@ -39,6 +39,7 @@ mod list_news;
 mod log_lines_apart;
 mod logging;
 mod memory;
+mod met_bounds;
 mod mixed_all;
 mod modern_states;
 mod nulls;

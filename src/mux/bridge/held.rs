@@ -11,7 +11,8 @@ use super::questions::Outcome;
 use crate::caller::SILENT;
 use crate::clock;
 use crate::era::bridge::seal::Purpose;
-use crate::error::Error;
+use crate::error::{Bound, Error};
+use crate::guard::inflight::Full;
 use crate::key::{CallKey, CallerKey, InstanceRef};
 use crate::mux::Mux;
 use crate::mux::call::{Place, Source};
@@ -80,9 +81,12 @@ impl Mux {
         let kept = match bound.leave(self.shares.held(), limits.held, bytes) {
             Ok(kept) => kept,
             Err(full) => {
-                let why =
-                    "too many calls wait for their clients to come back (see `limits.held` and `limits.held_total`)";
-                return self.cannot_hold(key, why, full.into());
+                let error = match full {
+                    Full::Own(limit) => Error::CallerOverloaded { limit, bound: Bound::Held },
+                    Full::All(limit) => Error::CallerOverloaded { limit, bound: Bound::HeldOfAll },
+                    Full::Memory(bytes) => Error::MemoryFull { bytes },
+                };
+                return self.cannot_hold(key, &error.to_string(), error);
             }
         };
         let Some(requests) = self.input_requests(key) else { return };

@@ -68,7 +68,10 @@ impl Instance {
             return self.refuse(id, -32603, &format!("{signature}no"));
         }
         let kind = if self.nature().modern { r#","resultType":"complete""# } else { "" };
-        let result = format!(r#"{{"content":[{{"type":"text","text":"{signature}here"}}]{kind}}}"#);
+        let limit = self.field.plan.config.limits.message;
+        // Where that is not too much for a test.
+        let long = if self.does(Malice::LongLines) && limit <= 1 << 20 { "e".repeat(limit) } else { String::new() };
+        let result = format!(r#"{{"content":[{{"type":"text","text":"{signature}here{long}"}}]{kind}}}"#);
         (0..=usize::from(self.does(Malice::Twice))).for_each(|_| self.answer(id, &result));
     }
 

@@ -153,10 +153,6 @@ impl Modest {
         if self.guest.server.is_none() && !self.knows {
             return;
         }
-        // Not yet held: there a stream is not acknowledged before each server has answered, a hostile one too.
-        if self.guest.server.is_none() && self.guest.modern && self.field.plan.servers.iter().any(|it| !it.is_sound()) {
-            return;
-        }
         let sound: Vec<usize> = self.field.plan.servers_of(&self.guest).collect();
         let Some(server) = sound.first().copied() else { return };
         let uri = uri(server, self.roll(3) as usize);

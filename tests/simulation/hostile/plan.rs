@@ -73,6 +73,8 @@ pub enum Malice {
     NeverReads,
     /// Answers no call.
     NeverAnswers,
+    /// Answers with lines longer than they may be.
+    LongLines,
 }
 
 const ATTACKS: [Attack; 15] = [
@@ -92,8 +94,7 @@ const ATTACKS: [Attack; 15] = [
     Attack::HangsUp,
     Attack::Crashes,
 ];
-/// Not yet among them, because it is not yet held: lines longer than they may be. The error does not say whose they are.
-const MALICE: [Malice; 12] = [
+const MALICE: [Malice; 13] = [
     Malice::ForeignIds,
     Malice::Twice,
     Malice::Floods,
@@ -106,6 +107,7 @@ const MALICE: [Malice; 12] = [
     Malice::Dies,
     Malice::NeverReads,
     Malice::NeverAnswers,
+    Malice::LongLines,
 ];
 
 /// One server.
@@ -127,8 +129,8 @@ pub struct Guest {
     pub answers: bool,
 }
 
-/// One hostile caller, with all of its connections. It never says that it can be asked: whoever does has instances to itself
-/// as long as it has calls there, and may leave every question open. Neither is shared out by principal yet.
+/// One hostile caller, with all of its connections. It never says that it can be asked: whoever can be may leave a question
+/// open on each instance until `timeout.ask`, and instances that wait for answers are not shared out by principal yet.
 #[derive(Clone, Debug)]
 pub struct Raid {
     pub peer: Peer,

@@ -8,7 +8,6 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{META, Modest, What};
-use crate::simulation::hostile::field::EVIL;
 use crate::simulation::world::mark;
 
 impl Modest {
@@ -113,9 +112,8 @@ impl Modest {
     async fn asked(&mut self, ask: &Message, line: &str) {
         let id = ask.raw(Part::Id).unwrap_or_default();
         let said = mark(line, "cause").unwrap_or_default();
-        // On the endpoint of all a hostile server may ask whom it serves, in its own name.
-        let evil = line.contains(EVIL) && line.contains("mcpool/server");
-        if self.relies(self.guest.server) && !evil && (!self.guest.answers || said.is_empty()) {
+        // Whoever asks, and whatever: who cannot be asked is not. Who can be says what a hostile server asks is about nothing.
+        if !self.guest.answers || self.relies(self.guest.server) && said.is_empty() {
             self.fail(format!("was asked {line}"));
         }
         let answer =

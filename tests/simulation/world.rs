@@ -174,9 +174,10 @@ impl World {
         self.config.borrow().clone().expect("a configured world")
     }
 
-    /// How much later than it was written a line may be read, since memory is short.
+    /// How much later than it was written a line may be read, since memory is short: mcpool waits for room for two seconds, and
+    /// a few times.
     pub fn reads_late(&self) -> Duration {
-        if self.config().limits.memory() < 1 << 20 { Duration::from_secs(2) } else { Duration::ZERO }
+        if self.config().limits.memory() < 1 << 20 { Duration::from_secs(6) } else { Duration::ZERO }
     }
 
     /// From now on nothing goes wrong.

@@ -61,6 +61,11 @@ impl Plan {
         self.opening * 2 + SETTLE + pause.unwrap_or_default()
     }
 
+    /// The longest until a server is there again for a list that was under way when a call killed it.
+    pub fn replaced(&self, which: usize) -> Duration {
+        self.config.servers[which].backoff.most + self.opening * 2 + SETTLE + self.config.endpoints[0].patience
+    }
+
     /// The sound servers that a caller sees.
     pub fn servers_of(&self, guest: &Guest) -> impl Iterator<Item = usize> {
         let sound = (0..self.servers.len()).filter(|which| self.servers[*which].is_sound());

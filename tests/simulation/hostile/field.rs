@@ -39,6 +39,8 @@ pub struct Field {
     reached: RefCell<HashMap<String, u64>>,
     /// The copies that a call made die.
     crashed: RefCell<BTreeSet<u64>>,
+    /// When a call made a copy of each server die last.
+    killed: RefCell<BTreeMap<usize, Instant>>,
     /// Copies of each server that run.
     running: RefCell<Vec<usize>>,
     over: Cell<bool>,
@@ -64,6 +66,7 @@ impl Field {
             said: RefCell::default(),
             reached: RefCell::default(),
             crashed: RefCell::default(),
+            killed: RefCell::default(),
             over: Cell::default(),
             noise: Cell::default(),
             counter: Cell::default(),
@@ -162,9 +165,16 @@ impl Field {
         }
     }
 
-    /// A copy dies of a call.
-    pub fn dies(&self, copy: u64) {
+    /// A copy of a server dies of a call.
+    pub fn dies(&self, which: usize, copy: u64) {
         self.crashed.borrow_mut().insert(copy);
+        self.killed.borrow_mut().insert(which, Instant::now());
+    }
+
+    /// Whether a server may be down still because a call killed it.
+    pub fn is_killed(&self, which: usize) -> bool {
+        let replaced = self.plan.replaced(which);
+        self.killed.borrow().get(&which).is_some_and(|at| at.elapsed() <= replaced)
     }
 
     /// Whether a call was with a copy that died of another.

@@ -21,7 +21,7 @@ impl Instance {
         }
         if line.contains("\"crash\"") {
             self.field.count("instances that died of a hostile call");
-            self.field.dies(self.no);
+            self.field.dies(self.which, self.no);
             return self.ends.notify_one();
         }
         let work = Duration::from_millis(number(line, "work").unwrap_or(0)).min(self.field.plan.longest);

@@ -1,5 +1,7 @@
 //! What a modest caller may be told: by whom, and what.
 
+use std::time::Duration;
+
 use mcpool::wire::message::{Message, member};
 use mcpool::wire::scan::Field as Part;
 
@@ -46,17 +48,20 @@ impl Modest {
         None
     }
 
-    /// The answer to a request.
-    pub(super) fn check(&mut self, what: &What, id: &str, answer: &str) {
+    /// The answer to a request, which took so long.
+    pub(super) fn check(&mut self, what: &What, id: &str, answer: &str, took: Duration) {
         self.open |= *what == What::Open && !answer.contains("\"error\":");
         match what {
             What::Call(cause, server) if self.nature(*server).is_sound() => self.check_call(cause, *server, id, answer),
             What::Call(_, server) => self.check_spoilt(*server, answer),
             _ if !self.relies(self.guest.server) => {}
+            What::Open | What::List(_) | What::Little | What::Listen if self.was_killed_in(answer) => {
+                self.field.count("other modest requests that were beside one that killed their instance");
+            }
             What::Open | What::Little | What::Listen if answer.contains("\"error\":") => {
                 self.fail(format!("was refused {what:?}: {answer}"));
             }
-            What::List(kind) => self.check_list(kind, answer),
+            What::List(kind) => self.check_list(kind, answer, took),
             What::Little if !answer.contains(r#""result":{}"#) => self.fail(format!("got for {what:?}: {answer}")),
             What::Open | What::Little | What::Listen => {}
         }
@@ -90,31 +95,37 @@ impl Modest {
         }
     }
 
-    /// A list has all that the sound servers have. One that hostile calls kill each time it is asked is left out, until it
-    /// lives for long enough: on a server's own endpoint such a list is an error.
-    fn check_list(&mut self, kind: &str, answer: &str) {
+    /// Whether a request was with a sound server that a hostile call killed.
+    fn was_killed_in(&self, answer: &str) -> bool {
+        let killed = || self.field.plan.servers_of(&self.guest).any(|server| self.field.is_killed(server));
+        answer.contains("\"server_died\"") && killed()
+    }
+
+    /// A list has all that the sound servers have. On the endpoint of all a server is left out that has not answered within
+    /// `patience`, or that hostile calls kill each time it is asked.
+    fn check_list(&mut self, kind: &str, answer: &str, took: Duration) {
         let Some(items) = member(answer, "result").and_then(|result| member(result, kind)) else {
-            if self.guest.server.is_some_and(|own| self.field.is_killed(own)) && answer.contains("\"server_died\"") {
-                return self.field.count("modest lists of servers that hostile calls had killed");
-            }
             return self.fail(format!("was refused its {kind}: {answer}"));
         };
-        self.knows |= kind == "resources";
+        let late = self.guest.server.is_none() && took >= self.field.plan.config.endpoints[0].patience;
         let sound: Vec<usize> = self.field.plan.servers_of(&self.guest).collect();
+        let mut whole = true;
         for server in sound {
             let wanted = match (kind, self.guest.server) {
                 ("resources", _) => format!("\"sim://s{server}/r0\""),
                 (_, None) => format!("\"s{server}__t0\""),
                 (_, Some(_)) => "\"t0\"".to_owned(),
             };
-            if !items.contains(&wanted) && self.guest.server.is_none() && self.field.is_killed(server) {
-                self.field.count("modest lists of servers that hostile calls had killed");
+            if items.contains(&wanted) {
                 continue;
             }
-            if !items.contains(&wanted) {
-                return self
-                    .fail(format!("lacks {wanted} in its {kind}: {}", answer.chars().take(500).collect::<String>()));
+            whole = false;
+            if !late && !(self.guest.server.is_none() && self.field.is_killed(server)) {
+                let answer: String = answer.chars().take(500).collect();
+                return self.fail(format!("lacks {wanted} in its {kind}: {answer}"));
             }
+            self.field.count("modest lists without a server that was late");
         }
+        self.knows |= whole && kind == "resources";
     }
 }

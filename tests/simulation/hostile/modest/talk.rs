@@ -46,7 +46,7 @@ impl Modest {
                 }
                 continue;
             };
-            self.check(&what, &id, &answer);
+            self.check(&what, &id, &answer, since.elapsed());
             self.field.count(if matches!(what, What::Call(..)) { "modest calls" } else { "other modest requests" });
             break;
         }

@@ -22,9 +22,14 @@ impl Plan {
     ///
     /// Before that an instance may have to be opened, and where others hold all of them one of those has to give way: it is
     /// asked to after a while, and finishes what it has.
+    ///
+    /// Not held yet: kinds of clients take turns at instances that get free, not users. Whoever makes up kinds delays another
+    /// kind by as many turns, for as long as a call may be queued.
     pub fn call(&self, guest: &Guest) -> Duration {
         let room = GIVE_WAY + self.longest;
-        room + self.opening(guest) + self.turn(guest) + self.longest + SLACK
+        let queued = |which: usize| self.config.servers[which].queue.timeout;
+        let queued = self.servers_of(guest).map(queued).max().filter(|_| self.suffers(Attack::Profiles));
+        room + self.opening(guest) + self.turn(guest) + self.longest + SLACK + queued.unwrap_or_default()
     }
 
     /// The longest that anything else may take: mcpool may have to be introduced, and to fetch a list, before it answers.

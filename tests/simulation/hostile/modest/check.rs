@@ -75,6 +75,10 @@ impl Modest {
         if died {
             return self.field.count("modest calls that were beside one that killed their instance");
         }
+        // Not held yet: a client with calls on each copy that hostile calls kill looks like the one that kills them.
+        if answer.contains("for this client") && answer.contains("\"breaker_open\"") && self.field.is_killed(server) {
+            return self.field.count("modest clients that were taken for the one that kills");
+        }
         let Some(said) = self.field.said(cause).map(|said| said.replacen(ID, id, 1)) else {
             return self.fail(format!("was refused {cause}: {answer}"));
         };

@@ -71,7 +71,7 @@ struct Kind {
 /// Runs in which everybody may go wrong.
 const PLAIN: Kind = Kind { run, name: "no_message", seeds: [1_000, 10_000], digests: Some("MCPOOL_DIGESTS") };
 /// Runs with hostile peers.
-const HOSTILE: Kind = Kind { run: hostile::run, name: "the_modest", seeds: [200, 3_000], digests: None };
+const HOSTILE: Kind = Kind { run: hostile::run, name: "the_modest", seeds: [20, 3_000], digests: None };
 
 /// Tries as many seeds as are wanted, or a single one aloud.
 fn try_seeds(kind: Kind) {
@@ -120,7 +120,8 @@ fn try_seeds(kind: Kind) {
 #[test]
 fn a_seed_runs_the_same_way_every_time() {
     for seed in 0..number("MCPOOL_TWICE").unwrap_or(40) {
-        for kind in [PLAIN, HOSTILE] {
+        // Hostile ones have much to say, which takes its time.
+        for kind in [Some(PLAIN), Some(HOSTILE).filter(|_| seed < 4)].into_iter().flatten() {
             let (once, again) = (watched(kind, seed), watched(kind, seed));
             assert_eq!(once.digest, again.digest, "seed {seed} of `{}` ran in two ways", kind.name);
         }

@@ -58,6 +58,9 @@ impl Modest {
             What::Open | What::List(_) | What::Little | What::Listen if self.was_killed_in(answer) => {
                 self.field.count("other modest requests that were beside one that killed their instance");
             }
+            What::Open | What::List(_) | What::Little | What::Listen if self.is_blamed_in(answer) => {
+                self.field.count("modest clients that were taken for the one that kills");
+            }
             What::Open | What::Little | What::Listen if answer.contains("\"error\":") => {
                 self.fail(format!("was refused {what:?}: {answer}"));
             }
@@ -75,8 +78,7 @@ impl Modest {
         if died {
             return self.field.count("modest calls that were beside one that killed their instance");
         }
-        // Not held yet: a client with calls on each copy that hostile calls kill looks like the one that kills them.
-        if answer.contains("for this client") && answer.contains("\"breaker_open\"") && self.field.is_killed(server) {
+        if self.is_blamed_in(answer) {
             return self.field.count("modest clients that were taken for the one that kills");
         }
         let Some(said) = self.field.said(cause).map(|said| said.replacen(ID, id, 1)) else {
@@ -101,8 +103,17 @@ impl Modest {
 
     /// Whether a request was with a sound server that a hostile call killed.
     fn was_killed_in(&self, answer: &str) -> bool {
-        let killed = || self.field.plan.servers_of(&self.guest).any(|server| self.field.is_killed(server));
-        answer.contains("\"server_died\"") && killed()
+        answer.contains("\"server_died\"") && self.is_raided()
+    }
+
+    /// Whether it is refused alone. Not held yet: a client with calls on each copy that hostile calls kill looks like the one
+    /// that kills them.
+    fn is_blamed_in(&self, answer: &str) -> bool {
+        answer.contains("\"breaker_open\"") && answer.contains("for this client") && self.is_raided()
+    }
+
+    fn is_raided(&self) -> bool {
+        self.field.plan.servers_of(&self.guest).any(|server| self.field.is_killed(server))
     }
 
     /// A list has all that the sound servers have. On the endpoint of all a server is left out that has not answered within

@@ -217,6 +217,7 @@ impl Mux {
     }
 
     /// The callers that see a server.
+    #[cfg(debug_assertions)]
     pub(crate) fn callers_of(&self, server: ServerId) -> impl Iterator<Item = (CallerKey, &Caller)> {
         self.callers.iter().filter(move |(_, caller)| caller.endpoint.servers.contains(&server))
     }

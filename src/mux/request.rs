@@ -396,6 +396,10 @@ impl Verb {
 
 /// Returns which of its caller's id and token is too long to be kept, if one is.
 fn too_long(request: &Message) -> Option<&'static str> {
+    // In a short line nothing is.
+    if request.line().len() <= LONGEST {
+        return None;
+    }
     let fields = [(Field::Id, "`id`"), (Field::MetaProgressToken, "`progressToken`")];
     fields.into_iter().find(|(field, _)| request.raw(*field).map_or(0, str::len) > LONGEST).map(|(_, name)| name)
 }

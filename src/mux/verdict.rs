@@ -198,8 +198,8 @@ impl Server {
 /// Returns whether a request of this method has its server do what it is there for. The framework of a server answers
 /// the others, however sick the rest of it is.
 fn is_work(method: &str) -> bool {
-    !matches!(method, "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe")
-        && ListKind::of_method(method).is_none()
+    let answered = ["ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"];
+    method == "tools/call" || !answered.contains(&method) && ListKind::of_method(method).is_none()
 }
 
 /// Returns a factor between 0.75 and 1.25.

@@ -135,7 +135,8 @@ impl Modest {
                 continue;
             }
             whole = false;
-            if !late && !(self.guest.server.is_none() && self.field.is_killed(server)) {
+            let killed = self.guest.server.is_none() && self.field.is_killed(server);
+            if !late && !killed {
                 let answer: String = answer.chars().take(500).collect();
                 return self.fail(format!("lacks {wanted} in its {kind}: {answer}"));
             }

@@ -426,8 +426,10 @@ fn audited(trail: &Rc<Trail>, who: (&Rc<Who>, u64), request: &Message) -> audit:
 
 /// Returns whether mcpool answers a request itself, mostly at once. A method of the other era goes to the server as a call.
 fn is_answered_here(request: &Message) -> bool {
+    if request.calls_a_tool() {
+        return false;
+    }
     match &*request.method() {
-        "tools/call" => false,
         "initialize" | "ping" => !modern::is_modern(request),
         "server/discover" => modern::is_modern(request),
         method => ListKind::of_method(method).is_some(),

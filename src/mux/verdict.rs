@@ -39,7 +39,7 @@ impl Mux {
             }
             return;
         }
-        let says_little = matches!(call.from, Source::Mcpool(_)) || !is_work(&call.request.method());
+        let says_little = matches!(call.from, Source::Mcpool(_)) || !is_work(&call.request);
         if says_little && !call.trials.decide() {
             // A server that lists well and dies in every call would look healthy each time it was started.
             return;
@@ -195,11 +195,12 @@ impl Server {
     }
 }
 
-/// Returns whether a request of this method has its server do what it is there for. The framework of a server answers
+/// Returns whether a request has its server do what it is there for. The framework of a server answers
 /// the others, however sick the rest of it is.
-fn is_work(method: &str) -> bool {
+fn is_work(request: &Message) -> bool {
     let answered = ["ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"];
-    method == "tools/call" || !answered.contains(&method) && ListKind::of_method(method).is_none()
+    let other = |method: &str| !answered.contains(&method) && ListKind::of_method(method).is_none();
+    request.calls_a_tool() || other(&request.method())
 }
 
 /// Returns a factor between 0.75 and 1.25.

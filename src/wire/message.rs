@@ -151,6 +151,11 @@ impl Message {
         RawId::new(self.raw(field)?)
     }
 
+    /// Returns whether it calls a tool, as most requests do, and says so without an escape.
+    pub fn calls_a_tool(&self) -> bool {
+        self.raw(Field::Method) == Some(r#""tools/call""#)
+    }
+
     /// The method; empty for an answer.
     pub fn method(&self) -> Cow<'_, str> {
         self.text(Field::Method).unwrap_or_default()

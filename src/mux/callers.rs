@@ -9,7 +9,7 @@ use crate::caller::{Asked, Caller, SILENT};
 use crate::config::{self};
 use crate::guard::inflight::InFlight;
 use crate::guard::principal::Principal;
-use crate::key::{CallKey, CallerKey, InstanceKey, InstanceRef, ServerId};
+use crate::key::{CallKey, CallerKey, InstanceKey, InstanceRef};
 use crate::pool::lease::Lease;
 use crate::pool::reason::StopReason;
 use crate::pool::ties::{Subscriber, Users};
@@ -218,7 +218,7 @@ impl Mux {
 
     /// The callers that see a server.
     #[cfg(debug_assertions)]
-    pub(crate) fn callers_of(&self, server: ServerId) -> impl Iterator<Item = (CallerKey, &Caller)> {
+    pub(crate) fn callers_of(&self, server: crate::key::ServerId) -> impl Iterator<Item = (CallerKey, &Caller)> {
         self.callers.iter().filter(move |(_, caller)| caller.endpoint.servers.contains(&server))
     }
 }

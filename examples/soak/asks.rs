@@ -1,5 +1,7 @@
 //! Questions of servers, each about the text that the call had in it, and their answers.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 /// What a question is about: the text that the call had in it.
@@ -19,14 +21,13 @@ pub fn answer_to(method: &str, text: &str) -> Value {
     }
 }
 
-/// The answers to what a modern result asks, if all of it is about `text`.
-pub fn responses(result: &Value, text: &str) -> Option<Value> {
+/// The answers to what a modern result asks, if all of it is about what the caller asked with. A legacy server names no call
+/// in its question: of several calls of one caller the oldest brings it, and the answer goes to the right one.
+pub fn responses(result: &Value, own: &HashSet<String>) -> Option<Value> {
     let mut responses = json!({});
     for (key, ask) in result["inputRequests"].as_object()? {
         let method = ask["method"].as_str()?;
-        if question(method, &ask["params"]) != Some(text) {
-            return None;
-        }
+        let text = question(method, &ask["params"]).filter(|text| own.contains(*text))?;
         responses[key] = answer_to(method, text);
     }
     Some(responses)

@@ -222,12 +222,11 @@ impl Visit {
     /// Modern callers make a call anew with what they were asked; some never do.
     fn come_back(&mut self) {
         for (request, result, expect, server) in std::mem::take(&mut self.line.comebacks) {
-            let Expect::Asked(text) = &expect else { continue };
             if self.chance.u8(..8) == 0 {
                 continue;
             }
             let mut params = request["params"].clone();
-            params["inputResponses"] = responses(&result, text).unwrap_or_default();
+            params["inputResponses"] = responses(&result, &self.line.asking).unwrap_or_default();
             if let Some(state) = result.get("requestState") {
                 params["requestState"] = state.clone();
             }

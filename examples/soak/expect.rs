@@ -1,5 +1,7 @@
 //! What an answer may be.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 /// What a caller expects of the answer to one request. An error of mcpool's own may come in place of any of it.
@@ -27,17 +29,17 @@ pub enum Expect {
 const OWN: [i64; 6] = [403, 413, 429, 502, 503, 504];
 
 impl Expect {
-    /// How the request ended, in a word or two.
+    /// How the request ended, in a word or two; `own` is what its caller asked with.
     ///
     /// # Errors
     /// Why it should not have been answered so.
-    pub fn judge(&self, answer: &Value, modern: bool) -> Result<String, String> {
+    pub fn judge(&self, answer: &Value, modern: bool, own: &HashSet<String>) -> Result<String, String> {
         if answer["jsonrpc"] != "2.0" || answer.get("result").is_some() == answer.get("error").is_some() {
             return Err("no valid answer".into());
         }
         match (answer.get("error"), &answer["result"]) {
             (Some(error), _) => self.judge_error(error),
-            (None, result) => self.judge_result(result, modern),
+            (None, result) => self.judge_result(result, modern, own),
         }
     }
 
@@ -53,16 +55,16 @@ impl Expect {
             // Not in the caller's revision, behind a server of the other era.
             Expect::Asked(_) if code == -32021 => Ok("right".into()),
             // The call that was held is over: its server died, or its time was up.
-            Expect::Asked(_) if code == -32602 && message.contains("requestState") => Ok("came back too late".into()),
+            _ if code == -32602 && message.contains("requestState") => Ok("came back too late".into()),
             _ => Err("an unexpected error".into()),
         }
     }
 
-    fn judge_result(&self, result: &Value, modern: bool) -> Result<String, String> {
+    fn judge_result(&self, result: &Value, modern: bool, own: &HashSet<String>) -> Result<String, String> {
         let right = || Ok("right".to_owned());
         let kind = &result["resultType"];
-        if let (Expect::Asked(text), true) = (self, *kind == "input_required") {
-            let asked = super::asks::responses(result, text).is_some();
+        if modern && *kind == "input_required" {
+            let asked = super::asks::responses(result, own).is_some();
             return if asked { Ok("asked back".into()) } else { Err("a question about something else".into()) };
         }
         if modern && *kind != "complete" {

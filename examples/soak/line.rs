@@ -47,7 +47,7 @@ pub struct Line {
     /// Resources of which news may come.
     pub subscribed: HashSet<String>,
     /// The texts that may stand in questions: those of calls that are open or were given up.
-    asking: HashSet<String>,
+    pub asking: HashSet<String>,
     /// Whether questions are answered.
     pub answers_asks: bool,
     /// Calls that are to be made anew with what was asked: the request as it was, and what it asked.

@@ -93,7 +93,7 @@ pub fn config(directory: &Path, mcpool: &Path, soak: &Path, seed: u64, edition: 
         "servers": servers,
         "sockets": { "dir": directory },
         "catalogue": { "dir": directory.join("catalogue") },
-        "limits": { "in_flight": 64, "outgoing": "32MiB", "line": "5s", "held": 8, "held_total": 64 },
+        "limits": { "in_flight": 64, "outgoing": "32MiB", "line": "5s", "held": 64, "held_total": 64 },
         "admin": { "metrics": "127.0.0.1:0" },
         "drain": "2s",
     })

@@ -42,7 +42,7 @@ impl Line {
                 || format!("{} for {}, answered by {}", self.name, short(&open.said), short(&answer.to_string()));
             self.account.waited(open.since.elapsed(), what);
         }
-        match open.expect.judge(answer, self.modern) {
+        match open.expect.judge(answer, self.modern, &self.asking) {
             Ok(how) => {
                 self.account.ended(&open.server, &how);
                 self.heard_right += u64::from(how == "right");

@@ -242,10 +242,13 @@ impl Mux {
         let Some(instance) = self.instance_mut(at) else { return };
         let calls = instance.pending.take_all();
         let outbox = instance.outbox.clone();
+        // What was not taken to be written goes elsewhere, and nowhere else.
+        let kept_back: Vec<bool> = calls.iter().map(|entry| outbox.kept_back(entry.after)).collect();
+        outbox.take_back();
         let asks: Vec<RawId> = instance.asks.iter().map(|(id, _)| id.clone()).collect();
         asks.iter().for_each(|id| self.withdraw_ask(at, id));
         self.server_mut(at.server).owned.forget_instance(at.key);
-        calls.into_iter().for_each(|entry| self.lost(entry, outbox.kept_back(entry.after), error));
+        calls.into_iter().zip(kept_back).for_each(|(entry, kept_back)| self.lost(entry, kept_back, error));
         self.orphan_subscriptions(at);
     }
 

@@ -178,6 +178,12 @@ impl Outbox {
         self.0.state.borrow().taken <= after
     }
 
+    /// Forgets what was not taken to be written, since it is said to somebody else.
+    pub fn take_back(&self) {
+        let bytes = self.0.state.borrow_mut().take_back();
+        self.0.flow.iter().for_each(|flow| flow.lost(bytes));
+    }
+
     /// Whether so much could be read by the peer that more should not be fetched for it yet. Of one that reads nothing that
     /// is not expected.
     pub fn is_behind(&self) -> bool {

@@ -171,6 +171,18 @@ impl State {
         self.waiting() <= KEEPS_UP.min(self.limit / 16)
     }
 
+    /// Forgets what was not taken to be written; how many bytes that were.
+    pub fn take_back(&mut self) -> usize {
+        let bytes = (self.said - self.taken) as usize;
+        self.ready.clear();
+        self.tail.clear();
+        self.news = None;
+        (self.said, self.lines) = (self.taken, 0);
+        self.bytes -= bytes;
+        self.weigh();
+        bytes
+    }
+
     /// Whether everything that was said is taken.
     pub fn has_nothing_to_take(&self) -> bool {
         self.ready.is_empty() && self.tail.is_empty()

@@ -8,7 +8,8 @@
 //!
 //! `simulation/hostile` is a second kind of run, with seeds of its own: modest callers beside hostile ones that flood, forge and
 //! never end a line, and beside a hostile server. None of the modest may be refused, kept waiting beyond a bound that follows
-//! from the config, or shown anything because of them. `MCPOOL_SEEDS` and `MCPOOL_SEED` count there as well; the digests are
+//! from the config, or shown anything because of them; what is not held yet is said where the checks bear with it
+//! (`hostile/bound.rs`, `hostile/modest/check.rs`). `MCPOOL_SEEDS` and `MCPOOL_SEED` count there as well; the digests are
 //! those of the first kind alone.
 
 mod simulation {
